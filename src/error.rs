@@ -1,0 +1,115 @@
+//! What can be wrong with a call, in one voice: what was expected, what came.
+
+use std::fmt;
+
+/// The result of everything that checks its input.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call was refused. Nothing has been written when one of these is returned.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An array or slice does not have the shape that the others ask for.
+    Shape {
+        /// The argument's name.
+        name: &'static str,
+        /// The shape it should have.
+        expected: Vec<usize>,
+        /// The shape it has.
+        got: Vec<usize>,
+    },
+    /// A class outside `[0, classes)` that is not the ignored one.
+    Label {
+        /// The class that was found.
+        label: i64,
+        /// Where it was found, counted over all rows.
+        row: usize,
+        /// How many classes there are.
+        classes: usize,
+        /// The label that would have been ignored.
+        ignore_index: Option<i64>,
+    },
+    /// A value of an array that lies outside what the argument allows.
+    Value {
+        /// The argument's name.
+        name: &'static str,
+        /// What the argument allows, as in "finite and non-negative".
+        expected: &'static str,
+        /// The value that was found.
+        got: f64,
+        /// Where it was found, counted over all elements.
+        index: usize,
+    },
+    /// A number that lies outside what the argument allows.
+    Parameter {
+        /// The argument's name.
+        name: &'static str,
+        /// What the argument allows.
+        expected: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// An instruction set that this processor lacks, or that does not exist.
+    Isa {
+        /// The name that was asked for.
+        got: String,
+        /// The names that would work here.
+        available: Vec<&'static str>,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Shape { name, expected, got } => {
+                write!(f, "{name} must have shape {}, got {}", Tuple(expected), Tuple(got))
+            }
+            Error::Label { label, row, classes, ignore_index } => {
+                write!(f, "target must be integers in [0, {classes})")?;
+                if let Some(ignored) = ignore_index {
+                    write!(f, " or ignore_index={ignored}")?;
+                }
+                write!(f, ", got {label} at row {row}")
+            }
+            Error::Value { name, expected, got, index } => {
+                write!(f, "{name} must be {expected}, got {got:?} at index {index}")
+            }
+            Error::Parameter { name, expected, got } => write!(f, "{name} must be {expected}, got {got}"),
+            Error::Isa { got, available } => {
+                write!(f, "XENTRS_ISA must be one of {}, got {got:?}", available.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A shape as Python writes it: `(3, 10)`, `(3,)`, `()`.
+struct Tuple<'a>(&'a [usize]);
+
+impl fmt::Display for Tuple<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [one] => write!(f, "({one},)"),
+            many => {
+                let sizes: Vec<String> = many.iter().map(usize::to_string).collect();
+                write!(f, "({})", sizes.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_argument_expectation_and_what_came() {
+        let label = Error::Label { label: 12, row: 3, classes: 10, ignore_index: Some(-100) };
+        assert_eq!(label.to_string(), "target must be integers in [0, 10) or ignore_index=-100, got 12 at row 3");
+        let shape = Error::Shape { name: "class_weight", expected: vec![10], got: vec![3, 1] };
+        assert_eq!(shape.to_string(), "class_weight must have shape (10,), got (3, 1)");
+        let value = Error::Value { name: "class_weight", expected: "finite and non-negative", got: -1.0, index: 2 };
+        assert_eq!(value.to_string(), "class_weight must be finite and non-negative, got -1.0 at index 2");
+    }
+}

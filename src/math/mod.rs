@@ -1,0 +1,22 @@
+//! Vector in, vector out: elementary functions over lanes, with their error stated in units in the last place (ULP).
+//!
+//! Each is written once for both float types; what differs is a table of constants ([`Exp`](exp::Exp), [`Log`](log::Log)).
+
+mod exp;
+mod log;
+mod logistic;
+
+pub(crate) use exp::{Exp, exp_nonpositive, exp_scaled};
+pub(crate) use log::log1p;
+pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus};
+
+use crate::simd::Float;
+
+/// A float type that comes with the constants of this floor: `f32` and `f64`.
+pub trait Real: Float + Exp + log::Log {}
+
+impl Real for f32 {}
+impl Real for f64 {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! NumPy arrays as the core sees them: the fork over dtypes, the check of the layout, the one place that releases the GIL.
+//!
+//! An array that is float32 or float64, native, aligned and C-ordered is read where it stands (2-D logits may have any
+//! distance between rows). Everything else, lists included, first passes through `xentrs._arrays`, which copies.
+//!
+//! # Memory that others may write
+//! NumPy lets another thread write to an array that is read here. That gives odd numbers and nothing worse: what is used
+//! as an index is read once and tested then ([`Classes::get`](crate::Classes::get)), and no shape is read twice.
+
+use crate::Rows;
+use crate::math::Real;
+use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use std::ops::Range;
+
+/// Elements from which releasing the GIL costs less than it gives.
+const DETACH_ELEMENTS: usize = 1 << 14;
+
+/// A float type that NumPy knows.
+pub(super) trait Number: Real + Element {}
+
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Runs `f` without the GIL, where it is long enough for another thread to profit.
+pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> R + Send) -> R {
+    if elements < DETACH_ELEMENTS { f() } else { py.detach(f) }
+}
+
+/// Calls a function of `xentrs._arrays`, the slow road.
+pub(super) fn slow<'py>(py: Python<'py>, function: &str, args: impl PyCallArgs<'py>) -> PyResult<Bound<'py, PyAny>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || py.import("xentrs._arrays").map(Bound::unbind))?;
+    module.bind(py).getattr(function)?.call1(args)
+}
+
+/// An array whose numbers are read in place: of type `T`, native, aligned, its last axis contiguous, and all others as if
+/// they were one.
+pub(super) struct Array<'py, T> {
+    array: Bound<'py, PyArrayDyn<T>>,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    /// Whether it is a copy of what was passed.
+    copied: bool,
+}
+
+impl<'py, T: Element> Array<'py, T> {
+    /// None where the object is no such array.
+    pub(super) fn in_place(object: &Bound<'py, PyAny>) -> Option<Self> {
+        let array = object.cast::<PyArrayDyn<T>>().ok()?;
+        if !(array.data() as usize).is_multiple_of(align_of::<T>()) {
+            return None;
+        }
+        let (columns, rows) = match array.shape() {
+            [] => (1, 1),
+            [leading @ .., last] => (*last, leading.iter().product()),
+        };
+        let size = size_of::<T>() as isize;
+        let stride = match array.strides() {
+            _ if array.is_c_contiguous() => columns,
+            &[stride, inner] if inner == size && stride >= 0 && stride % size == 0 => (stride / size) as usize,
+            _ => return None,
+        };
+        Some(Array { array: array.clone(), rows, columns, stride, copied: false })
+    }
+
+    /// What `xentrs._arrays` has made.
+    pub(super) fn copy(object: Bound<'py, PyAny>) -> PyResult<Self> {
+        match Self::in_place(&object) {
+            Some(array) => Ok(Array { copied: true, ..array }),
+            None => Err(PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays")),
+        }
+    }
+
+    /// A new array, not yet written.
+    pub(super) fn empty(py: Python<'py>, shape: &[usize]) -> PyResult<Self> {
+        // SAFETY: floats have no invalid bit patterns, and every one is written before the array is handed out.
+        let array = unsafe { PyArrayDyn::<T>::new(py, shape, false) };
+        Self::copy(array.into_any())
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    pub(super) fn row_count(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub(super) fn object(&self) -> &Bound<'py, PyArrayDyn<T>> {
+        &self.array
+    }
+
+    /// Makes rows of so many numbers of an array that is flat.
+    pub(super) fn fold(&mut self, columns: usize) {
+        let len = self.len();
+        (self.rows, self.columns, self.stride) = (len.checked_div(columns).unwrap_or(0), columns, columns);
+    }
+
+    pub(super) fn is_flat(&self) -> bool {
+        self.stride == self.columns || self.rows <= 1
+    }
+
+    pub(super) fn span_len(&self) -> usize {
+        if self.len() == 0 { 0 } else { (self.rows - 1) * self.stride + self.columns }
+    }
+
+    /// The numbers from the first to the last, with what stands between the rows.
+    pub(super) fn data(&self) -> &[T] {
+        if self.span_len() == 0 {
+            return &[];
+        }
+        // SAFETY: `in_place` has checked type, alignment and strides, and `self` keeps the array alive. Writers in other
+        // threads are the caller's business, as with every function of NumPy (see above).
+        unsafe { std::slice::from_raw_parts(self.array.data(), self.span_len()) }
+    }
+
+    /// The same, to write.
+    pub(super) fn data_mut(&mut self) -> &mut [T] {
+        if self.span_len() == 0 {
+            return &mut [];
+        }
+        // SAFETY: as above; `Output` hands out writeable arrays alone, that share no memory with an input that is read.
+        unsafe { std::slice::from_raw_parts_mut(self.array.data(), self.span_len()) }
+    }
+
+    /// First and last byte, where it stands in memory that was passed.
+    pub(super) fn span(&self) -> Option<Range<usize>> {
+        let data = self.data().as_ptr_range();
+        (!self.copied).then_some(data.start as usize..data.end as usize)
+    }
+}
+
+impl<T: Number> Array<'_, T> {
+    /// Whether it has rows, or, where no axis is asked for, whether it is all in one piece.
+    pub(super) fn suits(&self, axis: Option<isize>) -> bool {
+        if axis.is_some() { !self.shape().is_empty() } else { self.is_flat() }
+    }
+
+    pub(super) fn rows(&self) -> crate::Result<Rows<'_, T>> {
+        Rows::with_stride("logits", self.data(), self.rows, self.columns, self.stride)
+    }
+}

@@ -1,0 +1,260 @@
+//! The module `xentrs._core`: one function a loss, each in five beats: fork over dtypes, borrow, detach, compute, wrap.
+//!
+//! What they mean is documented where users look for it, in `python/xentrs/losses.py`.
+
+mod arrays;
+mod errors;
+mod inputs;
+mod outputs;
+
+use crate::error::Error;
+use crate::{Function, Isa, PointProblem, Reduction, RowProblem, SigmoidCrossEntropy, SoftmaxCrossEntropy};
+use arrays::{Array, Number, detached};
+use inputs::{Input, Logits};
+use outputs::{Output, Want, evaluate, numbers};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::ops::Range;
+
+type Given<'a, 'py> = &'a Bound<'py, PyAny>;
+
+/// Runs an expression for logits of either type.
+macro_rules! fork {
+    ($logits:expr, $input:ident => $result:expr) => {
+        match $logits {
+            Logits::F32($input) => $result,
+            Logits::F64($input) => $result,
+        }
+    };
+}
+
+fn reduction(name: Given<'_, '_>) -> PyResult<Reduction> {
+    let got = match name.extract::<&str>() {
+        Ok("mean") => return Ok(Reduction::Mean),
+        Ok("sum") => return Ok(Reduction::Sum),
+        Ok("none") => return Ok(Reduction::None),
+        Ok(other) => format!("{other:?}"),
+        Err(_) => name.repr()?.to_string(),
+    };
+    Err(Error::Parameter { name: "reduction", expected: "\"mean\", \"sum\" or \"none\"", got }.into())
+}
+
+/// The targets and options of `softmax_cross_entropy`.
+#[derive(Clone, Copy)]
+struct SoftmaxArguments<'a, 'py> {
+    target: Given<'a, 'py>,
+    class_weight: Option<Given<'a, 'py>>,
+    sample_weight: Option<Given<'a, 'py>>,
+    ignore_index: Option<i64>,
+    label_smoothing: f64,
+    reduction: Given<'a, 'py>,
+}
+
+impl<'a, 'py> SoftmaxArguments<'a, 'py> {
+    fn run<T: Number>(self, logits: &Input<'py, T>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let classes = logits.array.columns();
+        let target = logits.target(self.target)?;
+        let class_weight = logits.weights(self.class_weight, "class_weight", &[classes])?;
+        let sample_weight = logits.weights(self.sample_weight, "sample_weight", logits.leading())?;
+        let output = want.output(|out| {
+            let given = [Some(self.target), self.class_weight, self.sample_weight];
+            let spans = [target.span(), span(&class_weight), span(&sample_weight)];
+            Output::of(logits, out, given, spans)
+        })?;
+        let problem = RowProblem {
+            loss: SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?,
+            target: target.view(classes, self.ignore_index)?,
+            sample_weight: data(&sample_weight),
+        };
+        evaluate(logits, &problem, reduction(self.reduction)?, logits.leading(), output)
+    }
+}
+
+/// The targets and options of `sigmoid_cross_entropy`.
+#[derive(Clone, Copy)]
+struct SigmoidArguments<'a, 'py> {
+    target: Given<'a, 'py>,
+    pos_weight: Option<Given<'a, 'py>>,
+    sample_weight: Option<Given<'a, 'py>>,
+    reduction: Given<'a, 'py>,
+}
+
+impl<'a, 'py> SigmoidArguments<'a, 'py> {
+    fn run<T: Number>(self, mut logits: Input<'py, T>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let target = logits.labels(self.target)?;
+        let pos_weight = logits.pos_weight(self.pos_weight)?;
+        let sample_weight = logits.point_weights(self.sample_weight, "sample_weight")?;
+        if let Some(pos_weight) = &pos_weight {
+            logits.array.fold(pos_weight.len());
+        }
+        let output = want.output(|out| {
+            let given = [Some(self.target), self.pos_weight, self.sample_weight];
+            let spans = [target.span(), span(&pos_weight), span(&sample_weight)];
+            Output::of(&logits, out, given, spans)
+        })?;
+        let problem = PointProblem {
+            loss: SigmoidCrossEntropy::new(data(&pos_weight))?,
+            target: target.data(),
+            sample_weight: data(&sample_weight),
+        };
+        evaluate(&logits, &problem, reduction(self.reduction)?, logits.array.shape(), output)
+    }
+}
+
+fn data<'a, T: Number>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {
+    array.as_ref().map(Array::data)
+}
+
+fn span<T: Number>(array: &Option<Array<'_, T>>) -> Option<Range<usize>> {
+    array.as_ref().and_then(Array::span)
+}
+
+/// A function of `xentrs.losses` that maps an array to one of the same shape.
+fn map<'py>(
+    function: Function,
+    x: Given<'_, 'py>,
+    axis: Option<isize>,
+    out: Option<Given<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    fn run<'py, T: Number>(
+        function: Function,
+        x: Input<'py, T>,
+        out: Option<Given<'_, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut output = Output::of(&x, out, [], [])?;
+        let rows = output.io(&x)?;
+        detached(x.py(), x.array.len(), || crate::apply(function, rows))?;
+        output.finish(x.py())
+    }
+    fork!(Logits::of(x, "x", axis)?, x => run(function, x, out))
+}
+
+/// The compiled part of xentrs.
+#[pymodule]
+mod _core {
+    use super::*;
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Isa::active()?;
+        Ok(())
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction, /))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
+    fn softmax_cross_entropy<'py>(
+        logits: Given<'_, 'py>,
+        target: Given<'_, 'py>,
+        class_weight: Option<Given<'_, 'py>>,
+        sample_weight: Option<Given<'_, 'py>>,
+        ignore_index: Option<i64>,
+        label_smoothing: f64,
+        axis: isize,
+        reduction: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments =
+            SoftmaxArguments { target, class_weight, sample_weight, ignore_index, label_smoothing, reduction };
+        fork!(Logits::of(logits, "logits", Some(axis))?, logits => arguments.run(&logits, Want::Loss))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (
+        logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction, out, /
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
+    fn softmax_cross_entropy_with_grad<'py>(
+        logits: Given<'_, 'py>,
+        target: Given<'_, 'py>,
+        class_weight: Option<Given<'_, 'py>>,
+        sample_weight: Option<Given<'_, 'py>>,
+        ignore_index: Option<i64>,
+        label_smoothing: f64,
+        axis: isize,
+        reduction: Given<'_, 'py>,
+        out: Option<Given<'_, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments =
+            SoftmaxArguments { target, class_weight, sample_weight, ignore_index, label_smoothing, reduction };
+        fork!(Logits::of(logits, "logits", Some(axis))?, logits => arguments.run(&logits, Want::Gradient(out)))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (logits, target, pos_weight, sample_weight, reduction, /))]
+    fn sigmoid_cross_entropy<'py>(
+        logits: Given<'_, 'py>,
+        target: Given<'_, 'py>,
+        pos_weight: Option<Given<'_, 'py>>,
+        sample_weight: Option<Given<'_, 'py>>,
+        reduction: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = SigmoidArguments { target, pos_weight, sample_weight, reduction };
+        fork!(Logits::of(logits, "logits", None)?, logits => arguments.run(logits, Want::Loss))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (logits, target, pos_weight, sample_weight, reduction, out, /))]
+    fn sigmoid_cross_entropy_with_grad<'py>(
+        logits: Given<'_, 'py>,
+        target: Given<'_, 'py>,
+        pos_weight: Option<Given<'_, 'py>>,
+        sample_weight: Option<Given<'_, 'py>>,
+        reduction: Given<'_, 'py>,
+        out: Option<Given<'_, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = SigmoidArguments { target, pos_weight, sample_weight, reduction };
+        fork!(Logits::of(logits, "logits", None)?, logits => arguments.run(logits, Want::Gradient(out)))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, axis, keepdims, /))]
+    fn logsumexp<'py>(x: Given<'_, 'py>, axis: isize, keepdims: bool) -> PyResult<Bound<'py, PyAny>> {
+        fork!(Logits::of(x, "x", Some(axis))?, x => {
+            let rows = x.array.rows()?;
+            let mut sums = vec![Default::default(); rows.rows()];
+            detached(x.py(), x.array.len(), || crate::logsumexp(rows, &mut sums))?;
+            numbers(x.py(), sums, &x.reduced(keepdims))
+        })
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, axis, out, /))]
+    fn softmax<'py>(x: Given<'_, 'py>, axis: isize, out: Option<Given<'_, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+        map(Function::Softmax, x, Some(axis), out)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, axis, out, /))]
+    fn log_softmax<'py>(x: Given<'_, 'py>, axis: isize, out: Option<Given<'_, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+        map(Function::LogSoftmax, x, Some(axis), out)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, out, /))]
+    fn sigmoid<'py>(x: Given<'_, 'py>, out: Option<Given<'_, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+        map(Function::Sigmoid, x, None, out)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, out, /))]
+    fn log_sigmoid<'py>(x: Given<'_, 'py>, out: Option<Given<'_, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+        map(Function::LogSigmoid, x, None, out)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, out, /))]
+    fn softplus<'py>(x: Given<'_, 'py>, out: Option<Given<'_, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+        map(Function::Softplus, x, None, out)
+    }
+
+    #[pyfunction]
+    fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let info = PyDict::new(py);
+        info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+        info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+        info.set_item("isa", Isa::active()?.name())?;
+        info.set_item("isas_available", Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>())?;
+        info.set_item("num_threads", crate::num_threads())?;
+        Ok(info)
+    }
+}

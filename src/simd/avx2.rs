@@ -1,0 +1,246 @@
+//! 256-bit lanes: 8 `f32` or 4 `f64`. Needs AVX2 and FMA, which Haswell and Zen and later have.
+//!
+//! # Safety
+//! Every intrinsic below needs nothing but the instruction, and a value of these types can only be made from an
+//! [`Avx2`] token, which [`Avx2::detect`] gives after it has asked the processor. What a block needs beyond that, it says.
+
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
+
+use super::{Float, Kernel, Lanes, Mask, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that this processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+/// Runs a kernel with the instruction set switched on.
+#[inline]
+pub(super) fn enter<T: Float, K: Kernel<T>>(token: Avx2, kernel: K) -> K::Output
+where
+    Avx2: Simd<T>,
+{
+    #[target_feature(enable = "avx2,fma")]
+    fn inner<T: Float, K: Kernel<T>>(token: Avx2, kernel: K) -> K::Output
+    where
+        Avx2: Simd<T>,
+    {
+        kernel.run(token)
+    }
+    // SAFETY: `Avx2::detect` is the only place that makes a token, and it checked these features.
+    unsafe { inner(token, kernel) }
+}
+
+macro_rules! lanes {
+    (
+        $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty,
+        $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $and:ident $andnot:ident,
+        $cmp:ident $blend:ident $movemask:ident,
+        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident,
+        $to_int:ident $to_float:ident $iadd:ident $isplat:ident $up:ident $down:ident,
+        $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr
+    ) => {
+        #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $V($raw);
+
+        #[doc = concat!("`", stringify!($lanes), "` truth values: all bits of a lane, or none.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $M($raw);
+
+        impl $V {
+            /// The mask register that covers the first `len` lanes.
+            #[inline(always)]
+            fn first(len: usize) -> __m256i {
+                const WINDOW: [$int; 2 * $lanes] = $window;
+                let lanes = &WINDOW[$lanes - len..2 * $lanes - len];
+                // SAFETY: a value of this type needs an `Avx2` token; the slice is one register long.
+                unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
+            }
+
+            #[inline(always)]
+            fn array(self) -> [$T; $lanes] {
+                let mut lanes = [0.0; $lanes];
+                // SAFETY: a value of this type needs an `Avx2` token; the array is one register long.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                lanes
+            }
+        }
+
+        impl Simd<$T> for Avx2 {
+            type V = $V;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn splat(self, x: $T) -> $V {
+                $V(unsafe { $splat(x) })
+            }
+
+            #[inline(always)]
+            fn load(self, xs: &[$T]) -> $V {
+                assert!(xs.len() == $lanes);
+                // SAFETY: as above; exactly one register is read.
+                $V(unsafe { $load(xs.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn load_tail(self, xs: &[$T], fill: $T) -> $V {
+                assert!(xs.len() < $lanes);
+                let mask = $V::first(xs.len());
+                // SAFETY: as above; a masked load touches only the lanes of its mask.
+                unsafe { $V($blend($splat(fill), $load_tail(xs.as_ptr(), mask), $to_float(mask))) }
+            }
+
+            #[inline(always)]
+            fn store(self, v: $V, out: &mut [$T]) {
+                assert!(out.len() == $lanes);
+                // SAFETY: as above; exactly one register is written.
+                unsafe { $store(out.as_mut_ptr(), v.0) }
+            }
+
+            #[inline(always)]
+            fn store_tail(self, v: $V, out: &mut [$T]) {
+                assert!(out.len() < $lanes);
+                // SAFETY: as above; a masked store touches only the lanes of its mask.
+                unsafe { $store_tail(out.as_mut_ptr(), $V::first(out.len()), v.0) }
+            }
+        }
+
+        impl Lanes<$T> for $V {
+            type Mask = $M;
+
+            #[inline(always)]
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $fma(self.0, a.0, b.0) })
+            }
+
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                $V(unsafe { $max(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                $V(unsafe { $min(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $V(unsafe { $andnot($splat(-0.0), self.0) })
+            }
+
+            #[inline(always)]
+            fn lt(self, other: Self) -> $M {
+                $M(unsafe { $cmp::<_CMP_LT_OQ>(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn eq(self, other: Self) -> $M {
+                $M(unsafe { $cmp::<_CMP_EQ_OQ>(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
+                $V(unsafe { $blend(if_false.0, if_true.0, mask.0) })
+            }
+
+            #[inline(always)]
+            fn zero_where_lt(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $andnot(a.lt(b).0, self.0) })
+            }
+
+            // The float 1.5 * 2^digits + bias + n holds n + bias in its low bits: shifted up, they are 2^n.
+            #[inline(always)]
+            fn ldexp(self, n: Self) -> Self {
+                const MAGIC: $T = 1.5 * (1u64 << $digits) as $T + $bias as $T;
+                unsafe {
+                    let power = $to_float($up::<$digits>($to_int($add(n.0, $splat(MAGIC)))));
+                    $V($mul(self.0, power))
+                }
+            }
+
+            // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a
+            // float by standing in the low bits of a large power of two.
+            #[inline(always)]
+            fn split(self) -> (Self, Self) {
+                const MAGIC: $T = (1u64 << $digits) as $T + $bias as $T;
+                unsafe {
+                    let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
+                    let field = $down::<$digits>(cut);
+                    let fraction = _mm256_and_si256(cut, $isplat((1 << $digits) - 1));
+                    let m = $to_float($iadd(fraction, $isplat($sqrt_half)));
+                    let k = $sub($to_float(_mm256_or_si256(field, $isplat($magic_bits))), $splat(MAGIC));
+                    ($V(m), $V(k))
+                }
+            }
+
+            #[inline(always)]
+            fn sum(self) -> $T {
+                let mut lanes = self.array();
+                let mut half = $lanes / 2;
+                while half > 0 {
+                    for i in 0..half {
+                        lanes[i] += lanes[i + half];
+                    }
+                    half /= 2;
+                }
+                lanes[0]
+            }
+
+            #[inline(always)]
+            fn largest(self) -> $T {
+                let mut lanes = self.array();
+                let mut half = $lanes / 2;
+                while half > 0 {
+                    for i in 0..half {
+                        lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
+                    }
+                    half /= 2;
+                }
+                lanes[0]
+            }
+        }
+
+        impl Mask for $M {
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                unsafe { $movemask(self.0) as u32 }
+            }
+        }
+
+        operators! { $M: BitAnd bitand (a, b) => $M(unsafe { $and(a.0, b.0) }); }
+        operators! { $V:
+            Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
+            Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });
+            Mul mul (a, b) => $V(unsafe { $mul(a.0, b.0) });
+            Div div (a, b) => $V(unsafe { $div(a.0, b.0) });
+        }
+    };
+}
+
+lanes!(
+    F32x8, M32x8, f32, 8, __m256, i32,
+    _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps
+    _mm256_and_ps _mm256_andnot_ps,
+    _mm256_cmp_ps _mm256_blendv_ps _mm256_movemask_ps,
+    _mm256_set1_ps _mm256_loadu_ps _mm256_maskload_ps _mm256_storeu_ps _mm256_maskstore_ps,
+    _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_set1_epi32 _mm256_slli_epi32 _mm256_srli_epi32,
+    23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
+    [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0]
+);
+
+lanes!(
+    F64x4, M64x4, f64, 4, __m256d, i64,
+    _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_fmadd_pd _mm256_max_pd _mm256_min_pd
+    _mm256_and_pd _mm256_andnot_pd,
+    _mm256_cmp_pd _mm256_blendv_pd _mm256_movemask_pd,
+    _mm256_set1_pd _mm256_loadu_pd _mm256_maskload_pd _mm256_storeu_pd _mm256_maskstore_pd,
+    _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64 _mm256_set1_epi64x _mm256_slli_epi64 _mm256_srli_epi64,
+    52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
+    [-1, -1, -1, -1, 0, 0, 0, 0]
+);

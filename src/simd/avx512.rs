@@ -1,0 +1,210 @@
+//! 512-bit lanes: 16 `f32` or 8 `f64`. Needs AVX-512 F, BW, DQ and VL, which Skylake-X and Zen 4 and later have.
+//!
+//! # Safety
+//! Every intrinsic below needs nothing but the instruction, and a value of these types can only be made from an
+//! [`Avx512`] token, which [`Avx512::detect`] gives after it has asked the processor. What a block needs beyond that, it says.
+
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
+
+use super::{Float, Kernel, Lanes, Mask, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that this processor has AVX-512 F, BW, DQ and VL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    pub(super) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma");
+        found.then_some(Avx512(()))
+    }
+}
+
+/// Runs a kernel with the instruction set switched on.
+#[inline]
+pub(super) fn enter<T: Float, K: Kernel<T>>(token: Avx512, kernel: K) -> K::Output
+where
+    Avx512: Simd<T>,
+{
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    fn inner<T: Float, K: Kernel<T>>(token: Avx512, kernel: K) -> K::Output
+    where
+        Avx512: Simd<T>,
+    {
+        kernel.run(token)
+    }
+    // SAFETY: `Avx512::detect` is the only place that makes a token, and it checked these features.
+    unsafe { inner(token, kernel) }
+}
+
+macro_rules! lanes {
+    (
+        $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $mask:ty, $int:ty,
+        $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $abs:ident,
+        $cmp:ident $blend:ident $keep:ident $scalef:ident $sum:ident $largest:ident,
+        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident,
+        $to_int:ident $to_float:ident $iadd:ident $iand:ident $ior:ident $isplat:ident $shift:ident,
+        $digits:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $magic:literal
+    ) => {
+        #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $V($raw);
+
+        #[doc = concat!("`", stringify!($lanes), "` truth values.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $M($mask);
+
+        impl Simd<$T> for Avx512 {
+            type V = $V;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn splat(self, x: $T) -> $V {
+                $V(unsafe { $splat(x) })
+            }
+
+            #[inline(always)]
+            fn load(self, xs: &[$T]) -> $V {
+                assert!(xs.len() == $lanes);
+                // SAFETY: as above; exactly one register is read.
+                $V(unsafe { $load(xs.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn load_tail(self, xs: &[$T], fill: $T) -> $V {
+                assert!(xs.len() < $lanes);
+                let mask: $mask = ((1u32 << xs.len()) - 1) as $mask;
+                // SAFETY: as above; a masked load touches only the lanes of its mask.
+                $V(unsafe { $load_tail($splat(fill), mask, xs.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn store(self, v: $V, out: &mut [$T]) {
+                assert!(out.len() == $lanes);
+                // SAFETY: as above; exactly one register is written.
+                unsafe { $store(out.as_mut_ptr(), v.0) }
+            }
+
+            #[inline(always)]
+            fn store_tail(self, v: $V, out: &mut [$T]) {
+                assert!(out.len() < $lanes);
+                let mask: $mask = ((1u32 << out.len()) - 1) as $mask;
+                // SAFETY: as above; a masked store touches only the lanes of its mask.
+                unsafe { $store_tail(out.as_mut_ptr(), mask, v.0) }
+            }
+        }
+
+        impl Lanes<$T> for $V {
+            type Mask = $M;
+
+            #[inline(always)]
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $fma(self.0, a.0, b.0) })
+            }
+
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                $V(unsafe { $max(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                $V(unsafe { $min(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $V(unsafe { $abs(self.0) })
+            }
+
+            #[inline(always)]
+            fn lt(self, other: Self) -> $M {
+                $M(unsafe { $cmp::<_CMP_LT_OQ>(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn eq(self, other: Self) -> $M {
+                $M(unsafe { $cmp::<_CMP_EQ_OQ>(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
+                $V(unsafe { $blend(mask.0, if_false.0, if_true.0) })
+            }
+
+            #[inline(always)]
+            fn zero_where_lt(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $keep($cmp::<_CMP_NLT_UQ>(a.0, b.0), self.0) })
+            }
+
+            #[inline(always)]
+            fn ldexp(self, n: Self) -> Self {
+                $V(unsafe { $scalef(self.0, n.0) })
+            }
+
+            #[inline(always)]
+            fn split(self) -> (Self, Self) {
+                // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a
+                // float by standing in the low bits of a large power of two.
+                unsafe {
+                    let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
+                    let field = $shift::<$digits>(cut);
+                    let fraction = $iand(cut, $isplat((1 << $digits) - 1));
+                    let m = $to_float($iadd(fraction, $isplat($sqrt_half)));
+                    let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat($magic));
+                    ($V(m), $V(k))
+                }
+            }
+
+            #[inline(always)]
+            fn sum(self) -> $T {
+                unsafe { $sum(self.0) }
+            }
+
+            #[inline(always)]
+            fn largest(self) -> $T {
+                unsafe { $largest(self.0) }
+            }
+        }
+
+        impl Mask for $M {
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                self.0 as u32
+            }
+        }
+
+        operators! { $M: BitAnd bitand (a, b) => $M(a.0 & b.0); }
+        operators! { $V:
+            Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
+            Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });
+            Mul mul (a, b) => $V(unsafe { $mul(a.0, b.0) });
+            Div div (a, b) => $V(unsafe { $div(a.0, b.0) });
+        }
+    };
+}
+
+lanes!(
+    F32x16, M16, f32, 16, __m512, __mmask16, i32,
+    _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps _mm512_abs_ps,
+    _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_scalef_ps _mm512_reduce_add_ps _mm512_reduce_max_ps,
+    _mm512_set1_ps _mm512_loadu_ps _mm512_mask_loadu_ps _mm512_storeu_ps _mm512_mask_storeu_ps,
+    _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi32
+    _mm512_srli_epi32,
+    23, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000, 8_388_735.0 // 2^23 + 127
+);
+
+lanes!(
+    F64x8, M8, f64, 8, __m512d, __mmask8, i64,
+    _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd _mm512_abs_pd,
+    _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_scalef_pd _mm512_reduce_add_pd _mm512_reduce_max_pd,
+    _mm512_set1_pd _mm512_loadu_pd _mm512_mask_loadu_pd _mm512_storeu_pd _mm512_mask_storeu_pd,
+    _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi64
+    _mm512_srli_epi64,
+    52, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000, 4_503_599_627_371_519.0 // 2^52 + 1023
+);

@@ -1,0 +1,96 @@
+//! Which instruction set runs: detected once, or forced by the environment variable `XENTRS_ISA`.
+
+use super::portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
+use crate::error::{Error, Result};
+use std::sync::OnceLock;
+
+/// An instruction set that this processor has: there is no other way to get one than [`Isa::available`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Token);
+
+/// The proof, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// 512-bit vectors: AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// 256-bit vectors: AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// Plain arrays, which the compiler turns into the baseline's vectors (SSE2, NEON).
+    Portable(Portable),
+}
+
+impl Isa {
+    /// Every instruction set of this processor, best first.
+    pub fn available() -> Vec<Isa> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx512::detect().map(|token| Isa(Token::Avx512(token))));
+            all.extend(Avx2::detect().map(|token| Isa(Token::Avx2(token))));
+        }
+        all.push(Isa(Token::Portable(Portable)));
+        all
+    }
+
+    /// The one in use: `XENTRS_ISA` where it is set, else the best. Decided at the first call.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] when `XENTRS_ISA` names one that does not exist or that this processor lacks.
+    #[inline]
+    pub fn active() -> Result<Isa> {
+        static ACTIVE: OnceLock<Result<Isa>> = OnceLock::new();
+        ACTIVE.get_or_init(|| Isa::choose(std::env::var("XENTRS_ISA").ok().as_deref())).clone()
+    }
+
+    fn choose(wanted: Option<&str>) -> Result<Isa> {
+        let available = Isa::available();
+        let Some(wanted) = wanted.filter(|name| !name.is_empty()) else {
+            return Ok(available[0]);
+        };
+        available.iter().copied().find(|isa| isa.name() == wanted).ok_or_else(|| Error::Isa {
+            got: wanted.to_owned(),
+            available: available.iter().map(|isa| isa.name()).collect(),
+        })
+    }
+
+    /// `"avx512"`, `"avx2"` or `"portable"`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => "avx2",
+            Token::Portable(_) => "portable",
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn token(self) -> Token {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn best_one_by_default_and_any_by_name() {
+        assert_eq!(Isa::choose(None), Ok(Isa::available()[0]));
+        assert_eq!(Isa::choose(Some("")), Ok(Isa::available()[0]));
+        for isa in Isa::available() {
+            assert_eq!(Isa::choose(Some(isa.name())), Ok(isa));
+        }
+    }
+
+    #[test]
+    fn an_unknown_one_is_an_error_that_names_those_available() {
+        let message = Isa::choose(Some("mmx")).unwrap_err().to_string();
+        assert!(message.starts_with("XENTRS_ISA must be one of ") && message.contains("portable"), "{message}");
+        assert!(message.ends_with("got \"mmx\""), "{message}");
+    }
+}

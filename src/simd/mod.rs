@@ -1,0 +1,181 @@
+//! Ground floor: lanes. The only folder that names `core::arch`, and the only one whose `unsafe` concerns vectors.
+//!
+//! A kernel is written once, generic over the float type `T` and the instruction set `S: Simd<T>`:
+//!
+//! ```text
+//! Kernel::run(s)      one algorithm, safe code, #[inline(always)] all the way down
+//!   S: Simd<T>        a token: whoever holds one runs on a processor that has the instructions
+//!   S::V: Lanes<T>    one register; + - * / are lane by lane
+//!   fold, map         whole slices; the last, partial register is dealt with here, never in a kernel
+//! ```
+//!
+//! [`Float::dispatch`] enters a kernel through the one function of each instruction-set file that carries
+//! `#[target_feature]`. Everything below that entry must be inlined into it: an intrinsic that is called from a
+//! function without the feature becomes a real call and costs 25 times as much. Closures are no exception: the ones that
+//! hold lanes are written `#[inline(always)] |..| ..`, which Rust accepts where they are arguments of a call.
+
+/// The arithmetic operators of a register type, each a line.
+macro_rules! operators {
+    ($V:ident: $($Op:ident $op:ident ($a:ident, $b:ident) => $body:expr;)+) => {
+        $(impl std::ops::$Op for $V {
+            type Output = Self;
+            #[inline(always)]
+            fn $op(self, other: Self) -> Self {
+                let ($a, $b) = (self, other);
+                $body
+            }
+        })+
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod isa;
+mod portable;
+mod slices;
+
+pub use isa::Isa;
+pub(crate) use slices::{RowIo, fold, position, read, write};
+
+use std::fmt::Debug;
+use std::ops::{Add, BitAnd, Div, Mul, Neg, Sub};
+
+/// `f32` or `f64`: a number that lanes are made of.
+pub trait Float:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+    /// Infinity
+    const INFINITY: Self;
+    /// Not a number
+    const NAN: Self;
+
+    /// The nearest number of this type.
+    fn from_f64(x: f64) -> Self;
+    /// The same number.
+    fn to_f64(self) -> f64;
+
+    /// Runs a kernel on an instruction set that this processor has.
+    fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+}
+
+/// The lanes of the widest register.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// An algorithm over lanes, with its arguments: what [`Float::dispatch`] runs.
+pub trait Kernel<T: Float> {
+    /// What it computes.
+    type Output;
+    /// The algorithm. Implementations are `#[inline(always)]`.
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output;
+}
+
+/// An instruction set, as a token that proves the processor has it.
+pub trait Simd<T: Float>: Copy + Send + Sync {
+    /// One register of lanes.
+    type V: Lanes<T>;
+    /// How many lanes a register has.
+    const LANES: usize;
+
+    /// The same number in every lane.
+    fn splat(self, x: T) -> Self::V;
+    /// A whole register; `xs` has exactly [`Self::LANES`] elements.
+    fn load(self, xs: &[T]) -> Self::V;
+    /// Fewer elements than a register has lanes; the lanes left over hold `fill`.
+    fn load_tail(self, xs: &[T], fill: T) -> Self::V;
+    /// A whole register; `out` has exactly [`Self::LANES`] elements.
+    fn store(self, v: Self::V, out: &mut [T]);
+    /// The first `out.len()` lanes, fewer than a register has.
+    fn store_tail(self, v: Self::V, out: &mut [T]);
+}
+
+/// One register of numbers. A value of such a type exists only where its instruction set does.
+pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> {
+    /// One truth value a lane.
+    type Mask: Mask;
+
+    /// `self * a + b`, rounded once where the instruction set has FMA, twice where it has not.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The larger one; `other` where either is NaN, so that `v.max(acc)` never lets a NaN into `acc`.
+    fn max(self, other: Self) -> Self;
+    /// The smaller one; `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// Without the sign.
+    fn abs(self) -> Self;
+    /// `self < other`; false for NaN.
+    fn lt(self, other: Self) -> Self::Mask;
+    /// `self == other`; false for NaN.
+    fn eq(self, other: Self) -> Self::Mask;
+    /// `if_true` where the mask holds, `if_false` elsewhere.
+    fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self;
+    /// 0 where `a < b`, `self` elsewhere: also where `a` is NaN.
+    fn zero_where_lt(self, a: Self, b: Self) -> Self;
+    /// `self * 2^n` for a whole number `n` between the exponents of the smallest and the largest normal number.
+    fn ldexp(self, n: Self) -> Self;
+    /// A positive normal number as `(m, k)` with `self = m * 2^k` and `m` in `[sqrt(1/2), sqrt(2))`.
+    fn split(self) -> (Self, Self);
+    /// The sum of all lanes, halves first.
+    fn sum(self) -> T;
+    /// The largest lane, where none is NaN.
+    fn largest(self) -> T;
+}
+
+/// One truth value a lane.
+pub trait Mask: Copy + BitAnd<Output = Self> {
+    /// Bit `i` is lane `i`.
+    fn bits(self) -> u32;
+}
+
+macro_rules! float {
+    ($t:ty) => {
+        impl Float for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const INFINITY: Self = <$t>::INFINITY;
+            const NAN: Self = <$t>::NAN;
+
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $t
+            }
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
+                match isa.token() {
+                    #[cfg(target_arch = "x86_64")]
+                    isa::Token::Avx512(token) => avx512::enter::<$t, K>(token, kernel),
+                    #[cfg(target_arch = "x86_64")]
+                    isa::Token::Avx2(token) => avx2::enter::<$t, K>(token, kernel),
+                    isa::Token::Portable(token) => kernel.run(token),
+                }
+            }
+        }
+    };
+}
+
+float!(f32);
+float!(f64);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Every operation of every instruction set against plain arithmetic, for every tail.
+
+use super::*;
+
+/// Lane by lane results of each operation on `a`, `b`, tails included.
+struct Operations<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+}
+
+impl<T: Float> Kernel<T> for Operations<'_, T> {
+    type Output = Vec<Vec<T>>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let Operations { a, b } = self;
+        let each = |f: &dyn Fn(S::V, S::V) -> S::V| {
+            let mut out = vec![T::NAN; a.len()];
+            for i in (0..a.len()).step_by(S::LANES) {
+                write(s, f(read(s, a, i, T::ONE), read(s, b, i, T::ONE)), &mut out, i);
+            }
+            out
+        };
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        vec![
+            each(&|x, y| x + y),
+            each(&|x, y| x - y),
+            each(&|x, y| x * y),
+            each(&|x, y| x / y),
+            each(&|x, y| x.max(y)),
+            each(&|x, y| x.min(y)),
+            each(&|x, _| x.abs()),
+            each(&|x, y| S::V::select(x.lt(y), one, zero)),
+            each(&|x, y| S::V::select(x.eq(y), one, zero)),
+            each(&|x, y| S::V::select(x.lt(y) & zero.lt(x), x, y)),
+            each(&|x, y| y.zero_where_lt(x, y)),
+        ]
+    }
+}
+
+fn plain(a: f64, b: f64) -> [f64; 11] {
+    let flag = |holds: bool| f64::from(u8::from(holds));
+    [
+        a + b,
+        a - b,
+        a * b,
+        a / b,
+        if a > b { a } else { b },
+        if a < b { a } else { b },
+        a.abs(),
+        flag(a < b),
+        flag(a == b),
+        if a < b && 0.0 < a { a } else { b },
+        if a < b { 0.0 } else { b },
+    ]
+}
+
+const SPECIAL: [f64; 12] =
+    [0.0, -0.0, 1.0, -1.5, 3.25, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-3, -700.0, 88.0, 2.0];
+
+#[test]
+fn operators_comparisons_and_tails() {
+    for n in 1..70 {
+        let a: Vec<f64> = (0..n).map(|i| SPECIAL[(i * 5) % 12]).collect();
+        let b: Vec<f64> = (0..n).map(|i| SPECIAL[(i * 7 + n) % 12]).collect();
+        for isa in Isa::available() {
+            let got = f64::dispatch(isa, Operations { a: &a, b: &b });
+            for i in 0..n {
+                for (op, truth) in plain(a[i], b[i]).into_iter().enumerate() {
+                    let same = got[op][i] == truth || (got[op][i].is_nan() && truth.is_nan());
+                    assert!(same, "{} op {op} of {} and {}: {}", isa.name(), a[i], b[i], got[op][i]);
+                }
+            }
+            let (a32, b32): (Vec<f32>, Vec<f32>) = (0..n).map(|i| (a[i] as f32, b[i] as f32)).unzip();
+            let got = f32::dispatch(isa, Operations { a: &a32, b: &b32 });
+            for i in 0..n {
+                for (op, truth) in plain(a32[i].into(), b32[i].into()).into_iter().enumerate() {
+                    let same = got[op][i] == truth as f32 || (got[op][i].is_nan() && truth.is_nan());
+                    assert!(same, "{} op {op} of {} and {}: {}", isa.name(), a32[i], b32[i], got[op][i]);
+                }
+            }
+        }
+    }
+}
+
+/// Reductions, exponents and positions.
+struct Shapes<'a, T>(&'a [T]);
+
+impl<T: Float> Kernel<T> for Shapes<'_, T> {
+    type Output = (f64, f64, Vec<(T, T, T)>);
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let sums = fold::<4, _, _, _>(s, self.0, T::ZERO, s.splat(T::ZERO), |sum, _, v| sum + v);
+        let tops = fold::<4, _, _, _>(s, self.0, -T::INFINITY, s.splat(-T::INFINITY), |top, _, v| v.max(top));
+        let sum = sums.into_iter().map(|v| v.sum().to_f64()).sum();
+        let top = tops.into_iter().map(|v| v.largest().to_f64()).fold(f64::NEG_INFINITY, f64::max);
+        let split = |x: T| {
+            let (m, k) = s.splat(x).split();
+            (m.largest(), k.largest(), m.ldexp(k).largest())
+        };
+        (sum, top, self.0.iter().map(|&x| split(x)).collect())
+    }
+}
+
+#[test]
+fn sums_maxima_and_exponents() {
+    for n in 1..300 {
+        let xs: Vec<f64> = (0..n).map(|i| (1.0 + ((i * 37) % 101) as f64) * 2f64.powi((i % 60) - 30)).collect();
+        let truth: f64 = xs.iter().sum();
+        let largest = xs.iter().copied().fold(0.0, f64::max);
+        for isa in Isa::available() {
+            let (sum, top, parts) = f64::dispatch(isa, Shapes(&xs));
+            assert!((sum - truth).abs() <= 1e-14 * truth && top == largest, "{} n={n}", isa.name());
+            for (x, (m, k, back)) in xs.iter().zip(parts) {
+                assert!((m * m - 1.25).abs() <= 0.7501 && m * 2f64.powf(k) == *x && back == *x, "{x}: {m} {k}");
+            }
+            let xs: Vec<f32> = xs.iter().map(|&x| x as f32).collect();
+            let (sum, top, parts) = f32::dispatch(isa, Shapes(&xs));
+            assert!((sum - truth).abs() <= 1e-6 * truth && top == f64::from(largest as f32), "{} n={n}", isa.name());
+            for (x, (m, k, back)) in xs.iter().zip(parts) {
+                assert!((m * m - 1.25).abs() <= 0.7501 && m * 2f32.powf(k) == *x && back == *x, "{x}: {m} {k}");
+            }
+        }
+    }
+}
+
+struct Find<'a, T>(&'a [T], T);
+
+impl<T: Float> Kernel<T> for Find<'_, T> {
+    type Output = Option<usize>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        position(s, self.0, self.1)
+    }
+}
+
+#[test]
+fn the_first_place_and_none_past_the_end() {
+    for n in 1..70 {
+        let xs: Vec<f32> = (0..n).map(|i| (i % 17) as f32).collect();
+        for isa in Isa::available() {
+            for wanted in 0..18 {
+                let truth = xs.iter().position(|&x| x == wanted as f32);
+                assert_eq!(f32::dispatch(isa, Find(&xs, wanted as f32)), truth, "{} n={n} {wanted}", isa.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Views of rows and labels: checked once when they are made, trusted by everything below.
+
+use crate::error::{Error, Result};
+use crate::simd::{Float, RowIo};
+
+/// `rows` rows of `classes` numbers each, to read; rows may stand further apart than they are long.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    classes: usize,
+    stride: usize,
+}
+
+impl<'a, T: Float> Rows<'a, T> {
+    /// Rows one behind the other.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `data` holds exactly `rows * classes` numbers.
+    #[inline]
+    pub fn new(name: &'static str, data: &'a [T], rows: usize, classes: usize) -> Result<Self> {
+        check_len(name, data.len(), rows, classes)?;
+        Ok(Rows { data, rows, classes, stride: classes })
+    }
+
+    /// Rows whose first elements stand `stride` apart.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `data` ends with the last row.
+    #[inline]
+    pub fn with_stride(name: &'static str, data: &'a [T], rows: usize, classes: usize, stride: usize) -> Result<Self> {
+        let len = if rows == 0 { 0 } else { (rows - 1) * stride + classes };
+        check_len(name, data.len(), len, 1)?;
+        Ok(Rows { data, rows, classes, stride })
+    }
+
+    /// How many rows there are.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How long a row is.
+    #[inline(always)]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&self, i: usize) -> &'a [T] {
+        &self.data[i * self.stride..][..self.classes]
+    }
+
+    /// All numbers, where the rows stand one behind the other.
+    #[inline(always)]
+    pub(crate) fn flat(&self) -> &'a [T] {
+        assert!(self.stride == self.classes || self.rows <= 1, "rows of points stand one behind the other");
+        &self.data[..self.rows * self.classes]
+    }
+
+    /// The rows of one block after another; the last may be shorter.
+    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
+        (0..self.rows.div_ceil(size)).map(move |b| {
+            let rows = size.min(self.rows - b * size);
+            Rows { data: &self.data[b * size * self.stride..], rows, ..self }
+        })
+    }
+}
+
+/// Rows to read, and the place for as many rows of results: elsewhere, or over what was read.
+#[derive(Debug)]
+pub struct RowsIo<'a, T> {
+    source: Option<Rows<'a, T>>,
+    target: &'a mut [T],
+    rows: usize,
+    classes: usize,
+}
+
+impl<'a, T: Float> RowsIo<'a, T> {
+    /// Reads `source`, writes `target`, one row behind the other.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `target` does not hold exactly as many numbers.
+    #[inline]
+    pub fn new(source: Rows<'a, T>, target: &'a mut [T]) -> Result<Self> {
+        let (rows, classes) = (source.rows, source.classes);
+        check_len("out", target.len(), rows, classes)?;
+        Ok(RowsIo { source: Some(source), target, rows, classes })
+    }
+
+    /// Reads and overwrites the same rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `both` holds exactly `rows * classes` numbers.
+    #[inline]
+    pub fn in_place(both: &'a mut [T], rows: usize, classes: usize) -> Result<Self> {
+        check_len("logits", both.len(), rows, classes)?;
+        Ok(RowsIo { source: None, target: both, rows, classes })
+    }
+
+    /// How many rows there are.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How long a row is.
+    #[inline(always)]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, i: usize) -> RowIo<'_, T> {
+        let target = &mut self.target[i * self.classes..][..self.classes];
+        match &self.source {
+            Some(source) => RowIo::new(source.row(i), target),
+            None => RowIo::in_place(target),
+        }
+    }
+
+    /// All numbers, where the rows stand one behind the other.
+    #[inline(always)]
+    pub(crate) fn flat(&mut self) -> RowIo<'_, T> {
+        match &self.source {
+            Some(source) => RowIo::new(source.flat(), self.target),
+            None => RowIo::in_place(self.target),
+        }
+    }
+
+    /// What is written.
+    #[inline(always)]
+    pub(crate) fn target(&mut self) -> &mut [T] {
+        self.target
+    }
+
+    /// The rows of one block after another; the last may be shorter.
+    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
+        let RowsIo { source, target, rows, classes } = self;
+        let mut rest = target;
+        (0..rows.div_ceil(size)).map(move |b| {
+            let rows = size.min(rows - b * size);
+            let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * classes);
+            rest = after;
+            let source = source.map(|s| Rows { data: &s.data[b * size * s.stride..], rows, ..s });
+            RowsIo { source, target, rows, classes }
+        })
+    }
+}
+
+fn check_len(name: &'static str, len: usize, rows: usize, classes: usize) -> Result<()> {
+    if rows.checked_mul(classes) == Some(len) {
+        Ok(())
+    } else {
+        Err(Error::Shape { name, expected: vec![rows, classes], got: vec![len] })
+    }
+}
+
+/// One class a row, each in `[0, classes)` or the ignored one.
+#[derive(Clone, Copy, Debug)]
+pub struct Classes<'a> {
+    labels: Labels<'a>,
+    classes: usize,
+    ignore_index: Option<i64>,
+}
+
+/// Class labels as they come.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// As 32-bit integers.
+    I32(&'a [i32]),
+    /// As 64-bit integers.
+    I64(&'a [i64]),
+}
+
+impl Labels<'_> {
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::I32(labels) => labels.len(),
+            Labels::I64(labels) => labels.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline(always)]
+    fn get(&self, row: usize) -> i64 {
+        match self {
+            Labels::I32(labels) => labels[row].into(),
+            Labels::I64(labels) => labels[row],
+        }
+    }
+}
+
+impl<'a> Classes<'a> {
+    /// Checks every label.
+    ///
+    /// # Errors
+    /// [`Error::Label`] names the first label outside `[0, classes)` that is not `ignore_index`.
+    #[inline]
+    pub fn new(labels: Labels<'a>, classes: usize, ignore_index: Option<i64>) -> Result<Self> {
+        let wrong = |label: i64| Some(label) != ignore_index && !(0..classes as i64).contains(&label);
+        let row = match labels {
+            Labels::I32(labels) => labels.iter().position(|&label| wrong(label.into())),
+            Labels::I64(labels) => labels.iter().position(|&label| wrong(label)),
+        };
+        match row {
+            Some(row) => Err(Error::Label { label: labels.get(row), row, classes, ignore_index }),
+            None => Ok(Classes { labels, classes, ignore_index }),
+        }
+    }
+
+    /// How many rows have a label.
+    #[inline]
+    pub fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The class of a row; `None` where it is ignored.
+    ///
+    /// The label is read once and tested again: should another thread have changed it since it was checked, the row
+    /// counts as ignored, and nothing is read out of bounds.
+    #[inline(always)]
+    pub fn get(&self, row: usize) -> Option<usize> {
+        let label = self.labels.get(row);
+        (Some(label) != self.ignore_index && (0..self.classes as i64).contains(&label)).then_some(label as usize)
+    }
+}
+
+/// Weights are finite and not negative.
+pub(crate) fn check_weights<T: Float>(name: &'static str, weights: &[T], shape: &[usize]) -> Result<()> {
+    if weights.len() != shape.iter().product::<usize>() {
+        return Err(Error::Shape { name, expected: shape.to_vec(), got: vec![weights.len()] });
+    }
+    match weights.iter().position(|&w| !(w >= T::ZERO && w < T::INFINITY)) {
+        Some(index) => {
+            Err(Error::Value { name, expected: "finite and non-negative", got: weights[index].to_f64(), index })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,148 @@
+//! The Rust API as a Rust user calls it, without Python.
+
+use proptest::prelude::*;
+use xentrs::{
+    Classes, Error, Function, Labels, Loss, PointProblem, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
+    SoftmaxCrossEntropy, Targets, apply, logsumexp, value, value_and_grad,
+};
+
+type Softmax<'a> = RowProblem<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
+
+fn softmax<'a>(labels: &'a [i64], classes: usize) -> Softmax<'a> {
+    RowProblem {
+        loss: SoftmaxCrossEntropy::new(classes, None, 0.0).unwrap(),
+        target: Targets::Classes(Classes::new(Labels::I64(labels), classes, Some(-100)).unwrap()),
+        sample_weight: None,
+    }
+}
+
+fn scalar<T: std::fmt::Debug>(loss: Loss<T>) -> f64 {
+    match loss {
+        Loss::Scalar(loss) => loss,
+        Loss::Each(losses) => panic!("a scalar was asked for, not {losses:?}"),
+    }
+}
+
+#[test]
+fn the_mean_is_the_sum_over_the_rows_that_count() {
+    let logits = [1.0, 2.0, 3.0, 0.5, -0.5, 0.0, f64::NAN, 0.0, 0.0];
+    let rows = Rows::new("logits", &logits, 3, 3).unwrap();
+    let problem = softmax(&[2, 0, -100], 3);
+    let sum = scalar(value(&problem, rows, Reduction::Sum).unwrap());
+    let mean = scalar(value(&problem, rows, Reduction::Mean).unwrap());
+    assert!((mean - sum / 2.0).abs() < 1e-15);
+    let Loss::Each(each) = value(&problem, rows, Reduction::None).unwrap() else { panic!("one loss a row") };
+    assert_eq!(each[2], 0.0);
+    assert!((each[0] + each[1] - sum).abs() < 1e-15);
+}
+
+#[test]
+fn the_gradient_in_place_is_the_gradient_beside() {
+    let logits: Vec<f64> = (0..70).map(|i| f64::from(i % 13) * 0.7 - 3.0).collect();
+    let labels: Vec<i64> = (0..7).collect();
+    let mut beside = vec![0.0; 70];
+    let rows = Rows::new("logits", &logits, 7, 10).unwrap();
+    let problem = softmax(&labels, 10);
+    let one = value_and_grad(&problem, RowsIo::new(rows, &mut beside).unwrap(), Reduction::Mean).unwrap();
+    let mut over = logits.clone();
+    let two = value_and_grad(&problem, RowsIo::in_place(&mut over, 7, 10).unwrap(), Reduction::Mean).unwrap();
+    assert_eq!(one, two);
+    assert_eq!(beside, over);
+}
+
+#[test]
+fn rows_may_stand_apart() {
+    let wide = [1.0, 2.0, 9.0, 9.0, 3.0, 5.0];
+    let apart = Rows::with_stride("logits", &wide, 2, 2, 4).unwrap();
+    let tight = Rows::new("logits", &[1.0, 2.0, 3.0, 5.0], 2, 2).unwrap();
+    let problem = softmax(&[0, 1], 2);
+    assert_eq!(value(&problem, apart, Reduction::Sum), value(&problem, tight, Reduction::Sum));
+}
+
+#[test]
+fn what_is_wrong_is_said_and_nothing_is_written() {
+    let wrong = Classes::new(Labels::I32(&[0, 3]), 3, Some(-100)).unwrap_err();
+    assert_eq!(wrong, Error::Label { label: 3, row: 1, classes: 3, ignore_index: Some(-100) });
+    assert!(matches!(Rows::new("logits", &[0.0; 5], 2, 3), Err(Error::Shape { .. })));
+    assert!(matches!(SoftmaxCrossEntropy::<f32>::new(3, None, 1.5), Err(Error::Parameter { .. })));
+    assert!(matches!(SoftmaxCrossEntropy::new(2, Some(&[1.0, -1.0]), 0.0), Err(Error::Value { index: 1, .. })));
+
+    let logits = [0.0; 4];
+    let mut grad = [7.0; 4];
+    let rows = Rows::new("logits", &logits, 2, 2).unwrap();
+    let problem = RowProblem { sample_weight: Some(&[1.0, f64::NAN]), ..softmax(&[0, 1], 2) };
+    let refused = value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum);
+    assert!(matches!(refused, Err(Error::Value { name: "sample_weight", index: 1, .. })));
+    assert_eq!(grad, [7.0; 4]);
+}
+
+#[test]
+fn nothing_left_to_average_is_zero() {
+    let mut grad = [7.0; 4];
+    let rows = Rows::new("logits", &[f64::NAN; 4], 2, 2).unwrap();
+    let problem = softmax(&[-100, -100], 2);
+    let loss = value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Mean).unwrap();
+    assert_eq!((scalar(loss), grad), (0.0, [0.0; 4]));
+}
+
+#[test]
+fn sigmoid_cross_entropy_is_softmax_cross_entropy_of_two_classes() {
+    let x: Vec<f64> = (0..999).map(|i| f64::from(i) * 0.1 - 50.0).collect();
+    let t: Vec<f64> = (0..999).map(|i| f64::from(i % 2)).collect();
+    let two: Vec<f64> = x.iter().flat_map(|&x| [0.0, x]).collect();
+    let labels: Vec<i64> = (0..999).map(|i| i % 2).collect();
+    let points = PointProblem { loss: SigmoidCrossEntropy::new(None).unwrap(), target: &t, sample_weight: None };
+    let ours = scalar(value(&points, Rows::new("logits", &x, 999, 1).unwrap(), Reduction::Mean).unwrap());
+    let rows = Rows::new("logits", &two, 999, 2).unwrap();
+    let softmax = scalar(value(&softmax(&labels, 2), rows, Reduction::Mean).unwrap());
+    assert!((ours / softmax - 1.0).abs() < 1e-14, "{ours} {softmax}");
+}
+
+#[test]
+fn a_weight_a_label_repeats_from_row_to_row() {
+    for labels in [1, 2, 3, 5, 16, 17, 40] {
+        let n = labels * 23;
+        let x: Vec<f64> = (0..n).map(|i| (i % 11) as f64 - 5.0).collect();
+        let beta: Vec<f64> = (0..labels).map(|k| 1.0 + k as f64).collect();
+        let loss = SigmoidCrossEntropy::new(Some(&beta)).unwrap();
+        let points = PointProblem { loss, target: &vec![1.0; n], sample_weight: None };
+        let rows = Rows::new("logits", &x, 23, labels).unwrap();
+        let Loss::Each(each) = value(&points, rows, Reduction::None).unwrap() else { panic!("one loss a point") };
+        for (i, loss) in each.into_iter().enumerate() {
+            let truth = beta[i % labels] * (-x[i]).exp().ln_1p();
+            assert!((loss / truth - 1.0).abs() < 1e-14, "{labels} labels, point {i}: {loss} {truth}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn losses_are_not_negative_and_gradients_sum_to_zero(
+        logits in prop::collection::vec(-700.0..700.0f64, 1..200),
+        pick in any::<prop::sample::Index>(),
+    ) {
+        let c = logits.len();
+        let label = [pick.index(c) as i64];
+        let mut grad = vec![f64::NAN; c];
+        let rows = Rows::new("logits", &logits, 1, c).unwrap();
+        let problem = softmax(&label, c);
+        let loss = scalar(value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum).unwrap());
+        prop_assert!(loss >= 0.0 && loss.is_finite());
+        let scale: f64 = grad.iter().map(|g| g.abs()).sum();
+        prop_assert!(grad.iter().sum::<f64>().abs() <= 1e-15 * scale * c as f64);
+    }
+
+    #[test]
+    fn softmax_log_softmax_and_logsumexp_agree(logits in prop::collection::vec(-50.0..50.0f64, 1..100)) {
+        let c = logits.len();
+        let rows = Rows::new("x", &logits, 1, c).unwrap();
+        let (mut p, mut log_p, mut lse) = (vec![0.0; c], vec![0.0; c], [0.0]);
+        apply(Function::Softmax, RowsIo::new(rows, &mut p).unwrap()).unwrap();
+        apply(Function::LogSoftmax, RowsIo::new(rows, &mut log_p).unwrap()).unwrap();
+        logsumexp(rows, &mut lse).unwrap();
+        for k in 0..c {
+            prop_assert!((p[k] / log_p[k].exp() - 1.0).abs() < 1e-13);
+            prop_assert!((log_p[k] - (logits[k] - lse[0])).abs() < 1e-13);
+        }
+    }
+}
