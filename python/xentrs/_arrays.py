@@ -1,0 +1,126 @@
+"""The slow road into the core: whatever is not yet a native, C-ordered array of the right type becomes one here.
+
+The compiled module calls these functions, and only for arguments that it cannot read in place. It is the only place
+that says ``np.asarray`` or ``np.ascontiguousarray``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int | None]:
+    """Make float32 or float64 logits, with the class axis last, and tell where it was if it was elsewhere."""
+    array = np.asarray(given)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    elif array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise TypeError(f"{name} must be floating (float32 or float64), got {array.dtype}")
+    moved = None
+    if axis is not None:
+        if array.ndim == 0:
+            raise ValueError(f"{name} must have at least one dimension, got a scalar")
+        if not -array.ndim <= axis < array.ndim:
+            raise np.exceptions.AxisError(axis, array.ndim)
+        axis %= array.ndim
+        if axis != array.ndim - 1:
+            array, moved = np.moveaxis(array, axis, -1), axis
+    return _native(array), moved
+
+
+def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any]) -> Array:
+    """Make classes (int64) of integers, distributions (of the logits' dtype, the class axis last) of floats."""
+    array = np.asarray(given)
+    if array.size == 0 and array.ndim == ndim:  # an empty list says nothing about its type
+        return np.empty(array.shape, np.int64)
+    if array.dtype.kind in "iu":
+        largest = np.iinfo(np.int64).max
+        if array.dtype.kind == "u" and array.size and int(array.max()) > largest:
+            row = int(np.argmax(array.ravel() > largest))
+            raise IndexError(f"target must be classes, got {array.ravel()[row]} at row {row}")
+        return _native(array.astype(np.int64))
+    if array.dtype.kind != "f":
+        raise TypeError(f"target must be integers (classes) or floats (distributions), got {array.dtype}")
+    if axis is not None and axis < array.ndim:
+        array = np.moveaxis(array, axis, -1)
+    return _native(array.astype(dtype))
+
+
+def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
+    """Make labels of the logits' dtype of booleans, the integers 0 and 1, or floats."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be boolean, integer or floating, got {array.dtype}")
+    if array.dtype.kind in "iu" and np.any(outside := (array < 0) | (array > 1)):
+        index = int(np.argmax(outside))
+        raise ValueError(f"{name} must be in [0, 1], got {array.ravel()[index]} at index {index}")
+    return _native(array.astype(dtype))
+
+
+def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
+    """Make weights of the logits' dtype."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be floating, got {array.dtype}")
+    with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
+        return _native(array.astype(dtype))
+
+
+def one_a_row(weights: Array, shape: Sequence[int]) -> Array:
+    """Repeat one weight a row along the last axis."""
+    return _native(np.broadcast_to(weights[..., np.newaxis], shape))
+
+
+def check_out(out: object, logits: ArrayLike, inputs: Sequence[object], dtype: np.dtype[Any]) -> None:
+    """Refuse an ``out`` that cannot take the result, or that shares memory with an input other than the logits."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"out must have the dtype of the logits, {dtype}, got {out.dtype}")
+    if out.shape != np.shape(logits):
+        raise ValueError(f"out must have shape {np.shape(logits)}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    if not _same_view(out, logits):
+        inputs = [logits, *inputs]
+    if any(isinstance(array, np.ndarray) and _overlap(out, array) for array in inputs):
+        raise ValueError("out must not overlap an input, unless it is the logits themselves")
+
+
+def copy_to(out: Array, result: Array) -> Array:
+    """Fill an ``out`` that could not be written in place."""
+    np.copyto(out, result)
+    return out
+
+
+def restore_axis(result: Array, axis: int) -> Array:
+    """Put the class axis back to where it was."""
+    return np.moveaxis(result, -1, axis)
+
+
+def _native(array: Array) -> Array:
+    """C-ordered, aligned, in the machine's byte order; without a copy where it is so already."""
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+
+def _same_view(out: Array, logits: object) -> bool:
+    """Whether the elements of both stand at the same places."""
+    return isinstance(logits, np.ndarray) and (
+        out.__array_interface__["data"][0],
+        out.shape,
+        out.strides,
+    ) == (logits.__array_interface__["data"][0], logits.shape, logits.strides)
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays share an element; strides too intricate to tell count as if they did."""
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True

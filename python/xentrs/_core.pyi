@@ -1,0 +1,79 @@
+"""The compiled module. What each argument means is said where users meet it, in `xentrs.losses`."""
+
+from typing import Any, TypeAlias, TypedDict, type_check_only
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "build_info",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_with_grad",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_grad",
+    "softplus",
+]
+
+_Array: TypeAlias = NDArray[np.floating[Any]]
+_Loss: TypeAlias = float | Any
+
+@type_check_only
+class _BuildInfo(TypedDict):
+    version: str
+    profile: str
+    isa: str
+    isas_available: list[str]
+    num_threads: int
+
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    axis: int,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def softmax_cross_entropy_with_grad(
+    logits: ArrayLike,
+    target: ArrayLike,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    axis: int,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array]: ...
+def sigmoid_cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    pos_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def sigmoid_cross_entropy_with_grad(
+    logits: ArrayLike,
+    target: ArrayLike,
+    pos_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array]: ...
+def logsumexp(x: ArrayLike, axis: int, keepdims: bool, /) -> _Array: ...
+def softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
+def log_softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
+def sigmoid(x: ArrayLike, out: _Array | None, /) -> _Array: ...
+def log_sigmoid(x: ArrayLike, out: _Array | None, /) -> _Array: ...
+def softplus(x: ArrayLike, out: _Array | None, /) -> _Array: ...
+def build_info() -> _BuildInfo: ...

@@ -1,0 +1,19 @@
+"""Every example in a docstring of the package runs and prints what it says."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import xentrs
+
+MODULES = ["xentrs"] + [
+    module.name for module in pkgutil.walk_packages(xentrs.__path__, "xentrs.") if module.name != "xentrs._core"
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
