@@ -1,0 +1,140 @@
+"""
+Quickstart: reading handwritten digits
+======================================
+
+How far does the simplest model come at reading handwritten digits, and what does its loss cost to compute?
+
+Softmax regression gives an image ``x`` ten logits ``z = W x + b``, one for each digit, and from them the probabilities
+``p = softmax(z)``. If the digit is ``y`` it pays the cross-entropy, in nats::
+
+    loss = -ln p_y = ln sum_k exp(z_k) - z_y                  d loss / d z = p - t,  t = one-hot(y)
+
+The gradient is probability minus target, so training is a matter of subtracting ``(p - t).T @ X`` from the weights, a
+little at a time. xentrs computes the loss and ``p - t`` in one sweep over the logits.
+"""
+
+# %%
+# The data: 1797 images of 8 x 8 pixels, grey values from 0 to 16. A quarter of them is held out.
+
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import sklearn.linear_model
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
+
+import xentrs as xe
+from xentrs.models import LogisticRegression
+
+images, digits = load_digits(return_X_y=True)
+X, X_test, y, y_test = train_test_split(images / 16, digits, test_size=0.25, stratify=digits, random_state=0)
+
+# %%
+# Training by stochastic gradient descent, 64 images at a time. scikit-learn's solver, which finds the minimum of the
+# same objective to many digits, says how close it came.
+
+model = LogisticRegression(verbose=True, random_state=0).fit(X, y)
+with threadpool_limits(1):  # matrices this small leave BLAS threads waiting for one another
+    peer = sklearn.linear_model.LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
+
+
+def objective(fitted):
+    """Return the mean loss plus the penalty that both models minimise over the training images."""
+    penalty = np.sum(fitted.coef_**2) / (2 * fitted.C * len(X))
+    return xe.softmax_cross_entropy(fitted.decision_function(X), y) + penalty
+
+
+accuracy = model.score(X_test, y_test)
+print(f"\n{len(X)} training images       objective   held-out: loss   accuracy")
+for name, fitted in [("xentrs, SGD", model), ("scikit-learn, L-BFGS", peer)]:
+    held_out = xe.softmax_cross_entropy(fitted.decision_function(X_test), y_test)
+    print(f"{name:<22}{objective(fitted):>15.4f}{held_out:>17.4f}{fitted.score(X_test, y_test):>11.4f}")
+
+# %%
+# The cost of a loss, at the size of a language model's output: 2048 predictions over 32000 tokens. xentrs returns the
+# loss and the gradient, which it writes into an array that is there already. NumPy's formula returns the loss alone; it
+# subtracts the maximum first, as it must lest the exponentials overflow. They take turns, and the median counts.
+
+
+def numpy_loss(logits, target):
+    """Return the mean cross-entropy, by the formula above."""
+    peak = logits.max(axis=1)
+    lse = np.log(np.exp(logits - peak[:, np.newaxis]).sum(axis=1)) + peak
+    return np.mean(lse - logits[np.arange(len(logits)), target])
+
+
+rng = np.random.default_rng(0)
+logits = rng.standard_normal((2048, 32_000), dtype=np.float32)
+tokens = rng.integers(32_000, size=2048)
+grad = np.empty_like(logits)
+
+seconds = []
+for _ in range(8):
+    start = time.perf_counter()
+    loss, _ = xe.softmax_cross_entropy_with_grad(logits, tokens, out=grad)
+    halfway = time.perf_counter()
+    loss_by_numpy = numpy_loss(logits, tokens)
+    seconds.append([halfway - start, time.perf_counter() - halfway])
+ours, theirs = np.median(seconds[1:], axis=0)  # the first round warms up
+print(f"\n2048 x 32000 float32 logits, grad into out= of shape {grad.shape}")
+print(f"xentrs, loss and gradient{1e3 * ours:>10.1f} ms")
+print(f"NumPy, loss alone{1e3 * theirs:>18.1f} ms, {theirs / ours:.1f} times as long")
+
+# %%
+# The picture: how the loss fell, what the model looks for, and where it goes wrong.
+
+figure = plt.figure(figsize=(11, 8), layout="constrained")
+top, bottom = figure.subfigures(2, height_ratios=[0.85, 1], hspace=0.03)
+left, right = top.subfigures(1, 2, width_ratios=[1, 1.25], wspace=0.03)
+
+ax = left.subplots()
+ax.axhline(np.log(10), color="grey", linestyle=":", label="guessing: ln 10")
+ax.plot(range(1, model.n_iter_ + 1), model.loss_curve_, label="xentrs, SGD")
+ax.axhline(objective(peer), color="black", linestyle="--", linewidth=1, label="minimum (scikit-learn)")
+ax.set(title="Training", xlabel="epoch", ylabel="objective (nats per image)", xlim=0, yscale="log", ylim=(0.2, 2.5))
+ax.set_yticks([0.2, 0.3, 0.5, 1, 2], labels=["0.2", "0.3", "0.5", "1", "2"])
+ax.minorticks_off()
+ax.legend(frameon=False, loc="center right")
+
+limit = np.abs(model.coef_).max()
+for digit, (ax, weight) in enumerate(zip(right.subplots(2, 5).flat, model.coef_, strict=True)):
+    shown = ax.imshow(weight.reshape(8, 8), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    ax.set(title=digit, xticks=[], yticks=[])
+right.suptitle("Weights: ink that speaks for (red) or against (blue) each digit")
+right.colorbar(shown, ax=right.axes, shrink=0.8, label="weight")
+
+probabilities, predicted = model.predict_proba(X_test), model.predict(X_test)
+wrong = np.flatnonzero(predicted != y_test)
+worst = wrong[np.argsort(probabilities[wrong, y_test[wrong]])][:6]
+axes = bottom.subplots(2, 6, sharey="row")
+for i, ax_image, ax_bars in zip(worst, *axes, strict=True):
+    ax_image.imshow(X_test[i].reshape(8, 8), cmap="gray_r")
+    ax_image.set(title=f"{y_test[i]} read as {predicted[i]}", xticks=[], yticks=[])
+    ax_bars.bar(range(10), probabilities[i], color="lightgrey", label="other digits")
+    ax_bars.bar(predicted[i], probabilities[i, predicted[i]], color="tab:orange", label="read as")
+    ax_bars.bar(y_test[i], probabilities[i, y_test[i]], color="tab:blue", label="the digit")
+    ax_bars.set(xlabel="digit", xticks=range(10), ylim=(0, 1))
+axes[1, 0].set_ylabel("probability")
+axes[1, 0].legend(frameon=False, loc="upper left", fontsize="small")
+bottom.suptitle(f"The worst {len(worst)} of {len(wrong)} mistakes on {len(y_test)} held-out images")
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build")
+folder.mkdir(parents=True, exist_ok=True)
+figure.savefig(folder / "quickstart.png", dpi=150)
+print(f"\npicture: {folder / 'quickstart.png'}")
+
+# %%
+# The checks: the accuracy, the distance from the minimum, and the gradient ``(p - t) / n`` beside NumPy's in float64.
+
+some = np.exp(logits[:128], dtype=np.float64)
+by_formula = some / some.sum(axis=1, keepdims=True)
+by_formula[np.arange(128), tokens[:128]] -= 1
+np.testing.assert_allclose(grad[:128], by_formula / len(logits), rtol=2e-6)
+np.testing.assert_allclose(loss, loss_by_numpy, rtol=1e-5)
+assert accuracy >= 0.95, f"accuracy is {accuracy:.4f}"
+assert objective(model) < 1.02 * objective(peer), f"objective is {objective(model):.4f}"
+print("checks: passed")

@@ -1,0 +1,14 @@
+"""Estimators in scikit-learn's conventions, trained by the losses of xentrs."""
+
+try:
+    import scipy  # noqa: F401
+    import sklearn  # noqa: F401
+    import tqdm  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise ImportError(
+        f"xentrs.models needs {missing.name}: pip install 'xentrs[models]'", name=missing.name
+    ) from missing
+
+from .linear import LogisticRegression
+
+__all__ = ["LogisticRegression"]

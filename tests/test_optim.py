@@ -1,0 +1,131 @@
+"""SGD: steps computed by hand, the textbook's recursion, and what is refused."""
+
+import numpy as np
+import pytest
+
+from xentrs.optim import SGD
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),  # three steps from w = 1 with the gradients 1, 1, -2
+    [
+        ({"learning_rate": 0.5}, [0.5, 0.0, 1.0]),
+        ({"learning_rate": 0.5, "momentum": 0.5}, [0.5, -0.25, 0.375]),  # v = 1, 1.5, -1.25
+        (
+            {"learning_rate": 0.5, "momentum": 0.5, "nesterov": True},
+            [0.25, -0.625, 0.6875],
+        ),  # g + v/2 = 1.5, 1.75, -2.625
+        ({"learning_rate": 0.5, "weight_decay": 0.5}, [0.25, -0.3125, 0.765625]),  # g + w/2 = 1.5, 1.125, -2.15625
+        ({"learning_rate": 0.0, "momentum": 0.5}, [1.0, 1.0, 1.0]),
+    ],
+)
+def test_steps_computed_by_hand(options, expected):
+    w = np.array([1.0])
+    optimizer = SGD([w], **options)
+    for gradient, value in zip([1.0, 1.0, -2.0], expected, strict=True):
+        optimizer.step([np.array([gradient])])
+        assert w[0] == value
+
+
+def test_nesterov_is_the_gradient_at_the_point_ahead():
+    """Sutskever et al. evaluate the gradient at w + momentum * v; the rule keeps that point instead of w."""
+    rate, momentum = 0.1, 0.9
+    curvature = np.array([1.0, 3.0, 10.0])
+    ahead = np.array([1.0, -2.0, 3.0])
+    optimizer = SGD([ahead], learning_rate=rate, momentum=momentum, nesterov=True)
+    w, v = ahead.copy(), np.zeros(3)
+    for _ in range(50):
+        v = momentum * v - rate * curvature * (w + momentum * v)
+        w = w + v
+        optimizer.step([curvature * ahead])
+        np.testing.assert_allclose(ahead, w + momentum * v, rtol=1e-12, atol=1e-15)
+
+
+def test_weight_decay_is_the_gradient_of_the_penalty():
+    rng = np.random.default_rng(0)
+    decayed = rng.normal(size=(4, 3))
+    penalised = decayed.copy()
+    options = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}
+    one, other = SGD([decayed], **options, weight_decay=0.3), SGD([penalised], **options)
+    for grad in rng.normal(size=(20, 4, 3)):
+        one.step([grad])
+        other.step([grad + 0.3 * penalised])
+    np.testing.assert_array_equal(decayed, penalised)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_updates_in_place_whatever_the_layout(dtype):
+    whole = np.ones((4, 6), dtype)
+    params = [whole[::2, ::-1], np.ones((), dtype), np.ones((0, 3), dtype)]
+    grads = [np.ones(param.shape, dtype) for param in params]
+    optimizer = SGD(params, learning_rate=np.float64(0.5), momentum=0.5, weight_decay=1.0)
+    optimizer.step(grads)
+    assert all(kept is given for kept, given in zip(optimizer.params, params, strict=True))
+    np.testing.assert_array_equal(whole, [[0] * 6, [1] * 6, [0] * 6, [1] * 6])
+    assert params[1] == 0
+    assert all((grad == 1).all() for grad in grads)
+    assert {param.dtype for param in [*optimizer.params, *optimizer.velocity]} == {np.dtype(dtype)}
+
+
+def test_the_learning_rate_is_a_schedule():
+    w = np.zeros(1)
+    optimizer = SGD([w], learning_rate=1.0)
+    for t in range(1, 5):
+        optimizer.learning_rate = 1 / t
+        optimizer.step([np.ones(1)])
+    assert w[0] == pytest.approx(-(1 + 1 / 2 + 1 / 3 + 1 / 4))
+    with pytest.raises(ValueError, match=r"learning_rate must be in \[0, inf\), got -1"):
+        optimizer.learning_rate = -1
+    assert optimizer.learning_rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"learning_rate": -0.1}, ValueError, r"learning_rate must be in \[0, inf\), got -0.1"),
+        ({"learning_rate": np.nan}, ValueError, r"learning_rate must be in \[0, inf\), got nan"),
+        ({"learning_rate": np.inf}, ValueError, r"learning_rate must be in \[0, inf\), got inf"),
+        ({"learning_rate": "0.1"}, TypeError, "learning_rate must be a number, got '0.1'"),
+        ({"momentum": 1.0}, ValueError, r"momentum must be in \[0, 1\), got 1.0"),
+        ({"momentum": -0.5}, ValueError, r"momentum must be in \[0, 1\), got -0.5"),
+        ({"weight_decay": -1}, ValueError, r"weight_decay must be in \[0, inf\), got -1"),
+        ({"nesterov": True}, ValueError, r"nesterov needs momentum > 0, got 0.0"),
+    ],
+)
+def test_refuses_numbers_out_of_range(options, error, message):
+    with pytest.raises(error, match=message):
+        SGD([np.zeros(3)], **options)
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ([1.0, 2.0], "got list"),
+        (np.zeros(3, int), "got int64"),
+        (np.zeros(3, complex), "got complex128"),
+        (np.broadcast_to(0.0, 3), "got float64"),  # read-only
+        (np.zeros((2, 3))[0, 0], "got float64"),  # a scalar
+    ],
+)
+def test_refuses_parameters_that_it_cannot_write(param, message):
+    with pytest.raises(TypeError, match=rf"params\[1\] must be a writable floating array, {message}"):
+        SGD([np.zeros(3), param])
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "message"),
+    [
+        ([np.ones(3)], ValueError, "grads must hold 2 arrays, got 1"),
+        ([np.ones(3), np.ones((1, 2))], ValueError, r"grads\[1\] must have shape \(2,\), got \(1, 2\)"),
+        ([np.ones(3), 1.0], ValueError, r"grads\[1\] must have shape \(2,\), got \(\)"),
+        ([np.ones(3), np.ones(2, np.float32)], TypeError, r"grads\[1\] must have dtype float64, got float32"),
+        ([np.ones(3), [1.0, 1.0]], TypeError, r"grads\[1\] must have dtype float64, got list"),
+    ],
+)
+def test_a_refused_step_changes_nothing(grads, error, message):
+    params = [np.arange(3.0), np.arange(2.0)]
+    optimizer = SGD(params, momentum=0.9)
+    with pytest.raises(error, match=message):
+        optimizer.step(grads)
+    np.testing.assert_array_equal(params[0], np.arange(3.0))
+    assert not any(velocity.any() for velocity in optimizer.velocity)
