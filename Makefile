@@ -1,0 +1,97 @@
+# Each target is one habit; `make help` lists them.
+#
+# `make demo` and `make test` stand alone. They need Rust, Python >= 3.11 and a C compiler, and say so when one is
+# missing. Everything else goes into .venv, and is made again only when what it is made from has changed.
+
+VENV := .venv
+RUN  := $(VENV)/bin/python -m
+CORE := python/xentrs/_core.abi3.so
+
+RUST_VERSION := $(shell sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+RUST_FILES   := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs')
+
+# The first Python that is new enough, unless PYTHON names one.
+NEW_ENOUGH := import sys; sys.exit(sys.hexversion < 0x030b0000)
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+    $$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+export MPLBACKEND ?= Agg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PYO3_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport CONDA_PREFIX
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench wheel docs clean tools
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+# ---------------------------------------------------------------------------------------------------------- habits
+
+demo: tools $(CORE) $(VENV)/.demo  ## train a classifier on handwritten digits, and time a loss beside NumPy's formula
+	$(VENV)/bin/python examples/quickstart.py
+
+test: tools $(CORE) $(VENV)/.dev  ## every test: cargo's, then pytest's
+	cargo test
+	$(RUN) pytest
+
+check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against the binary, the order of the house
+	cargo fmt --check
+	cargo clippy --all-targets -- --deny warnings
+	cargo clippy --all-targets --features python -- --deny warnings
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) mypy.stubtest xentrs._core
+	$(RUN) pytest tests/test_house.py
+
+bench: tools $(CORE) $(VENV)/.dev  ## criterion over the Rust API, then pytest-benchmark over the Python API
+	cargo bench
+	$(RUN) pytest benches --timeout 0 --benchmark-columns min,median,rounds --benchmark-warmup on
+
+wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean environment
+	rm -rf dist
+	$(RUN) maturin build --release --out dist
+	$(RUN) maturin sdist --out dist
+	.ci/prove-wheel dist $(VENV)/bin/python
+
+docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/
+	$(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
+
+clean:  ## remove everything that was built, .venv included
+	rm -rf $(VENV) $(CORE) build dist docs/_build target
+	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --------------------------------------------------------------------------------------------- what habits rest on
+
+# The virtual environment, with the one tool that builds xentrs.
+$(VENV)/.made: | tools
+	$(PYTHON) -m venv --clear $(VENV) || { echo 'xentrs needs the venv module of $(PYTHON): on Debian, install python3-venv.' >&2; exit 1; }
+	$(RUN) pip install --quiet 'maturin>=1.14,<2'
+	@touch $@
+
+# The Rust core, in release mode, laid beside the Python files.
+$(CORE): $(RUST_FILES) pyproject.toml | $(VENV)/.made
+	$(RUN) maturin develop --release --skip-install
+	@touch $@
+
+# xentrs itself, editable, and the packages of the extras that a habit needs.
+$(VENV)/.demo: EXTRAS := models,plot
+$(VENV)/.dev: EXTRAS := dev
+$(VENV)/.docs: EXTRAS := models,docs
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: pyproject.toml $(VENV)/.made | $(CORE)
+	$(RUN) pip install --quiet --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# What must be there before anything: $(call need,a command that succeeds,what to install)
+need = { $(1); } >/dev/null 2>&1 || { echo 'xentrs needs $(2).' >&2; exit 1; }
+
+tools:
+	@$(call need,$(PYTHON) -c '$(NEW_ENOUGH)',Python 3.11 or newer: install it or name it: make PYTHON=/path/to/python3.13)
+	@$(call need,cargo --version,Rust $(RUST_VERSION) or newer: install its stable toolchain)
+	@$(call need,version=$$(rustc --version | cut -d' ' -f2) && printf '%s\n' $(RUST_VERSION) $$version | sort -V -C,Rust $(RUST_VERSION) or newer: update the toolchain)
+	@$(call need,exe=$$(mktemp) && echo 'int main(void) { return 0; }' | cc -x c -o $$exe - && rm $$exe,a C compiler that links programs under the name cc: install gcc or clang with the C library)

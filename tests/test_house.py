@@ -1,0 +1,271 @@
+"""The house rules: imports point down, and no loss without its Case, its docs and its bench row.
+
+The floors are listed once, here, from the top down. A file may import from its own floor and from those below it.
+"""
+
+import ast
+import csv
+import functools
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpydoc.validate import validate
+
+import xentrs
+import xentrs.models
+import xentrs.optim
+from registry import CASES
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+PACKAGE = ROOT / "python" / "xentrs"
+
+RUST_FLOORS = """
+    python
+    api
+    parallel
+    linear
+    losses
+    distributions
+    rows
+    math
+    view
+    simd
+    error
+""".split()
+
+PYTHON_FLOORS = """
+    __init__
+    models
+    attacks
+    optim
+    stats
+    regularizers
+    distributions
+    losses
+    _core
+    _arrays
+""".split()
+
+RUST_FILES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.rs"))]
+PYTHON_FILES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py"))]
+
+# A loss is what has a gradient twin; the functions underneath are public but no losses.
+LOSSES = [name for name in xentrs.losses.__all__ if f"{name}_with_grad" in xentrs.losses.__all__]
+
+
+def floor_of(file: str) -> str:
+    """Name of the file or folder of the first level that `file` belongs to."""
+    return Path(file).parts[0].removesuffix(".rs").removesuffix(".py")
+
+
+def assert_points_down(floors: list[str], file: str, imported: set[str]) -> None:
+    here = floor_of(file)
+    assert here in floors, f"{file} is on no floor: give {here} its place in test_house.py and in the README's map"
+    upwards = [floor for floor in imported if floors.index(floor) < floors.index(here)]
+    assert not upwards, f"{file} must not import from the floors above it, got {upwards}"
+
+
+# ---------------------------------------------------------------------------------------------------------------- Rust
+
+RUST_NOISE = re.compile(
+    r"""  //[^\n]*                              # a comment
+        | /\*.*?\*/
+        | b?r(?P<hashes>\#*)".*?"(?P=hashes)    # a raw string
+        | b?"(?:\\.|[^"\\])*"                   # a string
+        | b?'(?:\\[^']+|[^'\\])'                # a character, not a lifetime
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@functools.cache
+def rust_code(file: str) -> str:
+    """The code of a Rust file, without its comments and strings."""
+    return RUST_NOISE.sub(" ", (SRC / file).read_text(encoding="utf-8"))
+
+
+def rust_imports(code: str) -> set[str]:
+    """The names that `code` takes from the first level of the crate, after ``crate::`` or ``super::``."""
+    code = re.sub(r"\bsuper\s*::\s*(?=super\b)", "", code)
+    nested = re.compile(r"\b(?!crate\b|super\b)(\w+)\s*::\s*\{[^{}]*\}")
+    while nested.search(code):
+        code = nested.sub(r"\1", code)
+    found = set()
+    for path in (r"\bcrate\s*::\s*", r"\bsuper\s*::\s*"):
+        names = re.findall(rf"{path}(\w+)", code)
+        for group in re.findall(rf"{path}\{{([^{{}}]*)\}}", code):
+            names += re.findall(r"(?:^|,)\s*(\w+)", group)
+        # What stands after `super` is of the first level only when it is a floor.
+        found.update(name for name in names if "crate" in path or name in RUST_FLOORS)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "imports"),
+    [
+        ("use crate::rows; crate::view::Rows::new()", {"rows", "view"}),
+        ("use crate::{error::Error, simd::{Lanes, math::{api}}, Loss as L};", {"error", "simd", "Loss"}),
+        ("use super::*; use super::super::math; use super::{Lanes, rows}; pub(crate) fn api() {}", {"math", "rows"}),
+    ],
+)
+def test_rust_imports(code: str, imports: set[str]) -> None:
+    assert rust_imports(code) == imports
+
+
+@pytest.mark.parametrize("file", [file for file in RUST_FILES if file != "lib.rs"])
+def test_rust_imports_point_down(file: str) -> None:
+    imported = rust_imports(rust_code(file)) - {floor_of(file)}
+    index = imported - set(RUST_FLOORS)
+    assert not index or floor_of(file) == "python", f"{file} takes {index} from lib.rs: name the floor they come from"
+    assert_points_down(RUST_FLOORS, file, imported & set(RUST_FLOORS))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "home"),
+    [
+        (r"\b(pyo3|numpy)\b", r"python/|lib\.rs"),
+        (r"\brayon\b", r"parallel\.rs"),
+        (r"\b(core|std)::arch\b", r"simd/"),
+        (r"\bunsafe\b", r"simd/|python/|view\.rs"),
+    ],
+)
+def test_each_thing_has_one_home(pattern: str, home: str) -> None:
+    strangers = [file for file in RUST_FILES if re.search(pattern, rust_code(file)) and not re.match(home, file)]
+    assert not strangers, f"{pattern} belongs to {home} alone, got {strangers}"
+
+
+def test_the_map_of_the_house_holds_no_code() -> None:
+    items = re.findall(r"\b(?:fn|struct|enum|trait|impl|static|const)\b[^;{]*", rust_code("lib.rs"))
+    assert not items, f"src/lib.rs must hold modules and re-exports only, got {items}"
+
+
+def test_every_loss_is_a_file_of_its_name() -> None:
+    missing = [name for name in LOSSES if not any(Path(file).stem == name for file in RUST_FILES)]
+    assert not missing, f"each loss has its formula and its kernel in a file of its name, missing {missing}"
+
+
+# -------------------------------------------------------------------------------------------------------------- Python
+
+
+@functools.cache
+def python_tree(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text(encoding="utf-8"), file)
+
+
+def python_imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Absolute names of the modules that `tree`, part of `package`, imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for name in node.names:  # `from xentrs import losses` imports the module, `from xentrs import f` the index
+                is_floor = module == "xentrs" and name.name in PYTHON_FLOORS
+                yield f"xentrs.{name.name}" if is_floor else module
+
+
+def imported_floors(file: str) -> set[str]:
+    package = ".".join(["xentrs", *Path(file).parts[:-1]])
+    names = [name.split(".") for name in python_imports(python_tree(file), package)]
+    return {(name + ["__init__"])[1] for name in names if name[0] == "xentrs"} - {floor_of(file)}
+
+
+@pytest.mark.parametrize("file", PYTHON_FILES)
+def test_python_imports_point_down(file: str) -> None:
+    imported = imported_floors(file)
+    assert imported <= set(PYTHON_FLOORS), f"{file} imports {imported - set(PYTHON_FLOORS)}, which are on no floor"
+    assert_points_down(PYTHON_FLOORS, file, imported)
+
+
+def test_only_one_file_makes_arrays_of_what_users_pass() -> None:
+    makers = {"asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}
+    strangers = [
+        f"{file}:{node.lineno}"
+        for file in PYTHON_FILES
+        if file != "_arrays.py"
+        for node in ast.walk(python_tree(file))
+        if isinstance(node, ast.Attribute) and node.attr in makers and ast.unparse(node.value) in {"np", "numpy"}
+    ]
+    assert not strangers, f"np.asarray and its kin belong to _arrays.py alone, got {strangers}"
+
+
+def test_the_index_is_nothing_but_an_index() -> None:
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
+    code = [ast.unparse(node) for node in python_tree("__init__.py").body if not isinstance(node, kinds)]
+    assert not code, f"__init__.py must hold imports and names only, got {code}"
+
+
+def test_import_needs_numpy_alone() -> None:
+    extras = {"matplotlib", "scipy", "sklearn", "tqdm"}
+    program = f"import sys, xentrs; print(sorted({extras!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------- what every function needs
+
+EVERYTHING = [
+    f"{module.__name__}.{name}" for module in (xentrs, xentrs.models, xentrs.optim) for name in module.__all__
+]
+
+
+def signature(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("name", [name for name in dir(xentrs._core) if not name.startswith("_")])
+def test_every_compiled_function_is_public(name: str) -> None:
+    assert callable(getattr(xentrs, name, None)), f"xentrs._core.{name} is reached by no function of its name"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_a_case(name: str) -> None:
+    assert name in {case.name for case in CASES}, f"{name} has no Case in tests/registry.py, so nothing tests it"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_a_bench_row(name: str) -> None:
+    with open(ROOT / "benches" / "table.csv", newline="", encoding="utf-8") as table:
+        rows = {row["loss"] for row in csv.DictReader(table)}
+    assert name in rows, f"{name} has no row in benches/table.csv"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8"), f"{name} is not in the README's table"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_twin_takes_the_same_options(name: str) -> None:
+    loss, twin = signature(getattr(xentrs, name)), signature(getattr(xentrs, f"{name}_with_grad"))
+    assert twin == [*loss, "out"]
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_every_public_name_is_in_the_docs(name: str) -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    directive = rf"^\.\. auto\w+:: {re.escape(name)}$"
+    assert re.search(directive, reference, re.MULTILINE), f"{name} is not in docs/reference.md"
+
+
+@pytest.mark.parametrize("name", [name for name in EVERYTHING if not name.endswith((".LossGrad", ".build_info"))])
+def test_every_docstring_is_complete(name: str) -> None:
+    needed = {
+        "GL08": "a docstring",
+        "SS01": "a summary",
+        "PR01": "all parameters",
+        "PR02": "no other parameters",
+        "PR03": "their order",
+        "RT01": "what is returned",
+        "EX01": "an example",
+    }
+    missing = [f"{needed[code]}: {message}" for code, message in validate(name)["errors"] if code in needed]
+    assert missing == []
