@@ -70,7 +70,8 @@ clean:  ## remove everything that was built, .venv included
 
 # The virtual environment, with the one tool that builds xentrs.
 $(VENV)/.made: | tools
-	$(PYTHON) -m venv --clear $(VENV) || { echo 'xentrs needs the venv module of $(PYTHON): on Debian, install python3-venv.' >&2; exit 1; }
+	@$(call need,$(PYTHON) -c 'import ensurepip',the venv module of $(PYTHON): on Debian install python3-venv)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) pip install --quiet 'maturin>=1.14,<2'
 	@touch $@
 
@@ -88,10 +89,12 @@ $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: pyproject.toml $(VENV)/.made | $(CORE)
 	@touch $@
 
 # What must be there before anything: $(call need,a command that succeeds,what to install)
-need = { $(1); } >/dev/null 2>&1 || { echo 'xentrs needs $(2).' >&2; exit 1; }
+need = { $(1); } >/dev/null 2>&1 || { echo 'xentrs needs $(strip $(2)).' >&2; exit 1; }
 
 tools:
 	@$(call need,$(PYTHON) -c '$(NEW_ENOUGH)',Python 3.11 or newer: install it or name it: make PYTHON=/path/to/python3.13)
 	@$(call need,cargo --version,Rust $(RUST_VERSION) or newer: install its stable toolchain)
-	@$(call need,version=$$(rustc --version | cut -d' ' -f2) && printf '%s\n' $(RUST_VERSION) $$version | sort -V -C,Rust $(RUST_VERSION) or newer: update the toolchain)
-	@$(call need,exe=$$(mktemp) && echo 'int main(void) { return 0; }' | cc -x c -o $$exe - && rm $$exe,a C compiler that links programs under the name cc: install gcc or clang with the C library)
+	@$(call need,rust=$$(rustc --version | cut -d' ' -f2) && printf '%s\n' $(RUST_VERSION) $$rust | sort -V -C,\
+	    Rust $(RUST_VERSION) or newer: update the toolchain)
+	@$(call need,exe=$$(mktemp) && echo 'int main(void) { return 0; }' | cc -x c -o $$exe - && rm $$exe,\
+	    a C compiler that links programs under the name cc: install gcc or clang with the C library)

@@ -9,7 +9,7 @@
 //! api/         value, value_and_grad: check, dispatch, share out, reduce
 //! parallel.rs  the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
-//! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax
+//! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
 //! math/        exp, log1p, sigmoid, softplus over lanes
 //! simd/        lanes: AVX-512, AVX2, portable
 //! view.rs      rows and labels, checked once         error.rs  what can be wrong with a call
@@ -41,6 +41,7 @@
 //! ```
 
 mod api;
+mod columns;
 mod error;
 mod losses;
 mod math;

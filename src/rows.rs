@@ -19,7 +19,8 @@
 //! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
 
 use crate::math::{Exp, Real, exp_scaled};
-use crate::simd::{Lanes, RowIo, Simd, fold, position};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold};
+use std::ops::Range;
 
 /// Elements that are read twice, for their maximum and for their exponentials: they stay in the first-level cache, and
 /// their single-precision partial sums stay short.
@@ -39,41 +40,56 @@ impl<T: Real> RowSum<T> {
     /// Reads a row once, block by block.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
-        let (mut max, mut rest) = (-T::INFINITY, 0.0);
-        let mut pivot = Pivot::at(T::ZERO);
-        for block in row.chunks(BLOCK) {
+        Self::sweep(s, &mut { row }).0
+    }
+
+    /// Reads a row once, block by block, and keeps its exponentials in `row`: times the factor that is returned, they are
+    /// `exp(z - max)`.
+    #[inline(always)]
+    pub(crate) fn keeping<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) -> (Self, f64) {
+        let (sum, pivot) = Self::sweep(s, row);
+        (sum, pivot.factor / pivot.exp_of(sum.max))
+    }
+
+    /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
+    /// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
+    #[inline(always)]
+    fn sweep<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R) -> (Self, Pivot<T>) {
+        let len = row.logits().len();
+        let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
+        for start in (0..len).step_by(BLOCK) {
+            let block = start..len.min(start + BLOCK);
             // 1. maximum of the block
-            let block_max = largest(s, block);
+            let block_max = largest(s, &row.logits()[block.clone()]);
             if block_max > max {
-                // 2a. It is the row's new maximum: what was summed is rescaled, and the old maximum joins it.
-                if max > -T::INFINITY {
-                    rest = (1.0 + rest) * (max.to_f64() - block_max.to_f64()).exp();
+                // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
+                // summed: each is exp(max), and one of them is left out.
+                rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
+                if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
+                    let new = Pivot::at(block_max);
+                    let change = new.exp_of(pivot.max);
+                    row.rescale(s, start, T::from_f64(change * pivot.factor / new.factor));
+                    rest *= change;
+                    pivot = new;
                 }
                 max = block_max;
-                pivot = Pivot::at(max);
-                rest += sum_exp::<true, T, S>(s, block, max, pivot);
-            } else if max > -T::INFINITY {
+                let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
+                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
+            } else {
                 // 2b. The old one stands: the whole block belongs to the rest.
-                rest += sum_exp::<false, T, S>(s, block, max, pivot);
-            } else if block.iter().any(|z| z.partial_cmp(z).is_none()) {
-                // 2c. Nothing but -inf and NaN so far.
-                rest = f64::NAN;
+                rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
             }
         }
+        // 3. from units of exp(pivot) to units of exp(max)
+        rest /= pivot.exp_of(max);
         let undefined = max == -T::INFINITY || (max == T::INFINITY && rest != 0.0);
-        RowSum { max, rest: if undefined { f64::NAN } else { rest } }
+        (RowSum { max, rest: if undefined { f64::NAN } else { rest } }, pivot)
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
     #[inline(always)]
     pub(crate) fn log_partition(self) -> f64 {
         self.rest.ln_1p()
-    }
-
-    /// The one class that is +inf and so has probability 1, where there is one.
-    #[inline(always)]
-    pub(crate) fn infinite_class<S: Simd<T>>(self, s: S, row: &[T]) -> Option<usize> {
-        if self.max == T::INFINITY && self.rest == 0.0 { position(s, row, self.max) } else { None }
     }
 
     /// `max z - z_k`, exact; 0 for the maximum even where it is infinite.
@@ -94,12 +110,31 @@ impl<T: Real> RowSum<T> {
         }
     }
 
-    /// All probabilities of the row, times a factor.
+    /// All probabilities of the row, times a factor, from its logits.
     #[inline(always)]
     pub(crate) fn softmax(self, factor: f64) -> Softmax<T> {
         let pivot = Pivot::at(self.max);
-        let limit = T::from_f64(factor);
-        Softmax { pivot, factor: T::from_f64(factor * pivot.factor / (1.0 + self.rest)), limit }
+        Softmax { pivot, scale: self.scale(pivot.factor, factor) }
+    }
+
+    /// What makes probabilities, times a factor, of exponentials that are `unit` short of `exp(z - max)`.
+    #[inline(always)]
+    pub(crate) fn scale(self, unit: f64, factor: f64) -> Scale<T> {
+        Scale { factor: T::from_f64(factor * unit / (1.0 + self.rest)), limit: T::from_f64(factor) }
+    }
+}
+
+/// A factor, and what rounding must not exceed: a probability of 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale<T> {
+    factor: T,
+    limit: T,
+}
+
+impl<T: Real> Scale<T> {
+    #[inline(always)]
+    pub(crate) fn of<S: Simd<T>>(self, s: S, exponentials: S::V) -> S::V {
+        s.splat(self.limit).min(exponentials * s.splat(self.factor))
     }
 }
 
@@ -107,16 +142,14 @@ impl<T: Real> RowSum<T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Softmax<T> {
     pivot: Pivot<T>,
-    factor: T,
-    /// The factor of a probability of 1, which rounding must not exceed.
-    limit: T,
+    scale: Scale<T>,
 }
 
 impl<T: Real> Softmax<T> {
     /// The probabilities of a register of logits.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
-        s.splat(self.limit).min(self.pivot.exp(s, z) * s.splat(self.factor))
+        self.scale.of(s, self.pivot.exp(s, z))
     }
 }
 
@@ -125,6 +158,7 @@ impl<T: Real> Softmax<T> {
 /// `exp(z - max) = factor * 2^(n - exponent) * exp(r)` where `z - shift = n ln 2 + r`.
 #[derive(Clone, Copy)]
 struct Pivot<T> {
+    max: T,
     /// 0, or, for a maximum so large that `n ln 2` would be inexact, the maximum itself: then every logit whose
     /// exponential does not underflow is within a factor of two of it, and `z - max` is exact.
     shift: T,
@@ -137,17 +171,155 @@ impl<T: Real> Pivot<T> {
     fn at(max: T) -> Self {
         let m = max.to_f64();
         if m.abs() >= T::PIVOT_LIMIT {
-            return Pivot { shift: max, exponent: T::ZERO, factor: 1.0 };
+            return Pivot { max, shift: max, exponent: T::ZERO, factor: 1.0 };
         }
         let n = (m * f64::LOG2_E).round_ties_even();
         let r = (m - n * f64::LN_2_HI) - n * f64::LN_2_LO;
-        Pivot { shift: T::ZERO, exponent: T::from_f64(n), factor: (-r).exp() }
+        Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: (-r).exp() }
+    }
+
+    /// Before there is a maximum: nothing but -inf, whose exponential is 0, and NaN.
+    #[inline(always)]
+    fn none() -> Self {
+        Pivot { max: -T::INFINITY, shift: T::ZERO, exponent: T::ZERO, factor: 1.0 }
     }
 
     /// `exp(z - max) / factor`, at most 1 ULP; 0 where that is below the normal numbers.
     #[inline(always)]
     fn exp<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
         exp_scaled(s, z - s.splat(self.shift), s.splat(self.exponent))
+    }
+
+    /// `exp(z - max)` of a single one; 1 for the maximum, be it infinite.
+    #[inline(always)]
+    fn exp_of(self, z: T) -> f64 {
+        if z == self.max { 1.0 } else { (z.to_f64() - self.max.to_f64()).exp() }
+    }
+}
+
+/// A row whose exponentials are summed, and, where the gradient wants them again, kept.
+trait Exponentials<T: Real> {
+    fn logits(&self) -> &[T];
+
+    /// The sum of `exp(z - pivot) / factor` over a block; with `SKIP_MAX` those equal to `max` are left out, and counted.
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64);
+
+    /// Moves what has been kept of the first `len` logits to another pivot.
+    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, factor: T);
+}
+
+/// Summed only.
+impl<T: Real> Exponentials<T> for &[T] {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let (zero, one, max, start) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), block.start);
+        if SKIP_MAX {
+            let [(a, m), (b, n)] = fold::<2, _, _, _>(
+                s,
+                &self[block],
+                -T::INFINITY,
+                (zero, zero),
+                #[inline(always)]
+                |(sum, ties), i, z| {
+                    s.prefetch(self, start + i + AHEAD);
+                    let is_max = z.eq(max);
+                    (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
+                },
+            );
+            ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+        } else {
+            let [a, b, c, d] = fold::<4, _, _, _>(
+                s,
+                &self[block],
+                -T::INFINITY,
+                zero,
+                #[inline(always)]
+                |sum, i, z| {
+                    s.prefetch(self, start + i + AHEAD);
+                    sum + pivot.exp(s, z)
+                },
+            );
+            (((a + b) + (c + d)).sum().to_f64(), 0.0)
+        }
+    }
+
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, _: S, _: usize, _: T) {}
+}
+
+/// Summed and kept.
+impl<T: Real> Exponentials<T> for RowIo<'_, T> {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self.source()
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let top = T::from_f64(pivot.exp_of(max) / pivot.factor);
+        let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
+        if SKIP_MAX {
+            let [(a, m), (b, n)] = self.keep::<2, _, _>(
+                s,
+                block,
+                -T::INFINITY,
+                (zero, zero),
+                #[inline(always)]
+                |(sum, ties), z| {
+                    let (is_max, e) = (z.eq(max), pivot.exp(s, z));
+                    let ties = ties + S::V::select(is_max, one, zero);
+                    ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
+                },
+            );
+            ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+        } else {
+            let [a, b, c, d] = self.keep::<4, _, _>(
+                s,
+                block,
+                -T::INFINITY,
+                zero,
+                #[inline(always)]
+                |sum, z| {
+                    let e = pivot.exp(s, z);
+                    (sum + e, e)
+                },
+            );
+            (((a + b) + (c + d)).sum().to_f64(), 0.0)
+        }
+    }
+
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, factor: T) {
+        let factor = s.splat(factor);
+        RowIo::in_place(self.kept(len)).map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, e| e * factor,
+        );
     }
 }
 
@@ -184,35 +356,6 @@ pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl F
     total
 }
 
-/// The sum of `exp(z - max)` over a block; with `SKIP_MAX`, over all of it but one element that equals `max`.
-#[inline(always)]
-fn sum_exp<const SKIP_MAX: bool, T: Real, S: Simd<T>>(s: S, block: &[T], max: T, pivot: Pivot<T>) -> f64 {
-    let (zero, one, max) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max));
-    if SKIP_MAX {
-        // Elements equal to the maximum are counted, not summed: each is 1, and one of them is left out.
-        let [(a, m), (b, n)] = fold::<2, _, _, _>(
-            s,
-            block,
-            -T::INFINITY,
-            (zero, zero),
-            #[inline(always)]
-            |(sum, ties), _, z| {
-                let is_max = z.eq(max);
-                (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
-            },
-        );
-        (a + b).sum().to_f64() * pivot.factor + ((m + n).sum().to_f64() - 1.0)
-    } else {
-        row_total(
-            s,
-            block,
-            -T::INFINITY,
-            #[inline(always)]
-            |_, z| pivot.exp(s, z),
-        ) * pivot.factor
-    }
-}
-
 /// `logsumexp(z)`: -inf for a row of -inf, +inf where a logit is, NaN where one is.
 #[inline(always)]
 pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
@@ -229,18 +372,13 @@ pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
 /// `softmax(z)`, written over or beside the row.
 #[inline(always)]
 pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
-    let sum = RowSum::of(s, row.source());
-    let top = position(s, row.source(), sum.max);
-    let softmax = sum.softmax(1.0);
-    row.map(
+    let (sum, unit) = RowSum::keeping(s, row);
+    let scale = sum.scale(unit, 1.0);
+    row.finish(
         s,
-        T::ZERO,
         #[inline(always)]
-        |_, z| softmax.of(s, z),
+        |e| scale.of(s, e),
     );
-    if let Some(top) = top {
-        row.target()[top] = T::from_f64(sum.probability(sum.max).0);
-    }
 }
 
 /// `log_softmax(z) = (z - max) - ln(1 + rest)`: two subtractions keep what one would lose where the maximum is large.

@@ -52,6 +52,12 @@ impl<'a, T: Float> Rows<'a, T> {
         &self.data[i * self.stride..][..self.classes]
     }
 
+    /// The numbers from row `i` on, and how far apart the rows stand.
+    #[inline(always)]
+    pub(crate) fn from(&self, i: usize) -> (&'a [T], usize) {
+        (&self.data[i * self.stride..], self.stride)
+    }
+
     /// All numbers, where the rows stand one behind the other.
     #[inline(always)]
     pub(crate) fn flat(&self) -> &'a [T] {
@@ -75,7 +81,12 @@ pub struct RowsIo<'a, T> {
     target: &'a mut [T],
     rows: usize,
     classes: usize,
+    /// Whether results are written past the caches, which could not hold them.
+    streams: bool,
 }
+
+/// From so many bytes on results go past the caches: below, whoever reads them next finds them there.
+const STREAM_BYTES: usize = 32 << 20;
 
 impl<'a, T: Float> RowsIo<'a, T> {
     /// Reads `source`, writes `target`, one row behind the other.
@@ -86,7 +97,8 @@ impl<'a, T: Float> RowsIo<'a, T> {
     pub fn new(source: Rows<'a, T>, target: &'a mut [T]) -> Result<Self> {
         let (rows, classes) = (source.rows, source.classes);
         check_len("out", target.len(), rows, classes)?;
-        Ok(RowsIo { source: Some(source), target, rows, classes })
+        let streams = size_of_val(target) >= STREAM_BYTES;
+        Ok(RowsIo { source: Some(source), target, rows, classes, streams })
     }
 
     /// Reads and overwrites the same rows.
@@ -96,7 +108,7 @@ impl<'a, T: Float> RowsIo<'a, T> {
     #[inline]
     pub fn in_place(both: &'a mut [T], rows: usize, classes: usize) -> Result<Self> {
         check_len("logits", both.len(), rows, classes)?;
-        Ok(RowsIo { source: None, target: both, rows, classes })
+        Ok(RowsIo { source: None, target: both, rows, classes, streams: false })
     }
 
     /// How many rows there are.
@@ -111,13 +123,28 @@ impl<'a, T: Float> RowsIo<'a, T> {
         self.classes
     }
 
-    /// One row.
+    /// One row; a streaming one leaves the caches to `scratch`, which is as long as [`scratch_len`](Self::scratch_len).
     #[inline(always)]
-    pub(crate) fn row(&mut self, i: usize) -> RowIo<'_, T> {
+    pub(crate) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
         let target = &mut self.target[i * self.classes..][..self.classes];
         match &self.source {
+            Some(source) if self.streams => RowIo::streaming(source.row(i), target, scratch),
             Some(source) => RowIo::new(source.row(i), target),
             None => RowIo::in_place(target),
+        }
+    }
+
+    /// How much scratch a row needs.
+    pub(crate) fn scratch_len(&self) -> usize {
+        if self.streams { self.classes } else { 0 }
+    }
+
+    /// The numbers to read from row `i` on, and how far apart the rows stand.
+    #[inline(always)]
+    pub(crate) fn from(&self, i: usize) -> (&[T], usize) {
+        match &self.source {
+            Some(source) => source.from(i),
+            None => (&self.target[i * self.classes..], self.classes),
         }
     }
 
@@ -138,14 +165,14 @@ impl<'a, T: Float> RowsIo<'a, T> {
 
     /// The rows of one block after another; the last may be shorter.
     pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        let RowsIo { source, target, rows, classes } = self;
+        let RowsIo { source, target, rows, classes, streams } = self;
         let mut rest = target;
         (0..rows.div_ceil(size)).map(move |b| {
             let rows = size.min(rows - b * size);
             let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * classes);
             rest = after;
             let source = source.map(|s| Rows { data: &s.data[b * size * s.stride..], rows, ..s });
-            RowsIo { source, target, rows, classes }
+            RowsIo { source, target, rows, classes, streams }
         })
     }
 }
@@ -207,14 +234,27 @@ impl<'a> Classes<'a> {
     /// [`Error::Label`] names the first label outside `[0, classes)` that is not `ignore_index`.
     #[inline]
     pub fn new(labels: Labels<'a>, classes: usize, ignore_index: Option<i64>) -> Result<Self> {
-        let wrong = |label: i64| Some(label) != ignore_index && !(0..classes as i64).contains(&label);
-        let row = match labels {
-            Labels::I32(labels) => labels.iter().position(|&label| wrong(label.into())),
-            Labels::I64(labels) => labels.iter().position(|&label| wrong(label)),
+        // One unsigned comparison tests both ends; without an early exit the loop has no branches.
+        let wrong = |label: i64| label as u64 >= classes as u64 && Some(label) != ignore_index;
+        let any = match labels {
+            Labels::I32(labels) => labels.iter().fold(false, |any, &label| any | wrong(label.into())),
+            Labels::I64(labels) => labels.iter().fold(false, |any, &label| any | wrong(label)),
         };
-        match row {
-            Some(row) => Err(Error::Label { label: labels.get(row), row, classes, ignore_index }),
-            None => Ok(Classes { labels, classes, ignore_index }),
+        if any && let Some(row) = (0..labels.len()).find(|&row| wrong(labels.get(row))) {
+            return Err(Error::Label { label: labels.get(row), row, classes, ignore_index });
+        }
+        Ok(Classes { labels, classes, ignore_index })
+    }
+
+    /// How many of the rows are not ignored.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        let Some(ignored) = self.ignore_index else {
+            return self.rows();
+        };
+        match self.labels {
+            Labels::I32(labels) => labels.iter().filter(|&&label| i64::from(label) != ignored).count(),
+            Labels::I64(labels) => labels.iter().filter(|&&label| label != ignored).count(),
         }
     }
 

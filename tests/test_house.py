@@ -34,6 +34,7 @@ RUST_FLOORS = """
     losses
     distributions
     rows
+    columns
     math
     view
     simd

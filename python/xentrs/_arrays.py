@@ -121,6 +121,6 @@ def _same_view(out: Array, logits: object) -> bool:
 def _overlap(a: Array, b: Array) -> bool:
     """Whether two arrays share an element; strides too intricate to tell count as if they did."""
     try:
-        return np.shares_memory(a, b, max_work=100_000)
+        return np.shares_memory(a, b, max_work=100_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

@@ -300,8 +300,8 @@ def sigmoid_cross_entropy(
 
     References
     ----------
-    .. [1] M. Mächler, "Accurately Computing log(1 - exp(-|a|))", vignette of the R package Rmpfr, 2012: on
-       ``log(1 + exp(x))``, the softplus. https://cran.r-project.org/package=Rmpfr
+    .. [1] M. Mächler, "Accurately Computing ``log(1 - exp(-|a|))``", vignette of the R package Rmpfr, 2012: on
+       ``log(1 + exp(x))``, the softplus.
 
     Examples
     --------

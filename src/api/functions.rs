@@ -30,23 +30,26 @@ pub enum Function {
 pub fn apply<T: Real>(function: Function, rows: RowsIo<'_, T>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.classes(), parallel::block_rows(rows.classes()));
     let blocks = rows.blocks(size);
-    parallel::sum(blocks, elements, |rows| T::dispatch(isa, Apply { function, rows }));
+    parallel::sum(blocks, elements, |rows| {
+        T::with_scratch(rows.scratch_len(), |scratch| T::dispatch(isa, Apply { function, rows, scratch }))
+    });
     Ok(())
 }
 
 struct Apply<'k, T> {
     function: Function,
     rows: RowsIo<'k, T>,
+    scratch: &'k mut [T],
 }
 
 impl<T: Real> Kernel<T> for Apply<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Apply { function, mut rows } = self;
+        let Apply { function, mut rows, scratch } = self;
         match function {
-            Function::Softmax => (0..rows.rows()).for_each(|i| rows::softmax(s, &mut rows.row(i))),
-            Function::LogSoftmax => (0..rows.rows()).for_each(|i| rows::log_softmax(s, &mut rows.row(i))),
+            Function::Softmax => (0..rows.rows()).for_each(|i| rows::softmax(s, &mut rows.row(i, scratch))),
+            Function::LogSoftmax => (0..rows.rows()).for_each(|i| rows::log_softmax(s, &mut rows.row(i, scratch))),
             Function::Sigmoid => rows.flat().map(
                 s,
                 T::ZERO,

@@ -1,11 +1,12 @@
 //! The softmax family: one target a row.
 
 use super::Problem;
+use crate::columns::Columns;
 use crate::error::{Error, Result};
-use crate::losses::{RowLoss, RowTarget};
+use crate::losses::{Group, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Isa, Kernel, MAX_LANES, Simd, write};
 use crate::view::{Classes, Rows, RowsIo, check_weights};
 use std::ops::Range;
 
@@ -38,6 +39,27 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         }
     }
 
+    /// Whether rows are taken together, a row a lane.
+    #[inline(always)]
+    fn goes_across(&self, classes: usize) -> bool {
+        matches!(self.target, Targets::Classes(_)) && self.loss.goes_across(classes)
+    }
+
+    /// The group of rows that begins with row `first`, whose logits begin at `logits`.
+    #[inline(always)]
+    fn group<S: Simd<T>>(&self, s: S, first: usize, rows: usize, logits: &[T], stride: usize) -> Group<T, S::V> {
+        let (mut classes, mut weights) = ([0; MAX_LANES], [T::ZERO; MAX_LANES]);
+        let mut own = [T::ZERO; MAX_LANES];
+        for i in 0..rows {
+            if let Some(RowTarget::Class(class)) = self.target(first + i) {
+                classes[i] = class;
+                weights[i] = self.sample_weight.map_or(T::ONE, |weights| weights[first + i]);
+            }
+            own[i] = logits[i * stride + classes[i]];
+        }
+        Group { rows, classes, weights, logit: s.load(&own[..S::LANES]) }
+    }
+
     #[inline(always)]
     fn sample_weight(&self, row: usize) -> f64 {
         self.sample_weight.map_or(1.0, |weights| weights[row].to_f64())
@@ -61,6 +83,11 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64 {
+        if let (Targets::Classes(labels), None, true) =
+            (&self.target, self.sample_weight, self.loss.classes_are_equal())
+        {
+            return labels.count() as f64;
+        }
         let size = parallel::block_rows(classes);
         let elements = if let Targets::Classes(_) = self.target { rows } else { rows * classes };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
@@ -72,7 +99,9 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
-        T::dispatch(isa, RowGrads { problem: self, first, rows, divisor, each })
+        T::with_scratch(rows.scratch_len(), |scratch| {
+            T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
+        })
     }
 }
 
@@ -111,8 +140,24 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowValues { problem, first, logits, mut each } = self;
-        let mut total = 0.0;
-        for i in 0..logits.rows() {
+        let (rows, classes) = (logits.rows(), logits.classes());
+        let mut total = Total::new();
+        // Few classes: as many rows at once as there are lanes.
+        if problem.goes_across(classes) {
+            for i in (0..rows).step_by(S::LANES) {
+                let (logits, stride) = logits.from(i);
+                let group = problem.group(s, first + i, S::LANES.min(rows - i), logits, stride);
+                let columns = Columns::load(s, logits, stride, group.rows, classes);
+                let losses = problem.loss.value_across(s, columns, &group);
+                if let Some(each) = &mut each {
+                    write(s, losses, each, i);
+                }
+                total.add_register(s, losses);
+            }
+            return total.sum();
+        }
+        // Many: one by one.
+        for i in 0..rows {
             let weight = problem.sample_weight(first + i);
             let loss = match problem.target(first + i) {
                 Some(target) if weight != 0.0 => weight * problem.loss.value(s, logits.row(i), target),
@@ -121,9 +166,9 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
-            total += loss;
+            total.add(loss);
         }
-        total
+        total.sum()
     }
 }
 
@@ -132,6 +177,7 @@ struct RowGrads<'k, 'a, T, L> {
     problem: &'k RowProblem<'a, T, L>,
     first: usize,
     rows: RowsIo<'k, T>,
+    scratch: &'k mut [T],
     divisor: f64,
     each: Option<&'k mut [T]>,
 }
@@ -140,11 +186,28 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowGrads { problem, first, mut rows, divisor, mut each } = self;
-        let mut total = 0.0;
-        for i in 0..rows.rows() {
+        let RowGrads { problem, first, mut rows, scratch, divisor, mut each } = self;
+        let (count, classes) = (rows.rows(), rows.classes());
+        let mut total = Total::new();
+        // Few classes: as many rows at once as there are lanes.
+        if problem.goes_across(classes) {
+            for i in (0..count).step_by(S::LANES) {
+                let (logits, stride) = rows.from(i);
+                let group = problem.group(s, first + i, S::LANES.min(count - i), logits, stride);
+                let columns = Columns::load(s, logits, stride, group.rows, classes);
+                let grad = &mut rows.target()[i * classes..];
+                let losses = problem.loss.value_and_grad_across(s, columns, &group, T::from_f64(divisor), grad);
+                if let Some(each) = &mut each {
+                    write(s, losses, each, i);
+                }
+                total.add_register(s, losses);
+            }
+            return total.sum();
+        }
+        // Many: one by one.
+        for i in 0..count {
             let weight = problem.sample_weight(first + i);
-            let mut row = rows.row(i);
+            let mut row = rows.row(i, scratch);
             let loss = match problem.target(first + i) {
                 Some(target) if weight != 0.0 => {
                     weight * problem.loss.value_and_grad(s, &mut row, target, weight / divisor)
@@ -157,8 +220,39 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
-            total += loss;
+            total.add(loss);
         }
-        total
+        total.sum()
+    }
+}
+
+/// A sum of losses, single ones and registers of them, in double precision.
+struct Total {
+    lanes: [f64; MAX_LANES],
+}
+
+impl Total {
+    #[inline(always)]
+    fn new() -> Self {
+        Total { lanes: [0.0; MAX_LANES] }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, loss: f64) {
+        self.lanes[0] += loss;
+    }
+
+    #[inline(always)]
+    fn add_register<T: Real, S: Simd<T>>(&mut self, s: S, losses: S::V) {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(losses, &mut lanes[..S::LANES]);
+        for (sum, loss) in self.lanes.iter_mut().zip(lanes) {
+            *sum += loss.to_f64();
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        self.lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
     }
 }

@@ -9,8 +9,9 @@ mod softmax_cross_entropy;
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 
+use crate::columns::Columns;
 use crate::math::Real;
-use crate::simd::{RowIo, Simd};
+use crate::simd::{MAX_LANES, RowIo, Simd};
 
 /// What a row of logits is held against.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,9 @@ pub enum RowTarget<'a, T> {
 
 /// A loss of one row of logits.
 pub trait RowLoss<T: Real>: Sync {
+    /// Whether [`weight`](Self::weight) is 1 for every class.
+    fn classes_are_equal(&self) -> bool;
+
     /// What the row adds to the divisor of the mean.
     fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64;
 
@@ -31,6 +35,33 @@ pub trait RowLoss<T: Real>: Sync {
 
     /// The loss, and `scale` times its gradient, which is written to the row.
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64;
+
+    /// Whether [`value_across`](Self::value_across) takes rows of so many classes.
+    fn goes_across(&self, classes: usize) -> bool;
+
+    /// The losses of a group of rows.
+    fn value_across<S: Simd<T>>(&self, s: S, columns: Columns<S::V>, group: &Group<T, S::V>) -> S::V;
+
+    /// The losses, and their gradients over a divisor, which are written to the rows of `grad`.
+    fn value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        columns: Columns<S::V>,
+        group: &Group<T, S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V;
+}
+
+/// As many rows as a register has lanes, or fewer: the lanes left over count for nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<T, V> {
+    pub(crate) rows: usize,
+    pub(crate) classes: [usize; MAX_LANES],
+    /// The weight of each row: that of its sample, or 0 where it is ignored.
+    pub(crate) weights: [T; MAX_LANES],
+    /// The logit of each row's class.
+    pub(crate) logit: V,
 }
 
 /// A loss of one logit.

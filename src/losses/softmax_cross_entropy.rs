@@ -28,11 +28,12 @@
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.4 (loss and gradient).
 //! C. Szegedy et al., *Rethinking the Inception architecture for computer vision*, 2016, section 7 (smoothing).
 
-use super::{RowLoss, RowTarget};
+use super::{Group, RowLoss, RowTarget};
+use crate::columns::{ColumnSums, Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
-use crate::math::Real;
+use crate::math::{Real, log1p};
 use crate::rows::{RowSum, row_total};
-use crate::simd::{Lanes, RowIo, Simd, position, read};
+use crate::simd::{Lanes, MAX_LANES, RowIo, Simd, position, read};
 use crate::view::check_weights;
 
 /// Softmax cross-entropy with its options.
@@ -98,6 +99,11 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
 
 impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     #[inline(always)]
+    fn classes_are_equal(&self) -> bool {
+        self.class_weight.is_none()
+    }
+
+    #[inline(always)]
     fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
         match (target, self.class_weight) {
             (RowTarget::Class(y), _) => self.weight_of(y),
@@ -145,21 +151,16 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                     row.target().fill(T::ZERO);
                     return 0.0;
                 }
-                // 1. maximum and sum of exponentials
-                let sum = RowSum::of(s, row.source());
+                // 1. maximum and sum of exponentials, which are kept
                 let logit = row.source()[y];
+                let (sum, unit) = RowSum::keeping(s, row);
                 // 2. the gradient of the other classes: w p_k
-                let top = sum.infinite_class(s, row.source());
-                let softmax = sum.softmax(scale * weight);
-                row.map(
+                let scaled = sum.scale(unit, scale * weight);
+                row.finish(
                     s,
-                    T::ZERO,
                     #[inline(always)]
-                    |_, z| softmax.of(s, z),
+                    |e| scaled.of(s, e),
                 );
-                if let Some(top) = top {
-                    row.target()[top] = T::from_f64(scale * weight);
-                }
                 // 3. of the labelled one: w (p_y - 1), from the complement
                 row.target()[y] = T::from_f64(-scale * weight * sum.probability(logit).1);
                 weight * (sum.log_partition() + sum.gap(logit))
@@ -199,6 +200,71 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             }
         }
     }
+
+    #[inline(always)]
+    fn goes_across(&self, classes: usize) -> bool {
+        self.label_smoothing == 0.0 && (1..=MAX_CLASSES).contains(&classes)
+    }
+
+    #[inline(always)]
+    fn value_across<S: Simd<T>>(&self, s: S, mut columns: Columns<S::V>, group: &Group<T, S::V>) -> S::V {
+        let sums = columns.exponentiate(s);
+        losses(s, sums, group.logit, self.group_weights(s, group))
+    }
+
+    #[inline(always)]
+    fn value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        mut columns: Columns<S::V>,
+        group: &Group<T, S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        // 1. maxima and sums of exponentials
+        let sums = columns.exponentiate(s);
+        let weight = self.group_weights(s, group);
+        // 2. the gradient of all classes but the labelled one: w p_k; 0 for a row that does not count
+        let zero = s.splat(T::ZERO);
+        let (limit, idle) = (weight / s.splat(divisor), weight.eq(zero));
+        let factor = sums.scale(s, limit);
+        columns.store(
+            s,
+            grad,
+            group.rows,
+            #[inline(always)]
+            |e| S::V::select(idle, zero, limit.min(e * factor)),
+        );
+        // 3. of the labelled one: w (p_y - 1), from the complement
+        let own = S::V::select(idle, zero, zero - limit * sums.complement(s, group.logit));
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(own, &mut lanes[..S::LANES]);
+        for (i, &own) in lanes[..group.rows].iter().enumerate() {
+            grad[i * self.classes + group.classes[i]] = own;
+        }
+        losses(s, sums, group.logit, weight)
+    }
+}
+
+impl<T: Real> SoftmaxCrossEntropy<'_, T> {
+    /// What each row's loss is multiplied by: the weights of its sample and of its class.
+    #[inline(always)]
+    fn group_weights<S: Simd<T>>(&self, s: S, group: &Group<T, S::V>) -> S::V {
+        let mut weights = group.weights;
+        if let Some(class_weight) = self.class_weight {
+            for (weight, &class) in weights.iter_mut().zip(&group.classes) {
+                *weight = *weight * class_weight[class];
+            }
+        }
+        s.load(&weights[..S::LANES])
+    }
+}
+
+/// `w (ln(1 + rest) + m - z_y)` of a group of rows, 0 where `w` is.
+#[inline(always)]
+fn losses<T: Real, S: Simd<T>>(s: S, sums: ColumnSums<S::V>, logit: S::V, weight: S::V) -> S::V {
+    let (zero, loss) = (s.splat(T::ZERO), log1p(s, sums.rest) + sums.gap(s, logit));
+    S::V::select(weight.eq(zero), zero, weight * loss)
 }
 
 /// `u_k = w_k (keep t_k + spread)`: every kind of target, smoothed and weighted.

@@ -30,6 +30,8 @@ pub trait Exp: Float {
     /// Above it `z - m` is exact wherever `exp(z - m)` is a normal number, as `m / 2 <= z <= 2 m` then (Sterbenz); below
     /// it `n LN_2_HI` is exact for each such `z`, and the difference need not be formed.
     const PIVOT_LIMIT: f64;
+    /// How far above a pivot exponentials and their sums stay far from overflow.
+    const HEADROOM: f64;
 }
 
 // Minimax for the relative error of exp on |r| <= ln 2 / 2, by the Remez exchange in 200-bit arithmetic, each
@@ -42,6 +44,7 @@ impl Exp for f32 {
     const ROUND: Self = 12_582_912.0; // 1.5 * 2^23
     const MIN_EXPONENT: Self = -126.0;
     const PIVOT_LIMIT: f64 = 256.0; // > 2 * 126 ln 2; n has 9 bits, LN_2_HI 15
+    const HEADROOM: f64 = 40.0;
 
     #[inline(always)]
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V {
@@ -60,6 +63,7 @@ impl Exp for f64 {
     const ROUND: Self = 6_755_399_441_055_744.0; // 1.5 * 2^52
     const MIN_EXPONENT: Self = -1022.0;
     const PIVOT_LIMIT: f64 = 2048.0; // > 2 * 1022 ln 2; n has 12 bits, LN_2_HI 33
+    const HEADROOM: f64 = 400.0;
 
     #[inline(always)]
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V {
@@ -88,7 +92,7 @@ impl Exp for f64 {
 
 /// `(p, n)` with `exp(x) = p 2^n` and `p` in `[sqrt(1/2), sqrt(2)]`.
 #[inline(always)]
-fn parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
+pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
     let n = x.mul_add(s.splat(T::LOG2_E), s.splat(T::ROUND)) - s.splat(T::ROUND);
     // 2. r = x - n ln 2
@@ -102,7 +106,7 @@ fn parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
 /// `exp(x) / 2^exponent` for whole `exponent`, where the result is at most 2; 0 where it is well below the normal numbers.
 #[inline(always)]
 pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
-    let (p, n) = parts(s, x);
+    let (p, n) = exp_parts(s, x);
     let n = n - exponent;
     p.ldexp(n).zero_where_lt(n, s.splat(T::MIN_EXPONENT))
 }

@@ -6,7 +6,7 @@ mod exp;
 mod log;
 mod logistic;
 
-pub(crate) use exp::{Exp, exp_nonpositive, exp_scaled};
+pub(crate) use exp::{Exp, exp_nonpositive, exp_parts, exp_scaled};
 pub(crate) use log::log1p;
 pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus};
 

@@ -41,7 +41,7 @@ macro_rules! lanes {
         $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty,
         $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $and:ident $andnot:ident,
         $cmp:ident $blend:ident $movemask:ident,
-        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident,
+        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident $stream:ident,
         $to_int:ident $to_float:ident $iadd:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr
     ) => {
@@ -108,6 +108,23 @@ macro_rules! lanes {
                 assert!(out.len() < $lanes);
                 // SAFETY: as above; a masked store touches only the lanes of its mask.
                 unsafe { $store_tail(out.as_mut_ptr(), $V::first(out.len()), v.0) }
+            }
+
+            #[inline(always)]
+            fn stream(self, v: $V, out: &mut [$T]) {
+                assert!(out.len() == $lanes && out.as_ptr().addr().is_multiple_of(32));
+                // SAFETY: as above; exactly one register is written, and it is aligned.
+                unsafe { $stream(out.as_mut_ptr(), v.0) }
+            }
+
+            #[inline(always)]
+            fn fence(self) {
+                unsafe { _mm_sfence() }
+            }
+
+            #[inline(always)]
+            fn prefetch(self, xs: &[$T], i: usize) {
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
             }
         }
 
@@ -228,7 +245,7 @@ lanes!(
     _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps
     _mm256_and_ps _mm256_andnot_ps,
     _mm256_cmp_ps _mm256_blendv_ps _mm256_movemask_ps,
-    _mm256_set1_ps _mm256_loadu_ps _mm256_maskload_ps _mm256_storeu_ps _mm256_maskstore_ps,
+    _mm256_set1_ps _mm256_loadu_ps _mm256_maskload_ps _mm256_storeu_ps _mm256_maskstore_ps _mm256_stream_ps,
     _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_set1_epi32 _mm256_slli_epi32 _mm256_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
     [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -239,7 +256,7 @@ lanes!(
     _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_fmadd_pd _mm256_max_pd _mm256_min_pd
     _mm256_and_pd _mm256_andnot_pd,
     _mm256_cmp_pd _mm256_blendv_pd _mm256_movemask_pd,
-    _mm256_set1_pd _mm256_loadu_pd _mm256_maskload_pd _mm256_storeu_pd _mm256_maskstore_pd,
+    _mm256_set1_pd _mm256_loadu_pd _mm256_maskload_pd _mm256_storeu_pd _mm256_maskstore_pd _mm256_stream_pd,
     _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64 _mm256_set1_epi64x _mm256_slli_epi64 _mm256_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
     [-1, -1, -1, -1, 0, 0, 0, 0]

@@ -47,9 +47,10 @@ macro_rules! lanes {
         $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $mask:ty, $int:ty,
         $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $abs:ident,
         $cmp:ident $blend:ident $keep:ident $scalef:ident $sum:ident $largest:ident,
-        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident,
+        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident $stream:ident,
         $to_int:ident $to_float:ident $iadd:ident $iand:ident $ior:ident $isplat:ident $shift:ident,
-        $digits:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $magic:literal
+        $digits:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $magic:literal,
+        { $($columns:item)* }
     ) => {
         #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
         #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,25 @@ macro_rules! lanes {
                 let mask: $mask = ((1u32 << out.len()) - 1) as $mask;
                 // SAFETY: as above; a masked store touches only the lanes of its mask.
                 unsafe { $store_tail(out.as_mut_ptr(), mask, v.0) }
+            }
+
+            #[inline(always)]
+            fn stream(self, v: $V, out: &mut [$T]) {
+                assert!(out.len() == $lanes && out.as_ptr().addr().is_multiple_of(64));
+                // SAFETY: as above; exactly one register is written, and it is aligned.
+                unsafe { $stream(out.as_mut_ptr(), v.0) }
+            }
+
+            $($columns)*
+
+            #[inline(always)]
+            fn fence(self) {
+                unsafe { _mm_sfence() }
+            }
+
+            #[inline(always)]
+            fn prefetch(self, xs: &[$T], i: usize) {
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
             }
         }
 
@@ -193,18 +213,81 @@ lanes!(
     F32x16, M16, f32, 16, __m512, __mmask16, i32,
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps _mm512_abs_ps,
     _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_scalef_ps _mm512_reduce_add_ps _mm512_reduce_max_ps,
-    _mm512_set1_ps _mm512_loadu_ps _mm512_mask_loadu_ps _mm512_storeu_ps _mm512_mask_storeu_ps,
+    _mm512_set1_ps _mm512_loadu_ps _mm512_mask_loadu_ps _mm512_storeu_ps _mm512_mask_storeu_ps _mm512_stream_ps,
     _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi32
     _mm512_srli_epi32,
-    23, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000, 8_388_735.0 // 2^23 + 127
+    23, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000, 8_388_735.0, // 2^23 + 127
+    {
+        #[inline(always)]
+        fn load_columns(self, xs: &[f32], stride: usize) -> [F32x16; 4] {
+            let mut rows = [Simd::<f32>::splat(self, 0.0).0; 4];
+            for (r, rows) in rows.iter_mut().enumerate() {
+                *rows = load_quarters(&xs[r * stride..], 4 * stride);
+            }
+            let [a, b, c, d] = transpose_quarters(rows);
+            [F32x16(a), F32x16(b), F32x16(c), F32x16(d)]
+        }
+
+        #[inline(always)]
+        fn store_columns(self, [a, b, c, d]: [F32x16; 4], out: &mut [f32], stride: usize) {
+            for (r, rows) in transpose_quarters([a.0, b.0, c.0, d.0]).into_iter().enumerate() {
+                store_quarters(rows, &mut out[r * stride..], 4 * stride);
+            }
+        }
+    }
 );
 
 lanes!(
     F64x8, M8, f64, 8, __m512d, __mmask8, i64,
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd _mm512_abs_pd,
     _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_scalef_pd _mm512_reduce_add_pd _mm512_reduce_max_pd,
-    _mm512_set1_pd _mm512_loadu_pd _mm512_mask_loadu_pd _mm512_storeu_pd _mm512_mask_storeu_pd,
+    _mm512_set1_pd _mm512_loadu_pd _mm512_mask_loadu_pd _mm512_storeu_pd _mm512_mask_storeu_pd _mm512_stream_pd,
     _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi64
     _mm512_srli_epi64,
-    52, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000, 4_503_599_627_371_519.0 // 2^52 + 1023
+    52, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000, 4_503_599_627_371_519.0, // 2^52 + 1023
+    {}
 );
+
+// Columns of float32: four rows stand in the quarters of a register (rows r, r + 4, r + 8 and r + 12 for r = 0 to 3), and a
+// 4 x 4 transpose inside each quarter makes columns of them.
+
+/// Four numbers each from four rows that stand `stride` apart.
+#[inline(always)]
+fn load_quarters(xs: &[f32], stride: usize) -> __m512 {
+    let (a, b, c, d) = (&xs[..4], &xs[stride..][..4], &xs[2 * stride..][..4], &xs[3 * stride..][..4]);
+    // SAFETY: called by methods of `Avx512` alone; each slice has four numbers.
+    unsafe {
+        let rows = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
+        let rows = _mm512_insertf32x4::<1>(rows, _mm_loadu_ps(b.as_ptr()));
+        let rows = _mm512_insertf32x4::<2>(rows, _mm_loadu_ps(c.as_ptr()));
+        _mm512_insertf32x4::<3>(rows, _mm_loadu_ps(d.as_ptr()))
+    }
+}
+
+/// Writes what [`load_quarters`] reads.
+#[inline(always)]
+fn store_quarters(rows: __m512, out: &mut [f32], stride: usize) {
+    // SAFETY: called by methods of `Avx512` alone; each slice has four numbers.
+    unsafe {
+        _mm_storeu_ps(out[..4].as_mut_ptr(), _mm512_castps512_ps128(rows));
+        _mm_storeu_ps(out[stride..][..4].as_mut_ptr(), _mm512_extractf32x4_ps::<1>(rows));
+        _mm_storeu_ps(out[2 * stride..][..4].as_mut_ptr(), _mm512_extractf32x4_ps::<2>(rows));
+        _mm_storeu_ps(out[3 * stride..][..4].as_mut_ptr(), _mm512_extractf32x4_ps::<3>(rows));
+    }
+}
+
+/// Transposes the 4 x 4 matrices that stand in the quarters of four registers.
+#[inline(always)]
+fn transpose_quarters([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: called by methods of `Avx512` alone.
+    unsafe {
+        let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+        ]
+    }
+}

@@ -37,8 +37,9 @@ mod portable;
 mod slices;
 
 pub use isa::Isa;
-pub(crate) use slices::{RowIo, fold, position, read, write};
+pub(crate) use slices::{AHEAD, RowIo, fold, position, read, write};
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::ops::{Add, BitAnd, Div, Mul, Neg, Sub};
 
@@ -70,6 +71,9 @@ pub trait Float:
     fn from_f64(x: f64) -> Self;
     /// The same number.
     fn to_f64(self) -> f64;
+
+    /// Runs `f` with a buffer of this thread, which holds anything and is as long as it was ever asked for.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 
     /// Runs a kernel on an instruction set that this processor has.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
@@ -103,6 +107,55 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     fn store(self, v: Self::V, out: &mut [T]);
     /// The first `out.len()` lanes, fewer than a register has.
     fn store_tail(self, v: Self::V, out: &mut [T]);
+
+    /// Four columns of a matrix, a row a lane: lane `i` of register `k` is `xs[i * stride + k]`.
+    #[inline(always)]
+    fn load_columns(self, xs: &[T], stride: usize) -> [Self::V; 4] {
+        [
+            self.load_column(xs, stride),
+            self.load_column(&xs[1..], stride),
+            self.load_column(&xs[2..], stride),
+            self.load_column(&xs[3..], stride),
+        ]
+    }
+    /// One column of a matrix, a row a lane: lane `i` is `xs[i * stride]`.
+    #[inline(always)]
+    fn load_column(self, xs: &[T], stride: usize) -> Self::V {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        for (i, lane) in lanes[..Self::LANES].iter_mut().enumerate() {
+            *lane = xs[i * stride];
+        }
+        self.load(&lanes[..Self::LANES])
+    }
+    /// Writes what [`load_columns`](Self::load_columns) reads.
+    #[inline(always)]
+    fn store_columns(self, columns: [Self::V; 4], out: &mut [T], stride: usize) {
+        for (k, column) in columns.into_iter().enumerate() {
+            self.store_column(column, &mut out[k..], stride);
+        }
+    }
+    /// Writes what [`load_column`](Self::load_column) reads.
+    #[inline(always)]
+    fn store_column(self, column: Self::V, out: &mut [T], stride: usize) {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        self.store(column, &mut lanes[..Self::LANES]);
+        for (i, &lane) in lanes[..Self::LANES].iter().enumerate() {
+            out[i * stride] = lane;
+        }
+    }
+
+    /// Like [`store`](Self::store), past the caches where the processor can: `out` begins at a multiple of a register's
+    /// size. A [`fence`](Self::fence) follows before another thread reads it.
+    #[inline(always)]
+    fn stream(self, v: Self::V, out: &mut [T]) {
+        self.store(v, out);
+    }
+    /// Makes what was streamed visible to other threads.
+    #[inline(always)]
+    fn fence(self) {}
+    /// Asks for the cache line of `xs[i]`, which may lie past the end, ahead of its use.
+    #[inline(always)]
+    fn prefetch(self, _xs: &[T], _i: usize) {}
 }
 
 /// One register of numbers. A value of such a type exists only where its instruction set does.
@@ -158,6 +211,18 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+
+            fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local! { static SCRATCH: Cell<Vec<$t>> = const { Cell::new(Vec::new()) } }
+                // Taken, not borrowed: should `f` come back here, it finds an empty buffer, and no panic.
+                let mut scratch = SCRATCH.take();
+                if scratch.len() < len {
+                    scratch.resize(len, 0.0);
+                }
+                let result = f(&mut scratch[..len]);
+                SCRATCH.set(scratch);
+                result
             }
 
             #[inline(always)]

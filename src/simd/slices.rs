@@ -2,6 +2,10 @@
 
 use super::{Float, Lanes, Mask, Simd};
 use std::marker::PhantomData;
+use std::ops::Range;
+
+/// How many elements ahead of long computations a slice is fetched: while they keep the core busy, the memory would wait.
+pub(crate) const AHEAD: usize = 2048;
 
 /// The register that starts at `xs[i]`; past the end of the slice its lanes hold `fill`.
 #[inline(always)]
@@ -64,8 +68,12 @@ pub(crate) fn position<T: Float, S: Simd<T>>(s: S, xs: &[T], x: T) -> Option<usi
 }
 
 /// Numbers to read and the place for what becomes of them: two slices of one length, or one that is overwritten.
+///
+/// Work in two steps keeps what it has after the first: in the place of the result, or, where that is written past the
+/// caches, in a scratch row.
 pub struct RowIo<'a, T> {
     source: *const T,
+    kept: *mut T,
     target: *mut T,
     len: usize,
     slices: PhantomData<&'a mut [T]>,
@@ -76,14 +84,22 @@ impl<'a, T: Float> RowIo<'a, T> {
     #[inline(always)]
     pub(crate) fn new(source: &'a [T], target: &'a mut [T]) -> Self {
         assert!(source.len() == target.len());
-        RowIo { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), slices: PhantomData }
+        let (len, target) = (target.len(), target.as_mut_ptr());
+        RowIo { source: source.as_ptr(), kept: target, target, len, slices: PhantomData }
     }
 
     /// Reads and overwrites the same numbers.
     #[inline(always)]
     pub(crate) fn in_place(both: &'a mut [T]) -> Self {
-        let target = both.as_mut_ptr();
-        RowIo { source: target, target, len: both.len(), slices: PhantomData }
+        let (len, target) = (both.len(), both.as_mut_ptr());
+        RowIo { source: target, kept: target, target, len, slices: PhantomData }
+    }
+
+    /// Reads `source`, writes `target` past the caches, which are left to `scratch`.
+    #[inline(always)]
+    pub(crate) fn streaming(source: &'a [T], target: &'a mut [T], scratch: &'a mut [T]) -> Self {
+        assert!(scratch.len() >= source.len());
+        RowIo { kept: scratch.as_mut_ptr(), ..Self::new(source, target) }
     }
 
     /// What is read: the input, until it is overwritten.
@@ -100,34 +116,95 @@ impl<'a, T: Float> RowIo<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.target, self.len) }
     }
 
+    /// What has been kept so far: the first `len` numbers.
+    #[inline(always)]
+    pub(crate) fn kept(&mut self, len: usize) -> &mut [T] {
+        assert!(len <= self.len);
+        // SAFETY: made from a mutable slice of at least this length that is borrowed for 'a, or one with the target.
+        unsafe { std::slice::from_raw_parts_mut(self.kept, len) }
+    }
+
     /// Every register `v` at `i` becomes `f(i, v)`; the last, partial one is filled up with `fill`.
     #[inline(always)]
     pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
-        self.for_each(
-            s,
-            fill,
-            (),
-            #[inline(always)]
-            |(), i, v| ((), f(i, v)),
-        );
-    }
-
-    /// Like [`map`](Self::map), with something carried along: `f(acc, i, v)` gives the next `acc` and what is written.
-    #[inline(always)]
-    pub(crate) fn for_each<S: Simd<T>, A>(
-        &mut self,
-        s: S,
-        fill: T,
-        init: A,
-        f: impl Fn(A, usize, S::V) -> (A, S::V),
-    ) -> A {
-        let mut acc = init;
         for i in (0..self.len).step_by(S::LANES) {
-            let v = read(s, self.source(), i, fill);
-            let (next, out) = f(acc, i, v);
-            acc = next;
+            let out = f(i, read(s, self.source(), i, fill));
             write(s, out, self.target(), i);
         }
+    }
+
+    /// First step, block by block: like [`fold`], and `f(acc, v)` also says what is kept of the register `v`.
+    #[inline(always)]
+    pub(crate) fn keep<const N: usize, S: Simd<T>, A: Copy>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        fill: T,
+        init: A,
+        f: impl Fn(A, S::V) -> (A, S::V),
+    ) -> [A; N] {
+        let mut acc = [init; N];
+        let mut i = block.start;
+        while i + N * S::LANES <= block.end {
+            for (n, acc) in acc.iter_mut().enumerate() {
+                *acc = self.keep_register(s, i + n * S::LANES, fill, *acc, &f);
+            }
+            i += N * S::LANES;
+        }
+        for acc in acc.iter_mut() {
+            if i + S::LANES <= block.end {
+                *acc = self.keep_register(s, i, fill, *acc, &f);
+                i += S::LANES;
+            }
+        }
+        if i < block.end {
+            acc[0] = self.keep_register(s, i, fill, acc[0], &f);
+        }
         acc
+    }
+
+    #[inline(always)]
+    fn keep_register<S: Simd<T>, A>(
+        &mut self,
+        s: S,
+        i: usize,
+        fill: T,
+        acc: A,
+        f: &impl Fn(A, S::V) -> (A, S::V),
+    ) -> A {
+        s.prefetch(self.source(), i + AHEAD);
+        let (acc, kept) = f(acc, read(s, self.source(), i, fill));
+        write(s, kept, self.kept(self.len), i);
+        acc
+    }
+
+    /// Second step: every register `v` that was kept becomes `f(v)`.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(S::V) -> S::V) {
+        if self.kept == self.target {
+            for i in (0..self.len).step_by(S::LANES) {
+                let out = f(read(s, self.target(), i, T::ZERO));
+                write(s, out, self.target(), i);
+            }
+            return;
+        }
+        // Past the caches only whole aligned registers go: the first elements are written apart.
+        let bytes = S::LANES * size_of::<T>();
+        let head = (self.target.addr().wrapping_neg() % bytes / size_of::<T>()).min(self.len);
+        if head > 0 {
+            let out = f(s.load_tail(self.kept(head), T::ZERO));
+            s.store_tail(out, &mut self.target()[..head]);
+        }
+        let mut i = head;
+        while i + S::LANES <= self.len {
+            let out = f(s.load(&self.kept(i + S::LANES)[i..]));
+            s.stream(out, &mut self.target()[i..i + S::LANES]);
+            i += S::LANES;
+        }
+        if i < self.len {
+            let out = f(s.load_tail(&self.kept(self.len)[i..], T::ZERO));
+            s.store_tail(out, &mut self.target()[i..]);
+        }
+        s.fence();
     }
 }
