@@ -48,9 +48,9 @@ check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against th
 	$(RUN) mypy.stubtest xentrs._core
 	$(RUN) pytest tests/test_house.py
 
-bench: tools $(CORE) $(VENV)/.dev  ## criterion over the Rust API, then pytest-benchmark over the Python API
-	cargo bench
-	$(RUN) pytest benches --timeout 0 --benchmark-columns min,median,rounds --benchmark-warmup on
+bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every peer installed; BENCH=smoke: in a minute
+	cargo bench --bench losses -- $(if $(filter smoke,$(BENCH)),--quick '/(1x10|1024x10|1000)$$')
+	$(VENV)/bin/python benches/run.py $(if $(filter smoke,$(BENCH)),--quick)
 
 wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean environment
 	rm -rf dist

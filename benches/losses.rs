@@ -1,9 +1,10 @@
-//! Criterion over the pure-Rust API: the losses and shapes of `benches/table.csv`, loss and gradient.
+//! Criterion over the pure-Rust API: the rows of `benches/table.csv`, the loss, its gradient, its gradient in place.
 //!
 //! Before anything is timed the answer is held against the formula in double precision.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use std::time::Duration;
 use xentrs::{
     Classes, Labels, Loss, PointProblem, Problem, Real, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
     SoftmaxCrossEntropy, Targets, value, value_and_grad,
@@ -34,9 +35,9 @@ fn scalar<T>(loss: xentrs::Result<Loss<T>>) -> f64 {
     }
 }
 
-fn time<T: Real>(c: &mut Criterion, bench: &Bench<'_>, logits: &[T], problem: &impl Problem<T>, truth: f64) {
+fn time<T: Real>(c: &mut Criterion, bench: &Bench<'_>, data: &[T], problem: &impl Problem<T>, truth: f64) {
     let Bench { loss, shape, rows, classes } = *bench;
-    let logits = Rows::new("logits", logits, rows, classes).expect("one number a class");
+    let logits = Rows::new("logits", data, rows, classes).expect("one number a class");
     let ours = scalar(value(problem, logits, Reduction::Mean));
     assert!((ours / truth - 1.0).abs() < 1e-6, "{loss} {shape}: {ours}, not {truth}");
 
@@ -47,11 +48,19 @@ fn time<T: Real>(c: &mut Criterion, bench: &Bench<'_>, logits: &[T], problem: &i
     group.bench_function(BenchmarkId::new("loss", shape), |b| {
         b.iter(|| scalar(value(problem, black_box(logits), Reduction::Mean)))
     });
-    let mut grad = vec![T::ZERO; rows * classes];
+    let mut grad = vec![T::ZERO; data.len()];
     group.throughput(Throughput::Bytes(2 * size as u64));
     group.bench_function(BenchmarkId::new("gradient", shape), |b| {
         b.iter(|| {
             let rows = RowsIo::new(black_box(logits), &mut grad).expect("as many gradients as logits");
+            scalar(value_and_grad(problem, rows, Reduction::Mean))
+        })
+    });
+    grad.copy_from_slice(data);
+    group.bench_function(BenchmarkId::new("in place", shape), |b| {
+        b.iter(|| {
+            // From the second pass on these are gradients of gradients: other numbers, the same work.
+            let rows = RowsIo::in_place(black_box(&mut grad), rows, classes).expect("one number a class");
             scalar(value_and_grad(problem, rows, Reduction::Mean))
         })
     });
@@ -92,7 +101,7 @@ fn table(c: &mut Criterion) {
         panic!("a debug build says nothing about speed: use `cargo bench`");
     }
     for line in include_str!("table.csv").lines().skip(1) {
-        let [loss, shape, dtype] = line.split(',').collect::<Vec<_>>()[..] else { panic!("not a row: {line}") };
+        let [loss, shape, dtype, ..] = line.split(',').collect::<Vec<_>>()[..] else { panic!("not a row: {line}") };
         let (rows, classes) = shape.split_once('x').unwrap_or((shape, "1"));
         let number = |digits: &str| digits.parse().expect("a shape is made of numbers");
         let bench = Bench { loss, shape, rows: number(rows), classes: number(classes) };
@@ -108,7 +117,11 @@ fn table(c: &mut Criterion) {
 
 criterion_group! {
     name = losses;
-    config = Criterion::default().sample_size(20);
+    // A tenth of criterion's patience: the whole table in minutes.
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
     targets = table
 }
 criterion_main!(losses);

@@ -42,7 +42,9 @@ RUST_FLOORS = """
 """.split()
 
 PYTHON_FLOORS = """
+    __main__
     __init__
+    bench
     models
     attacks
     optim

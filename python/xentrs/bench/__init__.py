@@ -1,0 +1,64 @@
+"""The benchmark: xentrs beside its peers and beside the limit of the memory, contestants taking turns.
+
+``python -m xentrs bench`` runs a short version, with NumPy as the only peer. ``make bench`` runs ``benches/run.py``,
+which adds the whole table, the other peers and the record. How figures are taken, and why so, is told in
+``docs/decisions/benchmarks.md``.
+
+For each row of the table and each contestant:
+
+1. the answer is checked against a formula in float64, and a wrong one ends the run;
+2. the contestants take turns, round after round, in loops long enough for the clock, and with them the limit: plain
+   threads that read the same bytes once, or read and write them once;
+3. median and minimum over the rounds become one `Figure` each, and the table is made of figures alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from .._core import build_info
+from .contest import Figure, measure
+from .table import LEGEND, lines
+from .work import Contestant, Row
+
+SUMMARY = "time the losses beside their peers and beside the limit of the memory"
+
+SHORT = [  # rows of benches/table.csv, which is not a part of the package
+    Row("softmax_cross_entropy", (1, 10)),
+    Row("softmax_cross_entropy", (1024, 10)),
+    Row("softmax_cross_entropy", (65536, 10)),
+    Row("softmax_cross_entropy", (4096, 1000)),
+    Row("softmax_cross_entropy", (2048, 32000)),
+    Row("sigmoid_cross_entropy", (1000,)),
+    Row("sigmoid_cross_entropy", (10_000_000,)),
+]
+"""What users run on their own machine."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a benchmark."""
+    parser.add_argument("--quick", action="store_true", help="small shapes and three rounds: proves that all works")
+
+
+def run(
+    rows: Iterable[Row], contestants: Sequence[Contestant], missing: Sequence[str] = (), quick: bool = False
+) -> list[Figure]:
+    """Measure rows, print the table line by line, and return its figures. A debug build is refused."""
+    info = build_info()
+    if info["profile"] != "release":
+        sys.exit(f"a {info['profile']} build says nothing about speed: build xentrs in release mode")
+    versions = ", ".join(f"{contestant.name} {contestant.version}" for contestant in contestants)
+    print(f"{versions}; {info['isa']}, {info['num_threads']} threads of {os.cpu_count()} cores")
+    for name in missing:
+        print(f"{name} is not installed: no column")
+    figures: list[Figure] = []
+    for row in rows:
+        new = list(measure(row, contestants, quick))
+        head, *body = lines(new, all_peers=not missing)
+        print("\n".join(body if figures else ["", head, *body]), flush=True)
+        figures += new
+    print(f"\n{LEGEND}")
+    return figures

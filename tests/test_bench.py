@@ -1,0 +1,214 @@
+"""The benchmark measures what it says: right answers only, every row, ratios and goals that follow from the figures.
+
+No figure is judged here: a benchmark never gates a test run.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import peers
+import run as full
+from xentrs import bench
+from xentrs.bench import table
+from xentrs.bench import work as works
+from xentrs.bench.contest import LIMIT, Figure, Limit, measure
+from xentrs.bench.work import GRADIENT, IN_PLACE, LOSS, NUMPY, WORKS, XENTRS, Contestant, Row, Work
+
+SOFTMAX = Row("softmax_cross_entropy", (300, 7))
+SIGMOID = Row("sigmoid_cross_entropy", (500,), "float64")
+
+
+def lines_of(output: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Row, work and cells of each line of a table: numbers, of which times and ratios have a unit."""
+    for line in output.splitlines():
+        if line.startswith(("softmax ", "sigmoid ")):
+            yield line[:36].strip(), line[36:45].strip(), re.findall(r"([\d.]+|-)(?: (?:ms|µs|x))?(?:\s|$)", line[45:])
+
+
+def test_the_command_of_users_prints_every_row() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "xentrs", "bench", "--quick"],
+        capture_output=True,
+        encoding="utf-8",
+        env={"PYTHONIOENCODING": "utf-8", "XENTRS_NUM_THREADS": "2"},
+        check=True,
+    )
+    assert f"xentrs {XENTRS.version}, NumPy {np.__version__}; " in done.stdout
+    assert "2 threads" in done.stdout
+    quick = [row.name for row in bench.SHORT if row.is_quick]
+    printed = list(lines_of(done.stdout))
+    assert [(row, work) for row, work, _ in printed] == [(row, work) for row in quick for work in WORKS]
+    for _, _, cells in printed:
+        median, minimum, speed, limit, numpy = cells
+        assert float(median) > 0 and float(minimum) > 0 and float(speed) >= 0 and float(numpy) > 0
+        assert limit == "-" or float(limit) > 0
+
+
+def test_users_run_rows_of_the_table() -> None:
+    assert {(row.loss, row.shape, row.dtype) for row in bench.SHORT} <= {row[:3] for row in full.rows()}
+
+
+@pytest.mark.parametrize("row", full.rows(), ids=lambda row: row.name)
+def test_the_goals_of_the_table_can_be_judged(row: Row) -> None:
+    for goal in row.reach.values():
+        assert table.reached(goal, time=1e-9, limit=1.0, peer=1.0) is True
+        assert table.reached(goal, time=1e9, limit=1.0, peer=1.0) is False
+
+
+@pytest.mark.parametrize(
+    "row", [SOFTMAX, SIGMOID, Row("softmax_cross_entropy", (1, 10), "float64"), Row("sigmoid_cross_entropy", (9, 4))]
+)
+def test_every_contestant_is_right_and_timed(row: Row) -> None:
+    """Of the peers those that `dev` brings along; JAX and PyTorch compile for too long."""
+    there, _ = peers.installed(threads=2)
+    contestants = [XENTRS, NUMPY, *(peer for peer in there if peer.name in ("SciPy", "scikit-learn"))]
+    figures = list(measure(row, contestants, quick=True))
+    timed = {(name.name, work) for name in contestants for work in (LOSS, GRADIENT)} | {(XENTRS.name, IN_PLACE)}
+    assert {(figure.contestant, figure.work) for figure in figures} == timed
+    assert all(0 < figure.minimum <= figure.median and figure.rounds == 3 for figure in figures)
+
+
+def test_the_limit_moves_the_bytes_of_the_work() -> None:
+    row = Row("softmax_cross_entropy", (300, 1000))
+    limits = {figure.work: figure for figure in measure(row, [XENTRS], quick=True) if figure.contestant == LIMIT}
+    read = 300 * 1000 * 4 + 300 * 8
+    assert {work: figure.bytes for work, figure in limits.items()} == {LOSS: read, GRADIENT: read + 300 * 1000 * 4}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_limit_reads_or_copies(threads: int) -> None:
+    work = Work(SOFTMAX)
+    with ThreadPoolExecutor(threads) as pool:
+        assert Limit(pool, threads, work, LOSS)(2) > 0
+        assert not work.out.any()
+        assert Limit(pool, threads, work, GRADIENT)(2) > 0
+    np.testing.assert_array_equal(work.out, work.logits)
+
+
+def test_the_truth_agrees_with_the_oracle_of_the_suite() -> None:
+    from registry import CASES
+
+    for row in (SOFTMAX, SIGMOID):
+        work = Work(row)
+        (case,) = (case for case in CASES if case.name == row.loss)
+        loss, grad, _ = case.oracle(work.logits, work.target).reduced("mean")
+        np.testing.assert_allclose(work.loss, loss, rtol=1e-13)
+        np.testing.assert_allclose(work.grad, grad[work.some], rtol=1e-10, atol=1e-16)
+
+
+@pytest.mark.parametrize("row", [SOFTMAX, SIGMOID], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    ("broken", "message"), [(0, "xentrs, .*, loss: the loss is"), (2, "xentrs, .*, gradient: .* gradients are wrong")]
+)
+def test_a_wrong_answer_is_refused(monkeypatch: pytest.MonkeyPatch, row: Row, broken: int, message: str) -> None:
+    """The other way round: with an oracle that is off in the fifth digit all answers are wrong."""
+    right = works.oracle
+
+    def wrong(work: Work) -> tuple[Any, ...]:
+        truth = list(right(work))
+        truth[broken] = truth[broken] * (1 + 5e-5)
+        return tuple(truth)
+
+    monkeypatch.setattr(works, "oracle", wrong)
+    with pytest.raises(RuntimeError, match=message):
+        list(measure(row, [XENTRS], quick=True))
+
+
+def test_a_wrong_peer_is_refused() -> None:
+    nan = Contestant("nan", "1", works.PEER_RTOL, lambda work: {LOSS: lambda: float("nan")})
+    with pytest.raises(RuntimeError, match="nan, softmax 300x7 float32, loss: the loss is nan instead of"):
+        list(measure(SOFTMAX, [nan], quick=True))
+    short = Contestant("short", "1", works.PEER_RTOL, lambda w: {GRADIENT: lambda: (w.loss, w.out[1:])})
+    with pytest.raises(RuntimeError, match=r"short, .* has shape \(299, 7\) instead of \(300, 7\)"):
+        list(measure(SOFTMAX, [XENTRS, short], quick=True))
+
+
+def test_a_debug_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "build_info", lambda: {"profile": "debug"})
+    with pytest.raises(SystemExit, match="a debug build says nothing about speed"):
+        bench.run([SOFTMAX], [XENTRS])
+
+
+def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    there, missing = peers.installed(threads=2)
+    assert "SciPy" in missing and "SciPy" not in [peer.name for peer in there]
+    bench.run([SOFTMAX._replace(reach={LOSS: "2 x peer"})], [XENTRS, NUMPY], ["SciPy"], quick=True)
+    output = capsys.readouterr().out
+    assert "SciPy is not installed: no column" in output
+    assert "2 x peer: untold, for want of a peer" in output
+
+
+# ------------------------------------------------------------------------------------------------------------ the table
+
+
+@pytest.mark.parametrize(
+    ("goal", "time", "met"),
+    [
+        ("1.25 x limit", 1.25, True),
+        ("1.25 x limit", 1.26, False),
+        ("4 x peer", 2.0, True),
+        ("4 x peer", 2.1, False),
+        ("1.25 x limit or 4 x peer", 1.9, True),
+        ("1.25 x limit or 4 x peer", 2.1, False),
+    ],
+)
+def test_what_a_goal_means(goal: str, time: float, met: bool) -> None:
+    assert table.reached(goal, time, limit=1.0, peer=8.0) is met
+
+
+def test_a_goal_that_cannot_be_judged() -> None:
+    assert table.reached("4 x peer", 1.0, limit=1.0, peer=None) is None
+    assert table.reached("1.25 x limit or 4 x peer", 1.0, limit=1.0, peer=None) is True
+    assert table.reached("1.25 x limit or 4 x peer", 2.0, limit=1.0, peer=None) is None
+
+
+def figure(work: str, contestant: str, median: float, minimum: float, reach: str = "") -> Figure:
+    return Figure("softmax 1000x1000 float32", work, contestant, "1.0", median, minimum, 7, 1, 4_000_000, reach)
+
+
+FIGURES = [
+    figure(LOSS, "xentrs", 0.002, 0.001, "1.5 x limit"),
+    figure(LOSS, "slow", 0.3, 0.2),
+    figure(LOSS, "quick", 0.005, 0.004),
+    figure(LOSS, LIMIT, 0.001, 0.0009),
+    figure(GRADIENT, "xentrs", 0.004, 0.003, "4 x peer"),
+    figure(IN_PLACE, "xentrs", 0.002, 0.002, "5 x peer"),
+    figure(GRADIENT, "slow", 0.4, 0.3),
+    figure(GRADIENT, "quick", 0.01, 0.009),
+    figure(GRADIENT, LIMIT, 0.002, 0.002),
+]
+
+
+def test_the_table_follows_from_the_figures() -> None:
+    head, *lines = table.lines(FIGURES)
+    assert head.split() == ["median", "min", "GB/s", "limit", "slow", "quick", "reach"]
+    assert [" ".join(line.split()) for line in lines] == [
+        "softmax 1000x1000 float32 loss 2 ms 1 ms 2.0 2.00 150 x 2.5 x 1.5 x limit: MISSED (met by the minima)",
+        "softmax 1000x1000 float32 gradient 4 ms 3 ms 1.0 2.00 100 x 2.5 x 4 x peer: MISSED",
+        "softmax 1000x1000 float32 in place 2 ms 2 ms 2.0 1.00 200 x 5.0 x 5 x peer: met",
+    ]
+
+
+def test_a_record_can_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "record" / "cpu-2026-01-01.csv"
+    about = full.machine() | {"missing": "JAX, PyTorch"}
+    assert all(about.values()), "each line of a record says something"
+    full.write(record, about, FIGURES)
+    assert full.read(record) == (about, FIGURES)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--show", str(record)])
+    full.main()
+    printed = capsys.readouterr().out
+    assert f"commit: {about['commit']}" in printed
+    assert "1.5 x limit: MISSED (met by the minima)" in printed
+    assert "5 x peer: untold, for want of a peer" in printed
