@@ -16,6 +16,7 @@ import pytest
 
 import peers
 import run as full
+from registry import CASES
 from xentrs import bench
 from xentrs.bench import table
 from xentrs.bench import work as works
@@ -94,8 +95,6 @@ def test_the_limit_reads_or_copies(threads: int) -> None:
 
 
 def test_the_truth_agrees_with_the_oracle_of_the_suite() -> None:
-    from registry import CASES
-
     for row in (SOFTMAX, SIGMOID):
         work = Work(row)
         (case,) = (case for case in CASES if case.name == row.loss)

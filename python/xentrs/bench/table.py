@@ -11,7 +11,7 @@ LEGEND = """\
 median, min  time of a call of xentrs, over the rounds
 GB/s         the inputs read once, the gradient written once, by the median
 limit        time of xentrs / time in which as many plain threads read, or read and write, the same bytes: 1 is all
-             that the memory gives; none is measured below 1 MB of logits
+             that the memory gives; none is measured below 1 MiB of logits
 peers        time of the peer / time of xentrs: at 2 x xentrs is twice as fast. Peers know no gradient in place, so
              there xentrs is held against their ordinary one"""
 
