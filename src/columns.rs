@@ -119,7 +119,8 @@ impl<V: Copy> Columns<V> {
         // 2. pivots: see rows::Pivot; an infinite maximum counts as 0, and all that is less as -inf
         let size = max.abs();
         let shift = V::select(size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT))), zero, max);
-        let (unit, exponent) = exp_parts(s, V::select(size.lt(infinity), max - shift, zero));
+        let (w, exponent) = exp_parts(s, V::select(size.lt(infinity), max - shift, zero));
+        let unit = w + one;
         // 3. exponentials; those equal to the maximum are counted, not summed, and one of them is left out
         let (mut sum, mut others) = (zero, zero - one);
         for z in logits {

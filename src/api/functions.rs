@@ -2,7 +2,7 @@
 
 use super::with_losses;
 use crate::error::{Error, Result};
-use crate::math::{Real, log_sigmoid, sigmoid, softplus};
+use crate::math::{self, Real};
 use crate::parallel;
 use crate::rows;
 use crate::simd::{Isa, Kernel, Simd};
@@ -21,6 +21,14 @@ pub enum Function {
     LogSigmoid,
     /// `ln(1 + exp(x))`, point by point.
     Softplus,
+    /// `(exp(x) - exp(-x)) / (exp(x) + exp(-x))`, point by point.
+    Tanh,
+    /// `exp(x)`, point by point: infinite from 88.73 (float64: 709.79) on, subnormal below -87.34 (-708.4).
+    Exp,
+    /// `ln(x)`, point by point: -inf at 0, NaN below.
+    Ln,
+    /// `ln(1 + x)`, point by point: -inf at -1, NaN below.
+    Log1p,
 }
 
 /// Applies a function to rows: beside them or over them.
@@ -46,28 +54,36 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
+        /// A function over lanes, over all points.
+        macro_rules! points {
+            ($points:expr, $f:path) => {
+                $points.flat().map(
+                    s,
+                    T::ZERO,
+                    #[inline(always)]
+                    |_, x| $f(s, x),
+                )
+            };
+        }
         let Apply { function, mut rows, scratch } = self;
         match function {
-            Function::Softmax => (0..rows.rows()).for_each(|i| rows::softmax(s, &mut rows.row(i, scratch))),
-            Function::LogSoftmax => (0..rows.rows()).for_each(|i| rows::log_softmax(s, &mut rows.row(i, scratch))),
-            Function::Sigmoid => rows.flat().map(
-                s,
-                T::ZERO,
-                #[inline(always)]
-                |_, x| sigmoid(s, x),
-            ),
-            Function::LogSigmoid => rows.flat().map(
-                s,
-                T::ZERO,
-                #[inline(always)]
-                |_, x| log_sigmoid(s, x),
-            ),
-            Function::Softplus => rows.flat().map(
-                s,
-                T::ZERO,
-                #[inline(always)]
-                |_, x| softplus(s, x),
-            ),
+            Function::Softmax => {
+                for i in 0..rows.rows() {
+                    rows::softmax(s, &mut rows.row(i, scratch));
+                }
+            }
+            Function::LogSoftmax => {
+                for i in 0..rows.rows() {
+                    rows::log_softmax(s, &mut rows.row(i, scratch));
+                }
+            }
+            Function::Sigmoid => points!(rows, math::sigmoid),
+            Function::LogSigmoid => points!(rows, math::log_sigmoid),
+            Function::Softplus => points!(rows, math::softplus),
+            Function::Tanh => points!(rows, math::tanh),
+            Function::Exp => points!(rows, math::exp),
+            Function::Ln => points!(rows, math::ln),
+            Function::Log1p => points!(rows, math::log1p),
         }
         0.0
     }

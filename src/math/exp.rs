@@ -5,7 +5,9 @@
 //! `exp(x) = 2^n (1 + r + r^2 q(r))`. `ln 2` is split in two so that `n` times its upper part is exact.
 //!
 //! # Precision
-//! At most 1 ULP (1.2 without FMA), save that results below the smallest normal number may become 0.
+//! At most 1 ULP. [`exp`] underflows gradually; where a kernel needs only results up to 1, [`exp_scaled`] and
+//! [`exp_nonpositive`] flush to 0 what is below the smallest normal number, which spares them the slow arithmetic of
+//! subnormal numbers.
 //!
 //! # References
 //! W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980, chapter 6.
@@ -27,6 +29,9 @@ pub trait Exp: Float {
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V;
     /// The exponent of the smallest normal number.
     const MIN_EXPONENT: Self;
+    /// `exp` is 0 at and below the first, infinite at and above the second, and neither needs an `n` that `LN_2_HI` was
+    /// not made for.
+    const EXP_RANGE: [Self; 2];
     /// Above it `z - m` is exact wherever `exp(z - m)` is a normal number, as `m / 2 <= z <= 2 m` then (Sterbenz); below
     /// it `n LN_2_HI` is exact for each such `z`, and the difference need not be formed.
     const PIVOT_LIMIT: f64;
@@ -43,6 +48,7 @@ impl Exp for f32 {
     const LN_2_LO: Self = 1.428_606_8e-6;
     const ROUND: Self = 12_582_912.0; // 1.5 * 2^23
     const MIN_EXPONENT: Self = -126.0;
+    const EXP_RANGE: [Self; 2] = [-104.0, 89.0]; // ln 2^-150 = -103.97, ln 2^128 = 88.72
     const PIVOT_LIMIT: f64 = 256.0; // > 2 * 126 ln 2; n has 9 bits, LN_2_HI 15
     const HEADROOM: f64 = 40.0;
 
@@ -62,6 +68,7 @@ impl Exp for f64 {
     const LN_2_LO: Self = -4.200_915_072_681_084_6e-11;
     const ROUND: Self = 6_755_399_441_055_744.0; // 1.5 * 2^52
     const MIN_EXPONENT: Self = -1022.0;
+    const EXP_RANGE: [Self; 2] = [-746.0, 710.0]; // ln 2^-1075 = -745.13, ln 2^1024 = 709.78
     const PIVOT_LIMIT: f64 = 2048.0; // > 2 * 1022 ln 2; n has 12 bits, LN_2_HI 33
     const HEADROOM: f64 = 400.0;
 
@@ -90,7 +97,7 @@ impl Exp for f64 {
     }
 }
 
-/// `(p, n)` with `exp(x) = p 2^n` and `p` in `[sqrt(1/2), sqrt(2)]`.
+/// `(w, n)` with `exp(x) = (1 + w) 2^n` and `w` in `[sqrt(1/2) - 1, sqrt(2) - 1]`.
 #[inline(always)]
 pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
@@ -98,21 +105,41 @@ pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     // 2. r = x - n ln 2
     let r = n.mul_add(s.splat(-T::LN_2_HI), x);
     let r = n.mul_add(s.splat(-T::LN_2_LO), r);
-    // 3. p = 1 + r + r^2 q(r): what is small is added first.
-    let p = (r * r).mul_add(T::q(s, r), r) + s.splat(T::ONE);
-    (p, n)
+    // 3. w = r + r^2 q(r): the caller adds the 1, so that what is small is added first.
+    ((r * r).mul_add(T::q(s, r), r), n)
+}
+
+/// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1 ULP.
+#[inline(always)]
+pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    // 1. Beyond these nothing changes any more; a NaN, on the right, stays.
+    let [lowest, highest] = T::EXP_RANGE.map(|limit| s.splat(limit));
+    let (w, n) = exp_parts(s, lowest.max(highest.min(x)));
+    // 2. 2^n may be no normal number: two factors. The first product is exact, so that the result is rounded once.
+    let half = n.mul_add(s.splat(T::from_f64(0.5)), s.splat(T::ROUND)) - s.splat(T::ROUND);
+    (w + s.splat(T::ONE)).ldexp(half).ldexp(n - half)
 }
 
 /// `exp(x) / 2^exponent` for whole `exponent`, where the result is at most 2; 0 where it is well below the normal numbers.
 #[inline(always)]
 pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
-    let (p, n) = exp_parts(s, x);
+    let (w, n) = exp_parts(s, x);
     let n = n - exponent;
-    p.ldexp(n).zero_where_lt(n, s.splat(T::MIN_EXPONENT))
+    (w + s.splat(T::ONE)).ldexp(n).zero_where_lt(n, s.splat(T::MIN_EXPONENT))
 }
 
 /// `exp(x)` for `x <= 0`; 0 where the result is below the normal numbers. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     exp_scaled(s, x, s.splat(T::ZERO))
+}
+
+/// `exp(x) - 1` for `x` in `[-64, 0]`.
+#[inline(always)]
+pub(super) fn expm1_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    // (1 + w) 2^n - 1 = w 2^n + (2^n - 1), where nothing but w is rounded; for n = 0 it is w to the last bit.
+    let (w, n) = exp_parts(s, x);
+    let one = s.splat(T::ONE);
+    let power = one.ldexp(n);
+    w.mul_add(power, power - one)
 }

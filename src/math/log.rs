@@ -3,7 +3,8 @@
 //! # Method
 //! `u = m 2^k` with `m` in `[sqrt(1/2), sqrt(2))`, `f = m - 1`, `s = f / (2 + f)`: then
 //! `ln(1 + f) = 2 atanh(s) = 2 s + s z P(z)` with `z = s^2 <= 0.0295`, and `2 s = f - s f`, so that only the small
-//! part of the result carries rounding errors.
+//! part of the result carries rounding errors. On `[0, 1]` the same form holds without `m` and `k`, with `z <= 1/9`
+//! and a longer `P`.
 //!
 //! # Precision
 //! At most 2 ULP.
@@ -16,14 +17,27 @@ use crate::simd::{Float, Lanes, Simd};
 
 /// The constants of a float type.
 pub trait Log: Float {
-    /// `P(z) = (2 atanh(s) / s - 2) / z`, lowest power first.
+    /// `P(z) = (2 atanh(s) / s - 2) / z` for `z <= 0.0295`, lowest power first.
     const POLYNOMIAL_LOG: &'static [Self];
+    /// The same for `z <= 1/9`.
+    const POLYNOMIAL_LOG_UNIT: &'static [Self];
+    /// The smallest normal number.
+    const MIN_NORMAL: Self;
+    /// `2^DIGITS` makes every subnormal number normal.
+    const DIGITS: Self;
+    /// `2^DIGITS`
+    const TO_NORMAL: Self;
 }
 
-// Minimax for the relative error of 2 atanh on z <= 0.0295, by the Remez exchange in 200-bit arithmetic, each
-// coefficient rounded to the type before the next ones are fitted. Errors 2^-30.2 and 2^-59.5.
+// Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
+// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 1/9: 2^-33.0 and 2^-59.4
+// (one coefficient less: 2^-27.7 and 2^-54.2).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
+    const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[0.666_666_75, 0.399_989_5, 0.286_152_18, 0.214_437_19, 0.242_463_44];
+    const MIN_NORMAL: Self = Self::MIN_POSITIVE;
+    const DIGITS: Self = 24.0;
+    const TO_NORMAL: Self = (1u32 << 24) as Self;
 }
 
 impl Log for f64 {
@@ -36,24 +50,81 @@ impl Log for f64 {
         0.153_138_305_011_132_2,
         0.147_982_801_888_496_72,
     ];
+    const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[
+        0.666_666_666_666_663_1,
+        0.400_000_000_001_558_94,
+        0.285_714_285_480_142_9,
+        0.222_222_239_604_089_9,
+        0.181_817_442_303_728_48,
+        0.153_865_538_994_655_7,
+        0.133_010_464_958_656_48,
+        0.121_055_566_437_359_07,
+        0.083_422_178_062_251_51,
+        0.170_150_039_663_635_12,
+    ];
+    const MIN_NORMAL: Self = Self::MIN_POSITIVE;
+    const DIGITS: Self = 53.0;
+    const TO_NORMAL: Self = (1u64 << 53) as Self;
 }
 
-/// `ln(1 + x)` for `x >= 0`, at most 2 ULP; `+inf` and NaN stay what they are.
+/// A polynomial by Horner's scheme, lowest power first.
+#[inline(always)]
+fn polynomial<T: Float, S: Simd<T>>(s: S, coefficients: &[T], z: S::V) -> S::V {
+    let (last, lower) = coefficients.split_last().expect("a polynomial has coefficients");
+    lower.iter().rfold(s.splat(*last), |p, &c| p.mul_add(z, s.splat(c)))
+}
+
+/// `ln(1 + f) + k ln 2` for `1 + f` in `[sqrt(1/2), sqrt(2))`.
+#[inline(always)]
+fn ln_parts<T: Exp + Log, S: Simd<T>>(s: S, f: S::V, k: S::V) -> S::V {
+    // 2 atanh(f / (2 + f)) + k ln 2, smallest terms first
+    let ratio = f / (f + s.splat(T::ONE + T::ONE));
+    let z = ratio * ratio;
+    let p = polynomial(s, T::POLYNOMIAL_LOG, z);
+    let small = k.mul_add(s.splat(T::LN_2_LO), ratio * (p * z - f));
+    k.mul_add(s.splat(T::LN_2_HI), f + small)
+}
+
+/// What a logarithm is at `u` when `ln` holds for the positive, finite ones.
+#[inline(always)]
+fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
+    let [zero, infinity] = [T::ZERO, T::INFINITY].map(|limit| s.splat(limit));
+    let at_most_zero = S::V::select(u.eq(zero), zero - infinity, s.splat(T::NAN));
+    S::V::select(zero.lt(u), S::V::select(u.lt(infinity), ln, u), at_most_zero)
+}
+
+/// `ln(x)`, at most 2 ULP: subnormal numbers too; -inf at 0, NaN below.
+#[inline(always)]
+pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    // 1. A subnormal number has no exponent to read: it gets one.
+    let (zero, subnormal) = (s.splat(T::ZERO), x.lt(s.splat(T::MIN_NORMAL)));
+    let u = S::V::select(subnormal, x * s.splat(T::TO_NORMAL), x);
+    // 2. u = (1 + f) 2^k
+    let (m, k) = u.split();
+    let k = k - S::V::select(subnormal, s.splat(T::DIGITS), zero);
+    with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
+}
+
+/// `ln(1 + x)`, at most 2 ULP: -inf at -1, NaN below.
 #[inline(always)]
 pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let one = s.splat(T::ONE);
-    // 1. u = 1 + x, and what the rounding lost of x (exact for x below 1, and lost on purpose above).
+    let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+    // 1. u = 1 + x, and what the rounding lost of x (exact for |x| below 1, and lost on purpose above).
     let u = one + x;
     let lost = x - (u - one);
     // 2. u + lost = (1 + f) 2^k: for k = 0, f is x again to the last bit.
     let (m, k) = u.split();
-    let f = (m - one) + lost.ldexp((s.splat(T::ZERO) - k).max(s.splat(T::MIN_EXPONENT)));
-    // 3. 2 atanh(f / (2 + f)) + k ln 2, smallest terms first
-    let ratio = f / (f + s.splat(T::ONE + T::ONE));
+    let f = (m - one) + lost.ldexp((zero - k).max(s.splat(T::MIN_EXPONENT)));
+    // 3. A zero keeps its sign.
+    S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
+}
+
+/// `ln(1 + x)` for `x` in `[0, 1]`, at most 2 ULP.
+#[inline(always)]
+pub(crate) fn log1p_unit<T: Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    // 2 atanh(x / (2 + x)) = x + ratio (z P(z) - x): 1 + x is never rounded, and no exponent is taken off.
+    let ratio = x / (x + s.splat(T::ONE + T::ONE));
     let z = ratio * ratio;
-    let (last, lower) = T::POLYNOMIAL_LOG.split_last().expect("a polynomial has coefficients");
-    let p = lower.iter().rfold(s.splat(*last), |p, &c| p.mul_add(z, s.splat(c)));
-    let small = k.mul_add(s.splat(T::LN_2_LO), ratio * (p * z - f));
-    let ln = k.mul_add(s.splat(T::LN_2_HI), f + small);
-    S::V::select(x.lt(s.splat(T::INFINITY)), ln, x)
+    let p = polynomial(s, T::POLYNOMIAL_LOG_UNIT, z);
+    ratio.mul_add(p.mul_add(z, s.splat(T::ZERO) - x), x)
 }

@@ -1,6 +1,7 @@
-//! The logistic function and its logarithm, right to the last digits in both tails.
+//! The logistic function, its logarithm and the hyperbolic tangent, right to the last digits in both tails.
 
-use super::{Real, exp_nonpositive, log1p};
+use super::exp::expm1_nonpositive;
+use super::{Real, exp_nonpositive, log1p_unit};
 use crate::simd::{Lanes, Simd};
 
 /// Everything logistic at `x` from one exponential, `e = exp(-|x|)`, which never overflows and keeps the small tail.
@@ -26,18 +27,19 @@ impl<V> Logistic<V> {
     where
         V: Lanes<T>,
     {
-        log1p(s, self.e)
+        log1p_unit(s, self.e)
     }
 
-    /// `(sigmoid(x), sigmoid(-x))`: neither is computed as one minus the other.
+    /// `(sigmoid(x), sigmoid(-x))`: the smaller one with all its digits, the larger one as its complement.
     #[inline(always)]
     pub(crate) fn sigmoids<T: Real, S: Simd<T, V = V>>(self, s: S) -> (V, V)
     where
         V: Lanes<T>,
     {
         let one = s.splat(T::ONE);
-        let large = one / (one + self.e);
-        let small = self.e * large;
+        // small <= 1/2, so that its complement is right to the last digits too; the other way round it would not be.
+        let small = self.e / (one + self.e);
+        let large = one - small;
         let negative = self.x.lt(s.splat(T::ZERO));
         (V::select(negative, small, large), V::select(negative, large, small))
     }
@@ -60,4 +62,15 @@ pub(crate) fn softplus<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
 pub(crate) fn log_sigmoid<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let zero = s.splat(T::ZERO);
     zero - softplus(s, zero - x)
+}
+
+/// `tanh(x)`, at most 3 ULP.
+#[inline(always)]
+pub(crate) fn tanh<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let zero = s.splat(T::ZERO);
+    // 1. t = exp(-2 |x|) - 1, in (-1, 0]; beyond -64 it is -1, and a NaN, on the right, stays.
+    let t = expm1_nonpositive(s, s.splat(T::from_f64(-64.0)).max(zero - (x.abs() + x.abs())));
+    // 2. tanh |x| = -t / (2 + t): nothing cancels. Then the sign, which a zero keeps too.
+    let tanh = (zero - t) / (t + s.splat(T::ONE + T::ONE));
+    S::V::select(zero.lt(x), tanh, S::V::select(x.eq(zero), x, zero - tanh))
 }

@@ -6,9 +6,9 @@ mod exp;
 mod log;
 mod logistic;
 
-pub(crate) use exp::{Exp, exp_nonpositive, exp_parts, exp_scaled};
-pub(crate) use log::log1p;
-pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus};
+pub(crate) use exp::{Exp, exp, exp_nonpositive, exp_parts, exp_scaled};
+pub(crate) use log::{ln, log1p, log1p_unit};
+pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus, tanh};
 
 use crate::simd::Float;
 
