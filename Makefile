@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench wheel docs clean tools
+.PHONY: help demo test check bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -51,6 +51,9 @@ check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against th
 bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every peer installed; BENCH=smoke: in a minute
 	cargo bench --bench losses -- $(if $(filter smoke,$(BENCH)),--quick '/(1x10|1024x10|1000)$$')
 	$(VENV)/bin/python benches/run.py $(if $(filter smoke,$(BENCH)),--quick)
+
+sweep: tools  ## the worst error of every function in src/math: all 2^32 float32, 20 million float64 (minutes)
+	cargo test --lib sweep -- --ignored --nocapture
 
 wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean environment
 	rm -rf dist

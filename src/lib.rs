@@ -10,7 +10,7 @@
 //! parallel.rs  the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
-//! math/        exp, log1p, sigmoid, softplus over lanes
+//! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
 //! simd/        lanes: AVX-512, AVX2, portable
 //! view.rs      rows and labels, checked once         error.rs  what can be wrong with a call
 //! ```

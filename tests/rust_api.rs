@@ -115,6 +115,30 @@ fn a_weight_a_label_repeats_from_row_to_row() {
     }
 }
 
+#[test]
+fn functions_point_by_point() {
+    let x: Vec<f64> = (0..199).map(|i| f64::from(i) * 0.37 - 30.0).collect();
+    type Case = (Function, fn(f64) -> f64);
+    let cases: [Case; 7] = [
+        (Function::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
+        (Function::LogSigmoid, |x| -(-x).exp().ln_1p()),
+        (Function::Softplus, |x| x.exp().ln_1p()),
+        (Function::Tanh, f64::tanh),
+        (Function::Exp, f64::exp),
+        (Function::Ln, f64::ln),
+        (Function::Log1p, f64::ln_1p),
+    ];
+    for (function, truth) in cases {
+        let mut y = vec![0.0; x.len()];
+        apply(function, RowsIo::new(Rows::new("x", &x, 1, x.len()).unwrap(), &mut y).unwrap()).unwrap();
+        for (&x, &y) in x.iter().zip(&y) {
+            let truth = truth(x);
+            let same = y.is_nan() && truth.is_nan() || (y - truth).abs() <= 1e-14 * truth.abs();
+            assert!(same, "{function:?} at {x}: {y}, not {truth}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn losses_are_not_negative_and_gradients_sum_to_zero(

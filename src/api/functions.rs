@@ -33,6 +33,17 @@ pub enum Function {
 
 /// Applies a function to rows: beside them or over them.
 ///
+/// ```
+/// use xentrs::{Function, RowsIo, apply};
+///
+/// # fn main() -> xentrs::Result<()> {
+/// let mut x = [-1.0f32, 0.0, 1.0];
+/// apply(Function::Log1p, RowsIo::in_place(&mut x, 1, 3)?)?;
+/// assert_eq!(x, [f32::NEG_INFINITY, 0.0, std::f32::consts::LN_2]);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// An unknown `XENTRS_ISA`; nothing is written then.
 pub fn apply<T: Real>(function: Function, rows: RowsIo<'_, T>) -> Result<()> {

@@ -21,19 +21,21 @@ enum Function {
     Log1p,
     Log1pUnit,
     Sigmoid,
+    SigmoidOfPair,
     LogSigmoid,
     Softplus,
     Tanh,
 }
 
 impl Function {
-    const ALL: [Function; 9] = [
+    const ALL: [Function; 10] = [
         Self::Exp,
         Self::ExpNonpositive,
         Self::Ln,
         Self::Log1p,
         Self::Log1pUnit,
         Self::Sigmoid,
+        Self::SigmoidOfPair,
         Self::LogSigmoid,
         Self::Softplus,
         Self::Tanh,
@@ -50,7 +52,7 @@ impl Function {
 
     /// Whether 0 is right, too, where the truth is below the normal numbers.
     fn flushes(self) -> bool {
-        matches!(self, Self::ExpNonpositive | Self::Sigmoid | Self::LogSigmoid | Self::Softplus)
+        matches!(self, Self::ExpNonpositive | Self::Sigmoid | Self::SigmoidOfPair | Self::LogSigmoid | Self::Softplus)
     }
 
     /// The bound that the documentation states.
@@ -59,9 +61,15 @@ impl Function {
             Self::Exp | Self::ExpNonpositive => 1.0,
             Self::Ln | Self::Log1p | Self::Log1pUnit => 2.0,
             Self::Sigmoid => 2.25,
-            Self::LogSigmoid | Self::Softplus | Self::Tanh => 3.0,
+            Self::SigmoidOfPair | Self::LogSigmoid | Self::Softplus | Self::Tanh => 3.0,
         }
     }
+}
+
+/// The first sigmoid of the two that losses take at once.
+#[inline(always)]
+fn sigmoid_of_pair<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    Logistic::at(s, x).sigmoids(s).0
 }
 
 /// A function at each of some points.
@@ -87,6 +95,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
             Function::Log1p => each!(log1p),
             Function::Log1pUnit => each!(log1p_unit),
             Function::Sigmoid => each!(sigmoid),
+            Function::SigmoidOfPair => each!(sigmoid_of_pair),
             Function::LogSigmoid => each!(log_sigmoid),
             Function::Softplus => each!(softplus),
             Function::Tanh => each!(tanh),
@@ -97,17 +106,18 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
 /// Measures every function at `points` points, prints the table, a function as soon as it is done, and holds it against
 /// the stated bounds.
 fn table<T: Real + Reference>(points: u64, point: impl Fn(u64) -> T + Sync) {
+    let (start, dtype) = (std::time::Instant::now(), std::any::type_name::<T>());
+    let mut above = Vec::new();
     for function in Function::ALL {
-        let start = std::time::Instant::now();
         for Worst { isa, tested, ulps, at } in worst(function, points, &point) {
-            let (dtype, isa_name, seconds) = (std::any::type_name::<T>(), isa.name(), start.elapsed().as_secs());
-            let name = format!("{function:?}");
-            println!(
-                "{name:<16}{dtype:<5}{isa_name:<10}{ulps:>6.3} ULP at {at:<28?}{tested:>12} points {seconds:>5} s"
-            );
-            assert!(tested * 10 >= points && ulps <= function.bound(), "{name} {dtype} {isa_name}: {ulps} at {at:?}");
+            let (name, isa, seconds) = (format!("{function:?}"), isa.name(), start.elapsed().as_secs());
+            println!("{seconds:>5} s  {name:<16}{dtype:<5}{isa:<10}{ulps:>6.3} ULP at {at:<24?}{tested:>12} points");
+            if tested < points / 10 || ulps > function.bound() {
+                above.push(format!("{name} {dtype} {isa}: {ulps} ULP at {at:?}, {tested} points"));
+            }
         }
     }
+    assert!(above.is_empty(), "beyond the stated bounds: {above:#?}");
 }
 
 #[test]

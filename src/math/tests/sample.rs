@@ -31,7 +31,7 @@ pub(super) fn point(i: u64) -> f64 {
         // Where exp changes n: odd multiples of ln 2 / 2 and their neighbours.
         7 => f64::from_bits((sign * (other % 1076) as f64 * LN_2 + LN_2 / 2.0).to_bits() + few - 32),
         // Where ln and log1p change k: sqrt(1/2) 2^k, for log1p less 1.
-        8 => f64::from_bits(FRAC_1_SQRT_2.to_bits() + few - 32 + (other % 1022 << 52)),
+        8 => f64::from_bits(FRAC_1_SQRT_2.to_bits() + few - 32 + ((other % 1022) << 52)),
         _ => 2f64.powi((other % 54) as i32) * (FRAC_1_SQRT_2 + (uniform - 0.5) * 2f64.powi(-(few as i32))) - 1.0,
     }
 }
