@@ -34,9 +34,11 @@ help:  ## list the targets
 demo: tools $(CORE) $(VENV)/.demo  ## train a classifier on handwritten digits, and time a loss beside NumPy's formula
 	$(VENV)/bin/python examples/quickstart.py
 
-test: tools $(CORE) $(VENV)/.dev  ## every test: cargo's, then pytest's
+test: tools $(CORE) $(VENV)/.dev  ## every test: cargo's, then pytest's on every instruction set of this processor
 	cargo test
-	$(RUN) pytest
+	@isas=$$($(VENV)/bin/python -c 'import xentrs; print(*xentrs.build_info()["isas_available"])') && \
+	for isa in $$isas; do echo "== pytest with XENTRS_ISA=$$isa"; XENTRS_ISA=$$isa $(RUN) pytest || exit; done && \
+	echo "== pytest was green with every instruction set of this processor: $$isas"
 
 check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against the binary, the order of the house
 	cargo fmt --check

@@ -7,7 +7,7 @@
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
 //! api/         value, value_and_grad: check, dispatch, share out, reduce
-//! parallel.rs  the pool, blocks of rows, sums in order
+//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
@@ -58,6 +58,6 @@ pub use api::{
 pub use error::{Error, Result};
 pub use losses::{PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
 pub use math::Real;
-pub use parallel::num_threads;
+pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;
 pub use view::{Classes, Labels, Rows, RowsIo};

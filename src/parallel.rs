@@ -1,20 +1,29 @@
 //! The only file that names rayon: our own pool, blocks of work whose size depends on the shape alone, and sums that are
 //! taken in order. So the result has the same bits for any number of threads.
 //!
+//! # How many threads
+//! A number for the process ([`set_num_threads`], at first that of the environment), and one for a piece of work on the
+//! thread that does it ([`with_num_threads`]), which goes before. Neither is looked at for work that is too small to share.
+//!
 //! # Fork
 //! Threads do not survive `fork`, and a pool inherited from the parent would wait for them for ever. A pool therefore
-//! belongs to the process that built it; a child finds another process's pool, leaves it alone and builds its own.
+//! belongs to the process that built it; a child finds another process's pool, leaves it alone and builds its own. Nor does
+//! a child wait for what another thread of its parent was about to do: no lock is held here that a fork could leave locked.
 
+use crate::error::{Error, Result};
 use rayon::ThreadPool;
 use rayon::prelude::*;
+use std::cell::Cell;
+use std::num::NonZero;
 use std::ops::Add;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Elements of a block: large enough to hide the hand-over to a thread, small enough to share evenly.
 const BLOCK_ELEMENTS: usize = 1 << 15;
 
 /// Below so many elements waking a thread costs more than it saves.
-const PARALLEL_ELEMENTS: usize = 1 << 16;
+pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 16;
 
 /// How many rows make a block.
 pub(crate) fn block_rows(row_elements: usize) -> usize {
@@ -44,16 +53,81 @@ pub(crate) fn sum<B: Send>(
     }
 }
 
-/// Threads that large work is shared among: `XENTRS_NUM_THREADS`, else `RAYON_NUM_THREADS`, else `OMP_NUM_THREADS`, else
-/// the cores that this process may use. Read once.
+/// Threads of the process; 0 until somebody asks or says.
+static PROCESS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Threads of the work that this thread does inside [`with_num_threads`]; 0 outside.
+    static SCOPE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Threads that large work of the calling thread is shared among.
+///
+/// That is the number of the innermost [`with_num_threads`] around the call, else that of [`set_num_threads`], else the
+/// first of `XENTRS_NUM_THREADS`, `RAYON_NUM_THREADS` and `OMP_NUM_THREADS` that holds a positive integer, else the cores
+/// that this process may use (its affinity and its control group say). The environment is read once, at the first call.
 pub fn num_threads() -> usize {
-    static THREADS: OnceLock<usize> = OnceLock::new();
-    *THREADS.get_or_init(|| {
-        ["XENTRS_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok()?.trim().parse().ok().filter(|&n| n > 0))
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-    })
+    match (SCOPE.get(), PROCESS.load(Relaxed)) {
+        (0, 0) => {
+            let default = environment().ok().flatten().or_else(|| std::thread::available_parallelism().ok());
+            // Whoever has set a number meanwhile is right.
+            match PROCESS.compare_exchange(0, default.map_or(1, NonZero::get), Relaxed, Relaxed) {
+                Ok(_) => num_threads(),
+                Err(set) => set,
+            }
+        }
+        (0, process) => process,
+        (scope, _) => scope,
+    }
+}
+
+/// Shares large work among `n` threads from now on, in the whole process.
+///
+/// Each number that is used gets a pool of so many threads at its first use, which lives as long as the process.
+pub fn set_num_threads(n: NonZero<usize>) {
+    PROCESS.store(n.get(), Relaxed);
+}
+
+/// Runs `f` with its large work shared among `n` threads, where it calls this library on the thread that runs it.
+///
+/// ```
+/// use std::num::NonZero;
+///
+/// let before = xentrs::num_threads();
+/// assert_eq!(xentrs::with_num_threads(NonZero::new(3).unwrap(), xentrs::num_threads), 3);
+/// assert_eq!(xentrs::num_threads(), before);
+/// ```
+pub fn with_num_threads<R>(n: NonZero<usize>, f: impl FnOnce() -> R) -> R {
+    /// Puts the number of the scope around back, on a panic too.
+    struct Restore(usize);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SCOPE.set(self.0);
+        }
+    }
+    let _restore = Restore(SCOPE.replace(n.get()));
+    f()
+}
+
+/// The number of threads that the environment asks for, if it does.
+///
+/// # Errors
+/// [`Error::Parameter`] where `XENTRS_NUM_THREADS` is set, but to no positive integer.
+pub(crate) fn environment() -> Result<Option<NonZero<usize>>> {
+    wanted(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+}
+
+/// Our own variable must make sense. The others belong to others: what is no number there, or has another meaning for them
+/// (rayon takes 0 for all cores), is passed over. OpenMP gives a list, a number for each level of nesting: `4,2`.
+fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<Option<NonZero<usize>>> {
+    const OWN: &str = "XENTRS_NUM_THREADS";
+    let number = |text: &str| text.trim().parse().ok();
+    if let Some(own) = variable(OWN).filter(|own| !own.is_empty()) {
+        let refused = || Error::Parameter { name: OWN, expected: "a positive integer", got: format!("{own:?}") };
+        return number(&own).ok_or_else(refused).map(Some);
+    }
+    let first = |list: String| list.split(',').next().and_then(number);
+    Ok(["RAYON_NUM_THREADS", "OMP_NUM_THREADS"].into_iter().find_map(|name| first(variable(name)?)))
 }
 
 /// A pool, and what it was built for. Never freed: a child must not join its parent's threads.
@@ -62,34 +136,175 @@ struct Pool {
     threads: usize,
     /// None where the system lends no threads: work is then done by the caller.
     pool: Option<ThreadPool>,
-    next: OnceLock<Box<Pool>>,
+    next: Slot,
+}
+
+/// Where the list of pools goes on.
+struct Slot {
+    /// The process that fills it; 0 as long as none does.
+    process: AtomicU32,
+    filled: OnceLock<Box<Pool>>,
 }
 
 impl Pool {
     fn build(process: u32, threads: usize) -> Self {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("xentrs-{i}")).build().ok();
-        Pool { process, threads, pool, next: OnceLock::new() }
+        Pool { process, threads, pool, next: Slot::EMPTY }
+    }
+}
+
+impl Slot {
+    const EMPTY: Slot = Slot { process: AtomicU32::new(0), filled: OnceLock::new() };
+
+    /// The pool in here; where there is none, the one that is built now, or that another thread has built meanwhile.
+    ///
+    /// None where the process was forked in the few nanoseconds that the parent takes to fill the slot: nobody is left
+    /// who could.
+    fn get_or_build(&self, process: u32, threads: usize) -> Option<&Pool> {
+        if self.filled.get().is_none() {
+            // Built before it is known whether it is needed, so that nobody waits while threads start.
+            let built = Box::new(Pool::build(process, threads));
+            match self.process.compare_exchange(0, process, Relaxed, Relaxed) {
+                Ok(_) => drop(self.filled.set(built)),
+                Err(filler) if filler == process => drop(self.filled.wait()),
+                Err(_) => {}
+            }
+        }
+        self.filled.get().map(Box::as_ref)
     }
 }
 
 /// The pool of this process with so many threads, built at its first use.
 fn pool() -> Option<&'static ThreadPool> {
-    static FIRST: OnceLock<Box<Pool>> = OnceLock::new();
+    static FIRST: Slot = Slot::EMPTY;
     let (process, threads) = (std::process::id(), num_threads());
     let mut slot = &FIRST;
     loop {
-        let found = match slot.get() {
-            Some(found) => found,
-            // Built outside the slot, so that no lock is held while threads start; whoever is first has it.
-            None => {
-                let _ = slot.set(Box::new(Pool::build(process, threads)));
-                slot.get()?
-            }
-        };
+        let found = slot.get_or_build(process, threads)?;
         if found.process == process && found.threads == threads {
             return found.pool.as_ref();
         }
         slot = &found.next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn n(n: usize) -> NonZero<usize> {
+        NonZero::new(n).unwrap()
+    }
+
+    /// Uneven numbers, whose sum shows the order in which it was taken.
+    fn total(elements: usize) -> f64 {
+        sum(0..1_000u32, elements, |i| f64::from(i).sqrt() * 1e3f64.powi((i % 7) as i32 - 3))
+    }
+
+    #[test]
+    fn the_environment_is_read_in_order() {
+        let read = |own: &'static str, rayon: &'static str, omp: &'static str| {
+            wanted(|name| {
+                let value = match name {
+                    "XENTRS_NUM_THREADS" => own,
+                    "RAYON_NUM_THREADS" => rayon,
+                    _ => omp,
+                };
+                (value != "unset").then(|| value.to_owned())
+            })
+        };
+        for (own, rayon, omp, threads) in [
+            ("2", "3", "4", Some(2)),
+            ("unset", "3", "4", Some(3)),
+            ("", " 3 ", "4", Some(3)),
+            ("unset", "0", "4", Some(4)),
+            ("unset", "all", "4,2", Some(4)),
+            ("unset", "unset", "0", None),
+            ("unset", "unset", "unset", None),
+        ] {
+            assert_eq!(read(own, rayon, omp), Ok(threads.map(n)), "{own:?} {rayon:?} {omp:?}");
+        }
+        for own in ["0", "-1", "two", "2.5", "4,2", " "] {
+            let message = read(own, "3", "4").unwrap_err().to_string();
+            assert_eq!(message, format!("XENTRS_NUM_THREADS must be a positive integer, got {own:?}"));
+        }
+    }
+
+    #[test]
+    fn a_scope_ends_where_its_closure_ends() {
+        let before = num_threads();
+        let (outer, inner, after) =
+            with_num_threads(n(3), || (num_threads(), with_num_threads(n(2), num_threads), num_threads()));
+        assert_eq!((outer, inner, after, num_threads()), (3, 2, 3, before));
+        let panicked = catch_unwind(AssertUnwindSafe(|| with_num_threads(n(5), || panic!("on purpose"))));
+        assert!(panicked.is_err());
+        assert_eq!(num_threads(), before);
+        with_num_threads(n(7), || std::thread::scope(|s| assert_eq!(s.spawn(num_threads).join().unwrap(), before)));
+    }
+
+    #[test]
+    fn a_scope_decides_which_threads_do_the_work() {
+        for threads in [1, 2, 5] {
+            let names = std::sync::Mutex::new(std::collections::BTreeSet::new());
+            let all = std::sync::Barrier::new(threads);
+            with_num_threads(n(threads), || {
+                // As many blocks as threads, each of which waits for the others.
+                sum(0..threads, PARALLEL_ELEMENTS, |_| {
+                    all.wait();
+                    names.lock().unwrap().insert(std::thread::current().name().map(str::to_owned));
+                    0.0
+                })
+            });
+            let names = names.into_inner().unwrap();
+            assert_eq!(names.len(), threads, "{names:?}");
+            let pooled = names.iter().flatten().all(|name| name.starts_with("xentrs-"));
+            assert!(if threads == 1 {
+                names.contains(&std::thread::current().name().map(str::to_owned))
+            } else {
+                pooled
+            });
+        }
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_threads() {
+        let alone = total(0);
+        for threads in [1, 2, 3, 7] {
+            assert_eq!(with_num_threads(n(threads), || total(PARALLEL_ELEMENTS)).to_bits(), alone.to_bits());
+        }
+    }
+
+    /// A foreign pool's worker that waits for us goes on with its pool's other work, which may call us again.
+    #[test]
+    fn from_inside_the_pool_of_somebody_else() {
+        let alone = total(0);
+        let theirs = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let sums: Vec<f64> = theirs.install(|| {
+            (0..200usize).into_par_iter().map(|i| with_num_threads(n(2 + i % 3), || total(PARALLEL_ELEMENTS))).collect()
+        });
+        assert!(sums.iter().all(|sum| sum.to_bits() == alone.to_bits()));
+    }
+
+    #[test]
+    fn from_many_threads_with_many_numbers() {
+        let alone = total(0);
+        std::thread::scope(|s| {
+            for i in 0..12 {
+                s.spawn(move || {
+                    for k in 0..20 {
+                        let sum = with_num_threads(n(1 + (i + k) % 4), || total(PARALLEL_ELEMENTS));
+                        assert_eq!(sum.to_bits(), alone.to_bits());
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_slot_that_a_lost_process_was_filling_is_given_up() {
+        let slot = Slot { process: AtomicU32::new(7), filled: OnceLock::new() };
+        assert!(slot.get_or_build(8, 2).is_none());
     }
 }

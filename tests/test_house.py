@@ -52,6 +52,7 @@ PYTHON_FLOORS = """
     regularizers
     distributions
     losses
+    parallel
     _core
     _arrays
 """.split()

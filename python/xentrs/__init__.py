@@ -22,13 +22,16 @@ from .losses import (
     softmax_cross_entropy_with_grad,
     softplus,
 )
+from .parallel import get_num_threads, set_num_threads, threads
 
 __all__ = [
     "LossGrad",
     "build_info",
+    "get_num_threads",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_with_grad",
@@ -36,6 +39,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
     "softplus",
+    "threads",
 ]
 
 __version__ = build_info()["version"]

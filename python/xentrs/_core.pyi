@@ -1,5 +1,6 @@
 """The compiled module. What each argument means is said where users meet it, in `xentrs.losses`."""
 
+from contextvars import ContextVar
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
@@ -7,9 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "build_info",
+    "get_num_threads",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_with_grad",
@@ -76,4 +79,8 @@ def log_softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
 def sigmoid(x: ArrayLike, out: _Array | None, /) -> _Array: ...
 def log_sigmoid(x: ArrayLike, out: _Array | None, /) -> _Array: ...
 def softplus(x: ArrayLike, out: _Array | None, /) -> _Array: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
 def build_info() -> _BuildInfo: ...
+
+_threads: ContextVar[int]

@@ -7,8 +7,10 @@
 //! NumPy lets another thread write to an array that is read here. That gives odd numbers and nothing worse: what is used
 //! as an index is read once and tested then ([`Classes::get`](crate::Classes::get)), and no shape is read twice.
 
+use super::threads;
 use crate::Rows;
 use crate::math::Real;
+use crate::parallel::PARALLEL_ELEMENTS;
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyTypeError;
@@ -19,15 +21,19 @@ use std::ops::Range;
 /// Elements from which releasing the GIL costs less than it gives.
 const DETACH_ELEMENTS: usize = 1 << 14;
 
+/// What is shared among threads has released the GIL, and has asked how many threads are wanted.
+const _: () = assert!(DETACH_ELEMENTS <= PARALLEL_ELEMENTS);
+
 /// A float type that NumPy knows.
 pub(super) trait Number: Real + Element {}
 
 impl Number for f32 {}
 impl Number for f64 {}
 
-/// Runs `f` without the GIL, where it is long enough for another thread to profit.
+/// Runs `f` without the GIL, where it is long enough for another thread to profit, and on as many threads as the context
+/// wants.
 pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> R + Send) -> R {
-    if elements < DETACH_ELEMENTS { f() } else { py.detach(f) }
+    if elements < DETACH_ELEMENTS { f() } else { threads::of_context(py, || py.detach(f)) }
 }
 
 /// Calls a function of `xentrs._arrays`, the slow road.

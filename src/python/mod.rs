@@ -6,6 +6,7 @@ mod arrays;
 mod errors;
 mod inputs;
 mod outputs;
+mod threads;
 
 use crate::error::Error;
 use crate::{Function, Isa, PointProblem, Reduction, RowProblem, SigmoidCrossEntropy, SoftmaxCrossEntropy};
@@ -14,6 +15,7 @@ use inputs::{Input, Logits};
 use outputs::{Output, Want, evaluate, numbers};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::num::NonZero;
 use std::ops::Range;
 
 type Given<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -135,9 +137,10 @@ mod _core {
     use super::*;
 
     #[pymodule_init]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Isa::active()?;
-        Ok(())
+        crate::parallel::environment()?;
+        module.add("_threads", threads::variable(module.py())?)
     }
 
     #[pyfunction]
@@ -248,13 +251,24 @@ mod _core {
     }
 
     #[pyfunction]
+    fn get_num_threads(py: Python<'_>) -> usize {
+        threads::of_context(py, crate::num_threads)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (n, /))]
+    fn set_num_threads(n: NonZero<usize>) {
+        crate::set_num_threads(n);
+    }
+
+    #[pyfunction]
     fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let info = PyDict::new(py);
         info.set_item("version", env!("CARGO_PKG_VERSION"))?;
         info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
         info.set_item("isa", Isa::active()?.name())?;
         info.set_item("isas_available", Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>())?;
-        info.set_item("num_threads", crate::num_threads())?;
+        info.set_item("num_threads", get_num_threads(py))?;
         Ok(info)
     }
 }

@@ -1,0 +1,194 @@
+"""How many threads there are: who says so, for whom, and that the numbers do not depend on it."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xentrs as xe
+from processes import LIMIT, run, start
+
+SAY = "import xentrs as xe; print(xe.get_num_threads())"
+BIG = "np.zeros((2_000, 4_000), np.float32)"
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system does not list threads in /proc")
+
+
+@pytest.fixture(autouse=True)
+def process_number() -> Iterator[int]:
+    """The number of the process, which each test finds and leaves as it was."""
+    before = xe.get_num_threads()
+    yield before
+    xe.set_num_threads(before)
+
+
+# --- What is said -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({"XENTRS_NUM_THREADS": "2", "RAYON_NUM_THREADS": "3", "OMP_NUM_THREADS": "4"}, 2),
+        ({"RAYON_NUM_THREADS": "3", "OMP_NUM_THREADS": "4"}, 3),
+        ({"OMP_NUM_THREADS": "4"}, 4),
+        ({"XENTRS_NUM_THREADS": "", "RAYON_NUM_THREADS": "0", "OMP_NUM_THREADS": "5,2"}, 5),
+    ],
+    ids=["own", "rayon", "omp", "passed over"],
+)
+def test_which_variable_sets_the_number_of_threads(environment: dict[str, str], threads: int) -> None:
+    program = f"""if True:
+        import numpy as np, xentrs as xe
+        xe.softmax({BIG})
+        print(xe.get_num_threads(), xe.build_info()["num_threads"])
+    """
+    assert run(program, **environment) == f"{threads} {threads}"
+
+
+@pytest.mark.parametrize("wrong", ["0", "-2", "two", "1.5", "4,2"])
+def test_our_own_variable_must_make_sense(wrong: str) -> None:
+    done = start(SAY, XENTRS_NUM_THREADS=wrong, OMP_NUM_THREADS="3")
+    assert done.returncode == 1
+    assert f'ValueError: XENTRS_NUM_THREADS must be a positive integer, got "{wrong}"' in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_the_default_is_the_cores_that_the_process_may_use() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    bound = f"import os; os.sched_setaffinity(0, {{{cores[0]}}}); {SAY}"
+    assert run(bound) == "1"
+    assert 1 <= int(run(SAY)) <= len(cores), "fewer where a control group limits them"
+
+
+def test_the_number_of_the_process() -> None:
+    for n in (3, np.int64(2), 1):
+        xe.set_num_threads(n)
+        assert xe.get_num_threads() == xe.build_info()["num_threads"] == n
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(xe.get_num_threads).result(LIMIT) == n
+
+
+def test_the_context_ends_where_its_block_ends(process_number: int) -> None:
+    with xe.threads(3):
+        assert xe.get_num_threads() == 3
+        with xe.threads(2):
+            assert xe.get_num_threads() == xe.build_info()["num_threads"] == 2
+        xe.set_num_threads(5)
+        assert xe.get_num_threads() == 3, "the context goes before the process"
+        with pytest.raises(KeyError), xe.threads(7):
+            raise KeyError
+        assert xe.get_num_threads() == 3
+    assert xe.get_num_threads() == 5
+
+
+def test_the_context_decorates() -> None:
+    @xe.threads(3)
+    def inside() -> int:
+        return xe.get_num_threads()
+
+    assert [inside(), inside()] == [3, 3]
+
+
+def test_a_context_is_its_threads_own(process_number: int) -> None:
+    both_inside, numbers = threading.Barrier(2), {}
+
+    def inside(n: int) -> None:
+        with xe.threads(n):
+            both_inside.wait(LIMIT)
+            numbers[n] = xe.get_num_threads()
+            both_inside.wait(LIMIT)
+
+    others = [threading.Thread(target=inside, args=(process_number + i,)) for i in (1, 2)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(LIMIT)
+    assert numbers == {process_number + 1: process_number + 1, process_number + 2: process_number + 2}
+    assert xe.get_num_threads() == process_number
+
+
+def test_a_context_is_its_tasks_own(process_number: int) -> None:
+    """Tasks that take turns on one thread: each leaves its block while the other is inside its own."""
+
+    async def inside(n: int, turns: int) -> list[int]:
+        numbers = []
+        with xe.threads(n):
+            for _ in range(turns):
+                numbers.append(xe.get_num_threads())
+                await asyncio.sleep(0)
+            numbers.append(await asyncio.to_thread(xe.get_num_threads))
+        return [*numbers, xe.get_num_threads()]
+
+    async def both() -> list[list[int]]:
+        return await asyncio.gather(inside(3, 2), inside(5, 4))
+
+    assert asyncio.run(both()) == [[3, 3, 3, process_number], [5, 5, 5, 5, 5, process_number]]
+    assert xe.get_num_threads() == process_number
+
+
+@pytest.mark.parametrize("say", [xe.set_num_threads, xe.threads], ids=["set_num_threads", "threads"])
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "n must be a positive integer, got 0"),
+        (-3, ValueError, "n must be a positive integer, got -3"),
+        (10**30, ValueError, "n must be at most .*, got 1000"),
+        (2.0, TypeError, "n must be an integer, got 2.0"),
+        ("2", TypeError, "n must be an integer, got '2'"),
+        (None, TypeError, "n must be an integer, got None"),
+        (True, TypeError, "n must be an integer, got True"),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_of_threads(say: Any, n: Any, error: Any, message: str, process_number: int) -> None:
+    with pytest.raises(error, match=message):
+        say(n)
+    assert xe.get_num_threads() == process_number
+
+
+# --- What is done -----------------------------------------------------------------------------------------------------
+
+
+@linux
+def test_so_many_threads_start_and_no_more() -> None:
+    """One pool a number, started at its first large call. Small calls, and one thread, start nothing."""
+    program = f"""if True:
+        import os
+        import numpy as np, xentrs as xe
+
+        def threads():
+            names = [open(f"/proc/self/task/{{task}}/comm").read() for task in os.listdir("/proc/self/task")]
+            return sum(name.startswith("xentrs-") for name in names)
+
+        big = {BIG}
+        xe.softmax(big[:1]), xe.softmax_cross_entropy(big[:9, :9], [0] * 9)
+        with xe.threads(1):
+            xe.softmax(big)
+        print(threads())
+        for n in (3, 3, 2, 3):
+            with xe.threads(n):
+                xe.softmax(big)
+            print(threads())
+    """
+    assert run(program).split() == "0 3 3 5 5".split()
+
+
+@linux
+def test_a_system_that_lends_no_threads() -> None:
+    """Where no thread can be started, the caller does the work."""
+    program = """if True:
+        import resource
+        import numpy as np, xentrs as xe
+        big = np.random.default_rng(0).standard_normal((500, 2_000))
+        with xe.threads(1):
+            alone = xe.softmax(big)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))
+        with xe.threads(1_000):
+            print(np.array_equal(xe.softmax(big), alone))
+    """
+    assert run(program) == "True"
