@@ -8,6 +8,7 @@ import ctypes
 import itertools
 import mmap
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,7 +69,7 @@ class Guards:
     """One piece of guarded memory a role: logits, target, each option, out."""
 
     def __init__(self) -> None:
-        self.roles: dict[str, Guarded] = {}
+        self.roles: defaultdict[str, Guarded] = defaultdict(Guarded)
 
     @contextmanager
     def around(self, at_end: bool, **arrays: Any) -> Iterator[dict[str, Any]]:
@@ -76,7 +77,7 @@ class Guards:
         placed = {}
         for role, given in arrays.items():
             if isinstance(given, np.ndarray) and given.ndim:
-                placed[role] = self.roles.setdefault(role, Guarded()).put(given, at_end)
+                placed[role] = self.roles[role].put(given, at_end)
             else:
                 placed[role] = given
         yield placed
