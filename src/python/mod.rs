@@ -140,7 +140,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Isa::active()?;
         crate::parallel::environment()?;
-        module.add("_threads", threads::variable(module.py())?)
+        module.setattr("_threads", threads::variable(module.py())?)
     }
 
     #[pyfunction]
