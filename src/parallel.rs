@@ -150,12 +150,14 @@ impl Pool {
     fn build(process: u32, threads: usize) -> Self {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("xentrs-{i}")).build().ok();
-        Pool { process, threads, pool, next: Slot::EMPTY }
+        Pool { process, threads, pool, next: Slot::empty() }
     }
 }
 
 impl Slot {
-    const EMPTY: Slot = Slot { process: AtomicU32::new(0), filled: OnceLock::new() };
+    const fn empty() -> Self {
+        Slot { process: AtomicU32::new(0), filled: OnceLock::new() }
+    }
 
     /// The pool in here; where there is none, the one that is built now, or that another thread has built meanwhile.
     ///
@@ -177,7 +179,7 @@ impl Slot {
 
 /// The pool of this process with so many threads, built at its first use.
 fn pool() -> Option<&'static ThreadPool> {
-    static FIRST: Slot = Slot::EMPTY;
+    static FIRST: Slot = Slot::empty();
     let (process, threads) = (std::process::id(), num_threads());
     let mut slot = &FIRST;
     loop {
