@@ -10,6 +10,7 @@
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
+//! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
 //! simd/        lanes: AVX-512, AVX2, portable
 //! view.rs      rows and labels, checked once         error.rs  what can be wrong with a call
@@ -43,6 +44,7 @@
 mod api;
 mod columns;
 mod error;
+mod half;
 mod losses;
 mod math;
 mod parallel;
@@ -50,14 +52,18 @@ mod parallel;
 mod python;
 mod rows;
 mod simd;
+mod storage;
 mod view;
 
 pub use api::{
-    Function, Loss, PointProblem, Problem, Reduction, RowProblem, Targets, apply, logsumexp, value, value_and_grad,
+    Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem, Targets, apply,
+    logsumexp, value, value_and_grad,
 };
 pub use error::{Error, Result};
+pub use half::Half;
 pub use losses::{PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;
+pub use storage::{Place, Storage};
 pub use view::{Classes, Labels, Rows, RowsIo};

@@ -12,7 +12,7 @@ pub struct Rows<'a, T> {
     stride: usize,
 }
 
-impl<'a, T: Float> Rows<'a, T> {
+impl<'a, T: Copy> Rows<'a, T> {
     /// Rows one behind the other.
     ///
     /// # Errors
@@ -20,7 +20,14 @@ impl<'a, T: Float> Rows<'a, T> {
     #[inline]
     pub fn new(name: &'static str, data: &'a [T], rows: usize, classes: usize) -> Result<Self> {
         check_len(name, data.len(), rows, classes)?;
-        Ok(Rows { data, rows, classes, stride: classes })
+        Ok(Rows::packed(data, rows, classes))
+    }
+
+    /// The same, of a slice that was made to fit.
+    #[inline]
+    pub(crate) fn packed(data: &'a [T], rows: usize, classes: usize) -> Self {
+        debug_assert_eq!(data.len(), rows * classes);
+        Rows { data, rows, classes, stride: classes }
     }
 
     /// Rows whose first elements stand `stride` apart.
@@ -58,27 +65,36 @@ impl<'a, T: Float> Rows<'a, T> {
         (&self.data[i * self.stride..], self.stride)
     }
 
+    /// Whether the rows stand one behind the other.
+    #[inline(always)]
+    pub(crate) fn is_flat(&self) -> bool {
+        self.stride == self.classes || self.rows <= 1
+    }
+
     /// All numbers, where the rows stand one behind the other.
     #[inline(always)]
     pub(crate) fn flat(&self) -> &'a [T] {
-        assert!(self.stride == self.classes || self.rows <= 1, "rows of points stand one behind the other");
+        assert!(self.is_flat(), "rows of points stand one behind the other");
         &self.data[..self.rows * self.classes]
+    }
+
+    /// So many rows from the one given.
+    pub(crate) fn part(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "a part of the rows");
+        Rows { data: &self.data[first * self.stride..], rows, ..self }
     }
 
     /// The rows of one block after another; the last may be shorter.
     pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        (0..self.rows.div_ceil(size)).map(move |b| {
-            let rows = size.min(self.rows - b * size);
-            Rows { data: &self.data[b * size * self.stride..], rows, ..self }
-        })
+        (0..self.rows.div_ceil(size)).map(move |b| self.part(b * size, size.min(self.rows - b * size)))
     }
 }
 
-/// Rows to read, and the place for as many rows of results: elsewhere, or over what was read.
+/// Rows to read, and the place for as many rows of results: elsewhere, then maybe of another type, or over what was read.
 #[derive(Debug)]
-pub struct RowsIo<'a, T> {
+pub struct RowsIo<'a, T, O = T> {
     source: Option<Rows<'a, T>>,
-    target: &'a mut [T],
+    target: &'a mut [O],
     rows: usize,
     classes: usize,
     /// Whether results are written past the caches, which could not hold them.
@@ -88,27 +104,17 @@ pub struct RowsIo<'a, T> {
 /// From so many bytes on results go past the caches: below, whoever reads them next finds them there.
 const STREAM_BYTES: usize = 32 << 20;
 
-impl<'a, T: Float> RowsIo<'a, T> {
+impl<'a, T: Copy, O> RowsIo<'a, T, O> {
     /// Reads `source`, writes `target`, one row behind the other.
     ///
     /// # Errors
     /// [`Error::Shape`] when `target` does not hold exactly as many numbers.
     #[inline]
-    pub fn new(source: Rows<'a, T>, target: &'a mut [T]) -> Result<Self> {
+    pub fn new(source: Rows<'a, T>, target: &'a mut [O]) -> Result<Self> {
         let (rows, classes) = (source.rows, source.classes);
         check_len("out", target.len(), rows, classes)?;
         let streams = size_of_val(target) >= STREAM_BYTES;
         Ok(RowsIo { source: Some(source), target, rows, classes, streams })
-    }
-
-    /// Reads and overwrites the same rows.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] unless `both` holds exactly `rows * classes` numbers.
-    #[inline]
-    pub fn in_place(both: &'a mut [T], rows: usize, classes: usize) -> Result<Self> {
-        check_len("logits", both.len(), rows, classes)?;
-        Ok(RowsIo { source: None, target: both, rows, classes, streams: false })
     }
 
     /// How many rows there are.
@@ -123,6 +129,56 @@ impl<'a, T: Float> RowsIo<'a, T> {
         self.classes
     }
 
+    /// What is written.
+    #[inline(always)]
+    pub(crate) fn target(&mut self) -> &mut [O] {
+        self.target
+    }
+
+    /// What is read, where it is not what is written.
+    pub(crate) fn apart(&self) -> Option<Rows<'a, T>> {
+        self.source
+    }
+
+    /// The rows of one block after another; the last may be shorter.
+    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
+        let RowsIo { source, target, rows, classes, streams } = self;
+        let mut rest = target;
+        (0..rows.div_ceil(size)).map(move |b| {
+            let rows = size.min(rows - b * size);
+            let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * classes);
+            rest = after;
+            let source = source.map(|source| source.part(b * size, rows));
+            RowsIo { source, target, rows, classes, streams }
+        })
+    }
+}
+
+impl<'a, T: Copy> RowsIo<'a, T> {
+    /// Reads and overwrites the same rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `both` holds exactly `rows * classes` numbers.
+    #[inline]
+    pub fn in_place(both: &'a mut [T], rows: usize, classes: usize) -> Result<Self> {
+        check_len("logits", both.len(), rows, classes)?;
+        Ok(RowsIo::over(both, rows, classes))
+    }
+
+    /// The same, of a slice that was made to fit.
+    #[inline]
+    pub(crate) fn over(both: &'a mut [T], rows: usize, classes: usize) -> Self {
+        debug_assert_eq!(both.len(), rows * classes);
+        RowsIo { source: None, target: both, rows, classes, streams: false }
+    }
+
+    /// What is read.
+    pub(crate) fn source(&self) -> Rows<'_, T> {
+        self.source.unwrap_or_else(|| Rows::packed(self.target, self.rows, self.classes))
+    }
+}
+
+impl<T: Float> RowsIo<'_, T> {
     /// One row; a streaming one leaves the caches to `scratch`, which is as long as [`scratch_len`](Self::scratch_len).
     #[inline(always)]
     pub(crate) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
@@ -155,25 +211,6 @@ impl<'a, T: Float> RowsIo<'a, T> {
             Some(source) => RowIo::new(source.flat(), self.target),
             None => RowIo::in_place(self.target),
         }
-    }
-
-    /// What is written.
-    #[inline(always)]
-    pub(crate) fn target(&mut self) -> &mut [T] {
-        self.target
-    }
-
-    /// The rows of one block after another; the last may be shorter.
-    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        let RowsIo { source, target, rows, classes, streams } = self;
-        let mut rest = target;
-        (0..rows.div_ceil(size)).map(move |b| {
-            let rows = size.min(rows - b * size);
-            let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * classes);
-            rest = after;
-            let source = source.map(|s| Rows { data: &s.data[b * size * s.stride..], rows, ..s });
-            RowsIo { source, target, rows, classes, streams }
-        })
     }
 }
 

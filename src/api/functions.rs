@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
 use crate::rows;
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Float, Isa, Kernel, Simd};
+use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
 /// A function from an array to an array of the same shape.
@@ -31,7 +32,7 @@ pub enum Function {
     Log1p,
 }
 
-/// Applies a function to rows: beside them or over them.
+/// Applies a function to rows: beside them or over them, in their type or in the one that is computed with.
 ///
 /// ```
 /// use xentrs::{Function, RowsIo, apply};
@@ -46,11 +47,15 @@ pub enum Function {
 ///
 /// # Errors
 /// An unknown `XENTRS_ISA`; nothing is written then.
-pub fn apply<T: Real>(function: Function, rows: RowsIo<'_, T>) -> Result<()> {
+pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.classes(), parallel::block_rows(rows.classes()));
     let blocks = rows.blocks(size);
     parallel::sum(blocks, elements, |rows| {
-        T::with_scratch(rows.scratch_len(), |scratch| T::dispatch(isa, Apply { function, rows, scratch }))
+        O::filled(isa, rows, |rows| {
+            S::Real::with_scratch(rows.scratch_len(), |scratch| {
+                S::Real::dispatch(isa, Apply { function, rows, scratch })
+            })
+        })
     });
     Ok(())
 }
@@ -104,14 +109,16 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
 ///
 /// # Errors
 /// [`Error::Shape`] unless `out` has one place a row; an unknown `XENTRS_ISA`. Nothing is written then.
-pub fn logsumexp<T: Real>(logits: Rows<'_, T>, out: &mut [T]) -> Result<()> {
+pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
     if out.len() != rows {
         return Err(Error::Shape { name: "out", expected: vec![rows], got: vec![out.len()] });
     }
     let size = parallel::block_rows(classes);
     let blocks = with_losses(logits.blocks(size), Some(out), size);
-    parallel::sum(blocks, rows * classes, |(_, logits, out)| T::dispatch(isa, LogSumExp { logits, out }));
+    parallel::sum(blocks, rows * classes, |(_, logits, out)| {
+        S::widened(isa, logits, |logits| S::Real::dispatch(isa, LogSumExp { logits, out }))
+    });
     Ok(())
 }
 

@@ -3,15 +3,18 @@
 mod functions;
 mod points;
 mod rows;
+mod stored;
 
 pub use functions::{Function, apply, logsumexp};
 pub use points::PointProblem;
 pub use rows::{RowProblem, Targets};
+pub use stored::{StoredPointProblem, StoredRowProblem};
 
 use crate::error::Result;
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::Isa;
+use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
 /// What becomes of the losses of many rows or points.
@@ -59,7 +62,11 @@ pub trait Problem<T: Real>: Sync {
 ///
 /// # Errors
 /// What [`Problem::check`] finds, and an unknown `XENTRS_ISA`.
-pub fn value<T: Real>(problem: &impl Problem<T>, logits: Rows<'_, T>, reduction: Reduction) -> Result<Loss<T>> {
+pub fn value<S: Storage>(
+    problem: &impl Problem<S::Real>,
+    logits: Rows<'_, S>,
+    reduction: Reduction,
+) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
     problem.check(isa, rows, classes)?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
@@ -69,31 +76,34 @@ pub fn value<T: Real>(problem: &impl Problem<T>, logits: Rows<'_, T>, reduction:
     let size = parallel::block_rows(classes);
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        parallel::sum(blocks, rows * classes, |(b, logits, each)| problem.value(isa, b * size, logits, each))
+        parallel::sum(blocks, rows * classes, |(b, logits, each)| {
+            S::widened(isa, logits, |logits| problem.value(isa, b * size, logits, each))
+        })
     })
 }
 
-/// The loss of all rows, and its gradient with respect to the logits: beside them or over them.
+/// The loss of all rows, and its gradient with respect to the logits: beside them or over them, in their type or in the one
+/// that is computed with.
 ///
 /// # Errors
 /// What [`Problem::check`] finds, and an unknown `XENTRS_ISA`; nothing is written then.
-pub fn value_and_grad<T: Real>(
-    problem: &impl Problem<T>,
-    mut logits: RowsIo<'_, T>,
+pub fn value_and_grad<S: Storage, O: Place<S>>(
+    problem: &impl Problem<S::Real>,
+    mut logits: RowsIo<'_, S, O>,
     reduction: Reduction,
-) -> Result<Loss<T>> {
+) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
     problem.check(isa, rows, classes)?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
     if divisor == 0.0 {
-        logits.target().fill(T::ZERO);
+        logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
     let size = parallel::block_rows(classes);
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
         parallel::sum(blocks, rows * classes, |(b, rows, each)| {
-            problem.value_and_grad(isa, b * size, rows, divisor, each)
+            O::filled(isa, rows, |rows| problem.value_and_grad(isa, b * size, rows, divisor, each))
         })
     })
 }

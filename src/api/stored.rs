@@ -1,0 +1,151 @@
+//! Floating targets in half precision: problems that widen theirs a block at a time, and hand the block to the problem
+//! that it is then.
+
+use super::{PointProblem, Problem, RowProblem, Targets};
+use crate::error::{Error, Result};
+use crate::losses::{PointLoss, RowLoss};
+use crate::parallel;
+use crate::simd::Isa;
+use crate::storage::Storage;
+use crate::view::{Rows, RowsIo, check_weights};
+
+/// [`RowProblem`] with distributions of a type that is not computed with.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredRowProblem<'a, S: Storage, L> {
+    /// The loss of a row.
+    pub loss: L,
+    /// One distribution a row.
+    pub target: Rows<'a, S>,
+    /// One weight a row; 1 where absent.
+    pub sample_weight: Option<&'a [S::Real]>,
+}
+
+impl<S: Storage, L: RowLoss<S::Real> + Clone> StoredRowProblem<'_, S, L> {
+    /// Hands `f` the problem of a block of rows.
+    fn block<R>(&self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(RowProblem<'_, S::Real, L>) -> R) -> R {
+        S::widened(isa, self.target.part(first, rows), |target| {
+            f(RowProblem {
+                loss: self.loss.clone(),
+                target: Targets::Distributions(target),
+                sample_weight: self.sample_weight.map(|weights| &weights[first..first + rows]),
+            })
+        })
+    }
+}
+
+impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProblem<'_, S, L> {
+    fn check(&self, _: Isa, rows: usize, classes: usize) -> Result<()> {
+        let (expected, got) = (vec![rows, classes], vec![self.target.rows(), self.target.classes()]);
+        if expected != got {
+            return Err(Error::Shape { name: "target", expected, got });
+        }
+        self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))
+    }
+
+    fn losses_per_row(&self, _: usize) -> usize {
+        1
+    }
+
+    fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64 {
+        let size = parallel::block_rows(classes);
+        let blocks = (0..rows.div_ceil(size)).map(|b| (b * size, size.min(rows - b * size)));
+        parallel::sum(blocks, rows * classes, |(first, rows)| {
+            self.block(isa, first, rows, |problem| problem.divisor(isa, rows, classes))
+        })
+    }
+
+    fn value(&self, isa: Isa, first: usize, logits: Rows<'_, S::Real>, each: Option<&mut [S::Real]>) -> f64 {
+        self.block(isa, first, logits.rows(), |problem| problem.value(isa, 0, logits, each))
+    }
+
+    fn value_and_grad(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, S::Real>,
+        divisor: f64,
+        each: Option<&mut [S::Real]>,
+    ) -> f64 {
+        self.block(isa, first, rows.rows(), |problem| problem.value_and_grad(isa, 0, rows, divisor, each))
+    }
+}
+
+/// [`PointProblem`] with targets of a type that is not computed with.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredPointProblem<'a, S: Storage, L> {
+    /// The loss of a point.
+    pub loss: L,
+    /// One target a point, in [0, 1].
+    pub target: &'a [S],
+    /// One weight a point; 1 where absent.
+    pub sample_weight: Option<&'a [S::Real]>,
+}
+
+impl<S: Storage, L: PointLoss<S::Real> + Clone> StoredPointProblem<'_, S, L> {
+    /// Hands `f` the problem of a block of points.
+    fn block<R>(&self, isa: Isa, first: usize, points: usize, f: impl FnOnce(PointProblem<'_, S::Real, L>) -> R) -> R {
+        S::widened(isa, Rows::packed(&self.target[first..first + points], 1, points), |target| {
+            f(PointProblem {
+                loss: self.loss.clone(),
+                target: target.row(0),
+                sample_weight: self.sample_weight.map(|weights| &weights[first..first + points]),
+            })
+        })
+    }
+
+    /// What is wrong with the targets of a block.
+    fn check_block(&self, isa: Isa, first: usize, points: usize) -> Result<()> {
+        self.block(isa, first, points, |problem| PointProblem { sample_weight: None, ..problem }.check(isa, points, 1))
+    }
+}
+
+impl<S: Storage, L: PointLoss<S::Real> + Clone> Problem<S::Real> for StoredPointProblem<'_, S, L> {
+    fn check(&self, isa: Isa, rows: usize, classes: usize) -> Result<()> {
+        let (len, size) = (rows * classes, parallel::block_rows(1));
+        if self.target.len() != len {
+            return Err(Error::Shape { name: "target", expected: vec![rows, classes], got: vec![self.target.len()] });
+        }
+        let blocks = (0..len.div_ceil(size)).map(|b| (b * size, size.min(len - b * size)));
+        let wrong = |(first, points)| f64::from(u8::from(self.check_block(isa, first, points).is_err()));
+        if parallel::sum(blocks.clone(), len, wrong) != 0.0 {
+            for (first, points) in blocks {
+                self.check_block(isa, first, points).map_err(|error| match error {
+                    Error::Value { name, expected, got, index } => {
+                        Error::Value { name, expected, got, index: first + index }
+                    }
+                    other => other,
+                })?;
+            }
+        }
+        self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))
+    }
+
+    fn losses_per_row(&self, classes: usize) -> usize {
+        classes
+    }
+
+    /// The targets have no part in it.
+    fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64 {
+        PointProblem { loss: self.loss.clone(), target: &[], sample_weight: self.sample_weight }
+            .divisor(isa, rows, classes)
+    }
+
+    fn value(&self, isa: Isa, first: usize, logits: Rows<'_, S::Real>, each: Option<&mut [S::Real]>) -> f64 {
+        let classes = logits.classes();
+        self.block(isa, first * classes, logits.rows() * classes, |problem| problem.value(isa, 0, logits, each))
+    }
+
+    fn value_and_grad(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, S::Real>,
+        divisor: f64,
+        each: Option<&mut [S::Real]>,
+    ) -> f64 {
+        let classes = rows.classes();
+        self.block(isa, first * classes, rows.rows() * classes, |problem| {
+            problem.value_and_grad(isa, 0, rows, divisor, each)
+        })
+    }
+}
