@@ -24,7 +24,7 @@ pub trait Storage: Copy + Default + Send + Sync + 'static {
 }
 
 /// A type that results of the shape of logits of type `S` may have: `S` itself, or what it is computed with.
-pub trait Place<S: Storage>: Storage<Real = S::Real> {
+pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
     /// Hands the numbers of a block to `f`, with places for its results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
 }

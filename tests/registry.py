@@ -5,10 +5,12 @@ oracles are float64 formulas in which nothing cancels, written to be obviously r
 one looks at all c x c differences of a row.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,6 +22,8 @@ Draw = Callable[[np.random.Generator, type, Shape], Any]
 
 REDUCTIONS = ("mean", "sum", "none")
 DTYPES = (np.float32, np.float64)
+HALVES = (np.float16, ml_dtypes.bfloat16)
+"""Storage alone: whatever holds for float32 holds for them, as test_half.py shows bit for bit."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class Case:
     def row_shape(self, shape: Shape) -> Shape:
         """The shape of the loss under reduction "none", and of a sample weight."""
         return shape[:-1] if self.has_class_axis else shape
+
+    def grid(self, rng: np.random.Generator, dtype: type, shape: Shape) -> Iterator[dict[str, Any]]:
+        """Every combination of the options, with fresh values."""
+        for draws in itertools.product(*self.options.values()):
+            yield {name: draw(rng, dtype, shape) for name, draw in zip(self.options, draws, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -221,7 +222,7 @@ BOTH = [
     bad(
         "complex logits",
         TypeError,
-        r"logits must be floating \(float32 or float64\), got complex128",
+        r"logits must be floating \(float16, bfloat16, float32 or float64\), got complex128",
         logits=np.zeros((4, 3), complex),
     ),
     bad("text logits", TypeError, "logits must be floating .*got <U1", logits=[["a", "b", "c"]] * 4),
@@ -233,8 +234,18 @@ BOTH = [
         logits=np.zeros((4, 3), "datetime64[s]"),
     ),
     bad(
-        "half-precision logits", TypeError, "logits must be floating .*got float16", logits=np.zeros((4, 3), np.float16)
+        "extended-precision logits",
+        TypeError,
+        f"logits must be floating .*got {np.dtype(np.longdouble)}",
+        logits=np.zeros((4, 3), np.longdouble),
     ),
+    bad(
+        "quarter-precision logits",
+        TypeError,
+        "logits must be floating .*got float8_e4m3fn",
+        logits=np.zeros((4, 3), ml_dtypes.float8_e4m3fn),
+    ),
+    bad("two bytes of no type as logits", TypeError, "logits must be floating .*got .V2", logits=np.zeros((4, 3), "V2")),
     bad("no logits", TypeError, "logits must be floating .*got object", logits=None),
     bad("ragged logits", ValueError, "inhomogeneous", logits=[[1.0, 2.0, 3.0], [1.0]]),
     bad("unknown reduction", ValueError, 'reduction must be "mean", "sum" or "none", got "avg"', reduction="avg"),

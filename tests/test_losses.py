@@ -5,8 +5,6 @@ Under all combinations of options, for every row length up to four vectors of la
 
 import copy
 import itertools
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,19 +24,13 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__
 each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
-def option_grid(case: Case, rng: np.random.Generator, dtype: type, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """Every combination of the options of a case, with fresh values."""
-    for draws in itertools.product(*case.options.values()):
-        yield {name: draw(rng, dtype, shape) for name, draw in zip(case.options, draws, strict=True)}
-
-
 @each_reduction
 @each_dtype
 @each_kind
 def test_every_combination_of_options(case: Case, kind: str, dtype: type, reduction: str) -> None:
     rng = np.random.default_rng(1)
     shape = (23, 11)
-    for options in option_grid(case, rng, dtype, shape):
+    for options in case.grid(rng, dtype, shape):
         logits, target = case.logits(rng, dtype, shape), case.targets[kind](rng, dtype, shape)
         note = ", ".join(f"{name}={value if np.ndim(value) == 0 else '...'}" for name, value in options.items())
         if kind == "classes" and options.get("ignore_index") == 0:
@@ -120,7 +112,7 @@ def test_large_batches(shape: tuple[int, int], dtype: type) -> None:
 def test_gradient_is_the_finite_difference(case: Case, kind: str, reduction: str) -> None:
     rng = np.random.default_rng(6)
     shape, h = (4, 5), 1e-5
-    for options in option_grid(case, rng, np.float64, shape):
+    for options in case.grid(rng, np.float64, shape):
         logits, target = rng.normal(scale=2.0, size=shape), case.targets[kind](rng, np.float64, shape)
         if options.get("ignore_index") == 0 and kind == "classes":
             target = target % shape[-1]

@@ -46,7 +46,7 @@ class Fingerprint:
 def of_losses(case: Case, kind: str, shapes: list[tuple[int, int]]) -> str:
     """Every combination of the options of a case, every reduction, the gradient beside the logits and over them."""
     fingerprint, rng = Fingerprint(), np.random.default_rng(82)
-    for shape, dtype in itertools.product(shapes, DTYPES):
+    for shape, dtype in itertools.product(shapes, (*DTYPES, np.float16)):
         logits, target = case.logits(rng, dtype, shape), case.targets[kind](rng, dtype, shape)
         target = np.maximum(target, 0)  # with ignore_index=0 there is no class -100
         for draws in itertools.product(*case.options.values()):
@@ -61,7 +61,7 @@ def of_losses(case: Case, kind: str, shapes: list[tuple[int, int]]) -> str:
 
 def of_functions(shapes: list[tuple[int, int]]) -> str:
     fingerprint, rng = Fingerprint(), np.random.default_rng(83)
-    for shape, dtype in itertools.product(shapes, DTYPES):
+    for shape, dtype in itertools.product(shapes, (*DTYPES, np.float16)):
         x = rng.normal(scale=4.0, size=shape).astype(dtype)
         fingerprint.add(*(function.function(x) for function in FUNCTIONS))
     return str(fingerprint)

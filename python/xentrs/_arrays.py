@@ -16,12 +16,12 @@ Array = NDArray[Any]
 
 
 def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int | None]:
-    """Make float32 or float64 logits, with the class axis last, and tell where it was if it was elsewhere."""
+    """Make floating logits, with the class axis last, and tell where it was if it was elsewhere."""
     array = np.asarray(given)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
-    elif array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
-        raise TypeError(f"{name} must be floating (float32 or float64), got {array.dtype}")
+    elif array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+        raise TypeError(f"{name} must be floating (float16, bfloat16, float32 or float64), got {array.dtype}")
     moved = None
     if axis is not None:
         if array.ndim == 0:
@@ -35,7 +35,7 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
 
 
 def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any]) -> Array:
-    """Make classes (int64) of integers, distributions (of the logits' dtype, the class axis last) of floats."""
+    """Make classes (int64) of integers, distributions (of `dtype`, the class axis last) of floats."""
     array = np.asarray(given)
     if array.size == 0 and array.ndim == ndim:  # an empty list says nothing about its type
         return np.empty(array.shape, np.int64)
@@ -45,7 +45,7 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
             row = int(np.argmax(array.ravel() > largest))
             raise IndexError(f"target must be classes, got {array.ravel()[row]} at row {row}")
         return _native(array.astype(np.int64))
-    if array.dtype.kind != "f":
+    if _kind(array) != "f":
         raise TypeError(f"target must be integers (classes) or floats (distributions), got {array.dtype}")
     if axis is not None and axis < array.ndim:
         array = np.moveaxis(array, axis, -1)
@@ -53,9 +53,9 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
 
 
 def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
-    """Make labels of the logits' dtype of booleans, the integers 0 and 1, or floats."""
+    """Make labels of booleans, the integers 0 and 1, or floats."""
     array = np.asarray(given)
-    if array.dtype.kind not in "biuf":
+    if _kind(array) not in "biuf":
         raise TypeError(f"{name} must be boolean, integer or floating, got {array.dtype}")
     if array.dtype.kind in "iu" and np.any(outside := (array < 0) | (array > 1)):
         index = int(np.argmax(outside))
@@ -64,9 +64,9 @@ def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
 
 
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
-    """Make weights of the logits' dtype."""
+    """Make weights."""
     array = np.asarray(given)
-    if array.dtype.kind not in "biuf":
+    if _kind(array) not in "biuf":
         raise TypeError(f"{name} must be floating, got {array.dtype}")
     with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
         return _native(array.astype(dtype))
@@ -77,12 +77,19 @@ def one_a_row(weights: Array, shape: Sequence[int]) -> Array:
     return _native(np.broadcast_to(weights[..., np.newaxis], shape))
 
 
-def check_out(out: object, logits: ArrayLike, inputs: Sequence[object], dtype: np.dtype[Any]) -> None:
-    """Refuse an ``out`` that cannot take the result, or that shares memory with an input other than the logits."""
+def check_out(
+    out: object, logits: ArrayLike, inputs: Sequence[object], dtype: np.dtype[Any], computed: np.dtype[Any]
+) -> bool:
+    """Refuse an ``out`` that cannot take the result, or that shares memory with an input other than the logits.
+
+    Tell whether it has the dtype of the logits, not the one that is computed with, float32 for half precision.
+    """
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
-    if out.dtype.newbyteorder("=") != dtype:
-        raise TypeError(f"out must have the dtype of the logits, {dtype}, got {out.dtype}")
+    native = out.dtype.newbyteorder("=")
+    if native not in (dtype, computed):
+        other = f" or {computed}" if computed != dtype else ""
+        raise TypeError(f"out must have the dtype of the logits, {dtype}{other}, got {out.dtype}")
     if out.shape != np.shape(logits):
         raise ValueError(f"out must have shape {np.shape(logits)}, got {out.shape}")
     if not out.flags.writeable:
@@ -91,6 +98,7 @@ def check_out(out: object, logits: ArrayLike, inputs: Sequence[object], dtype: n
         inputs = [logits, *inputs]
     if any(isinstance(array, np.ndarray) and _overlap(out, array) for array in inputs):
         raise ValueError("out must not overlap an input, unless it is the logits themselves")
+    return bool(native == dtype)
 
 
 def copy_to(out: Array, result: Array) -> Array:
@@ -102,6 +110,11 @@ def copy_to(out: Array, result: Array) -> Array:
 def restore_axis(result: Array, axis: int) -> Array:
     """Put the class axis back to where it was."""
     return np.moveaxis(result, -1, axis)
+
+
+def _kind(array: Array) -> str:
+    """The kind of an array's dtype; bfloat16, which NumPy takes for void, is floating."""
+    return "f" if array.dtype.name == "bfloat16" else array.dtype.kind
 
 
 def _native(array: Array) -> Array:

@@ -1,22 +1,28 @@
 //! NumPy arrays as the core sees them: the fork over dtypes, the check of the layout, the one place that releases the GIL.
 //!
-//! An array that is float32 or float64, native, aligned and C-ordered is read where it stands (2-D logits may have any
-//! distance between rows). Everything else, lists included, first passes through `xentrs._arrays`, which copies.
+//! An array that is float32, float64, float16 or bfloat16, native, aligned and C-ordered is read where it stands (2-D
+//! logits may have any distance between rows). Everything else, lists included, first passes through `xentrs._arrays`,
+//! which copies.
 //!
 //! # Memory that others may write
 //! NumPy lets another thread write to an array that is read here. That gives odd numbers and nothing worse: what is used
 //! as an index is read once and tested then ([`Classes::get`](crate::Classes::get)), and no shape is read twice.
 
 use super::threads;
-use crate::Rows;
-use crate::math::Real;
 use crate::parallel::PARALLEL_ELEMENTS;
-use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use crate::storage::{Place, Storage};
+use crate::view::Rows;
+use half::{bf16, f16};
+use numpy::npyffi::{NPY_ARRAY_WRITEABLE, NPY_TYPES, NpyTypes, PY_ARRAY_API, get_type_object, npy_intp};
+use numpy::{
+    Element, PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::ops::Range;
+use std::ptr::null_mut;
 
 /// Elements from which releasing the GIL costs less than it gives.
 const DETACH_ELEMENTS: usize = 1 << 14;
@@ -24,11 +30,48 @@ const DETACH_ELEMENTS: usize = 1 << 14;
 /// What is shared among threads has released the GIL, and has asked how many threads are wanted.
 const _: () = assert!(DETACH_ELEMENTS <= PARALLEL_ELEMENTS);
 
-/// A float type that NumPy knows.
-pub(super) trait Number: Real + Element {}
+/// What the elements of an array that is read in place may be. They have no invalid bit patterns.
+pub(super) trait Stored: Copy {
+    /// Whether elements of this dtype are such, in the machine's byte order.
+    fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool;
+}
+
+macro_rules! stored {
+    ($($t:ty)+) => {
+        $(impl Stored for $t {
+            #[inline]
+            fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
+                dtype.is_equiv_to(&numpy::dtype::<$t>(dtype.py()))
+            }
+        })+
+    };
+}
+
+stored!(f32 f64 i32 i64);
+
+impl Stored for f16 {
+    fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
+        dtype.num() == NPY_TYPES::NPY_HALF as i32 && dtype.is_native_byteorder() != Some(false)
+    }
+}
+
+/// The bfloat16 of ml_dtypes, which need not be installed: so it is known by its name, and never asked for.
+impl Stored for bf16 {
+    fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
+        dtype.num() >= NPY_TYPES::NPY_USERDEF as i32
+            && dtype.itemsize() == size_of::<Self>()
+            && dtype.is_native_byteorder() != Some(false)
+            && dtype.typeobj().name().is_ok_and(|name| name == "bfloat16")
+    }
+}
+
+/// A type of logits.
+pub(super) trait Number: Storage<Real: Place<Self> + Stored + Element> + Place<Self> + Stored {}
 
 impl Number for f32 {}
 impl Number for f64 {}
+impl Number for f16 {}
+impl Number for bf16 {}
 
 /// Runs `f` without the GIL, where it is long enough for another thread to profit, and on as many threads as the context
 /// wants.
@@ -46,7 +89,8 @@ pub(super) fn slow<'py>(py: Python<'py>, function: &str, args: impl PyCallArgs<'
 /// An array whose numbers are read in place: of type `T`, native, aligned, its last axis contiguous, and all others as if
 /// they were one.
 pub(super) struct Array<'py, T> {
-    array: Bound<'py, PyArrayDyn<T>>,
+    array: Bound<'py, PyUntypedArray>,
+    data: *mut T,
     rows: usize,
     columns: usize,
     stride: usize,
@@ -54,11 +98,16 @@ pub(super) struct Array<'py, T> {
     copied: bool,
 }
 
-impl<'py, T: Element> Array<'py, T> {
+impl<'py, T: Stored> Array<'py, T> {
     /// None where the object is no such array.
     pub(super) fn in_place(object: &Bound<'py, PyAny>) -> Option<Self> {
-        let array = object.cast::<PyArrayDyn<T>>().ok()?;
-        if !(array.data() as usize).is_multiple_of(align_of::<T>()) {
+        let array = object.cast::<PyUntypedArray>().ok()?;
+        if !T::is(&array.dtype()) {
+            return None;
+        }
+        // SAFETY: an array, of this type: both have just been checked.
+        let data = unsafe { array.cast_unchecked::<PyArrayDyn<T>>() }.data();
+        if !data.is_aligned() {
             return None;
         }
         let (columns, rows) = match array.shape() {
@@ -71,22 +120,32 @@ impl<'py, T: Element> Array<'py, T> {
             &[stride, inner] if inner == size && stride >= 0 && stride % size == 0 => (stride / size) as usize,
             _ => return None,
         };
-        Some(Array { array: array.clone(), rows, columns, stride, copied: false })
+        Some(Array { array: array.clone(), data, rows, columns, stride, copied: false })
     }
 
     /// What `xentrs._arrays` has made.
-    pub(super) fn copy(object: Bound<'py, PyAny>) -> PyResult<Self> {
-        match Self::in_place(&object) {
+    pub(super) fn copy(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        match Self::in_place(object) {
             Some(array) => Ok(Array { copied: true, ..array }),
             None => Err(PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays")),
         }
     }
 
-    /// A new array, not yet written.
-    pub(super) fn empty(py: Python<'py>, shape: &[usize]) -> PyResult<Self> {
-        // SAFETY: floats have no invalid bit patterns, and every one is written before the array is handed out.
-        let array = unsafe { PyArrayDyn::<T>::new(py, shape, false) };
-        Self::copy(array.into_any())
+    /// A new array of this dtype, not yet written.
+    pub(super) fn empty(dtype: Bound<'py, PyArrayDescr>, shape: &[usize]) -> PyResult<Self> {
+        let py = dtype.py();
+        let dims = shape.as_ptr().cast::<npy_intp>().cast_mut();
+        // SAFETY: NumPy reads `dims`, which are those of another array, and takes over `dtype`. The elements have no invalid
+        // bit patterns, and every one is written before the array is handed out.
+        let array = unsafe {
+            let class = get_type_object(py, NpyTypes::PyArray_Type);
+            let descr = dtype.into_dtype_ptr();
+            let ndim = shape.len() as i32;
+            let new =
+                PY_ARRAY_API.PyArray_NewFromDescr(py, class, descr, ndim, dims, null_mut(), null_mut(), 0, null_mut());
+            Bound::from_owned_ptr_or_err(py, new)?
+        };
+        Self::copy(&array)
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -105,8 +164,14 @@ impl<'py, T: Element> Array<'py, T> {
         self.columns
     }
 
-    pub(super) fn object(&self) -> &Bound<'py, PyArrayDyn<T>> {
+    pub(super) fn object(&self) -> &Bound<'py, PyUntypedArray> {
         &self.array
+    }
+
+    pub(super) fn is_writeable(&self) -> bool {
+        // SAFETY: `array` is one, and alive.
+        let flags = unsafe { (*numpy::npyffi::_PyArray_GET_ITEM_DATA(self.array.as_array_ptr())).flags };
+        flags & NPY_ARRAY_WRITEABLE != 0
     }
 
     /// Makes rows of so many numbers of an array that is flat.
@@ -130,7 +195,7 @@ impl<'py, T: Element> Array<'py, T> {
         }
         // SAFETY: `in_place` has checked type, alignment and strides, and `self` keeps the array alive. Writers in other
         // threads are the caller's business, as with every function of NumPy (see above).
-        unsafe { std::slice::from_raw_parts(self.array.data(), self.span_len()) }
+        unsafe { std::slice::from_raw_parts(self.data, self.span_len()) }
     }
 
     /// The same, to write.
@@ -139,7 +204,7 @@ impl<'py, T: Element> Array<'py, T> {
             return &mut [];
         }
         // SAFETY: as above; `Output` hands out writeable arrays alone, that share no memory with an input that is read.
-        unsafe { std::slice::from_raw_parts_mut(self.array.data(), self.span_len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.data, self.span_len()) }
     }
 
     /// First and last byte, where it stands in memory that was passed.
@@ -149,7 +214,7 @@ impl<'py, T: Element> Array<'py, T> {
     }
 }
 
-impl<T: Number> Array<'_, T> {
+impl<T: Stored> Array<'_, T> {
     /// Whether it has rows, or, where no axis is asked for, whether it is all in one piece.
     pub(super) fn suits(&self, axis: Option<isize>) -> bool {
         if axis.is_some() { !self.shape().is_empty() } else { self.is_flat() }

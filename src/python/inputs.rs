@@ -3,20 +3,23 @@
 use super::arrays::{Array, Number, slow};
 use crate::error::Error;
 use crate::view::check_weights;
-use crate::{Classes, Labels, Targets};
-use numpy::PyArrayDescr;
+use half::{bf16, f16};
+use numpy::{PyArrayDescr, PyUntypedArrayMethods};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use std::ops::Range;
 
-/// Logits of either type, the class axis last.
+/// Logits of any type, the class axis last.
 pub(super) enum Logits<'py> {
     F32(Input<'py, f32>),
     F64(Input<'py, f64>),
+    F16(Input<'py, f16>),
+    Bf16(Input<'py, bf16>),
 }
 
 /// Logits of one type, and what they were before.
-pub(super) struct Input<'py, T> {
-    pub(super) array: Array<'py, T>,
+pub(super) struct Input<'py, S> {
+    pub(super) array: Array<'py, S>,
     pub(super) given: Bound<'py, PyAny>,
     /// The class axis, counted from the front, where it was not the last one.
     pub(super) axis: Option<usize>,
@@ -25,39 +28,57 @@ pub(super) struct Input<'py, T> {
 impl<'py> Logits<'py> {
     /// Rows along `axis`; where there is none, points: rows of one.
     pub(super) fn of(given: &Bound<'py, PyAny>, name: &str, axis: Option<isize>) -> PyResult<Self> {
-        if axis.is_none_or(|axis| axis == -1) {
-            if let Some(array) = Array::<f32>::in_place(given).filter(|array| array.suits(axis)) {
-                return Ok(Logits::F32(Input::new(array, given, None, axis)));
-            }
-            if let Some(array) = Array::<f64>::in_place(given).filter(|array| array.suits(axis)) {
-                return Ok(Logits::F64(Input::new(array, given, None, axis)));
-            }
+        if axis.is_none_or(|axis| axis == -1)
+            && let Some(logits) = Self::in_place(given, given, None, axis)
+        {
+            return Ok(logits);
         }
         let converted = slow(given.py(), "as_logits", (given, name, axis))?;
         let (array, moved): (Bound<'py, PyAny>, Option<usize>) = converted.extract()?;
-        match Array::copy(array.clone()) {
-            Ok(array) => Ok(Logits::F32(Input::new(array, given, moved, axis))),
-            Err(_) => Ok(Logits::F64(Input::new(Array::copy(array)?, given, moved, axis))),
-        }
+        Self::in_place(&array, given, moved, axis)
+            .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
+    }
+
+    fn in_place(
+        array: &Bound<'py, PyAny>,
+        given: &Bound<'py, PyAny>,
+        moved: Option<usize>,
+        axis: Option<isize>,
+    ) -> Option<Self> {
+        Input::in_place(array, given, moved, axis)
+            .map(Logits::F32)
+            .or_else(|| Input::in_place(array, given, moved, axis).map(Logits::F64))
+            .or_else(|| Input::in_place(array, given, moved, axis).map(Logits::F16))
+            .or_else(|| Input::in_place(array, given, moved, axis).map(Logits::Bf16))
     }
 }
 
-impl<'py, T: Number> Input<'py, T> {
-    fn new(mut array: Array<'py, T>, given: &Bound<'py, PyAny>, moved: Option<usize>, axis: Option<isize>) -> Self {
+impl<'py, S: Number> Input<'py, S> {
+    fn in_place(
+        array: &Bound<'py, PyAny>,
+        given: &Bound<'py, PyAny>,
+        moved: Option<usize>,
+        axis: Option<isize>,
+    ) -> Option<Self> {
+        let mut array = if array.is(given) { Array::in_place(array) } else { Array::copy(array).ok() }
+            .filter(|array| array.suits(axis))?;
         if axis.is_none() {
             array.fold(1);
         }
-        Input { array, given: given.clone(), axis: moved }
+        Some(Input { array, given: given.clone(), axis: moved })
     }
-}
 
-impl<'py, T: Number> Input<'py, T> {
     pub(super) fn py(&self) -> Python<'py> {
         self.given.py()
     }
 
     pub(super) fn dtype(&self) -> Bound<'py, PyArrayDescr> {
-        numpy::dtype::<T>(self.py())
+        self.array.object().dtype()
+    }
+
+    /// The dtype of what they are computed with.
+    pub(super) fn real_dtype(&self) -> Bound<'py, PyArrayDescr> {
+        numpy::dtype::<S::Real>(self.py())
     }
 
     /// The shape without the class axis.
@@ -83,11 +104,11 @@ impl<'py, T: Number> Input<'py, T> {
         shape
     }
 
-    /// An array of the logits' type, converted by the function of `xentrs._arrays` where it is not one yet.
-    fn convert(&self, given: &Bound<'py, PyAny>, function: &str, name: &str) -> PyResult<Array<'py, T>> {
+    /// An array of the type computed with, converted by the function of `xentrs._arrays` where it is not one yet.
+    fn convert(&self, given: &Bound<'py, PyAny>, function: &str, name: &str) -> PyResult<Array<'py, S::Real>> {
         match Array::in_place(given).filter(Array::is_flat) {
             Some(array) => Ok(array),
-            None => Array::copy(slow(self.py(), function, (given, name, self.dtype()))?),
+            None => Array::copy(&slow(self.py(), function, (given, name, self.real_dtype()))?),
         }
     }
 
@@ -97,7 +118,7 @@ impl<'py, T: Number> Input<'py, T> {
         given: Option<&Bound<'py, PyAny>>,
         name: &'static str,
         shape: &[usize],
-    ) -> PyResult<Option<Array<'py, T>>> {
+    ) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(given) = given else { return Ok(None) };
         let array = self.convert(given, "as_weights", name)?;
         if array.shape() != shape {
@@ -111,7 +132,7 @@ impl<'py, T: Number> Input<'py, T> {
         &self,
         given: Option<&Bound<'py, PyAny>>,
         name: &'static str,
-    ) -> PyResult<Option<Array<'py, T>>> {
+    ) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(given) = given else { return Ok(None) };
         let array = self.convert(given, "as_weights", name)?;
         let shape = self.array.shape();
@@ -121,13 +142,13 @@ impl<'py, T: Number> Input<'py, T> {
         if !shape.is_empty() && array.shape() == self.leading() {
             check_weights(name, array.data(), array.shape())?;
             let whole = slow(self.py(), "one_a_row", (array.object(), shape.to_vec()))?;
-            return Ok(Some(Array::copy(whole)?));
+            return Ok(Some(Array::copy(&whole)?));
         }
         Err(Error::Shape { name, expected: shape.to_vec(), got: array.shape().to_vec() }.into())
     }
 
     /// `pos_weight`: one for all, or one a label along the last axis.
-    pub(super) fn pos_weight(&self, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py, T>>> {
+    pub(super) fn pos_weight(&self, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(given) = given else { return Ok(None) };
         let array = self.convert(given, "as_weights", "pos_weight")?;
         let last = self.array.shape().last().copied().unwrap_or(1);
@@ -138,24 +159,27 @@ impl<'py, T: Number> Input<'py, T> {
     }
 
     /// Labels in [0, 1], one a point.
-    pub(super) fn labels(&self, given: &Bound<'py, PyAny>) -> PyResult<Array<'py, T>> {
-        let array = self.convert(given, "as_labels", "target")?;
-        if array.shape() != self.array.shape() {
-            let (expected, got) = (self.array.shape().to_vec(), array.shape().to_vec());
+    pub(super) fn labels(&self, given: &Bound<'py, PyAny>) -> PyResult<Floats<'py, S>> {
+        let labels = match Floats::in_place(given).filter(Floats::is_flat) {
+            Some(labels) => labels,
+            None => Floats::Real(self.convert(given, "as_labels", "target")?),
+        };
+        if labels.shape() != self.array.shape() {
+            let (expected, got) = (self.array.shape().to_vec(), labels.shape().to_vec());
             return Err(Error::Shape { name: "target", expected, got }.into());
         }
-        Ok(array)
+        Ok(labels)
     }
 
     /// Classes or distributions, one a row.
-    pub(super) fn target(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, T>> {
+    pub(super) fn target(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
         let target = match Target::in_place(given, self.axis) {
             Some(target) => target,
             None => {
-                let array = slow(self.py(), "as_target", (given, self.leading().len(), self.axis, self.dtype()))?;
-                match Array::copy(array.clone()) {
+                let array = slow(self.py(), "as_target", (given, self.leading().len(), self.axis, self.real_dtype()))?;
+                match Array::copy(&array) {
                     Ok(classes) => Target::I64(classes),
-                    Err(_) => Target::Distributions(Array::copy(array)?),
+                    Err(_) => Target::Distributions(Floats::Real(Array::copy(&array)?)),
                 }
             }
         };
@@ -171,14 +195,47 @@ impl<'py, T: Number> Input<'py, T> {
     }
 }
 
-/// What rows of logits are held against.
-pub(super) enum Target<'py, T> {
-    I32(Array<'py, i32>),
-    I64(Array<'py, i64>),
-    Distributions(Array<'py, T>),
+/// Floating targets: of the type that is computed with, or of that of the logits where that is another.
+pub(super) enum Floats<'py, S: Number> {
+    Real(Array<'py, S::Real>),
+    Stored(Array<'py, S>),
 }
 
-impl<'py, T: Number> Target<'py, T> {
+impl<'py, S: Number> Floats<'py, S> {
+    fn in_place(given: &Bound<'py, PyAny>) -> Option<Self> {
+        Array::in_place(given).map(Floats::Real).or_else(|| Array::in_place(given).map(Floats::Stored))
+    }
+
+    fn is_flat(&self) -> bool {
+        match self {
+            Floats::Real(array) => array.is_flat(),
+            Floats::Stored(array) => array.is_flat(),
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Floats::Real(array) => array.shape(),
+            Floats::Stored(array) => array.shape(),
+        }
+    }
+
+    pub(super) fn span(&self) -> Option<Range<usize>> {
+        match self {
+            Floats::Real(array) => array.span(),
+            Floats::Stored(array) => array.span(),
+        }
+    }
+}
+
+/// What rows of logits are held against.
+pub(super) enum Target<'py, S: Number> {
+    I32(Array<'py, i32>),
+    I64(Array<'py, i64>),
+    Distributions(Floats<'py, S>),
+}
+
+impl<'py, S: Number> Target<'py, S> {
     fn in_place(given: &Bound<'py, PyAny>, axis: Option<usize>) -> Option<Self> {
         if let Some(classes) = Array::in_place(given).filter(Array::is_flat) {
             return Some(Target::I64(classes));
@@ -189,22 +246,14 @@ impl<'py, T: Number> Target<'py, T> {
         if axis.is_some() {
             return None;
         }
-        Array::in_place(given).map(Target::Distributions)
-    }
-
-    pub(super) fn view(&self, classes: usize, ignore_index: Option<i64>) -> crate::Result<Targets<'_, T>> {
-        Ok(match self {
-            Target::I32(array) => Targets::Classes(Classes::new(Labels::I32(array.data()), classes, ignore_index)?),
-            Target::I64(array) => Targets::Classes(Classes::new(Labels::I64(array.data()), classes, ignore_index)?),
-            Target::Distributions(array) => Targets::Distributions(array.rows()?),
-        })
+        Floats::in_place(given).map(Target::Distributions)
     }
 
     pub(super) fn span(&self) -> Option<Range<usize>> {
         match self {
             Target::I32(array) => array.span(),
             Target::I64(array) => array.span(),
-            Target::Distributions(array) => array.span(),
+            Target::Distributions(floats) => floats.span(),
         }
     }
 }

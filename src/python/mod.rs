@@ -9,10 +9,13 @@ mod outputs;
 mod threads;
 
 use crate::error::Error;
-use crate::{Function, Isa, PointProblem, Reduction, RowProblem, SigmoidCrossEntropy, SoftmaxCrossEntropy};
-use arrays::{Array, Number, detached};
-use inputs::{Input, Logits};
-use outputs::{Output, Want, evaluate, numbers};
+use crate::{
+    Classes, Function, Isa, Labels, PointProblem, Reduction, RowProblem, SigmoidCrossEntropy, SoftmaxCrossEntropy,
+    StoredPointProblem, StoredRowProblem, Targets,
+};
+use arrays::{Array, Number, Stored, detached};
+use inputs::{Floats, Input, Logits, Target};
+use outputs::{Io, Output, Want, evaluate, fill, rounded};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::num::NonZero;
@@ -20,12 +23,14 @@ use std::ops::Range;
 
 type Given<'a, 'py> = &'a Bound<'py, PyAny>;
 
-/// Runs an expression for logits of either type.
+/// Runs an expression for logits of any type.
 macro_rules! fork {
     ($logits:expr, $input:ident => $result:expr) => {
         match $logits {
             Logits::F32($input) => $result,
             Logits::F64($input) => $result,
+            Logits::F16($input) => $result,
+            Logits::Bf16($input) => $result,
         }
     };
 }
@@ -53,7 +58,7 @@ struct SoftmaxArguments<'a, 'py> {
 }
 
 impl<'a, 'py> SoftmaxArguments<'a, 'py> {
-    fn run<T: Number>(self, logits: &Input<'py, T>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn run<S: Number>(self, logits: &Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let classes = logits.array.columns();
         let target = logits.target(self.target)?;
         let class_weight = logits.weights(self.class_weight, "class_weight", &[classes])?;
@@ -63,11 +68,19 @@ impl<'a, 'py> SoftmaxArguments<'a, 'py> {
             let spans = [target.span(), span(&class_weight), span(&sample_weight)];
             Output::of(logits, out, given, spans)
         })?;
-        let problem = RowProblem {
-            loss: SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?,
-            target: target.view(classes, self.ignore_index)?,
-            sample_weight: data(&sample_weight),
+        let loss = SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?;
+        let sample_weight = data(&sample_weight);
+        let labels = |labels| Classes::new(labels, classes, self.ignore_index).map(Targets::Classes);
+        let target = match &target {
+            Target::I32(array) => labels(Labels::I32(array.data()))?,
+            Target::I64(array) => labels(Labels::I64(array.data()))?,
+            Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
+            Target::Distributions(Floats::Stored(rows)) => {
+                let problem = StoredRowProblem { loss, target: rows.rows()?, sample_weight };
+                return evaluate(logits, &problem, reduction(self.reduction)?, logits.leading(), output);
+            }
         };
+        let problem = RowProblem { loss, target, sample_weight };
         evaluate(logits, &problem, reduction(self.reduction)?, logits.leading(), output)
     }
 }
@@ -82,7 +95,7 @@ struct SigmoidArguments<'a, 'py> {
 }
 
 impl<'a, 'py> SigmoidArguments<'a, 'py> {
-    fn run<T: Number>(self, mut logits: Input<'py, T>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn run<S: Number>(self, mut logits: Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let target = logits.labels(self.target)?;
         let pos_weight = logits.pos_weight(self.pos_weight)?;
         let sample_weight = logits.point_weights(self.sample_weight, "sample_weight")?;
@@ -94,20 +107,30 @@ impl<'a, 'py> SigmoidArguments<'a, 'py> {
             let spans = [target.span(), span(&pos_weight), span(&sample_weight)];
             Output::of(&logits, out, given, spans)
         })?;
-        let problem = PointProblem {
-            loss: SigmoidCrossEntropy::new(data(&pos_weight))?,
-            target: target.data(),
-            sample_weight: data(&sample_weight),
-        };
-        evaluate(&logits, &problem, reduction(self.reduction)?, logits.array.shape(), output)
+        let loss = SigmoidCrossEntropy::new(data(&pos_weight))?;
+        let (sample_weight, shape) = (data(&sample_weight), logits.array.shape());
+        let reduction = reduction(self.reduction)?;
+        match &target {
+            Floats::Real(target) => evaluate(
+                &logits,
+                &PointProblem { loss, target: target.data(), sample_weight },
+                reduction,
+                shape,
+                output,
+            ),
+            Floats::Stored(target) => {
+                let problem = StoredPointProblem { loss, target: target.data(), sample_weight };
+                evaluate(&logits, &problem, reduction, shape, output)
+            }
+        }
     }
 }
 
-fn data<'a, T: Number>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {
+fn data<'a, T: Stored>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {
     array.as_ref().map(Array::data)
 }
 
-fn span<T: Number>(array: &Option<Array<'_, T>>) -> Option<Range<usize>> {
+fn span<T: Stored>(array: &Option<Array<'_, T>>) -> Option<Range<usize>> {
     array.as_ref().and_then(Array::span)
 }
 
@@ -118,14 +141,13 @@ fn map<'py>(
     axis: Option<isize>,
     out: Option<Given<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    fn run<'py, T: Number>(
+    fn run<'py, S: Number>(
         function: Function,
-        x: Input<'py, T>,
+        x: Input<'py, S>,
         out: Option<Given<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut output = Output::of(&x, out, [], [])?;
-        let rows = output.io(&x)?;
-        detached(x.py(), x.array.len(), || crate::apply(function, rows))?;
+        fill!(output, &x, rows => detached(x.py(), x.array.len(), || crate::apply(function, rows)))?;
         output.finish(x.py())
     }
     fork!(Logits::of(x, "x", axis)?, x => run(function, x, out))
@@ -216,7 +238,7 @@ mod _core {
             let rows = x.array.rows()?;
             let mut sums = vec![Default::default(); rows.rows()];
             detached(x.py(), x.array.len(), || crate::logsumexp(rows, &mut sums))?;
-            numbers(x.py(), sums, &x.reduced(keepdims))
+            rounded(&x, &sums, &x.reduced(keepdims))
         })
     }
 

@@ -2,40 +2,82 @@
 
 use super::arrays::{Array, Number, detached, slow};
 use super::inputs::Input;
-use crate::{Loss, Problem, Reduction, RowsIo};
-use numpy::{IntoPyArray, PyArrayMethods};
+use crate::{Isa, Loss, Problem, Reduction, RowsIo};
+use numpy::{Element, IntoPyArray, PyArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
 
 /// Where a result of the logits' shape is written: a new array, the caller's `out`, or over the logits.
-pub(super) struct Output<'py, T> {
-    array: Array<'py, T>,
+pub(super) struct Output<'py, S: Number> {
+    array: Place<'py, S>,
     over_logits: bool,
     /// The caller's `out`, where it cannot be written in place: it gets a copy.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
 }
 
-impl<'py, T: Number> Output<'py, T> {
+/// An array of the logits' type, or of the one that is computed with where that is another.
+enum Place<'py, S: Number> {
+    Stored(Array<'py, S>),
+    Real(Array<'py, S::Real>),
+}
+
+/// The logits, and the place for the result, of either type.
+pub(super) enum Io<'a, S: Number> {
+    Stored(RowsIo<'a, S>),
+    Real(RowsIo<'a, S, S::Real>),
+}
+
+/// Runs an expression for an [`Output`] of either type.
+macro_rules! fill {
+    ($output:expr, $logits:expr, $rows:ident => $result:expr) => {
+        match $output.io($logits)? {
+            Io::Stored($rows) => $result,
+            Io::Real($rows) => $result,
+        }
+    };
+}
+pub(super) use fill;
+
+impl<'py, S: Number> Place<'py, S> {
+    /// Where it can be written.
+    fn in_place(out: &Bound<'py, PyAny>, shape: &[usize]) -> Option<Self> {
+        fn suits<T: super::arrays::Stored>(out: &Array<'_, T>, shape: &[usize]) -> bool {
+            out.is_flat() && out.shape() == shape && out.is_writeable()
+        }
+        if let Some(array) = Array::in_place(out) {
+            return suits(&array, shape).then_some(Place::Stored(array));
+        }
+        Array::in_place(out).filter(|array| suits(array, shape)).map(Place::Real)
+    }
+
+    fn span(&self) -> Option<Range<usize>> {
+        match self {
+            Place::Stored(array) => array.span(),
+            Place::Real(array) => array.span(),
+        }
+    }
+}
+
+impl<'py, S: Number> Output<'py, S> {
     /// Checks `out`; `given` and `spans` are all inputs, as they were passed and as they are read.
     pub(super) fn of<const N: usize>(
-        logits: &Input<'py, T>,
+        logits: &Input<'py, S>,
         out: Option<&Bound<'py, PyAny>>,
         given: [Option<&Bound<'py, PyAny>>; N],
         spans: [Option<Range<usize>>; N],
     ) -> PyResult<Self> {
         let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
-        let new = |copy_to| Ok(Output { array: Array::empty(py, shape)?, over_logits: false, copy_to, axis });
         let Some(out) = out else {
-            return new(None);
+            let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
+            return Ok(Output { array, over_logits: false, copy_to: None, axis });
         };
         if axis.is_none()
             && let Some(span) = logits.array.span()
-            && let Some(array) = Array::<T>::in_place(out).filter(|out| out.is_flat() && out.shape() == shape)
-            && array.object().try_readwrite().is_ok()
+            && let Some(array) = Place::in_place(out, shape)
             && let Some(target) = array.span()
         {
-            let over_logits = target == span && logits.array.is_flat();
+            let over_logits = target == span && logits.array.is_flat() && matches!(array, Place::Stored(_));
             let apart = |span: &Range<usize>| span.end <= target.start || target.end <= span.start;
             // An input that was converted, or that shares memory, is looked at more closely below.
             let clear =
@@ -45,21 +87,33 @@ impl<'py, T: Number> Output<'py, T> {
             }
         }
         let inputs: Vec<_> = given.into_iter().flatten().collect();
-        slow(py, "check_out", (out, &logits.given, inputs, logits.dtype()))?;
-        new(Some(out.clone()))
+        let arguments = (out, &logits.given, inputs, logits.dtype(), logits.real_dtype());
+        let array = if slow(py, "check_out", arguments)?.is_truthy()? {
+            Place::Stored(Array::empty(logits.dtype(), shape)?)
+        } else {
+            Place::Real(Array::empty(logits.real_dtype(), shape)?)
+        };
+        Ok(Output { array, over_logits: false, copy_to: Some(out.clone()), axis })
     }
 
     /// The logits, and the place for the result.
-    pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, T>) -> crate::Result<RowsIo<'a, T>> {
-        if self.over_logits {
-            return RowsIo::in_place(self.array.data_mut(), logits.array.row_count(), logits.array.columns());
-        }
-        RowsIo::new(logits.array.rows()?, self.array.data_mut())
+    pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, S>) -> crate::Result<Io<'a, S>> {
+        Ok(match &mut self.array {
+            Place::Stored(array) => Io::Stored(if self.over_logits {
+                RowsIo::in_place(array.data_mut(), logits.array.row_count(), logits.array.columns())?
+            } else {
+                RowsIo::new(logits.array.rows()?, array.data_mut())?
+            }),
+            Place::Real(array) => Io::Real(RowsIo::new(logits.array.rows()?, array.data_mut())?),
+        })
     }
 
     /// The result as the caller sees it.
     pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let array = self.array.object().clone().into_any();
+        let array = match &self.array {
+            Place::Stored(array) => array.object().clone().into_any(),
+            Place::Real(array) => array.object().clone().into_any(),
+        };
         let array = match self.axis {
             Some(axis) => slow(py, "restore_axis", (array, axis))?,
             None => array,
@@ -78,10 +132,10 @@ pub(super) enum Want<'a, 'py> {
 }
 
 impl<'a, 'py> Want<'a, 'py> {
-    pub(super) fn output<T>(
+    pub(super) fn output<S: Number>(
         self,
-        output: impl FnOnce(Option<&'a Bound<'py, PyAny>>) -> PyResult<Output<'py, T>>,
-    ) -> PyResult<Option<Output<'py, T>>> {
+        output: impl FnOnce(Option<&'a Bound<'py, PyAny>>) -> PyResult<Output<'py, S>>,
+    ) -> PyResult<Option<Output<'py, S>>> {
         match self {
             Want::Loss => Ok(None),
             Want::Gradient(out) => output(out).map(Some),
@@ -90,12 +144,12 @@ impl<'a, 'py> Want<'a, 'py> {
 }
 
 /// The loss, or the pair of loss and gradient; an unreduced loss has the shape given.
-pub(super) fn evaluate<'py, T: Number>(
-    logits: &Input<'py, T>,
-    problem: &impl Problem<T>,
+pub(super) fn evaluate<'py, S: Number>(
+    logits: &Input<'py, S>,
+    problem: &impl Problem<S::Real>,
     reduction: Reduction,
     shape: &[usize],
-    output: Option<Output<'py, T>>,
+    output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements) = (logits.py(), logits.array.len());
     let wrap = |loss| match loss {
@@ -106,17 +160,28 @@ pub(super) fn evaluate<'py, T: Number>(
         let rows = logits.array.rows()?;
         return wrap(detached(py, elements, || crate::value(problem, rows, reduction))?);
     };
-    let rows = output.io(logits)?;
-    let loss = wrap(detached(py, elements, || crate::value_and_grad(problem, rows, reduction))?)?;
+    let loss =
+        fill!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
+    let loss = wrap(loss)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
 /// An array of a shape; a NumPy scalar where it has no axes.
-pub(super) fn numbers<'py, T: Number>(
-    py: Python<'py>,
-    numbers: Vec<T>,
+fn numbers<'py, T: Element>(py: Python<'py>, numbers: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    or_scalar(numbers.into_pyarray(py).reshape(shape)?.into_any(), shape)
+}
+
+/// The same, in the type of the logits.
+pub(super) fn rounded<'py, S: Number>(
+    logits: &Input<'py, S>,
+    numbers: &[S::Real],
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let array = numbers.into_pyarray(py).reshape(shape)?.into_any();
+    let mut array = Array::<S>::empty(logits.dtype(), shape)?;
+    S::narrowed(Isa::active()?, numbers, array.data_mut());
+    or_scalar(array.object().clone().into_any(), shape)
+}
+
+fn or_scalar<'py>(array: Bound<'py, PyAny>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
     if shape.is_empty() { array.get_item(()) } else { Ok(array) }
 }
