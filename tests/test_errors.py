@@ -245,7 +245,9 @@ BOTH = [
         "logits must be floating .*got float8_e4m3fn",
         logits=np.zeros((4, 3), ml_dtypes.float8_e4m3fn),
     ),
-    bad("two bytes of no type as logits", TypeError, "logits must be floating .*got .V2", logits=np.zeros((4, 3), "V2")),
+    bad(
+        "two bytes of no type as logits", TypeError, "logits must be floating .*got .V2", logits=np.zeros((4, 3), "V2")
+    ),
     bad("no logits", TypeError, "logits must be floating .*got object", logits=None),
     bad("ragged logits", ValueError, "inhomogeneous", logits=[[1.0, 2.0, 3.0], [1.0]]),
     bad("unknown reduction", ValueError, 'reduction must be "mean", "sum" or "none", got "avg"', reduction="avg"),

@@ -206,7 +206,7 @@ def test_errors_in_half_targets(half: type) -> None:
     for function in (xe.sigmoid_cross_entropy_with_grad, xe.softmax_cross_entropy_with_grad):
         with pytest.raises(ValueError, match=r"target must have shape \(30000, 4\), got \(30000, 3\)"):
             function(logits, target[:, :3].copy(), out=out)
-        with pytest.raises(ValueError, match="sample_weight must be finite and non-negative, got -1.0 at index 3"):
+        with pytest.raises(ValueError, match=r"sample_weight must be finite and non-negative, got -1\.0 at index 3"):
             function(logits, target, sample_weight=np.array([1.0, 1, 1, -1] * 7_500), out=out)
     assert (wide(out) == 77).all()
     for column in (np.nan, 1.0):
@@ -275,7 +275,7 @@ def test_out_that_does_not_fit_is_refused(case: Case, half: type) -> None:
             case.loss_with_grad(logits, target, out=np.zeros((4, 3), dtype))
         locked = np.zeros((3, 4), dtype)
         locked.flags.writeable = False
-        with pytest.raises(ValueError, match="out .*read-only"):
+        with pytest.raises(ValueError, match=r"out .*read-only"):
             case.loss_with_grad(logits, target, out=locked)
 
 
@@ -285,12 +285,12 @@ def test_out_that_overlaps_an_input_is_refused(case: Case, half: type) -> None:
     buffer = np.zeros(64, np.float32)
     logits, target = buffer.view(half)[:16].reshape(4, 4), np.zeros(case.row_shape((4, 4)), int)
     for out in (buffer[:16].reshape(4, 4), buffer[4:20].reshape(4, 4), buffer.view(half)[1:17].reshape(4, 4)):
-        with pytest.raises(ValueError, match="out .*overlap"):
+        with pytest.raises(ValueError, match=r"out .*overlap"):
             case.loss_with_grad(logits, target, out=out)
     soft = np.full((5, 4), 0.25, half)
-    with pytest.raises(ValueError, match="out .*overlap"):
+    with pytest.raises(ValueError, match=r"out .*overlap"):
         case.loss_with_grad(logits, soft[:4], out=soft[1:])
-    loss, grad = case.loss_with_grad(logits, target, out=buffer[8:24].reshape(4, 4))  # the neighbour in one buffer
+    _, grad = case.loss_with_grad(logits, target, out=buffer[8:24].reshape(4, 4))  # the neighbour in one buffer
     assert_same_bits(grad, case.loss_with_grad(logits.copy(), target, out=np.empty((4, 4), np.float32)).grad)
 
 

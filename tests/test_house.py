@@ -35,6 +35,8 @@ RUST_FLOORS = """
     distributions
     rows
     columns
+    storage
+    half
     math
     view
     simd

@@ -3,7 +3,6 @@
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -22,7 +21,7 @@ __all__ = [
     "softplus",
 ]
 
-_Array: TypeAlias = NDArray[np.floating[Any]]
+_Array: TypeAlias = NDArray[Any]  # floating, bfloat16 too, which NumPy's types do not know
 _Loss: TypeAlias = float | Any
 
 @type_check_only

@@ -4,8 +4,12 @@ For each loss ``f`` there are two functions: ``f(...)`` gives the loss, ``f_with
 from the same sweep over the logits. All logarithms are natural, so every loss is in nats; divide by ``ln 2`` for bits.
 
 Nothing is computed in Python. Each function forwards its arguments to the function of the same name in
-``xentrs._core``, which accepts whatever ``numpy.asarray`` accepts. A native, C-ordered float32 or float64 array whose
-class axis is the last one is used as it is, any other input is first brought into that form.
+``xentrs._core``, which accepts whatever ``numpy.asarray`` accepts. A native, C-ordered array of floats whose class axis
+is the last one is used as it is, any other input is first brought into that form.
+
+Floats are float64, float32, float16, or the bfloat16 of the package ml_dtypes. The two in half precision are storage
+alone: they are computed in float32, a cache-sized block at a time, sums in double precision, and each result is rounded
+once. A loss by row or element (reduction "none") stays in float32.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -46,7 +50,7 @@ class LossGrad(NamedTuple):
     """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
 
     grad: FloatArray
-    """The gradient, with the shape and dtype of the logits."""
+    """The gradient, with the shape and dtype of the logits, or those of ``out``."""
 
 
 def softmax_cross_entropy(
@@ -72,8 +76,8 @@ def softmax_cross_entropy(
     Parameters
     ----------
     logits : array_like, shape (..., c)
-        Unnormalised log-probabilities, float32 or float64. Integers and lists are taken as float64. The class axis
-        is the last one unless `axis` says otherwise.
+        Unnormalised log-probabilities: float16, bfloat16, float32 or float64. Integers and lists are taken as float64.
+        The class axis is the last one unless `axis` says otherwise.
     target : array_like
         Integers hold classes in ``[0, c)`` and have the shape of `logits` without the class axis. Floats hold
         distributions over the classes ("soft labels") and have the shape of `logits`; they need not sum to one.
@@ -94,8 +98,8 @@ def softmax_cross_entropy(
     Returns
     -------
     float or ndarray
-        The loss in nats: a float for "mean" and "sum"; for "none" an array in the dtype of the logits and in their
-        shape without the class axis.
+        The loss in nats: a float for "mean" and "sum"; for "none" an array in the dtype of the logits (float32 where
+        that is half precision) and in their shape without the class axis.
 
     Raises
     ------
@@ -188,8 +192,9 @@ def softmax_cross_entropy_with_grad(
     logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction
         As in `softmax_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient: a writable array with the shape and dtype of the logits. ``out=logits`` replaces
-        the logits by their gradient; any other overlap with an input is refused.
+        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
+        these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an
+        input is refused.
 
     Returns
     -------
@@ -212,6 +217,9 @@ def softmax_cross_entropy_with_grad(
     confident prediction keeps its gradient. A row that does not count (ignored, or of zero weight) has zero gradient
     whatever stands in its logits. A row whose loss is NaN has a gradient of NaN, and does no harm to other rows. A
     target that the logits rule out costs +inf but has the finite gradient above.
+
+    The smallest float16 is 6e-8, and most of a "mean" over many rows and classes is below it: take the "sum", bfloat16,
+    or a float32 `out` there.
 
     Examples
     --------
@@ -258,8 +266,8 @@ def sigmoid_cross_entropy(
     Parameters
     ----------
     logits : array_like, shape (...)
-        Log-odds ``ln(p / (1 - p))`` of the positive answer, float32 or float64. Integers and lists are taken as
-        float64.
+        Log-odds ``ln(p / (1 - p))`` of the positive answer: float16, bfloat16, float32 or float64. Integers and lists
+        are taken as float64.
     target : array_like, shape (...)
         The answers, in the shape of `logits`: booleans, the integers 0 and 1, or floats in [0, 1].
     pos_weight : array_like, optional
@@ -274,7 +282,8 @@ def sigmoid_cross_entropy(
     Returns
     -------
     float or ndarray
-        The loss in nats: a float for "mean" and "sum"; for "none" an array in the dtype and shape of the logits.
+        The loss in nats: a float for "mean" and "sum"; for "none" an array in the shape and dtype of the logits
+        (float32 where that is half precision).
 
     Raises
     ------
@@ -342,8 +351,9 @@ def sigmoid_cross_entropy_with_grad(
     logits, target, pos_weight, sample_weight, reduction
         As in `sigmoid_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient: a writable array with the shape and dtype of the logits. ``out=logits`` replaces
-        the logits by their gradient; any other overlap with an input is refused.
+        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
+        these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an
+        input is refused.
 
     Returns
     -------
@@ -387,7 +397,7 @@ def logsumexp(x: ArrayLike, *, axis: int = -1, keepdims: bool = False) -> FloatA
     Parameters
     ----------
     x : array_like, shape (..., c)
-        float32 or float64; integers and lists are taken as float64.
+        float16, bfloat16, float32 or float64; integers and lists are taken as float64.
     axis : int, default -1
         The axis to sum along.
     keepdims : bool, default False
@@ -433,11 +443,12 @@ def softmax(x: ArrayLike, *, axis: int = -1, out: FloatArray | None = None) -> F
     Parameters
     ----------
     x : array_like, shape (..., c)
-        Logits, float32 or float64; integers and lists are taken as float64.
+        Logits: float16, bfloat16, float32 or float64; integers and lists are taken as float64.
     axis : int, default -1
         The axis along which the probabilities sum to one.
     out : ndarray, optional
-        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself.
+        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself; where `x` is
+        float16 or bfloat16, the dtype may also be float32.
 
     Returns
     -------
@@ -509,9 +520,10 @@ def sigmoid(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     Parameters
     ----------
     x : array_like, shape (...)
-        float32 or float64; integers and lists are taken as float64.
+        float16, bfloat16, float32 or float64; integers and lists are taken as float64.
     out : ndarray, optional
-        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself.
+        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself; where `x` is
+        float16 or bfloat16, the dtype may also be float32.
 
     Returns
     -------

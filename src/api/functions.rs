@@ -83,6 +83,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
         }
         let Apply { function, mut rows, scratch } = self;
         match function {
+            // Not `for_each`: its closure would be a function of its own, without the instruction set.
             Function::Softmax => {
                 for i in 0..rows.rows() {
                     rows::softmax(s, &mut rows.row(i, scratch));

@@ -15,7 +15,7 @@ use crate::{
 };
 use arrays::{Array, Number, Stored, detached};
 use inputs::{Floats, Input, Logits, Target};
-use outputs::{Io, Output, Want, evaluate, fill, rounded};
+use outputs::{Io, Output, Want, evaluate, evaluate_stored, fill, rounded};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::num::NonZero;
@@ -69,7 +69,7 @@ impl<'a, 'py> SoftmaxArguments<'a, 'py> {
             Output::of(logits, out, given, spans)
         })?;
         let loss = SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?;
-        let sample_weight = data(&sample_weight);
+        let (sample_weight, shape) = (data(&sample_weight), logits.leading());
         let labels = |labels| Classes::new(labels, classes, self.ignore_index).map(Targets::Classes);
         let target = match &target {
             Target::I32(array) => labels(Labels::I32(array.data()))?,
@@ -77,11 +77,11 @@ impl<'a, 'py> SoftmaxArguments<'a, 'py> {
             Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
             Target::Distributions(Floats::Stored(rows)) => {
                 let problem = StoredRowProblem { loss, target: rows.rows()?, sample_weight };
-                return evaluate(logits, &problem, reduction(self.reduction)?, logits.leading(), output);
+                return evaluate_stored(logits, &problem, reduction(self.reduction)?, shape, output);
             }
         };
         let problem = RowProblem { loss, target, sample_weight };
-        evaluate(logits, &problem, reduction(self.reduction)?, logits.leading(), output)
+        evaluate(logits, &problem, reduction(self.reduction)?, shape, output)
     }
 }
 
@@ -120,7 +120,7 @@ impl<'a, 'py> SigmoidArguments<'a, 'py> {
             ),
             Floats::Stored(target) => {
                 let problem = StoredPointProblem { loss, target: target.data(), sample_weight };
-                evaluate(&logits, &problem, reduction, shape, output)
+                evaluate_stored(&logits, &problem, reduction, shape, output)
             }
         }
     }

@@ -144,6 +144,7 @@ impl<'a, 'py> Want<'a, 'py> {
 }
 
 /// The loss, or the pair of loss and gradient; an unreduced loss has the shape given.
+#[inline]
 pub(super) fn evaluate<'py, S: Number>(
     logits: &Input<'py, S>,
     problem: &impl Problem<S::Real>,
@@ -164,6 +165,19 @@ pub(super) fn evaluate<'py, S: Number>(
         fill!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
     let loss = wrap(loss)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
+}
+
+/// The same, out of the way of tiny calls: a second caller within them would keep the first one from being inlined.
+#[cold]
+#[inline(never)]
+pub(super) fn evaluate_stored<'py, S: Number>(
+    logits: &Input<'py, S>,
+    problem: &impl Problem<S::Real>,
+    reduction: Reduction,
+    shape: &[usize],
+    output: Option<Output<'py, S>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    evaluate(logits, problem, reduction, shape, output)
 }
 
 /// An array of a shape; a NumPy scalar where it has no axes.
