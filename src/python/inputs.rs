@@ -39,21 +39,28 @@ impl<'py> Logits<'py> {
             .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
     }
 
+    #[inline(always)]
     fn in_place(
         array: &Bound<'py, PyAny>,
         given: &Bound<'py, PyAny>,
         moved: Option<usize>,
         axis: Option<isize>,
     ) -> Option<Self> {
-        Input::in_place(array, given, moved, axis)
-            .map(Logits::F32)
-            .or_else(|| Input::in_place(array, given, moved, axis).map(Logits::F64))
-            .or_else(|| Input::in_place(array, given, moved, axis).map(Logits::F16))
-            .or_else(|| Input::in_place(array, given, moved, axis).map(Logits::Bf16))
+        if let Some(input) = Input::in_place(array, given, moved, axis) {
+            return Some(Logits::F32(input));
+        }
+        if let Some(input) = Input::in_place(array, given, moved, axis) {
+            return Some(Logits::F64(input));
+        }
+        if let Some(input) = Input::in_place(array, given, moved, axis) {
+            return Some(Logits::F16(input));
+        }
+        Input::in_place(array, given, moved, axis).map(Logits::Bf16)
     }
 }
 
 impl<'py, S: Number> Input<'py, S> {
+    #[inline(always)]
     fn in_place(
         array: &Bound<'py, PyAny>,
         given: &Bound<'py, PyAny>,
@@ -236,6 +243,7 @@ pub(super) enum Target<'py, S: Number> {
 }
 
 impl<'py, S: Number> Target<'py, S> {
+    #[inline(always)]
     fn in_place(given: &Bound<'py, PyAny>, axis: Option<usize>) -> Option<Self> {
         if let Some(classes) = Array::in_place(given).filter(Array::is_flat) {
             return Some(Target::I64(classes));
