@@ -6,8 +6,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    Classes, Labels, Loss, PointProblem, Problem, Real, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
-    SoftmaxCrossEntropy, Targets, value, value_and_grad,
+    Classes, Labels, Loss, Place, PointProblem, Problem, Real, Reduction, RowProblem, Rows, RowsIo,
+    SigmoidCrossEntropy, SoftmaxCrossEntropy, Storage, Targets, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -35,7 +35,13 @@ fn scalar<T>(loss: xentrs::Result<Loss<T>>) -> f64 {
     }
 }
 
-fn time<T: Real>(c: &mut Criterion, bench: &Bench<'_>, data: &[T], problem: &impl Problem<T>, truth: f64) {
+fn time<T: Real + Storage<Real = T> + Place<T>>(
+    c: &mut Criterion,
+    bench: &Bench<'_>,
+    data: &[T],
+    problem: &impl Problem<T>,
+    truth: f64,
+) {
     let Bench { loss, shape, rows, classes } = *bench;
     let logits = Rows::new("logits", data, rows, classes).expect("one number a class");
     let ours = scalar(value(problem, logits, Reduction::Mean));
@@ -67,7 +73,7 @@ fn time<T: Real>(c: &mut Criterion, bench: &Bench<'_>, data: &[T], problem: &imp
     group.finish();
 }
 
-fn softmax<T: Real>(c: &mut Criterion, bench: &Bench<'_>) {
+fn softmax<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
     let &Bench { rows, classes, .. } = bench;
     let logits: Vec<T> = noise(rows * classes);
     let labels: Vec<i64> = (0..rows).map(|i| ((i * 7919) % classes) as i64).collect();
@@ -85,7 +91,7 @@ fn softmax<T: Real>(c: &mut Criterion, bench: &Bench<'_>) {
     time(c, bench, &logits, &problem, truth);
 }
 
-fn sigmoid<T: Real>(c: &mut Criterion, bench: &Bench<'_>) {
+fn sigmoid<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
     let points = bench.rows * bench.classes;
     let logits: Vec<T> = noise(points);
     let target: Vec<T> = (0..points).map(|i| if i % 3 == 0 { T::ONE } else { T::ZERO }).collect();
