@@ -22,6 +22,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 /// Elements of a block: large enough to hide the hand-over to a thread, small enough to share evenly.
 const BLOCK_ELEMENTS: usize = 1 << 15;
 
+/// Blocks that are handed out at a time: a list of all blocks would grow with the data.
+const BATCH_BLOCKS: usize = 256;
+
 /// Below so many elements waking a thread costs more than it saves.
 pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 16;
 
@@ -44,9 +47,13 @@ pub(crate) fn sum<B: Send>(
     let threads = if blocks.len() > 1 && is_parallel(elements) { pool() } else { None };
     match threads {
         Some(pool) => {
-            let blocks: Vec<B> = blocks.collect();
-            let sums: Vec<f64> = pool.install(|| blocks.into_par_iter().map(&f).collect());
-            sums.into_iter().fold(0.0, Add::add)
+            let (mut blocks, mut total) = (blocks, 0.0);
+            while blocks.len() > 0 {
+                let batch: Vec<B> = blocks.by_ref().take(BATCH_BLOCKS).collect();
+                let sums: Vec<f64> = pool.install(|| batch.into_par_iter().map(&f).collect());
+                total = sums.into_iter().fold(total, Add::add);
+            }
+            total
         }
         // Not `sum`, which begins with -0.
         None => blocks.map(f).fold(0.0, Add::add),

@@ -134,7 +134,7 @@ mod tests {
         let half = |x: usize| H::narrow(x as f32);
         let double = |mut rows: RowsIo<'_, f32>| {
             for i in 0..rows.rows() {
-                let mut row = rows.row(i);
+                let mut row = rows.row(i, &mut []);
                 let doubled: Vec<f32> = row.source().iter().map(|x| 2.0 * x).collect();
                 row.target().copy_from_slice(&doubled);
             }
