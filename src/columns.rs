@@ -7,10 +7,9 @@ use crate::math::{Real, exp_parts, exp_scaled};
 use crate::simd::{Lanes, MAX_LANES, Simd};
 
 /// Rows longer than this are faster taken one by one.
-pub(crate) const MAX_CLASSES: usize = 32;
+pub(crate) const MAX_CLASSES: usize = 64;
 
 /// As many rows as a register has lanes.
-#[derive(Clone, Copy)]
 pub struct Columns<V> {
     columns: [V; MAX_CLASSES],
     classes: usize,
@@ -30,44 +29,45 @@ pub(crate) struct ColumnSums<V> {
 }
 
 impl<V: Copy> Columns<V> {
+    /// Room for rows of so many classes.
+    #[inline(always)]
+    pub(crate) fn new<T: Real, S: Simd<T, V = V>>(s: S, classes: usize) -> Self
+    where
+        V: Lanes<T>,
+    {
+        Columns { columns: [s.splat(T::ZERO); MAX_CLASSES], classes }
+    }
+
     /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
     #[inline(always)]
-    pub(crate) fn load<T: Real, S: Simd<T, V = V>>(
-        s: S,
-        rows: &[T],
-        stride: usize,
-        count: usize,
-        classes: usize,
-    ) -> Self
+    pub(crate) fn load<T: Real, S: Simd<T, V = V>>(&mut self, s: S, rows: &[T], stride: usize, count: usize)
     where
         V: Lanes<T>,
     {
         if count == S::LANES {
-            return Self::load_all(s, rows, stride, classes);
+            return self.load_all(s, rows, stride);
         }
-        let mut padded = [T::ZERO; MAX_CLASSES * MAX_LANES];
+        let (classes, mut padded) = (self.classes, [T::ZERO; MAX_CLASSES * MAX_LANES]);
         for i in 0..count {
             padded[i * classes..][..classes].copy_from_slice(&rows[i * stride..][..classes]);
         }
-        Self::load_all(s, &padded, classes, classes)
+        self.load_all(s, &padded, classes);
     }
 
     #[inline(always)]
-    fn load_all<T: Real, S: Simd<T, V = V>>(s: S, rows: &[T], stride: usize, classes: usize) -> Self
+    fn load_all<T: Real, S: Simd<T, V = V>>(&mut self, s: S, rows: &[T], stride: usize)
     where
         V: Lanes<T>,
     {
-        let mut columns = [s.splat(T::ZERO); MAX_CLASSES];
-        if classes < 4 {
-            for (k, column) in columns[..classes].iter_mut().enumerate() {
+        if self.classes < 4 {
+            for (k, column) in self.columns[..self.classes].iter_mut().enumerate() {
                 *column = s.load_column(&rows[k..], stride);
             }
         } else {
-            for k in fours(classes) {
-                columns[k..k + 4].copy_from_slice(&s.load_columns(&rows[k..], stride));
+            for k in fours(self.classes) {
+                self.columns[k..k + 4].copy_from_slice(&s.load_columns(&rows[k..], stride));
             }
         }
-        Columns { columns, classes }
     }
 
     /// Transposes back `count` rows, one behind the other, every register `v` having become `f(v)`.

@@ -307,8 +307,33 @@ impl<'a> Classes<'a> {
     /// counts as ignored, and nothing is read out of bounds.
     #[inline(always)]
     pub fn get(&self, row: usize) -> Option<usize> {
-        let label = self.labels.get(row);
-        (Some(label) != self.ignore_index && (0..self.classes as i64).contains(&label)).then_some(label as usize)
+        self.valid(self.labels.get(row))
+    }
+
+    /// The classes of the rows from `first` on; `counts(i)` is called for those that are not ignored, the others keep 0.
+    #[inline(always)]
+    pub(crate) fn some(&self, first: usize, classes: &mut [usize], mut counts: impl FnMut(usize)) {
+        let mut set = |i: usize, class: &mut usize, label: i64| {
+            if let Some(valid) = self.valid(label) {
+                *class = valid;
+                counts(i);
+            }
+        };
+        match self.labels {
+            Labels::I32(labels) => {
+                let labels = &labels[first..first + classes.len()];
+                classes.iter_mut().zip(labels).enumerate().for_each(|(i, (class, &label))| set(i, class, label.into()));
+            }
+            Labels::I64(labels) => {
+                let labels = &labels[first..first + classes.len()];
+                classes.iter_mut().zip(labels).enumerate().for_each(|(i, (class, &label))| set(i, class, label));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn valid(&self, label: i64) -> Option<usize> {
+        ((label as u64) < self.classes as u64 && Some(label) != self.ignore_index).then_some(label as usize)
     }
 }
 

@@ -48,13 +48,16 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     /// The group of rows that begins with row `first`, whose logits begin at `logits`.
     #[inline(always)]
     fn group<S: Simd<T>>(&self, s: S, first: usize, rows: usize, logits: &[T], stride: usize) -> Group<T, S::V> {
-        let (mut classes, mut weights) = ([0; MAX_LANES], [T::ZERO; MAX_LANES]);
-        let mut own = [T::ZERO; MAX_LANES];
-        for i in 0..rows {
-            if let Some(RowTarget::Class(class)) = self.target(first + i) {
-                classes[i] = class;
-                weights[i] = self.sample_weight.map_or(T::ONE, |weights| weights[first + i]);
+        let (mut classes, mut weights, mut own) = ([0; MAX_LANES], [T::ZERO; MAX_LANES], [T::ZERO; MAX_LANES]);
+        if let Targets::Classes(targets) = &self.target {
+            targets.some(first, &mut classes[..rows], |i| weights[i] = T::ONE);
+        }
+        if let Some(sample_weight) = self.sample_weight {
+            for (weight, &sample) in weights.iter_mut().zip(&sample_weight[first..first + rows]) {
+                *weight = *weight * sample;
             }
+        }
+        for i in 0..rows {
             own[i] = logits[i * stride + classes[i]];
         }
         Group { rows, classes, weights, logit: s.load(&own[..S::LANES]) }
@@ -144,11 +147,12 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
         let mut total = Total::new();
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
+            let mut columns = Columns::new(s, classes);
             for i in (0..rows).step_by(S::LANES) {
                 let (logits, stride) = logits.from(i);
                 let group = problem.group(s, first + i, S::LANES.min(rows - i), logits, stride);
-                let columns = Columns::load(s, logits, stride, group.rows, classes);
-                let losses = problem.loss.value_across(s, columns, &group);
+                columns.load(s, logits, stride, group.rows);
+                let losses = problem.loss.value_across(s, &mut columns, &group);
                 if let Some(each) = &mut each {
                     write(s, losses, each, i);
                 }
@@ -191,12 +195,13 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
         let mut total = Total::new();
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
+            let mut columns = Columns::new(s, classes);
             for i in (0..count).step_by(S::LANES) {
                 let (logits, stride) = rows.from(i);
                 let group = problem.group(s, first + i, S::LANES.min(count - i), logits, stride);
-                let columns = Columns::load(s, logits, stride, group.rows, classes);
+                columns.load(s, logits, stride, group.rows);
                 let grad = &mut rows.target()[i * classes..];
-                let losses = problem.loss.value_and_grad_across(s, columns, &group, T::from_f64(divisor), grad);
+                let losses = problem.loss.value_and_grad_across(s, &mut columns, &group, T::from_f64(divisor), grad);
                 if let Some(each) = &mut each {
                     write(s, losses, each, i);
                 }

@@ -40,13 +40,13 @@ pub trait RowLoss<T: Real>: Sync {
     fn goes_across(&self, classes: usize) -> bool;
 
     /// The losses of a group of rows.
-    fn value_across<S: Simd<T>>(&self, s: S, columns: Columns<S::V>, group: &Group<T, S::V>) -> S::V;
+    fn value_across<S: Simd<T>>(&self, s: S, columns: &mut Columns<S::V>, group: &Group<T, S::V>) -> S::V;
 
     /// The losses, and their gradients over a divisor, which are written to the rows of `grad`.
     fn value_and_grad_across<S: Simd<T>>(
         &self,
         s: S,
-        columns: Columns<S::V>,
+        columns: &mut Columns<S::V>,
         group: &Group<T, S::V>,
         divisor: T,
         grad: &mut [T],

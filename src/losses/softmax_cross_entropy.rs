@@ -207,7 +207,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn value_across<S: Simd<T>>(&self, s: S, mut columns: Columns<S::V>, group: &Group<T, S::V>) -> S::V {
+    fn value_across<S: Simd<T>>(&self, s: S, columns: &mut Columns<S::V>, group: &Group<T, S::V>) -> S::V {
         let sums = columns.exponentiate(s);
         losses(s, sums, group.logit, self.group_weights(s, group))
     }
@@ -216,7 +216,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     fn value_and_grad_across<S: Simd<T>>(
         &self,
         s: S,
-        mut columns: Columns<S::V>,
+        columns: &mut Columns<S::V>,
         group: &Group<T, S::V>,
         divisor: T,
         grad: &mut [T],
