@@ -55,7 +55,7 @@ bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every pee
 	$(VENV)/bin/python benches/run.py $(if $(filter smoke,$(BENCH)),--quick)
 
 sweep: tools  ## the worst error of every function in src/math: all 2^32 float32, 20 million float64 (minutes)
-	cargo test --lib sweep -- --ignored --nocapture
+	cargo test --lib sweep -- --ignored --nocapture --test-threads 1
 
 wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean environment
 	rm -rf dist

@@ -7,7 +7,7 @@
 //! and a longer `P`.
 //!
 //! # Precision
-//! At most 2 ULP.
+//! `ln` at most 1 ULP, `log1p` 1.6, on `[0, 1]` 1.35.
 //!
 //! # References
 //! J.-M. Muller, *Elementary Functions*, 3rd edition, 2016, section 11.3 (the `atanh` form is that of FDLIBM).
@@ -30,8 +30,8 @@ pub trait Log: Float {
 }
 
 // Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
-// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 1/9: 2^-33.0 and 2^-59.4
-// (one coefficient less: 2^-27.7 and 2^-54.2).
+// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 1/9: 2^-33.0 and
+// 2^-59.4 (one coefficient less: 2^-27.7 and 2^-54.2).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
     const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[0.666_666_75, 0.399_989_5, 0.286_152_18, 0.214_437_19, 0.242_463_44];
@@ -93,7 +93,7 @@ fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
     S::V::select(zero.lt(u), S::V::select(u.lt(infinity), ln, u), at_most_zero)
 }
 
-/// `ln(x)`, at most 2 ULP: subnormal numbers too; -inf at 0, NaN below.
+/// `ln(x)`, at most 1 ULP: subnormal numbers too; -inf at 0, NaN below.
 #[inline(always)]
 pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     // 1. A subnormal number has no exponent to read: it gets one.
@@ -105,7 +105,7 @@ pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
 }
 
-/// `ln(1 + x)`, at most 2 ULP: -inf at -1, NaN below.
+/// `ln(1 + x)`, at most 1.6 ULP: -inf at -1, NaN below.
 #[inline(always)]
 pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
@@ -119,7 +119,7 @@ pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
 }
 
-/// `ln(1 + x)` for `x` in `[0, 1]`, at most 2 ULP.
+/// `ln(1 + x)` for `x` in `[0, 1]`, at most 1.35 ULP.
 #[inline(always)]
 pub(crate) fn log1p_unit<T: Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     // 2 atanh(x / (2 + x)) = x + ratio (z P(z) - x): 1 + x is never rounded, and no exponent is taken off.

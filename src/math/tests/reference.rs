@@ -2,7 +2,8 @@
 //!
 //! The double-double arithmetic below is that of T. J. Dekker, *A floating-point technique for extending the available
 //! precision*, 1971: a number is the unevaluated sum of two `f64`, good for 2^-104. It is here because it evaluates a
-//! million points in a second; the test below holds it against `dashu-float`, which takes minutes.
+//! million points in a second; the test below holds it against `dashu-float`, which takes 100
+//! microseconds a point.
 
 use super::Function;
 use crate::simd::Float;
@@ -156,7 +157,8 @@ impl Double {
         w.ldexp(n) + Self::sum(ldexp(1.0, n), -1.0)
     }
 
-    /// `ln(1 + x)` for `-1/4 <= x <= 1`: one step of Newton's from the standard library's result, which doubles its digits.
+    /// `ln(1 + x)` for `-1/4 <= x <= 1`: one step of Newton's from the standard library's result, which doubles its
+    /// digits.
     fn log1p(x: Self) -> Self {
         let y = x.high.ln_1p();
         let e = Self::expm1(y);
