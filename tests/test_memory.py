@@ -202,10 +202,10 @@ def test_no_function_reads_or_writes_past_an_array(function: int, dtype: type) -
 def peak_of(call: str) -> int:
     """KiB by which a call raises the resident set of a fresh process, at its highest, above what it was before.
 
-    The arrays have been written before, so that all their pages are there, and a call on a few rows has started the pool
-    and has brought in the code, which is the file's memory and no array's. What the call itself needs counts from there:
-    lists of blocks, scratch rows, stacks, whatever the allocator keeps. Linux tells the peak as VmHWM, which is set back
-    to the present by writing 5 to clear_refs.
+    The arrays have been written before, so that all their pages are there, and a call on a few rows has started the
+    pool and has brought in the code, which is the file's memory and no array's. What the call itself needs counts from
+    there: lists of blocks, scratch rows, stacks, whatever the allocator keeps. Linux tells the peak as VmHWM, which is
+    set back to the present by writing 5 to clear_refs.
     """
     program = f"""if True:
         import gc
