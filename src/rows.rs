@@ -184,7 +184,7 @@ impl<T: Real> Pivot<T> {
         Pivot { max: -T::INFINITY, shift: T::ZERO, exponent: T::ZERO, factor: 1.0 }
     }
 
-    /// `exp(z - max) / factor`, at most 1 ULP; 0 where that is below the normal numbers.
+    /// `exp(z - max) / factor`, as right as `exp` is; 0 where that is well below the normal numbers.
     #[inline(always)]
     fn exp<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
         exp_scaled(s, z - s.splat(self.shift), s.splat(self.exponent))
