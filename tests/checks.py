@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from registry import DTYPES, HALVES, Case, Truth
+from oracles import Truth
+from registry import DTYPES, HALVES, Case
 
 FLUSHED: dict[type, float] = {dtype: 64 * float(np.finfo(dtype).tiny) for dtype in DTYPES}
 """What may be lost where exponentials below the smallest normal number are flushed to zero, several in a row."""

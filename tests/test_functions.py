@@ -5,7 +5,8 @@ import pytest
 
 import xentrs as xe
 from checks import FLUSHED, assert_close, assert_same_bits
-from registry import DTYPES, FUNCTIONS, Function, rough_logits
+from draws import rough_logits
+from registry import DTYPES, FUNCTIONS, Function
 
 each_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
 along_an_axis = pytest.mark.parametrize("function", [f for f in FUNCTIONS if f.has_axis], ids=lambda f: f.name)

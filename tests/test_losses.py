@@ -11,7 +11,8 @@ import pytest
 
 import xentrs as xe
 from checks import FLUSHED, assert_close, assert_same_bits, assert_truth
-from registry import CASES, DTYPES, REDUCTIONS, Case, softmax_cross_entropy_oracle
+from oracles import softmax_cross_entropy_oracle
+from registry import CASES, DTYPES, REDUCTIONS, Case
 
 LANES = 16  # float32 in the widest vector register
 KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in CASES for kind in case.targets]

@@ -11,7 +11,8 @@ import pytest
 
 import xentrs as xe
 from checks import assert_close, ulps
-from registry import CASES, sigmoid_cross_entropy_oracle, softmax_cross_entropy_oracle
+from oracles import sigmoid_cross_entropy_oracle, softmax_cross_entropy_oracle
+from registry import CASES
 
 mpmath.mp.dps = 60
 

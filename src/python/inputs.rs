@@ -1,6 +1,8 @@
 //! What comes in: logits, and what they are held against, of the logits' type and of fitting shape.
 
-use super::arrays::{Array, Number, slow};
+use super::Given;
+use super::arrays::{Array, Number, Stored, slow};
+use crate::Reduction;
 use crate::error::Error;
 use crate::view::check_weights;
 use half::{bf16, f16};
@@ -8,6 +10,39 @@ use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use std::ops::Range;
+
+/// Runs an expression for logits of any type.
+macro_rules! fork {
+    ($logits:expr, $input:ident => $result:expr) => {
+        match $logits {
+            Logits::F32($input) => $result,
+            Logits::F64($input) => $result,
+            Logits::F16($input) => $result,
+            Logits::Bf16($input) => $result,
+        }
+    };
+}
+
+pub(super) use fork;
+
+pub(super) fn reduction(name: Given<'_, '_>) -> PyResult<Reduction> {
+    let got = match name.extract::<&str>() {
+        Ok("mean") => return Ok(Reduction::Mean),
+        Ok("sum") => return Ok(Reduction::Sum),
+        Ok("none") => return Ok(Reduction::None),
+        Ok(other) => format!("{other:?}"),
+        Err(_) => name.repr()?.to_string(),
+    };
+    Err(Error::Parameter { name: "reduction", expected: "\"mean\", \"sum\" or \"none\"", got }.into())
+}
+
+pub(super) fn data<'a, T: Stored>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {
+    array.as_ref().map(Array::data)
+}
+
+pub(super) fn span<T: Stored>(array: &Option<Array<'_, T>>) -> Option<Range<usize>> {
+    array.as_ref().and_then(Array::span)
+}
 
 /// Logits of any type, the class axis last.
 pub(super) enum Logits<'py> {

@@ -1,0 +1,35 @@
+"""Cross-entropy and its gradient from logits, and the functions underneath.
+
+For each loss ``f`` there are two functions: ``f(...)`` gives the loss, ``f_with_grad(...)`` the pair ``(loss, grad)``
+from the same sweep over the logits. All logarithms are natural, so every loss is in nats; divide by ``ln 2`` for bits.
+
+Nothing is computed in Python. Each function forwards its arguments to the function of the same name in
+``xentrs._core``, which accepts whatever ``numpy.asarray`` accepts. A native, C-ordered array of floats whose class axis
+is the last one is used as it is, any other input is first brought into that form.
+
+Floats are float64, float32, float16, or the bfloat16 of the package ml_dtypes. The two in half precision are storage
+alone: they are computed in float32, a cache-sized block at a time, sums in double precision, and each result is rounded
+once. A loss by row or element (reduction "none") stays in float32.
+"""
+
+from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
+from .results import FloatArray, Loss, LossGrad, Reduction
+from .sigmoid_family import sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad
+from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_grad
+
+__all__ = [
+    "FloatArray",
+    "Loss",
+    "LossGrad",
+    "Reduction",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_with_grad",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_grad",
+    "softplus",
+]

@@ -1,0 +1,27 @@
+"""What the losses return, and the types of what they take."""
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FloatArray", "Loss", "LossGrad", "Reduction"]
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+# A float for "mean" and "sum", an array for "none". `| Any` spares the caller a cast in either case.
+Loss: TypeAlias = float | Any
+
+
+class LossGrad(NamedTuple):
+    """A loss and its gradient with respect to the logits, as every ``_with_grad`` function returns them.
+
+    It unpacks like a tuple: ``loss, grad = softmax_cross_entropy_with_grad(logits, target)``.
+    """
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad: FloatArray
+    """The gradient, with the shape and dtype of the logits, or those of ``out``."""

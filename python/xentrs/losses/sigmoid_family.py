@@ -1,0 +1,150 @@
+"""Losses of labels that are independent of each other: the sigmoid family."""
+
+from numpy.typing import ArrayLike
+
+from .. import _core
+from .results import FloatArray, Loss, LossGrad, Reduction
+
+__all__ = ["sigmoid_cross_entropy", "sigmoid_cross_entropy_with_grad"]
+
+
+def sigmoid_cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> Loss:
+    """Cross-entropy between binary targets and the sigmoid of logits: each element is a yes-or-no question of its own.
+
+    An element with logit ``x`` and target ``t`` costs::
+
+        loss = -b t ln p - (1 - t) ln(1 - p)                    p = sigmoid(x) = 1 / (1 + exp(-x))
+             = b t softplus(-x) + (1 - t) softplus(x)           b = pos_weight
+
+    which is the logistic loss, and with ``c`` elements in a row the loss of ``c`` independent labels.
+
+    Parameters
+    ----------
+    logits : array_like, shape (...)
+        Log-odds ``ln(p / (1 - p))`` of the positive answer: float16, bfloat16, float32 or float64. Integers and lists
+        are taken as float64.
+    target : array_like, shape (...)
+        The answers, in the shape of `logits`: booleans, the integers 0 and 1, or floats in [0, 1].
+    pos_weight : array_like, optional
+        Non-negative weight ``b`` of the positive answers: a scalar, or one for each position of the last axis.
+    sample_weight : array_like, optional
+        Non-negative weights ``s``: one for each element, in the shape of `logits`, or one for each row, in the shape
+        of `logits` without its last axis.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        "none" gives ``s loss`` for each element, "sum" their sum, "mean" the sum divided by the sum of the sample
+        weights over all elements.
+
+    Returns
+    -------
+    float or ndarray
+        The loss in nats: a float for "mean" and "sum"; for "none" an array in the shape and dtype of the logits
+        (float32 where that is half precision).
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a target is outside [0, 1], a weight is negative or not finite, or `reduction` is
+        unknown.
+    TypeError
+        If `logits` are not real numbers of one of these dtypes, or `target` is no booleans, integers or floats.
+
+    See Also
+    --------
+    sigmoid_cross_entropy_with_grad : the loss together with its gradient.
+    softmax_cross_entropy : classes that exclude each other.
+
+    Notes
+    -----
+    A term with the factor zero is zero even at an infinite logit: ``x = +inf`` costs nothing where ``t = 1``, and
+    +inf where ``t < 1``. A NaN costs NaN, unless its sample weight is 0. If no element has weight the mean is 0.
+
+    Against ``torch.nn.functional.binary_cross_entropy_with_logits``: "mean" divides by the sum of the weights, not by
+    the number of elements, so scaling all sample weights does not change it. Infinite logits give the limit, not NaN.
+    Targets may be integers or booleans.
+
+    References
+    ----------
+    .. [1] M. Mächler, "Accurately Computing ``log(1 - exp(-|a|))``", vignette of the R package Rmpfr, 2012: on
+       ``log(1 + exp(x))``, the softplus.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> xe.sigmoid_cross_entropy([2.0, -1.0, 0.5], [1, 0, 0], reduction="none").round(4)
+    array([0.1269, 0.3133, 0.9741])
+    >>> round(xe.sigmoid_cross_entropy([2.0, -1.0, 0.5], [1, 0, 0]), 4)
+    0.4714
+
+    Positive answers are rare, so each counts three times:
+
+    >>> round(xe.sigmoid_cross_entropy([2.0, -1.0, 0.5], [1, 0, 0], pos_weight=3.0), 4)
+    0.556
+    """
+    return _core.sigmoid_cross_entropy(logits, target, pos_weight, sample_weight, reduction)
+
+
+def sigmoid_cross_entropy_with_grad(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+) -> LossGrad:
+    """Sigmoid cross-entropy and its gradient with respect to the logits, in one sweep.
+
+    The gradient of an element is::
+
+        d loss / d x = (1 - t) sigmoid(x) - b t sigmoid(-x)
+
+    which without `pos_weight` is ``sigmoid(x) - t``. It is scaled by the sample weight, and for "mean" divided by
+    their sum. The gradient for "none" is that of the sum.
+
+    Parameters
+    ----------
+    logits, target, pos_weight, sample_weight, reduction
+        As in `sigmoid_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
+        these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an
+        input is refused.
+
+    Returns
+    -------
+    LossGrad
+        The named tuple ``(loss, grad)``: the loss as from `sigmoid_cross_entropy`, the gradient in the shape and dtype
+        of the logits. ``grad`` is `out` where that was given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `sigmoid_cross_entropy`, or if `out` does not fit. Nothing is written to `out` then.
+
+    See Also
+    --------
+    sigmoid_cross_entropy : the loss alone, with the meaning of each option.
+
+    Notes
+    -----
+    The form above, unlike ``sigmoid(x) - t``, does not cancel where the target is 0 or 1: a confident right answer
+    keeps a gradient of relative size ``exp(-|x|)``. An infinite logit has a finite gradient, a NaN that counts has NaN,
+    and an element of zero weight has zero.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> loss, grad = xe.sigmoid_cross_entropy_with_grad([2.0, -1.0, 0.5], [1, 0, 0], reduction="sum")
+    >>> round(loss, 4)
+    1.4143
+    >>> grad.round(4)
+    array([-0.1192,  0.2689,  0.6225])
+    """
+    return LossGrad(*_core.sigmoid_cross_entropy_with_grad(logits, target, pos_weight, sample_weight, reduction, out))
