@@ -4,19 +4,30 @@
 //! where `exp(z) = 2^n p`; a quotient of equal numbers is exactly 1.
 
 use crate::math::{Real, exp_parts, exp_scaled};
-use crate::simd::{Lanes, MAX_LANES, Simd};
+use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 
 /// Rows longer than this are faster taken one by one.
 pub(crate) const MAX_CLASSES: usize = 64;
 
-/// As many rows as a register has lanes.
-pub struct Columns<V> {
-    columns: [V; MAX_CLASSES],
+/// Groups that are summed before the first of them is finished: their quotients and logarithms, long chains all, do not
+/// wait for each other.
+pub(crate) const GROUPS: usize = 4;
+
+/// A group of rows, as many as a register has lanes or fewer, transposed: a class a register.
+pub struct Columns<'a, T> {
+    lanes: &'a mut [T],
+    /// Where an incomplete group is made complete.
+    padded: &'a mut [T],
     classes: usize,
 }
 
+/// How much scratch [`Columns`] need, so many groups at a time.
+pub(crate) fn scratch_len(classes: usize) -> usize {
+    (GROUPS + 1) * classes * MAX_LANES
+}
+
 /// What the softmax of every lane's row is made of; see [`RowSum`](crate::rows::RowSum).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnSums<V> {
     /// The largest logit of each row.
     pub(crate) max: V,
@@ -24,129 +35,173 @@ pub(crate) struct ColumnSums<V> {
     pub(crate) rest: V,
     /// What the exponentials are times `exp(z - max)`.
     unit: V,
+    /// See [`Pivots`].
     shift: V,
     exponent: V,
+    /// The logit of each row's class.
+    logit: V,
 }
 
-impl<V: Copy> Columns<V> {
-    /// Room for rows of so many classes.
+impl<'a, T: Real> Columns<'a, T> {
+    /// The place of one of the groups in a scratch as long as [`scratch_len`] says.
     #[inline(always)]
-    pub(crate) fn new<T: Real, S: Simd<T, V = V>>(s: S, classes: usize) -> Self
-    where
-        V: Lanes<T>,
-    {
-        Columns { columns: [s.splat(T::ZERO); MAX_CLASSES], classes }
+    pub(crate) fn of<S: Simd<T>>(_: S, scratch: &'a mut [T], group: usize, classes: usize) -> Self {
+        let len = classes * S::LANES;
+        let (padded, groups) = scratch.split_at_mut(len);
+        Columns { lanes: &mut groups[group * len..][..len], padded, classes }
     }
 
     /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
     #[inline(always)]
-    pub(crate) fn load<T: Real, S: Simd<T, V = V>>(&mut self, s: S, rows: &[T], stride: usize, count: usize)
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn load<S: Simd<T>>(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
+        let Columns { lanes, padded, classes } = self;
         if count == S::LANES {
-            return self.load_all(s, rows, stride);
+            return load_all(s, lanes, rows, stride, *classes);
         }
-        let (classes, mut padded) = (self.classes, [T::ZERO; MAX_CLASSES * MAX_LANES]);
-        for i in 0..count {
-            padded[i * classes..][..classes].copy_from_slice(&rows[i * stride..][..classes]);
+        for (i, row) in padded.chunks_exact_mut(*classes).take(count).enumerate() {
+            row.copy_from_slice(&rows[i * stride..][..*classes]);
         }
-        self.load_all(s, &padded, classes);
+        padded[count * *classes..].fill(T::ZERO);
+        load_all(s, lanes, padded, *classes, *classes);
     }
 
+    /// Transposes back `count` rows, one behind the other, every register `v` of class `k` having become `f(k, v)`.
     #[inline(always)]
-    fn load_all<T: Real, S: Simd<T, V = V>>(&mut self, s: S, rows: &[T], stride: usize)
-    where
-        V: Lanes<T>,
-    {
-        if self.classes < 4 {
-            for (k, column) in self.columns[..self.classes].iter_mut().enumerate() {
-                *column = s.load_column(&rows[k..], stride);
-            }
-        } else {
-            for k in fours(self.classes) {
-                self.columns[k..k + 4].copy_from_slice(&s.load_columns(&rows[k..], stride));
-            }
-        }
-    }
-
-    /// Transposes back `count` rows, one behind the other, every register `v` having become `f(v)`.
-    #[inline(always)]
-    pub(crate) fn store<T: Real, S: Simd<T, V = V>>(&self, s: S, rows: &mut [T], count: usize, f: impl Fn(V) -> V)
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn store<S: Simd<T>>(&mut self, s: S, rows: &mut [T], count: usize, f: impl Fn(S::V, S::V) -> S::V) {
+        let Columns { lanes, padded, classes } = self;
         if count == S::LANES {
-            self.store_all(s, rows, f);
-        } else {
-            let mut padded = [T::ZERO; MAX_CLASSES * MAX_LANES];
-            self.store_all(s, &mut padded, f);
-            rows[..count * self.classes].copy_from_slice(&padded[..count * self.classes]);
+            return store_all(s, lanes, rows, *classes, f);
         }
+        store_all(s, lanes, padded, *classes, f);
+        rows[..count * *classes].copy_from_slice(&padded[..count * *classes]);
     }
 
+    /// Turns logits into their exponentials, and sums them; `class` says which one is each row's own.
     #[inline(always)]
-    fn store_all<T: Real, S: Simd<T, V = V>>(&self, s: S, rows: &mut [T], f: impl Fn(V) -> V)
-    where
-        V: Lanes<T>,
-    {
-        let Columns { columns, classes } = self;
-        if *classes < 4 {
-            for (k, &column) in columns[..*classes].iter().enumerate() {
-                s.store_column(f(column), &mut rows[k..], *classes);
-            }
-        } else {
-            for k in fours(*classes) {
-                let four = [f(columns[k]), f(columns[k + 1]), f(columns[k + 2]), f(columns[k + 3])];
-                s.store_columns(four, &mut rows[k..], *classes);
-            }
-        }
-    }
-
-    /// Turns logits into their exponentials, and sums them.
-    #[inline(always)]
-    pub(crate) fn exponentiate<T: Real, S: Simd<T, V = V>>(&mut self, s: S) -> ColumnSums<V>
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn exponentiate<S: Simd<T>>(&mut self, s: S, class: S::V) -> ColumnSums<S::V> {
         let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
-        let logits = &mut self.columns[..self.classes];
         // 1. maxima
-        let mut max = zero - infinity;
-        for z in logits.iter() {
-            max = z.max(max);
-        }
+        let [a, b] = fold::<2, _, _, _>(
+            s,
+            self.lanes,
+            -T::INFINITY,
+            zero - infinity,
+            #[inline(always)]
+            |max, _, z| z.max(max),
+        );
+        let max = a.max(b);
         // 2. pivots: see rows::Pivot; an infinite maximum counts as 0, and all that is less as -inf
         let size = max.abs();
-        let shift = V::select(size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT))), zero, max);
-        let (w, exponent) = exp_parts(s, V::select(size.lt(infinity), max - shift, zero));
+        let is_small = size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT)));
+        let shift = S::V::select(is_small, zero, max);
+        let (w, exponent) = exp_parts(s, S::V::select(size.lt(infinity), max - shift, zero));
         let unit = w + one;
-        // 3. exponentials; those equal to the maximum are counted, not summed, and one of them is left out
-        let (mut sum, mut others) = (zero, zero - one);
-        for z in logits {
-            let is_max = z.eq(max);
-            let e = exp_scaled(s, *z - shift, exponent);
-            sum = sum + V::select(is_max, zero, e);
-            others = others + V::select(is_max, one, zero);
-            *z = V::select(is_max, unit, e);
-        }
+        // 3. exponentials and their sums; that no row is shifted is foreseen, so that nothing waits for the maxima
+        let pivots = Pivots { max, exponent, unit };
+        let (sum, others, logit) = if is_small.bits() == (1 << S::LANES) - 1 {
+            pivots.sum(s, self.lanes, None, class)
+        } else {
+            pivots.sum(s, self.lanes, Some(shift), class)
+        };
         // 4. one infinite logit has all the probability; several, or none but -inf, have no distribution
         let rest = sum / unit + others;
-        let one_infinite =
-            V::select(max.eq(infinity), V::select(rest.eq(zero), zero, s.splat(T::NAN)), s.splat(T::NAN));
-        let rest = V::select(size.lt(infinity), rest, one_infinite);
-        ColumnSums { max, rest, unit, shift, exponent }
+        let nan = s.splat(T::NAN);
+        let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
+        let rest = S::V::select(size.lt(infinity), rest, one_infinite);
+        ColumnSums { max, rest, unit, shift, exponent, logit }
+    }
+}
+
+/// Makes columns of rows that stand `stride` apart.
+#[inline(always)]
+fn load_all<T: Real, S: Simd<T>>(s: S, lanes: &mut [T], rows: &[T], stride: usize, classes: usize) {
+    if classes < 4 {
+        for (k, column) in lanes.chunks_exact_mut(S::LANES).enumerate() {
+            s.store(s.load_column(&rows[k..], stride), column);
+        }
+    } else {
+        for k in fours(classes) {
+            let four = &mut lanes[k * S::LANES..][..4 * S::LANES];
+            for (j, v) in s.load_columns(&rows[k..], stride).into_iter().enumerate() {
+                s.store(v, &mut four[j * S::LANES..][..S::LANES]);
+            }
+        }
+    }
+}
+
+/// Makes rows, one behind the other, of columns.
+#[inline(always)]
+fn store_all<T: Real, S: Simd<T>>(s: S, lanes: &[T], rows: &mut [T], classes: usize, f: impl Fn(S::V, S::V) -> S::V) {
+    if classes < 4 {
+        for (k, column) in lanes.chunks_exact(S::LANES).enumerate() {
+            s.store_column(f(whole(s, k), s.load(column)), &mut rows[k..], classes);
+        }
+    } else {
+        for k in fours(classes) {
+            let (four, mut columns) = (&lanes[k * S::LANES..][..4 * S::LANES], [s.splat(T::ZERO); 4]);
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = f(whole(s, k + j), s.load(&four[j * S::LANES..][..S::LANES]));
+            }
+            s.store_columns(columns, &mut rows[k..], classes);
+        }
+    }
+}
+
+/// The maxima of rows, and the exponentials of them as `unit 2^exponent`.
+#[derive(Clone, Copy)]
+struct Pivots<V> {
+    max: V,
+    exponent: V,
+    unit: V,
+}
+
+impl<V: Copy> Pivots<V> {
+    /// Turns logits into their exponentials. Those equal to the maximum are counted, not summed, and one of them is left
+    /// out: `(sum, others)`. With them come the logits of the rows' own classes.
+    #[inline(always)]
+    fn sum<T: Real, S: Simd<T, V = V>>(self, s: S, lanes: &mut [T], shift: Option<V>, class: V) -> (V, V, V)
+    where
+        V: Lanes<T>,
+    {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let (mut sum, mut others) = (zero, zero - one);
+        let (mut k, mut logit) = (zero, zero);
+        for column in lanes.chunks_exact_mut(S::LANES) {
+            let z = s.load(column);
+            let (is_max, is_own) = (z.eq(self.max), k.eq(class));
+            let shifted = match shift {
+                Some(shift) => z - shift,
+                None => z,
+            };
+            let e = V::select(is_max, self.unit, exp_scaled(s, shifted, self.exponent));
+            sum = V::select(is_max, sum, sum + e);
+            others = V::select(is_max, others + one, others);
+            logit = V::select(is_own, z, logit);
+            s.store(e, column);
+            k = k + one;
+        }
+        (sum, others, logit)
     }
 }
 
 impl<V: Copy> ColumnSums<V> {
-    /// `max z - z_k` of one logit in each row; 0 for the maximum even where it is infinite.
+    /// Of no rows.
     #[inline(always)]
-    pub(crate) fn gap<T: Real, S: Simd<T, V = V>>(self, s: S, logit: V) -> V
+    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
     where
         V: Lanes<T>,
     {
-        V::select(logit.eq(self.max), s.splat(T::ZERO), self.max - logit)
+        let zero = s.splat(T::ZERO);
+        ColumnSums { max: zero, rest: zero, unit: zero, shift: zero, exponent: zero, logit: zero }
+    }
+
+    /// `max z - z_y` for the class of each row; 0 for the maximum even where it is infinite.
+    #[inline(always)]
+    pub(crate) fn gap<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
+    where
+        V: Lanes<T>,
+    {
+        V::select(self.logit.eq(self.max), s.splat(T::ZERO), self.max - self.logit)
     }
 
     /// What makes probabilities, times a factor, of exponentials.
@@ -158,17 +213,23 @@ impl<V: Copy> ColumnSums<V> {
         factor / (self.unit * (s.splat(T::ONE) + self.rest))
     }
 
-    /// One minus the probability of one logit in each row, without cancellation.
+    /// One minus the probability of the class of each row, without cancellation.
     #[inline(always)]
-    pub(crate) fn complement<T: Real, S: Simd<T, V = V>>(self, s: S, logit: V) -> V
+    pub(crate) fn complement<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
     where
         V: Lanes<T>,
     {
         let one = s.splat(T::ONE);
-        let e = exp_scaled(s, logit - self.shift, self.exponent);
-        let other = one - e * self.scale(s, one);
-        V::select(logit.eq(self.max), self.rest / (one + self.rest), other)
+        let own = exp_scaled(s, self.logit - self.shift, self.exponent);
+        let others = V::select(self.logit.eq(self.max), self.rest, one + self.rest - own / self.unit);
+        others / (one + self.rest)
     }
+}
+
+/// The number of a class in every lane.
+#[inline(always)]
+fn whole<T: Real, S: Simd<T>>(s: S, k: usize) -> S::V {
+    s.splat(T::from_f64(k as f64))
 }
 
 /// The starts of groups of four classes that cover all of at least four; the last two may overlap.

@@ -1,7 +1,7 @@
 //! Views of rows and labels: checked once when they are made, trusted by everything below.
 
 use crate::error::{Error, Result};
-use crate::simd::{Float, RowIo};
+use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd};
 
 /// `rows` rows of `classes` numbers each, to read; rows may stand further apart than they are long.
 #[derive(Clone, Copy, Debug)]
@@ -228,6 +228,8 @@ pub struct Classes<'a> {
     labels: Labels<'a>,
     classes: usize,
     ignore_index: Option<i64>,
+    /// How many of the rows are not ignored.
+    count: usize,
 }
 
 /// Class labels as they come.
@@ -268,31 +270,30 @@ impl<'a> Classes<'a> {
     /// Checks every label.
     ///
     /// # Errors
-    /// [`Error::Label`] names the first label outside `[0, classes)` that is not `ignore_index`.
+    /// [`Error::Label`] names the first label outside `[0, classes)` that is not `ignore_index`; an unknown `XENTRS_ISA`.
     #[inline]
     pub fn new(labels: Labels<'a>, classes: usize, ignore_index: Option<i64>) -> Result<Self> {
-        // One unsigned comparison tests both ends; without an early exit the loop has no branches.
-        let wrong = |label: i64| label as u64 >= classes as u64 && Some(label) != ignore_index;
-        let any = match labels {
-            Labels::I32(labels) => labels.iter().fold(false, |any, &label| any | wrong(label.into())),
-            Labels::I64(labels) => labels.iter().fold(false, |any, &label| any | wrong(label)),
+        let isa = Isa::active()?;
+        let (valid, ignored) = match labels {
+            Labels::I32(labels) => f32::dispatch(isa, Tally { labels, classes, ignore_index }),
+            Labels::I64(labels) => f32::dispatch(isa, Tally { labels, classes, ignore_index }),
         };
-        if any && let Some(row) = (0..labels.len()).find(|&row| wrong(labels.get(row))) {
-            return Err(Error::Label { label: labels.get(row), row, classes, ignore_index });
+        let checked = Classes { labels, classes, ignore_index, count: valid };
+        if valid + ignored == labels.len() {
+            return Ok(checked);
         }
-        Ok(Classes { labels, classes, ignore_index })
+        let is_wrong = |&row: &usize| checked.get(row).is_none() && Some(labels.get(row)) != ignore_index;
+        match (0..labels.len()).find(is_wrong) {
+            Some(row) => Err(Error::Label { label: labels.get(row), row, classes, ignore_index }),
+            // Another thread has put it right meanwhile.
+            None => Ok(checked),
+        }
     }
 
     /// How many of the rows are not ignored.
     #[inline]
     pub(crate) fn count(&self) -> usize {
-        let Some(ignored) = self.ignore_index else {
-            return self.rows();
-        };
-        match self.labels {
-            Labels::I32(labels) => labels.iter().filter(|&&label| i64::from(label) != ignored).count(),
-            Labels::I64(labels) => labels.iter().filter(|&&label| label != ignored).count(),
-        }
+        self.count
     }
 
     /// How many rows have a label.
@@ -310,30 +311,64 @@ impl<'a> Classes<'a> {
         self.valid(self.labels.get(row))
     }
 
-    /// The classes of the rows from `first` on; `counts(i)` is called for those that are not ignored, the others keep 0.
+    /// The classes of at most a register of rows, as whole numbers; -1 for a row that is ignored, and past the last.
     #[inline(always)]
-    pub(crate) fn some(&self, first: usize, classes: &mut [usize], mut counts: impl FnMut(usize)) {
-        let mut set = |i: usize, class: &mut usize, label: i64| {
-            if let Some(valid) = self.valid(label) {
-                *class = valid;
-                counts(i);
-            }
-        };
+    pub(crate) fn register<T: Float, S: Simd<T>>(&self, s: S, first: usize, rows: usize) -> S::V {
         match self.labels {
-            Labels::I32(labels) => {
-                let labels = &labels[first..first + classes.len()];
-                classes.iter_mut().zip(labels).enumerate().for_each(|(i, (class, &label))| set(i, class, label.into()));
-            }
-            Labels::I64(labels) => {
-                let labels = &labels[first..first + classes.len()];
-                classes.iter_mut().zip(labels).enumerate().for_each(|(i, (class, &label))| set(i, class, label));
-            }
+            Labels::I32(labels) => self.numbers(s, &labels[first..first + rows]),
+            Labels::I64(labels) => self.numbers(s, &labels[first..first + rows]),
         }
+    }
+
+    #[inline(always)]
+    fn numbers<T: Float, S: Simd<T>, L: Copy + From<i8> + Into<i64>>(&self, s: S, labels: &[L]) -> S::V {
+        // -1 is no class, so that one comparison does for both: nothing is ignored, or something is.
+        let (classes, ignored) = (self.classes as u64, self.ignore_index.unwrap_or(-1));
+        let (mut some, mut lanes) = ([L::from(-1); MAX_LANES], [T::ZERO; MAX_LANES]);
+        // A whole register is copied, tested and converted by loops of fixed length, of which the compiler makes vectors.
+        if labels.len() == S::LANES {
+            some[..S::LANES].copy_from_slice(&labels[..S::LANES]);
+        } else {
+            some[..labels.len()].copy_from_slice(labels);
+        }
+        for (lane, label) in lanes[..S::LANES].iter_mut().zip(some) {
+            let label: i64 = label.into();
+            let counts = (label as u64) < classes && label != ignored;
+            *lane = T::from_f64(f64::from(if counts { label as i32 } else { -1 }));
+        }
+        s.load(&lanes[..S::LANES])
     }
 
     #[inline(always)]
     fn valid(&self, label: i64) -> Option<usize> {
         ((label as u64) < self.classes as u64 && Some(label) != self.ignore_index).then_some(label as usize)
+    }
+}
+
+/// How many labels are classes, and how many are ignored: a kernel without lanes of its own and without branches, which
+/// the compiler gives those of the instruction set.
+struct Tally<'a, L> {
+    labels: &'a [L],
+    classes: usize,
+    ignore_index: Option<i64>,
+}
+
+impl<L: Copy + Into<i64>> Kernel<f32> for Tally<'_, L> {
+    type Output = (usize, usize);
+    #[inline(always)]
+    fn run<S: Simd<f32>>(self, _: S) -> (usize, usize) {
+        // A label that is no class anyway stands for none.
+        let (classes, ignored) = (self.classes as u64, self.ignore_index.unwrap_or(-1));
+        let (mut inside, mut hits, mut both) = (0, 0, 0);
+        for &label in self.labels {
+            let label: i64 = label.into();
+            let (is_class, is_ignored) = ((label as u64) < classes, label == ignored);
+            inside += u64::from(is_class);
+            hits += u64::from(is_ignored);
+            both += u64::from(is_class && is_ignored);
+        }
+        let hits = if self.ignore_index.is_some() { hits } else { 0 };
+        ((inside - both) as usize, hits as usize)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The softmax family: one target a row.
 
 use super::Problem;
-use crate::columns::Columns;
+use crate::columns::{self, Columns, GROUPS};
 use crate::error::{Error, Result};
 use crate::losses::{Group, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Isa, Kernel, MAX_LANES, Simd, write};
+use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, Simd, read, write};
 use crate::view::{Classes, Rows, RowsIo, check_weights};
 use std::ops::Range;
 
@@ -45,22 +45,24 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         matches!(self.target, Targets::Classes(_)) && self.loss.goes_across(classes)
     }
 
-    /// The group of rows that begins with row `first`, whose logits begin at `logits`.
+    /// What [`Columns`] of rows taken together need.
+    fn scratch_len(&self, classes: usize) -> usize {
+        if self.goes_across(classes) { columns::scratch_len(classes) } else { 0 }
+    }
+
+    /// The rows from row `first` on, whose logits are made exponentials and summed.
     #[inline(always)]
-    fn group<S: Simd<T>>(&self, s: S, first: usize, rows: usize, logits: &[T], stride: usize) -> Group<T, S::V> {
-        let (mut classes, mut weights, mut own) = ([0; MAX_LANES], [T::ZERO; MAX_LANES], [T::ZERO; MAX_LANES]);
-        if let Targets::Classes(targets) = &self.target {
-            targets.some(first, &mut classes[..rows], |i| weights[i] = T::ONE);
-        }
-        if let Some(sample_weight) = self.sample_weight {
-            for (weight, &sample) in weights.iter_mut().zip(&sample_weight[first..first + rows]) {
-                *weight = *weight * sample;
-            }
-        }
-        for i in 0..rows {
-            own[i] = logits[i * stride + classes[i]];
-        }
-        Group { rows, classes, weights, logit: s.load(&own[..S::LANES]) }
+    fn group<S: Simd<T>>(&self, s: S, first: usize, rows: usize, logits: &mut Columns<'_, T>) -> Group<S::V> {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let class = match &self.target {
+            Targets::Classes(classes) => classes.register(s, first, rows),
+            Targets::Distributions(_) => zero - one,
+        };
+        let sample = match self.sample_weight {
+            Some(weights) => read(s, &weights[..first + rows], first, T::ZERO),
+            None => one,
+        };
+        Group { rows, class, weight: S::V::select(class.lt(zero), zero, sample), sums: logits.exponentiate(s, class) }
     }
 
     #[inline(always)]
@@ -98,11 +100,14 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        T::dispatch(isa, RowValues { problem: self, first, logits, each })
+        T::with_scratch(self.scratch_len(logits.classes()), |scratch| {
+            T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
+        })
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
-        T::with_scratch(rows.scratch_len(), |scratch| {
+        let len = self.scratch_len(rows.classes()).max(rows.scratch_len());
+        T::with_scratch(len, |scratch| {
             T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
         })
     }
@@ -135,6 +140,7 @@ struct RowValues<'k, 'a, T, L> {
     problem: &'k RowProblem<'a, T, L>,
     first: usize,
     logits: Rows<'k, T>,
+    scratch: &'k mut [T],
     each: Option<&'k mut [T]>,
 }
 
@@ -142,21 +148,29 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowValues { problem, first, logits, mut each } = self;
+        let RowValues { problem, first, logits, scratch, mut each } = self;
         let (rows, classes) = (logits.rows(), logits.classes());
         let mut total = Total::new();
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
-            let mut columns = Columns::new(s, classes);
-            for i in (0..rows).step_by(S::LANES) {
-                let (logits, stride) = logits.from(i);
-                let group = problem.group(s, first + i, S::LANES.min(rows - i), logits, stride);
-                columns.load(s, logits, stride, group.rows);
-                let losses = problem.loss.value_across(s, &mut columns, &group);
-                if let Some(each) = &mut each {
-                    write(s, losses, each, i);
+            let mut groups = [Group::none(s); GROUPS];
+            for start in (0..rows).step_by(GROUPS * S::LANES) {
+                let starts = (start..rows).step_by(S::LANES);
+                // 1. sums of exponentials
+                for (group, i) in groups.iter_mut().zip(starts.clone()) {
+                    let (logits, stride) = logits.from(i);
+                    let (mut columns, count) = (Columns::of(s, scratch, 0, classes), S::LANES.min(rows - i));
+                    columns.load(s, logits, stride, count);
+                    *group = problem.group(s, first + i, count, &mut columns);
                 }
-                total.add_register(s, losses);
+                // 2. losses
+                for (group, i) in groups.iter().zip(starts) {
+                    let losses = problem.loss.value_across(s, group);
+                    if let Some(each) = &mut each {
+                        write(s, losses, each, i);
+                    }
+                    total.add_register(s, losses);
+                }
             }
             return total.sum();
         }
@@ -195,17 +209,26 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
         let mut total = Total::new();
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
-            let mut columns = Columns::new(s, classes);
-            for i in (0..count).step_by(S::LANES) {
-                let (logits, stride) = rows.from(i);
-                let group = problem.group(s, first + i, S::LANES.min(count - i), logits, stride);
-                columns.load(s, logits, stride, group.rows);
-                let grad = &mut rows.target()[i * classes..];
-                let losses = problem.loss.value_and_grad_across(s, &mut columns, &group, T::from_f64(divisor), grad);
-                if let Some(each) = &mut each {
-                    write(s, losses, each, i);
+            let (divisor, mut groups) = (T::from_f64(divisor), [Group::none(s); GROUPS]);
+            for start in (0..count).step_by(GROUPS * S::LANES) {
+                let starts = (start..count).step_by(S::LANES);
+                // 1. exponentials, kept, and their sums
+                for (g, (group, i)) in groups.iter_mut().zip(starts.clone()).enumerate() {
+                    let (logits, stride) = rows.from(i);
+                    let (mut columns, count) = (Columns::of(s, scratch, g, classes), S::LANES.min(count - i));
+                    columns.load(s, logits, stride, count);
+                    *group = problem.group(s, first + i, count, &mut columns);
                 }
-                total.add_register(s, losses);
+                // 2. losses and gradients
+                for (g, (group, i)) in groups.iter().zip(starts).enumerate() {
+                    let mut columns = Columns::of(s, scratch, g, classes);
+                    let grad = &mut rows.target()[i * classes..];
+                    let losses = problem.loss.value_and_grad_across(s, &mut columns, group, divisor, grad);
+                    if let Some(each) = &mut each {
+                        write(s, losses, each, i);
+                    }
+                    total.add_register(s, losses);
+                }
             }
             return total.sum();
         }

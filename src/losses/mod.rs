@@ -9,9 +9,9 @@ mod softmax_cross_entropy;
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 
-use crate::columns::Columns;
+use crate::columns::{ColumnSums, Columns};
 use crate::math::Real;
-use crate::simd::{MAX_LANES, RowIo, Simd};
+use crate::simd::{Lanes, RowIo, Simd};
 
 /// What a row of logits is held against.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +39,15 @@ pub trait RowLoss<T: Real>: Sync {
     /// Whether [`value_across`](Self::value_across) takes rows of so many classes.
     fn goes_across(&self, classes: usize) -> bool;
 
-    /// The losses of a group of rows.
-    fn value_across<S: Simd<T>>(&self, s: S, columns: &mut Columns<S::V>, group: &Group<T, S::V>) -> S::V;
+    /// The losses of a group of rows, from their sums.
+    fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V;
 
-    /// The losses, and their gradients over a divisor, which are written to the rows of `grad`.
+    /// The losses, and their gradients over a divisor, which are made of the exponentials and written to the rows of `grad`.
     fn value_and_grad_across<S: Simd<T>>(
         &self,
         s: S,
-        columns: &mut Columns<S::V>,
-        group: &Group<T, S::V>,
+        exponentials: &mut Columns<'_, T>,
+        group: &Group<S::V>,
         divisor: T,
         grad: &mut [T],
     ) -> S::V;
@@ -55,13 +55,25 @@ pub trait RowLoss<T: Real>: Sync {
 
 /// As many rows as a register has lanes, or fewer: the lanes left over count for nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct Group<T, V> {
+pub struct Group<V> {
     pub(crate) rows: usize,
-    pub(crate) classes: [usize; MAX_LANES],
+    /// The class of each row, a whole number; -1 where it is ignored.
+    pub(crate) class: V,
     /// The weight of each row: that of its sample, or 0 where it is ignored.
-    pub(crate) weights: [T; MAX_LANES],
-    /// The logit of each row's class.
-    pub(crate) logit: V,
+    pub(crate) weight: V,
+    pub(crate) sums: ColumnSums<V>,
+}
+
+impl<V: Copy> Group<V> {
+    /// No rows.
+    #[inline(always)]
+    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let zero = s.splat(T::ZERO);
+        Group { rows: 0, class: zero, weight: zero, sums: ColumnSums::none(s) }
+    }
 }
 
 /// A loss of one logit.

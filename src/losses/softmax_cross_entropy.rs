@@ -33,7 +33,7 @@ use crate::columns::{ColumnSums, Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
 use crate::rows::{RowSum, row_total};
-use crate::simd::{Lanes, MAX_LANES, RowIo, Simd, position, read};
+use crate::simd::{Lanes, RowIo, Simd, position, read};
 use crate::view::check_weights;
 
 /// Softmax cross-entropy with its options.
@@ -133,7 +133,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                     return 0.0;
                 }
                 let sum = RowSum::of(s, logits);
-                weight * (sum.log_partition() + sum.gap(logits[y]))
+                weight * (sum.log_partition(s) + sum.gap(logits[y]))
             }
             _ => {
                 let weights = self.weights(s, target);
@@ -162,8 +162,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                     |e| scaled.of(s, e),
                 );
                 // 3. of the labelled one: w (p_y - 1), from the complement
-                row.target()[y] = T::from_f64(-scale * weight * sum.probability(logit).1);
-                weight * (sum.log_partition() + sum.gap(logit))
+                row.target()[y] = T::from_f64(-scale * weight * sum.probability(s, logit).1);
+                weight * (sum.log_partition(s) + sum.gap(logit))
             }
             _ => {
                 let weights = self.weights(s, target);
@@ -176,7 +176,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                 let loss = weights.loss(s, row.source(), sum);
                 let top = position(s, row.source(), sum.max);
                 // 2. U p_k - u_k
-                let softmax = sum.softmax(scale * weights.total);
+                let softmax = sum.softmax(s, scale * weights.total);
                 row.map(
                     s,
                     T::ZERO,
@@ -186,7 +186,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                 // 3. the largest class, whose probability may be near 1, from the complement
                 if let Some(top) = top {
                     let u = weights.at(top);
-                    let (p, complement) = sum.probability(sum.max);
+                    let (p, complement) = sum.probability(s, sum.max);
                     row.target()[top] = T::from_f64(scale * ((weights.total - u) * p - u * complement));
                 }
                 // 4. a labelled class that is not the largest lacks its own share so far
@@ -207,63 +207,60 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn value_across<S: Simd<T>>(&self, s: S, columns: &mut Columns<S::V>, group: &Group<T, S::V>) -> S::V {
-        let sums = columns.exponentiate(s);
-        losses(s, sums, group.logit, self.group_weights(s, group))
+    fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        losses(s, group.sums, self.group_weight(s, group))
     }
 
     #[inline(always)]
     fn value_and_grad_across<S: Simd<T>>(
         &self,
         s: S,
-        columns: &mut Columns<S::V>,
-        group: &Group<T, S::V>,
+        exponentials: &mut Columns<'_, T>,
+        group: &Group<S::V>,
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        // 1. maxima and sums of exponentials
-        let sums = columns.exponentiate(s);
-        let weight = self.group_weights(s, group);
-        // 2. the gradient of all classes but the labelled one: w p_k; 0 for a row that does not count
+        let (sums, weight) = (group.sums, self.group_weight(s, group));
+        // 1. the gradient of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
         let zero = s.splat(T::ZERO);
         let (limit, idle) = (weight / s.splat(divisor), weight.eq(zero));
+        let own = zero - limit * sums.complement(s);
+        // 2. of the others: w p_k
         let factor = sums.scale(s, limit);
-        columns.store(
+        exponentials.store(
             s,
             grad,
             group.rows,
             #[inline(always)]
-            |e| S::V::select(idle, zero, limit.min(e * factor)),
+            |k, e| {
+                let other = limit.min(e * factor);
+                S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
+            },
         );
-        // 3. of the labelled one: w (p_y - 1), from the complement
-        let own = S::V::select(idle, zero, zero - limit * sums.complement(s, group.logit));
-        let mut lanes = [T::ZERO; MAX_LANES];
-        s.store(own, &mut lanes[..S::LANES]);
-        for (i, &own) in lanes[..group.rows].iter().enumerate() {
-            grad[i * self.classes + group.classes[i]] = own;
-        }
-        losses(s, sums, group.logit, weight)
+        losses(s, sums, weight)
     }
 }
 
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     /// What each row's loss is multiplied by: the weights of its sample and of its class.
     #[inline(always)]
-    fn group_weights<S: Simd<T>>(&self, s: S, group: &Group<T, S::V>) -> S::V {
-        let mut weights = group.weights;
-        if let Some(class_weight) = self.class_weight {
-            for (weight, &class) in weights.iter_mut().zip(&group.classes) {
-                *weight = *weight * class_weight[class];
-            }
+    fn group_weight<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        let Some(class_weight) = self.class_weight else {
+            return group.weight;
+        };
+        let (mut k, mut own) = (s.splat(T::ZERO), s.splat(T::ZERO));
+        for &w in class_weight {
+            own = S::V::select(k.eq(group.class), s.splat(w), own);
+            k = k + s.splat(T::ONE);
         }
-        s.load(&weights[..S::LANES])
+        group.weight * own
     }
 }
 
 /// `w (ln(1 + rest) + m - z_y)` of a group of rows, 0 where `w` is.
 #[inline(always)]
-fn losses<T: Real, S: Simd<T>>(s: S, sums: ColumnSums<S::V>, logit: S::V, weight: S::V) -> S::V {
-    let (zero, loss) = (s.splat(T::ZERO), log1p(s, sums.rest) + sums.gap(s, logit));
+fn losses<T: Real, S: Simd<T>>(s: S, sums: ColumnSums<S::V>, weight: S::V) -> S::V {
+    let (zero, loss) = (s.splat(T::ZERO), log1p(s, sums.rest) + sums.gap(s));
     S::V::select(weight.eq(zero), zero, weight * loss)
 }
 
@@ -324,7 +321,7 @@ impl<T: Real> Weights<'_, T> {
             }
             RowTarget::Distribution(_) => 0.0,
         };
-        self.total * sum.log_partition() + spread + own
+        self.total * sum.log_partition(s) + spread + own
     }
 }
 

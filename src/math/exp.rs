@@ -57,8 +57,7 @@ impl Exp for f32 {
 
     #[inline(always)]
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V {
-        let [c0, c1, c2, c3, c4] =
-            [0.499_999_82, 0.166_665_3, 0.041_672_025, 0.008_368_92, 0.001_361_106_4].map(|c| s.splat(c));
+        let [c0, c1, c2, c3, c4] = splats(s, [0.499_999_82, 0.166_665_3, 0.041_672_025, 0.008_368_92, 0.001_361_106_4]);
         let r2 = r * r;
         r2.mul_add(r2.mul_add(c4, r.mul_add(c3, c2)), r.mul_add(c1, c0))
     }
@@ -78,20 +77,22 @@ impl Exp for f64 {
 
     #[inline(always)]
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V {
-        let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = [
-            0.5,
-            0.166_666_666_666_666_82,
-            0.041_666_666_666_666_095,
-            0.008_333_333_333_316_983,
-            0.001_388_888_888_911_621_8,
-            0.000_198_412_698_965_121_65,
-            2.480_158_692_597_650_4e-5,
-            2.755_723_473_075_843_4e-6,
-            2.755_758_207_356_707_3e-7,
-            2.511_208_350_268_941e-8,
-            2.082_664_431_000_749e-9,
-        ]
-        .map(|c| s.splat(c));
+        let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = splats(
+            s,
+            [
+                0.5,
+                0.166_666_666_666_666_82,
+                0.041_666_666_666_666_095,
+                0.008_333_333_333_316_983,
+                0.001_388_888_888_911_621_8,
+                0.000_198_412_698_965_121_65,
+                2.480_158_692_597_650_4e-5,
+                2.755_723_473_075_843_4e-6,
+                2.755_758_207_356_707_3e-7,
+                2.511_208_350_268_941e-8,
+                2.082_664_431_000_749e-9,
+            ],
+        );
         let r2 = r * r;
         let r4 = r2 * r2;
         let low = r2.mul_add(r.mul_add(c3, c2), r.mul_add(c1, c0));
@@ -101,42 +102,81 @@ impl Exp for f64 {
     }
 }
 
-/// `(w, n)` with `exp(x) = (1 + w) 2^n` and `w` in `[sqrt(1/2) - 1, sqrt(2) - 1]`.
+/// Each number in a register of its own.
+#[inline(always)]
+pub(super) fn splats<const N: usize, T: Float, S: Simd<T>>(s: S, xs: [T; N]) -> [S::V; N] {
+    // A loop, not `map`: its closure would not always be inlined, and would then lack the instruction set.
+    let mut registers = [s.splat(T::ZERO); N];
+    for (register, x) in registers.iter_mut().zip(xs) {
+        *register = s.splat(x);
+    }
+    registers
+}
+
+/// `(w, n)` with `exp(x) = (1 + w) 2^n` and `w` in `[sqrt(1/2) - 1, sqrt(2) - 1]`: for sums, a tenth faster than
+/// [`exp_parts_tight`].
 #[inline(always)]
 pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
-    let n = x.mul_add(s.splat(T::LOG2_E), s.splat(T::ROUND)) - s.splat(T::ROUND);
-    // 2. r = x - n ln 2
-    let r = n.mul_add(s.splat(-T::LN_2_HI), x);
-    let r = n.mul_add(s.splat(-T::LN_2_LO), r);
-    // 3. w = r + r^2 q(r): the caller adds the 1, so that what is small is added first.
+    let (high, n) = reduced(s, x);
+    // 3. r = high - n LN_2_LO, and w = r + r^2 q(r): the caller adds the 1, so that what is small is added first.
+    let r = n.mul_add(s.splat(-T::LN_2_LO), high);
     ((r * r).mul_add(T::q(s, r), r), n)
 }
 
-/// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1.05 ULP.
+/// The same, where `r` is rounded in the small terms alone: `w = high + (low + r^2 q(r))`.
+#[inline(always)]
+fn exp_parts_tight<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
+    let (high, n) = reduced(s, x);
+    let low = n * s.splat(-T::LN_2_LO);
+    let r = high + low;
+    (high + (r * r).mul_add(T::q(s, r), low), n)
+}
+
+/// `(x - n LN_2_HI, n)`, the first of them exact.
+#[inline(always)]
+fn reduced<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
+    // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
+    let n = x.mul_add(s.splat(T::LOG2_E), s.splat(T::ROUND)) - s.splat(T::ROUND);
+    // 2. the upper bits of n ln 2
+    (n.mul_add(s.splat(-T::LN_2_HI), x), n)
+}
+
+/// `exp(x)` for `|x| <= ln 2 / 2`, where nothing needs to be reduced. At most 1 ULP.
+#[inline(always)]
+pub(super) fn exp_small<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    (x * x).mul_add(T::q(s, x), x) + s.splat(T::ONE)
+}
+
+/// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     // 1. Beyond these nothing changes any more; a NaN, on the right, stays.
-    let [lowest, highest] = T::EXP_RANGE.map(|limit| s.splat(limit));
-    let (w, n) = exp_parts(s, lowest.max(highest.min(x)));
+    let [lowest, highest] = splats(s, T::EXP_RANGE);
+    let (w, n) = exp_parts_tight(s, lowest.max(highest.min(x)));
     // 2. 2^n may be no normal number: two factors. The first product is exact, so that the result is rounded once.
     let half = n.mul_add(s.splat(T::from_f64(0.5)), s.splat(T::ROUND)) - s.splat(T::ROUND);
     (w + s.splat(T::ONE)).ldexp(half).ldexp(n - half)
 }
 
 /// `exp(x) / 2^exponent` for whole `exponent`, where the result is at most 2; 0 where it is well below the normal
-/// numbers.
+/// numbers. At most 1.05 ULP: for sums.
 #[inline(always)]
 pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
     let (w, n) = exp_parts(s, x);
-    let n = n - exponent;
-    (w + s.splat(T::ONE)).ldexp(n).zero_where_lt(n, s.splat(T::MIN_EXPONENT))
+    scaled(s, w, n - exponent)
 }
 
-/// `exp(x)` for `x <= 0`; 0 where the result is below the normal numbers. At most 1.05 ULP.
+/// `exp(x)` for `x <= 0`; 0 where the result is below the normal numbers. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    exp_scaled(s, x, s.splat(T::ZERO))
+    let (w, n) = exp_parts_tight(s, x);
+    scaled(s, w, n)
+}
+
+/// `(1 + w) 2^n`, or 0.
+#[inline(always)]
+fn scaled<T: Exp, S: Simd<T>>(s: S, w: S::V, n: S::V) -> S::V {
+    (w + s.splat(T::ONE)).ldexp(n).zero_where_lt(n, s.splat(T::MIN_EXPONENT))
 }
 
 /// `exp(x) - 1` for `x` in `[-64, 0]`.

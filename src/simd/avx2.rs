@@ -75,6 +75,12 @@ macro_rules! lanes {
         impl Simd<$T> for Avx2 {
             type V = $V;
             const LANES: usize = $lanes;
+            type Wide = Avx2;
+
+            #[inline(always)]
+            fn wide(self) -> Avx2 {
+                self
+            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {

@@ -63,6 +63,12 @@ macro_rules! lanes {
         impl Simd<$T> for Avx512 {
             type V = $V;
             const LANES: usize = $lanes;
+            type Wide = Avx512;
+
+            #[inline(always)]
+            fn wide(self) -> Avx512 {
+                self
+            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {
@@ -220,18 +226,31 @@ lanes!(
     {
         #[inline(always)]
         fn load_columns(self, xs: &[f32], stride: usize) -> [F32x16; 4] {
-            let mut rows = [Simd::<f32>::splat(self, 0.0).0; 4];
-            for (r, rows) in rows.iter_mut().enumerate() {
-                *rows = load_quarters(&xs[r * stride..], 4 * stride);
-            }
-            let [a, b, c, d] = transpose_quarters(rows);
+            assert!(xs.len() >= 4 && (xs.len() - 4) / 15 >= stride);
+            let at = xs.as_ptr();
+            // SAFETY: as above; the last of the 16 rows has four numbers in `xs`.
+            let [a, b, c, d] = unsafe {
+                transpose_quarters([
+                    load_quarters(at, 4 * stride),
+                    load_quarters(at.add(stride), 4 * stride),
+                    load_quarters(at.add(2 * stride), 4 * stride),
+                    load_quarters(at.add(3 * stride), 4 * stride),
+                ])
+            };
             [F32x16(a), F32x16(b), F32x16(c), F32x16(d)]
         }
 
         #[inline(always)]
         fn store_columns(self, [a, b, c, d]: [F32x16; 4], out: &mut [f32], stride: usize) {
-            for (r, rows) in transpose_quarters([a.0, b.0, c.0, d.0]).into_iter().enumerate() {
-                store_quarters(rows, &mut out[r * stride..], 4 * stride);
+            assert!(out.len() >= 4 && (out.len() - 4) / 15 >= stride);
+            let at = out.as_mut_ptr();
+            // SAFETY: as above; the last of the 16 rows has four numbers in `out`.
+            unsafe {
+                let [a, b, c, d] = transpose_quarters([a.0, b.0, c.0, d.0]);
+                store_quarters(a, at, 4 * stride);
+                store_quarters(b, at.add(stride), 4 * stride);
+                store_quarters(c, at.add(2 * stride), 4 * stride);
+                store_quarters(d, at.add(3 * stride), 4 * stride);
             }
         }
     }
@@ -252,27 +271,30 @@ lanes!(
 // 4 x 4 transpose inside each quarter makes columns of them.
 
 /// Four numbers each from four rows that stand `stride` apart.
+///
+/// # Safety
+/// The processor has AVX-512, and all these numbers are there to read.
 #[inline(always)]
-fn load_quarters(xs: &[f32], stride: usize) -> __m512 {
-    let (a, b, c, d) = (&xs[..4], &xs[stride..][..4], &xs[2 * stride..][..4], &xs[3 * stride..][..4]);
-    // SAFETY: called by methods of `Avx512` alone; each slice has four numbers.
+unsafe fn load_quarters(at: *const f32, stride: usize) -> __m512 {
     unsafe {
-        let rows = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
-        let rows = _mm512_insertf32x4::<1>(rows, _mm_loadu_ps(b.as_ptr()));
-        let rows = _mm512_insertf32x4::<2>(rows, _mm_loadu_ps(c.as_ptr()));
-        _mm512_insertf32x4::<3>(rows, _mm_loadu_ps(d.as_ptr()))
+        let rows = _mm512_castps128_ps512(_mm_loadu_ps(at));
+        let rows = _mm512_insertf32x4::<1>(rows, _mm_loadu_ps(at.add(stride)));
+        let rows = _mm512_insertf32x4::<2>(rows, _mm_loadu_ps(at.add(2 * stride)));
+        _mm512_insertf32x4::<3>(rows, _mm_loadu_ps(at.add(3 * stride)))
     }
 }
 
 /// Writes what [`load_quarters`] reads.
+///
+/// # Safety
+/// The processor has AVX-512, and there is room for all these numbers.
 #[inline(always)]
-fn store_quarters(rows: __m512, out: &mut [f32], stride: usize) {
-    // SAFETY: called by methods of `Avx512` alone; each slice has four numbers.
+unsafe fn store_quarters(rows: __m512, at: *mut f32, stride: usize) {
     unsafe {
-        _mm_storeu_ps(out[..4].as_mut_ptr(), _mm512_castps512_ps128(rows));
-        _mm_storeu_ps(out[stride..][..4].as_mut_ptr(), _mm512_extractf32x4_ps::<1>(rows));
-        _mm_storeu_ps(out[2 * stride..][..4].as_mut_ptr(), _mm512_extractf32x4_ps::<2>(rows));
-        _mm_storeu_ps(out[3 * stride..][..4].as_mut_ptr(), _mm512_extractf32x4_ps::<3>(rows));
+        _mm_storeu_ps(at, _mm512_castps512_ps128(rows));
+        _mm_storeu_ps(at.add(stride), _mm512_extractf32x4_ps::<1>(rows));
+        _mm_storeu_ps(at.add(2 * stride), _mm512_extractf32x4_ps::<2>(rows));
+        _mm_storeu_ps(at.add(3 * stride), _mm512_extractf32x4_ps::<3>(rows));
     }
 }
 

@@ -96,6 +96,11 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     type V: Lanes<T>;
     /// How many lanes a register has.
     const LANES: usize;
+    /// The same instruction set, for double precision.
+    type Wide: Simd<f64>;
+
+    /// The token of [`Wide`](Self::Wide).
+    fn wide(self) -> Self::Wide;
 
     /// The same number in every lane.
     fn splat(self, x: T) -> Self::V;

@@ -20,6 +20,12 @@ macro_rules! lanes {
         impl Simd<$T> for Portable {
             type V = $V;
             const LANES: usize = $lanes;
+            type Wide = Portable;
+
+            #[inline(always)]
+            fn wide(self) -> Portable {
+                self
+            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {

@@ -17,6 +17,7 @@ use reference::Reference;
 enum Function {
     Exp,
     ExpNonpositive,
+    ExpSummed,
     Ln,
     Log1p,
     Log1pUnit,
@@ -28,9 +29,10 @@ enum Function {
 }
 
 impl Function {
-    const ALL: [Function; 10] = [
+    const ALL: [Function; 11] = [
         Self::Exp,
         Self::ExpNonpositive,
+        Self::ExpSummed,
         Self::Ln,
         Self::Log1p,
         Self::Log1pUnit,
@@ -44,7 +46,7 @@ impl Function {
     /// Where it is defined at all, NaN included; beyond, nothing is promised.
     fn takes(self, x: f64) -> bool {
         match self {
-            Self::ExpNonpositive => x <= 0.0 || x.is_nan(),
+            Self::ExpNonpositive | Self::ExpSummed => x <= 0.0 || x.is_nan(),
             Self::Log1pUnit => (0.0..=1.0).contains(&x) || x.is_nan(),
             _ => true,
         }
@@ -52,13 +54,22 @@ impl Function {
 
     /// Whether 0 is right, too, where the truth is below the normal numbers.
     fn flushes(self) -> bool {
-        matches!(self, Self::ExpNonpositive | Self::Sigmoid | Self::SigmoidOfPair | Self::LogSigmoid | Self::Softplus)
+        matches!(
+            self,
+            Self::ExpNonpositive
+                | Self::ExpSummed
+                | Self::Sigmoid
+                | Self::SigmoidOfPair
+                | Self::LogSigmoid
+                | Self::Softplus
+        )
     }
 
     /// The bound that the documentation states.
     fn bound(self) -> f64 {
         match self {
-            Self::Exp | Self::ExpNonpositive => 1.05,
+            Self::Exp | Self::ExpNonpositive => 1.0,
+            Self::ExpSummed => 1.05,
             Self::Ln => 1.0,
             Self::Log1p => 1.6,
             Self::Log1pUnit => 1.35,
@@ -74,6 +85,12 @@ impl Function {
 #[inline(always)]
 fn sigmoid_of_pair<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
     Logistic::at(s, x).sigmoids(s).0
+}
+
+/// The exponential that sums are made of.
+#[inline(always)]
+fn exp_summed<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    exp_scaled(s, x, s.splat(T::ZERO))
 }
 
 /// A function at each of some points.
@@ -95,6 +112,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
         match self.0 {
             Function::Exp => each!(exp),
             Function::ExpNonpositive => each!(exp_nonpositive),
+            Function::ExpSummed => each!(exp_summed),
             Function::Ln => each!(ln),
             Function::Log1p => each!(log1p),
             Function::Log1pUnit => each!(log1p_unit),
