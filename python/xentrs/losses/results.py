@@ -1,11 +1,13 @@
 """What the losses return, and the types of what they take."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "Loss", "LossGrad", "Reduction"]
+__all__ = ["FloatArray", "Loss", "LossGrad", "Reduction", "loss_grad"]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -25,3 +27,7 @@ class LossGrad(NamedTuple):
 
     grad: FloatArray
     """The gradient, with the shape and dtype of the logits, or those of ``out``."""
+
+
+# A pair made into a LossGrad, without the detour through a function of Python that calling the class takes.
+loss_grad: Callable[[tuple[Loss, FloatArray]], LossGrad] = partial(tuple.__new__, LossGrad)

@@ -3,7 +3,7 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, Reduction
+from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
 
 __all__ = ["sigmoid_cross_entropy", "sigmoid_cross_entropy_with_grad"]
 
@@ -147,4 +147,4 @@ def sigmoid_cross_entropy_with_grad(
     >>> grad.round(4)
     array([-0.1192,  0.2689,  0.6225])
     """
-    return LossGrad(*_core.sigmoid_cross_entropy_with_grad(logits, target, pos_weight, sample_weight, reduction, out))
+    return loss_grad(_core.sigmoid_cross_entropy_with_grad(logits, target, pos_weight, sample_weight, reduction, out))

@@ -3,7 +3,7 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, Reduction
+from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
 
 __all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_grad"]
 
@@ -194,8 +194,8 @@ def softmax_cross_entropy_with_grad(
     >>> grad is logits
     True
     """
-    return LossGrad(
-        *_core.softmax_cross_entropy_with_grad(
+    return loss_grad(
+        _core.softmax_cross_entropy_with_grad(
             logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction, out
         )
     )
