@@ -9,6 +9,7 @@ Estimators are in `xentrs.models`, optimisers in `xentrs.optim`.
 """
 
 from ._core import build_info
+from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, softmax_stats
 from .losses import (
     LossGrad,
     log_sigmoid,
@@ -25,7 +26,10 @@ from .losses import (
 from .parallel import get_num_threads, set_num_threads, threads
 
 __all__ = [
+    "EvaluationResult",
+    "LossAccumulator",
     "LossGrad",
+    "SoftmaxStats",
     "build_info",
     "get_num_threads",
     "log_sigmoid",
@@ -38,6 +42,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_stats",
     "softplus",
     "threads",
 ]

@@ -63,6 +63,11 @@ def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     return _native(array.astype(dtype))
 
 
+def dtype_of(given: ArrayLike) -> str:
+    """Name the dtype that an argument has as an array."""
+    return str(np.asarray(given).dtype)
+
+
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make weights."""
     array = np.asarray(given)

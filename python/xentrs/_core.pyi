@@ -18,6 +18,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_stats",
     "softplus",
 ]
 
@@ -72,6 +73,17 @@ def sigmoid_cross_entropy_with_grad(
     out: _Array | None,
     /,
 ) -> tuple[_Loss, _Array]: ...
+def softmax_stats(
+    logits: ArrayLike,
+    target: ArrayLike,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    axis: int,
+    /,
+) -> tuple[_Array, _Array, _Array, _Array, _Array, _Array]: ...
+def _tally(
+    loss: ArrayLike, weight: ArrayLike, correct: ArrayLike, /
+) -> tuple[int, int, int, int, int, int]: ...
 def logsumexp(x: ArrayLike, axis: int, keepdims: bool, /) -> _Array: ...
 def softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
 def log_softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...

@@ -4,6 +4,7 @@
 
 mod arrays;
 mod errors;
+mod evaluation;
 mod functions;
 mod inputs;
 mod outputs;
@@ -23,6 +24,8 @@ type Given<'a, 'py> = &'a Bound<'py, PyAny>;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use super::evaluation::{softmax_stats, tally};
     #[pymodule_export]
     use super::functions::{log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus};
     #[pymodule_export]

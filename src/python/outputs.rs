@@ -181,7 +181,11 @@ pub(super) fn evaluate_stored<'py, S: Number>(
 }
 
 /// An array of a shape; a NumPy scalar where it has no axes.
-fn numbers<'py, T: Element>(py: Python<'py>, numbers: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn numbers<'py, T: Element>(
+    py: Python<'py>,
+    numbers: Vec<T>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
     or_scalar(numbers.into_pyarray(py).reshape(shape)?.into_any(), shape)
 }
 
