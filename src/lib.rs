@@ -58,13 +58,16 @@ mod storage;
 mod view;
 
 pub use api::{
-    Function, Loss, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem,
-    Tally, Targets, apply, logsumexp, softmax_stats, value, value_and_grad,
+    Function, Groups, Loss, Neighbours, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats, StoredPointProblem,
+    StoredRowProblem, Tally, Targets, apply, js_smoothness, js_smoothness_with_grad, logsumexp, parity_penalty,
+    parity_penalty_with_grad, softmax_stats, value, value_and_grad,
 };
 pub use error::{Error, Result};
 pub use exact::ExactSum;
 pub use half::Half;
-pub use losses::{CategoricalCrossEntropy, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
+pub use losses::{
+    CategoricalCrossEntropy, Link, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy,
+};
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;

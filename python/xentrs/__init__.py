@@ -12,6 +12,8 @@ from ._core import build_info
 from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, softmax_stats
 from .losses import (
     LossGrad,
+    categorical_cross_entropy,
+    categorical_cross_entropy_with_grad,
     log_sigmoid,
     log_softmax,
     logsumexp,
@@ -24,6 +26,7 @@ from .losses import (
     softplus,
 )
 from .parallel import get_num_threads, set_num_threads, threads
+from .regularizers import js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad
 
 __all__ = [
     "EvaluationResult",
@@ -31,10 +34,16 @@ __all__ = [
     "LossGrad",
     "SoftmaxStats",
     "build_info",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_grad",
     "get_num_threads",
+    "js_smoothness",
+    "js_smoothness_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "parity_penalty",
+    "parity_penalty_with_grad",
     "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",

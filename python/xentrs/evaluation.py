@@ -103,9 +103,9 @@ def softmax_stats(
 
     Notes
     -----
-    Loss and entropy are sums without a negative term, ``ln(1 + rest)`` and what each class adds to it, where ``rest`` is
-    the sum of the exponentials beside the largest. So a confident row keeps the digits of both: in float32 two classes
-    17 apart have entropy 7.45e-7.
+    Loss and entropy are sums without a negative term, ``ln(1 + rest)`` and what each class adds to it, where ``rest``
+    is the sum of the exponentials beside the largest. So a confident row keeps the digits of both: in float32 two
+    classes 17 apart have entropy 7.45e-7.
 
     A row that does not count (ignored, or of zero weight) has loss 0; its log-sum-exp, entropy and argmax are computed
     all the same. One logit of +inf takes all the probability: its entropy is 0. Where no distribution is defined, for a
@@ -131,9 +131,10 @@ def softmax_stats(
 class LossAccumulator:
     """Loss, perplexity and accuracy over data that comes in pieces, exact under any split and any order.
 
-    Weighted losses and weights are summed as integers: every float64 is a whole number of times ``2**-1074``, and Python
-    integers do not round. The result is rounded once, when it is asked for. So however the rows are shared out among
-    batches, processes or machines, and in whatever order the parts are merged, the result is the same to the last bit.
+    Weighted losses and weights are summed as integers: every float64 is a whole number of times ``2**-1074``, and
+    Python integers do not round. The result is rounded once, when it is asked for. So however the rows are shared out
+    among batches, processes or machines, and in whatever order the parts are merged, the result is the same to the last
+    bit.
 
     See Also
     --------
@@ -141,9 +142,9 @@ class LossAccumulator:
 
     Notes
     -----
-    The loss of a row is rounded to the dtype of the logits (float32 for half precision), and its product with the weight
-    to float64, before they are summed: both depend on the row alone. A row of infinite or NaN loss that has weight is
-    counted, not summed, and makes the mean loss infinite or NaN, whatever the order.
+    The loss of a row is rounded to the dtype of the logits (float32 for half precision), and its product with the
+    weight to float64, before they are summed: both depend on the row alone. A row of infinite or NaN loss that has
+    weight is counted, not summed, and makes the mean loss infinite or NaN, whatever the order.
 
     Accumulators can be compared, copied and pickled. One accumulator must not be updated by two threads at once: give
     each its own and merge them.
@@ -198,9 +199,7 @@ class LossAccumulator:
         >>> xe.LossAccumulator().update([[0.0, 0.0]], [1]).result().perplexity
         2.0
         """
-        return self.update_stats(
-            softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
-        )
+        return self.update_stats(softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index))
 
     def update_stats(self, stats: SoftmaxStats) -> Self:
         """Add the rows of a batch whose statistics are there already.

@@ -2,12 +2,16 @@
 
 mod evaluation;
 mod functions;
+mod penalties;
 mod points;
 mod rows;
 mod stored;
 
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
+pub use penalties::{
+    Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
+};
 pub use points::PointProblem;
 pub use rows::{RowProblem, Targets};
 pub use stored::{StoredPointProblem, StoredRowProblem};

@@ -4,11 +4,16 @@
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
 
 mod categorical_cross_entropy;
+mod js_smoothness;
+mod parity_penalty;
 mod sigmoid_cross_entropy;
 mod softmax_cross_entropy;
 mod softmax_stats;
 
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
+pub(crate) use js_smoothness::Position;
+pub use parity_penalty::Link;
+pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub(crate) use softmax_stats::{RowStats, row_stats};

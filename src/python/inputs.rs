@@ -213,15 +213,33 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(labels)
     }
 
-    /// Answers, one a point: 0 is no, everything else yes.
+    /// Answers, one a point: 0 is no, 1 is yes.
     pub(super) fn answers(&self, given: &Bound<'py, PyAny>, name: &'static str) -> PyResult<Array<'py, S::Real>> {
-        let answers = self.convert(given, "as_labels", name)?;
+        let answers = Array::copy(&slow(self.py(), "as_answers", (given, name, self.real_dtype()))?)?;
         if answers.shape() != self.array.shape() {
             return Err(
                 Error::Shape { name, expected: self.array.shape().to_vec(), got: answers.shape().to_vec() }.into()
             );
         }
         Ok(answers)
+    }
+
+    /// Integers of a shape: segments.
+    pub(super) fn integers(
+        &self,
+        given: Option<&Bound<'py, PyAny>>,
+        name: &'static str,
+        shape: &[usize],
+    ) -> PyResult<Option<Array<'py, i64>>> {
+        let Some(given) = given else { return Ok(None) };
+        let array = match Array::in_place(given).filter(Array::is_flat) {
+            Some(array) => array,
+            None => Array::copy(&slow(self.py(), "as_integers", (given, name))?)?,
+        };
+        if array.shape() != shape {
+            return Err(Error::Shape { name, expected: shape.to_vec(), got: array.shape().to_vec() }.into());
+        }
+        Ok(Some(array))
     }
 
     /// Classes or distributions, one a row.
