@@ -30,7 +30,9 @@ def work(request: pytest.FixtureRequest) -> Work:
 
 @pytest.mark.parametrize("call", WORKS)
 def bench_xentrs(benchmark: Any, work: Work, call: str) -> None:
-    function = XENTRS.calls(work)[call]
+    function = XENTRS.calls(work).get(call)
+    if function is None:
+        pytest.skip("gradients of this loss are none of its inputs")
     np.copyto(work.out, work.logits)
     check(XENTRS.name, call, function(), work, XENTRS.rtol[work.row.dtype])
     info = build_info()

@@ -6,8 +6,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    Classes, Labels, Loss, Place, PointProblem, Problem, Real, Reduction, RowProblem, Rows, RowsIo,
-    SigmoidCrossEntropy, SoftmaxCrossEntropy, Storage, Targets, value, value_and_grad,
+    CategoricalCrossEntropy, Classes, Labels, Loss, Place, PointProblem, Problem, Real, Reduction, RowProblem, Rows,
+    RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Storage, Targets, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -62,6 +62,10 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
             scalar(value_and_grad(problem, rows, Reduction::Mean))
         })
     });
+    // Gradients of probabilities are none.
+    if loss == "categorical_cross_entropy" {
+        return group.finish();
+    }
     grad.copy_from_slice(data);
     group.bench_function(BenchmarkId::new("in place", shape), |b| {
         b.iter(|| {
@@ -102,6 +106,21 @@ fn sigmoid<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Be
     time(c, &Bench { rows: points, classes: 1, ..*bench }, &logits, &problem, truth);
 }
 
+fn categorical<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+    let &Bench { rows, classes, .. } = bench;
+    let unit = |x: T| T::from_f64((x.to_f64() + 5.0) / 9.0);
+    let p: Vec<T> = noise(rows * classes).into_iter().map(unit).collect();
+    let target: Vec<T> = (0..rows * classes).map(|i| T::from_f64((i % 3) as f64)).collect();
+    let loss = p.iter().zip(&target).map(|(p, t)| -t.to_f64() * p.to_f64().ln()).sum::<f64>();
+    let truth = loss / target.iter().map(|t| t.to_f64()).sum::<f64>();
+    let problem = RowProblem {
+        loss: CategoricalCrossEntropy::<T>::new(classes, None, 0.0).expect("no options"),
+        target: Targets::Distributions(Rows::new("target", &target, rows, classes).expect("one number a class")),
+        sample_weight: None,
+    };
+    time(c, bench, &p, &problem, truth);
+}
+
 fn table(c: &mut Criterion) {
     if cfg!(debug_assertions) {
         panic!("a debug build says nothing about speed: use `cargo bench`");
@@ -116,6 +135,8 @@ fn table(c: &mut Criterion) {
             ("softmax_cross_entropy", "float64") => softmax::<f64>(c, &bench),
             ("sigmoid_cross_entropy", "float32") => sigmoid::<f32>(c, &bench),
             ("sigmoid_cross_entropy", "float64") => sigmoid::<f64>(c, &bench),
+            ("categorical_cross_entropy", "float32") => categorical::<f32>(c, &bench),
+            ("categorical_cross_entropy", "float64") => categorical::<f64>(c, &bench),
             _ => panic!("no such loss or type: {line}"),
         }
     }

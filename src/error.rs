@@ -58,6 +58,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same error, of a block that so many elements stand before.
+    pub(crate) fn after(self, elements: usize) -> Self {
+        match self {
+            Error::Value { name, expected, got, index } => {
+                Error::Value { name, expected, got, index: elements + index }
+            }
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,6 +14,7 @@
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
 //! simd/        lanes: AVX-512, AVX2, portable
 //! view.rs      rows and labels, checked once         error.rs  what can be wrong with a call
+//! exact.rs     sums that nothing rounds
 //! ```
 //!
 //! # Example
@@ -44,6 +45,7 @@
 mod api;
 mod columns;
 mod error;
+mod exact;
 mod half;
 mod losses;
 mod math;
@@ -56,12 +58,16 @@ mod storage;
 mod view;
 
 pub use api::{
-    Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem, Targets, apply,
-    logsumexp, value, value_and_grad,
+    Function, Groups, Loss, Neighbours, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats, StoredPointProblem,
+    StoredRowProblem, Tally, Targets, apply, js_smoothness, js_smoothness_with_grad, logsumexp, parity_penalty,
+    parity_penalty_with_grad, softmax_stats, value, value_and_grad,
 };
 pub use error::{Error, Result};
+pub use exact::ExactSum;
 pub use half::Half;
-pub use losses::{PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
+pub use losses::{
+    CategoricalCrossEntropy, Link, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy,
+};
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;

@@ -12,6 +12,11 @@
 //! `exp(z - m) = 2^(n - n_m) exp(r) exp(-r_m)`, where whole numbers are subtracted and the last factor is a constant of
 //! the row ([`Pivot`]).
 //!
+//! # Entropy from the same sweep
+//! `H(softmax z) = ln(1 + rest) + sum_k p_k (m - z_k)`: no term is negative, so a confident row keeps the digits of its
+//! small entropy. When the maximum rises by `d`, what has been summed of `exp(z_k) (m - z_k)` grows by `d` times the sum of
+//! those exponentials.
+//!
 //! # References
 //! M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018, arXiv:1805.02867 (one pass).
 //! M. Dukhan and A. Ablavatski, *Two-pass softmax algorithm*, 2020, arXiv:2001.04438 (exponents kept apart).
@@ -19,7 +24,7 @@
 //! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
 
 use crate::math::{Exp, Real, exp_of, exp_scaled, exp_small_of, log1p_of};
-use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold, position};
 use std::ops::Range;
 
 /// Elements that are read twice, for their maximum and for their exponentials: they stay in the first-level cache, and
@@ -51,6 +56,23 @@ impl<T: Real> RowSum<T> {
         (sum, pivot.factor / pivot.exp_of(s, sum.max))
     }
 
+    /// Reads a row once, block by block, for its entropy and the place of its maximum too.
+    #[inline(always)]
+    pub(crate) fn spreading<S: Simd<T>>(s: S, row: &[T]) -> (Self, Spread) {
+        let mut spreading = Spreading { row, block: 0, sum: 0.0 };
+        let (sum, pivot) = Self::sweep(s, &mut spreading);
+        let Spreading { block: start, sum: gaps, .. } = spreading;
+        // One infinite logit has all the probability, and nothing is apart from it.
+        let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(s, sum.max) };
+        let top = if sum.rest.is_nan() {
+            None
+        } else {
+            let block = &row[start..row.len().min(start + BLOCK)];
+            position(s, block, sum.max).map(|i| start + i)
+        };
+        (sum, Spread { top, entropy: sum.log_partition(s) + gaps / (1.0 + sum.rest) })
+    }
+
     /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
     /// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
     #[inline(always)]
@@ -65,11 +87,11 @@ impl<T: Real> RowSum<T> {
                 // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
                 // summed: each is exp(max), and one of them is left out.
                 rest += if max > -T::INFINITY { pivot.exp_of(s, max) } else { 0.0 };
+                row.rise(start, max, block_max, rest);
                 if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
                     let new = Pivot::at(s, block_max);
-                    let change = new.exp_of(s, pivot.max);
-                    row.rescale(s, start, T::from_f64(change * pivot.factor / new.factor));
-                    rest *= change;
+                    row.rescale(s, start, pivot, new);
+                    rest *= new.exp_of(s, pivot.max);
                     pivot = new;
                 }
                 max = block_max;
@@ -90,6 +112,19 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn log_partition<S: Simd<T>>(self, s: S) -> f64 {
         log1p_of(s, self.rest)
+    }
+
+    /// `logsumexp(z)` of the row that was summed: -inf for a row of -inf, +inf where a logit is, NaN where one is.
+    #[inline(always)]
+    pub(crate) fn logsumexp<S: Simd<T>>(self, s: S, row: &[T]) -> f64 {
+        let max = self.max.to_f64();
+        if max.is_finite() {
+            max + self.log_partition(s)
+        } else if row.iter().any(|z| z.partial_cmp(z).is_none()) {
+            f64::NAN
+        } else {
+            max
+        }
     }
 
     /// `max z - z_k`, exact; 0 for the maximum even where it is infinite.
@@ -197,9 +232,22 @@ impl<T: Real> Pivot<T> {
     }
 }
 
+/// What a row's statistics want beside its sum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    /// The first place of the maximum; none where no distribution is defined.
+    pub(crate) top: Option<usize>,
+    /// `-sum_k p_k ln p_k = ln(1 + rest) + sum_k p_k (max - z_k)`, two sums without a negative term.
+    pub(crate) entropy: f64,
+}
+
 /// A row whose exponentials are summed, and, where the gradient wants them again, kept.
 trait Exponentials<T: Real> {
     fn logits(&self) -> &[T];
+
+    /// The maximum rises in the block that begins at `start`; the exponentials of all logits before it sum to `rest`.
+    #[inline(always)]
+    fn rise(&mut self, _start: usize, _from: T, _to: T, _rest: f64) {}
 
     /// The sum of `exp(z - pivot) / factor` over a block; with `SKIP_MAX` those equal to `max` are left out, and counted.
     fn sum<const SKIP_MAX: bool, S: Simd<T>>(
@@ -211,7 +259,8 @@ trait Exponentials<T: Real> {
     ) -> (f64, f64);
 
     /// Moves what has been kept of the first `len` logits to another pivot.
-    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, factor: T);
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, _: S, _len: usize, _from: Pivot<T>, _to: Pivot<T>) {}
 }
 
 /// Summed only.
@@ -259,9 +308,86 @@ impl<T: Real> Exponentials<T> for &[T] {
             (((a + b) + (c + d)).sum().to_f64(), 0.0)
         }
     }
+}
+
+/// Summed, and once more times their distance from the maximum.
+struct Spreading<'a, T> {
+    row: &'a [T],
+    /// Where the block begins that the maximum was first met in.
+    block: usize,
+    /// `sum_k exp(z_k - pivot) (max - z_k)`, with the maximum so far.
+    sum: f64,
+}
+
+/// Beyond this distance from the maximum all exponentials are 0: at least `HEADROOM` and the exponents of normal numbers.
+/// Not infinite, so that 0 times it is 0.
+const FAR: f64 = 4096.0;
+
+impl<T: Real> Exponentials<T> for Spreading<'_, T> {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self.row
+    }
 
     #[inline(always)]
-    fn rescale<S: Simd<T>>(&mut self, _: S, _: usize, _: T) {}
+    fn rise(&mut self, start: usize, from: T, to: T, rest: f64) {
+        self.block = start;
+        // Every exponential so far is now further from the maximum, by as much as it rises.
+        if from > -T::INFINITY {
+            self.sum += rest * (to.to_f64() - from.to_f64()).min(FAR);
+        }
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let (zero, one, far) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(FAR)));
+        let (max, start, row) = (s.splat(max), block.start, self.row);
+        // A NaN, on the left, is passed over: its exponential is one already.
+        let (sum, ties, gaps);
+        if SKIP_MAX {
+            let [(a, m, g), (b, n, h)] = fold::<2, _, _, _>(
+                s,
+                &row[block],
+                -T::INFINITY,
+                (zero, zero, zero),
+                #[inline(always)]
+                |(sum, ties, gaps), i, z| {
+                    s.prefetch(row, start + i + AHEAD);
+                    let is_max = z.eq(max);
+                    let e = S::V::select(is_max, zero, pivot.exp(s, z));
+                    (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
+                },
+            );
+            (sum, ties, gaps) = (a + b, m + n, g + h);
+        } else {
+            let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
+                s,
+                &row[block],
+                -T::INFINITY,
+                (zero, zero),
+                #[inline(always)]
+                |(sum, gaps), i, z| {
+                    s.prefetch(row, start + i + AHEAD);
+                    let e = pivot.exp(s, z);
+                    (sum + e, e.mul_add((max - z).min(far), gaps))
+                },
+            );
+            (sum, ties, gaps) = ((a + b) + (c + d), zero, (e + f) + (g + h));
+        }
+        self.sum += gaps.sum().to_f64() * pivot.factor;
+        (sum.sum().to_f64(), ties.sum().to_f64())
+    }
+
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, s: S, _: usize, from: Pivot<T>, to: Pivot<T>) {
+        self.sum *= to.exp_of(s, from.max);
+    }
 }
 
 /// Summed and kept.
@@ -312,8 +438,8 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     }
 
     #[inline(always)]
-    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, factor: T) {
-        let factor = s.splat(factor);
+    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, from: Pivot<T>, to: Pivot<T>) {
+        let factor = s.splat(T::from_f64(to.exp_of(s, from.max) * from.factor / to.factor));
         RowIo::in_place(self.kept(len)).map(
             s,
             T::ZERO,
@@ -359,14 +485,7 @@ pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl F
 /// `logsumexp(z)`: -inf for a row of -inf, +inf where a logit is, NaN where one is.
 #[inline(always)]
 pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
-    let sum = RowSum::of(s, row);
-    if sum.max.to_f64().is_finite() {
-        T::from_f64(sum.max.to_f64() + sum.log_partition(s))
-    } else if row.iter().any(|z| z.partial_cmp(z).is_none()) {
-        T::NAN
-    } else {
-        sum.max
-    }
+    T::from_f64(RowSum::of(s, row).logsumexp(s, row))
 }
 
 /// `softmax(z)`, written over or beside the row.

@@ -27,6 +27,9 @@ pub trait Storage: Copy + Default + Send + Sync + 'static {
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
     /// Hands the numbers of a block to `f`, with places for its results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
+
+    /// What is read.
+    fn source<'r>(rows: &'r RowsIo<'_, S, Self>) -> Rows<'r, S>;
 }
 
 macro_rules! as_they_are {
@@ -48,6 +51,10 @@ macro_rules! as_they_are {
             #[inline(always)]
             fn filled<R>(_: Isa, rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, Self>) -> R) -> R {
                 f(rows)
+            }
+
+            fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
+                rows.source()
             }
         })+
     };
@@ -79,6 +86,10 @@ impl<H: Half> Place<H> for H {
             result
         })
     }
+
+    fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
+        rows.source()
+    }
 }
 
 /// Results in single precision have room for the widened numbers, so these need no other place.
@@ -90,6 +101,10 @@ impl<H: Half> Place<H> for f32 {
             widen_rows(isa, &source, target);
         }
         f(RowsIo::over(target, count, classes))
+    }
+
+    fn source<'r>(rows: &'r RowsIo<'_, H, Self>) -> Rows<'r, H> {
+        rows.apart().expect("results of another type lie apart")
     }
 }
 

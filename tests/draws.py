@@ -20,6 +20,18 @@ def rough_logits(rng: np.random.Generator, dtype: type, shape: Shape) -> Array:
     return np.where(rng.random(shape) < 0.2, rng.choice(special, shape), normal).astype(dtype)
 
 
+def mild_logits(rng: np.random.Generator, dtype: type, shape: Shape) -> Array:
+    """Logits without any that is rare."""
+    return rng.normal(scale=2.0, size=shape)
+
+
+def probabilities(rng: np.random.Generator, dtype: type, shape: Shape) -> Array:
+    """Probabilities above 0, near both ends too; rows need not sum to one."""
+    info = np.finfo(dtype)
+    special = np.array([1.0, 1.0 - float(info.epsneg), 0.5, float(info.tiny), 1e-3], dtype)
+    return np.where(rng.random(shape) < 0.2, rng.choice(special, shape), rng.uniform(0.01, 1.0, shape)).astype(dtype)
+
+
 def classes(rng: np.random.Generator, dtype: type, shape: Shape) -> Array:
     """Classes, one in six of them ignored."""
     target = rng.integers(0, shape[-1], shape[:-1])

@@ -86,6 +86,46 @@ def softmax_cross_entropy_oracle(
     )
 
 
+def categorical_cross_entropy_oracle(
+    p: ArrayLike,
+    target: ArrayLike,
+    *,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = -100,
+    eps: float = 0.0,
+) -> Truth:
+    q, t = np.asarray(p, np.float64), np.asarray(target)
+    c = q.shape[-1]
+    kept = np.ones(q.shape[:-1], bool)
+    if t.dtype.kind in "iu":
+        kept = t != ignore_index
+        t = t[..., None] == np.arange(c)
+    w = np.ones(c) if class_weight is None else np.asarray(class_weight, np.float64)
+    s = np.ones(q.shape[:-1]) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    a = np.where(kept, s, 0)[..., None] * w * t.astype(np.float64)
+    clipped = np.clip(q, eps, 1 - eps)
+    grad = np.where(clipped == q, -a / q, 0)
+    return Truth(loss=(a * -np.log(clipped)).sum(-1), grad=grad, size=np.abs(grad), weight=float(a.sum()))
+
+
+def js_divergence_oracle(z: Array, other: Array) -> Array:
+    """`sum_k m_k phi(ln(p_k / q_k))` in the widest floats that there are; all logits finite.
+
+    `phi(x) = u tanh u - ln cosh u` with `u = x / 2`, by its series where that would cancel.
+    """
+    a, b = (x.astype(np.longdouble) for x in (z, other))
+    log_p, log_q = (x - np.logaddexp.reduce(x, axis=-1, keepdims=True) for x in (a, b))
+    # The difference of the log-sum-exps once more, from the differences: ln sum_k q_k exp(x_k)
+    change = a - b
+    shift = np.log1p((np.exp(log_q) * np.expm1(np.minimum(change, 100))).sum(-1, keepdims=True))
+    x = np.where(np.abs(change).max(-1, keepdims=True) < 1, change - shift, log_p - log_q)
+    u = np.abs(x / 2)
+    series = u**2 * (1 / 2 - u**2 * (1 / 4 - u**2 * (1 / 9 - u**2 * 17 / 360)))
+    phi = np.where(u < 1e-3, series, u * np.tanh(u) - (u + np.log1p(np.exp(-2 * u)) - np.log(np.longdouble(2))))
+    return ((np.exp(log_p) + np.exp(log_q)) / 2 * phi).sum(-1)
+
+
 def sigmoid_cross_entropy_oracle(
     logits: ArrayLike,
     target: ArrayLike,

@@ -12,9 +12,21 @@ import ml_dtypes
 import numpy as np
 
 import xentrs as xe
-from draws import Array, Draw, Shape, classes, constant, distributions, rough_logits, weights
+from draws import (
+    Array,
+    Draw,
+    Shape,
+    classes,
+    constant,
+    distributions,
+    mild_logits,
+    probabilities,
+    rough_logits,
+    weights,
+)
 from oracles import (
     Truth,
+    categorical_cross_entropy_oracle,
     exact,
     logsumexp_oracle,
     minus_log_softmax,
@@ -48,6 +60,10 @@ class Case:
     loss_rtol: Mapping[type, float]
     grad_rtol: Mapping[type, float]
     """Relative to `Truth.size`."""
+    mild: Draw = mild_logits
+    """Logits that finite differences may be taken at."""
+    argument: str = "logits"
+    """The name of the first argument."""
 
     def row_shape(self, shape: Shape) -> Shape:
         """The shape of the loss under reduction "none", and of a sample weight."""
@@ -116,6 +132,30 @@ CASES = [
         grad_rtol={np.float32: 1e-5, np.float64: 1e-12},
     ),
 ]
+
+PROBABILITIES = [
+    Case(
+        name="categorical_cross_entropy",
+        loss=xe.categorical_cross_entropy,
+        loss_with_grad=xe.categorical_cross_entropy_with_grad,
+        oracle=categorical_cross_entropy_oracle,
+        domain="probabilities above 0",
+        logits=probabilities,
+        targets={"classes": classes, "distributions": distributions},
+        options={
+            "class_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[-1:])],
+            "sample_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[:-1])],
+            "ignore_index": [constant(-100), constant(0)],
+            "eps": [constant(0.0), constant(0.125)],
+        },
+        has_class_axis=True,
+        loss_rtol={np.float32: 1e-6, np.float64: 1e-14},
+        grad_rtol={np.float32: 1e-6, np.float64: 1e-14},
+        mild=lambda rng, dtype, shape: rng.uniform(0.2, 0.8, shape),
+        argument="p",
+    ),
+]
+"""Losses whose first argument is no logits: what feeds them logits of its own runs over `CASES` alone."""
 
 FUNCTIONS = [
     Function(

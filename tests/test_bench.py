@@ -16,7 +16,7 @@ import pytest
 
 import peers
 import run as full
-from registry import CASES
+from registry import CASES, PROBABILITIES
 from xentrs import bench
 from xentrs.bench import table
 from xentrs.bench import work as works
@@ -25,6 +25,7 @@ from xentrs.bench.work import GRADIENT, IN_PLACE, LOSS, NUMPY, WORKS, XENTRS, Co
 
 SOFTMAX = Row("softmax_cross_entropy", (300, 7))
 SIGMOID = Row("sigmoid_cross_entropy", (500,), "float64")
+CATEGORICAL = Row("categorical_cross_entropy", (300, 7))
 
 
 def lines_of(output: str) -> Iterator[tuple[str, str, list[str]]]:
@@ -95,15 +96,22 @@ def test_the_limit_reads_or_copies(threads: int) -> None:
 
 
 def test_the_truth_agrees_with_the_oracle_of_the_suite() -> None:
-    for row in (SOFTMAX, SIGMOID):
+    for row in (SOFTMAX, SIGMOID, CATEGORICAL):
         work = Work(row)
-        (case,) = (case for case in CASES if case.name == row.loss)
+        (case,) = (case for case in [*CASES, *PROBABILITIES] if case.name == row.loss)
         loss, grad, _ = case.oracle(work.logits, work.target).reduced("mean")
         np.testing.assert_allclose(work.loss, loss, rtol=1e-13)
         np.testing.assert_allclose(work.grad, grad[work.some], rtol=1e-10, atol=1e-16)
 
 
-@pytest.mark.parametrize("row", [SOFTMAX, SIGMOID], ids=lambda row: row.name)
+def test_what_peers_do_not_know_is_timed_beside_numpy_alone() -> None:
+    there, _ = peers.installed(threads=2)
+    figures = list(measure(CATEGORICAL, [XENTRS, NUMPY, *there], quick=True))
+    timed = {(name, work) for name in (XENTRS.name, NUMPY.name) for work in (LOSS, GRADIENT)}
+    assert {(figure.contestant, figure.work) for figure in figures} == timed
+
+
+@pytest.mark.parametrize("row", [SOFTMAX, SIGMOID, CATEGORICAL], ids=lambda row: row.name)
 @pytest.mark.parametrize(
     ("broken", "message"), [(0, "xentrs, .*, loss: the loss is"), (2, "xentrs, .*, gradient: .* gradients are wrong")]
 )

@@ -11,12 +11,13 @@ import pytest
 import xentrs as xe
 from checks import assert_same_bits
 from layouts import LAYOUTS
-from registry import CASES, DTYPES, FUNCTIONS, REDUCTIONS, Case, Function
+from registry import CASES, DTYPES, FUNCTIONS, PROBABILITIES, REDUCTIONS, Case, Function
 
 Array = np.ndarray[Any, Any]
 Layout = Callable[[Array], Array]
 
 KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in CASES for kind in case.targets]
+MORE_KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in PROBABILITIES for kind in case.targets]
 each_kind = pytest.mark.parametrize(("case", "kind"), KINDS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
@@ -51,12 +52,12 @@ def test_the_layouts_are_what_they_say(name: str) -> None:
 
 @each_layout
 @each_dtype
-@each_kind
+@pytest.mark.parametrize(("case", "kind"), KINDS + MORE_KINDS)
 def test_every_layout_of_every_input(case: Case, kind: str, dtype: type, layout: Layout) -> None:
     rng = np.random.default_rng(20)
     for shape in [(6, 5), (37, 19), (300, 70)]:
         arrays = {
-            "logits": case.logits(rng, dtype, shape),
+            case.argument: case.logits(rng, dtype, shape),
             "target": case.targets[kind](rng, dtype, shape),
             "sample_weight": rng.uniform(0.5, 2.0, case.row_shape(shape)).astype(dtype),
         }

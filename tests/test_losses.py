@@ -12,14 +12,15 @@ import pytest
 import xentrs as xe
 from checks import FLUSHED, assert_close, assert_same_bits, assert_truth
 from oracles import softmax_cross_entropy_oracle
-from registry import CASES, DTYPES, REDUCTIONS, Case
+from registry import CASES, DTYPES, PROBABILITIES, REDUCTIONS, Case
 
 LANES = 16  # float32 in the widest vector register
-KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in CASES for kind in case.targets]
+ALL = [*CASES, *PROBABILITIES]
+KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in ALL for kind in case.targets]
 
-AXIS_KINDS = [pytest.param(c, kind, id=f"{c.name}-{kind}") for c in CASES if c.has_class_axis for kind in c.targets]
+AXIS_KINDS = [pytest.param(c, kind, id=f"{c.name}-{kind}") for c in ALL if c.has_class_axis for kind in c.targets]
 
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 each_kind = pytest.mark.parametrize(("case", "kind"), KINDS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -114,7 +115,7 @@ def test_gradient_is_the_finite_difference(case: Case, kind: str, reduction: str
     rng = np.random.default_rng(6)
     shape, h = (4, 5), 1e-5
     for options in case.grid(rng, np.float64, shape):
-        logits, target = rng.normal(scale=2.0, size=shape), case.targets[kind](rng, np.float64, shape)
+        logits, target = case.mild(rng, np.float64, shape), case.targets[kind](rng, np.float64, shape)
         if options.get("ignore_index") == 0 and kind == "classes":
             target = target % shape[-1]
         _, grad = case.loss_with_grad(logits, target, reduction=reduction, **options)
@@ -286,7 +287,11 @@ def test_inputs_are_not_modified(case: Case, kind: str, dtype: type) -> None:
     rng = np.random.default_rng(14)
     for shape in [(9, 7), (300, 500)]:
         options = {name: draws[-1](rng, dtype, shape) for name, draws in case.options.items() if name != "ignore_index"}
-        inputs = {"logits": case.logits(rng, dtype, shape), "target": case.targets[kind](rng, dtype, shape), **options}
+        inputs = {
+            case.argument: case.logits(rng, dtype, shape),
+            "target": case.targets[kind](rng, dtype, shape),
+            **options,
+        }
         before = copy.deepcopy(inputs)
         case.loss(**inputs)
         case.loss_with_grad(**inputs)

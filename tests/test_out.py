@@ -7,9 +7,11 @@ import pytest
 
 import xentrs as xe
 from checks import assert_same_bits
-from registry import CASES, DTYPES, REDUCTIONS, Case
+from registry import CASES, DTYPES, PROBABILITIES, REDUCTIONS, Case
 
-KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in CASES for kind in case.targets]
+KINDS = [
+    pytest.param(case, kind, id=f"{case.name}-{kind}") for case in [*CASES, *PROBABILITIES] for kind in case.targets
+]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 each_kind = pytest.mark.parametrize(("case", "kind"), KINDS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)

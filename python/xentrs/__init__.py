@@ -9,8 +9,11 @@ Estimators are in `xentrs.models`, optimisers in `xentrs.optim`.
 """
 
 from ._core import build_info
+from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, softmax_stats
 from .losses import (
     LossGrad,
+    categorical_cross_entropy,
+    categorical_cross_entropy_with_grad,
     log_sigmoid,
     log_softmax,
     logsumexp,
@@ -23,14 +26,24 @@ from .losses import (
     softplus,
 )
 from .parallel import get_num_threads, set_num_threads, threads
+from .regularizers import js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad
 
 __all__ = [
+    "EvaluationResult",
+    "LossAccumulator",
     "LossGrad",
+    "SoftmaxStats",
     "build_info",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_grad",
     "get_num_threads",
+    "js_smoothness",
+    "js_smoothness_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "parity_penalty",
+    "parity_penalty_with_grad",
     "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
@@ -38,6 +51,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_stats",
     "softplus",
     "threads",
 ]

@@ -63,6 +63,41 @@ def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     return _native(array.astype(dtype))
 
 
+def dtype_of(given: ArrayLike) -> str:
+    """Name the dtype that an argument has as an array."""
+    return str(np.asarray(given).dtype)
+
+
+def as_integers(given: ArrayLike, name: str) -> Array:
+    """Make int64 of integers and booleans; what is too large for it wraps around, so equal ones stay equal."""
+    array = np.asarray(given)
+    if array.size and array.dtype.kind not in "biu":
+        raise TypeError(f"{name} must be integers, got {array.dtype}")
+    return _native(array.astype(np.int64))
+
+
+def as_groups(given: ArrayLike) -> tuple[Array, int]:
+    """Number the groups of any labels, 0, 1, 2, ..., and tell how many there are."""
+    array = np.asarray(given)
+    if array.dtype.kind == "O":  # labels that may have no order among each other
+        codes: dict[Any, int] = {}
+        numbers = [codes.setdefault(label, len(codes)) for label in array.ravel().tolist()]
+        return np.array(numbers, np.int64).reshape(array.shape), len(codes)
+    labels, numbered = np.unique(array, return_inverse=True)
+    return _native(numbered.reshape(array.shape).astype(np.int64)), len(labels)
+
+
+def as_answers(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
+    """Make numbers of yes and no: booleans, or the numbers 0 and 1."""
+    array = np.asarray(given)
+    if _kind(array) not in "biuf":
+        raise TypeError(f"{name} must be boolean, integer or floating, got {array.dtype}")
+    if np.any(wrong := (array != 0) & (array != 1)):
+        index = int(np.argmax(wrong))
+        raise ValueError(f"{name} must be 0 or 1, got {array.ravel()[index]} at index {index}")
+    return _native(array.astype(dtype))
+
+
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make weights."""
     array = np.asarray(given)

@@ -6,11 +6,18 @@ from typing import Any, TypeAlias, TypedDict, type_check_only
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "_tally",
     "build_info",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_grad",
     "get_num_threads",
+    "js_smoothness",
+    "js_smoothness_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "parity_penalty",
+    "parity_penalty_with_grad",
     "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
@@ -18,6 +25,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_stats",
     "softplus",
 ]
 
@@ -72,6 +80,46 @@ def sigmoid_cross_entropy_with_grad(
     out: _Array | None,
     /,
 ) -> tuple[_Loss, _Array]: ...
+def categorical_cross_entropy(
+    p: ArrayLike,
+    target: ArrayLike,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    eps: float,
+    axis: int,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def categorical_cross_entropy_with_grad(
+    p: ArrayLike,
+    target: ArrayLike,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    eps: float,
+    axis: int,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array]: ...
+def js_smoothness(logits: ArrayLike, segments: ArrayLike | None, reduction: str, /) -> _Loss: ...
+def js_smoothness_with_grad(
+    logits: ArrayLike, segments: ArrayLike | None, reduction: str, out: _Array | None, /
+) -> tuple[_Loss, _Array]: ...
+def parity_penalty(logits: ArrayLike, group: ArrayLike, target: ArrayLike | None, link: str, /) -> float: ...
+def parity_penalty_with_grad(
+    logits: ArrayLike, group: ArrayLike, target: ArrayLike | None, link: str, out: _Array | None, /
+) -> tuple[float, _Array]: ...
+def softmax_stats(
+    logits: ArrayLike,
+    target: ArrayLike,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    axis: int,
+    /,
+) -> tuple[_Array, _Array, _Array, _Array, _Array, _Array]: ...
+def _tally(loss: ArrayLike, weight: ArrayLike, correct: ArrayLike, /) -> tuple[int, int, int, int, int, int]: ...
 def logsumexp(x: ArrayLike, axis: int, keepdims: bool, /) -> _Array: ...
 def softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
 def log_softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...

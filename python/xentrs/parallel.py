@@ -67,7 +67,7 @@ def set_num_threads(n: SupportsIndex) -> None:
     Notes
     -----
     A child process that is forked inherits the number; one that is started anew reads its environment. Each number that
-    is used has a pool of so many threads, which start at its first large call and sleep between calls until the process
+    is used has a pool of one thread fewer, which start at its first large call and sleep between calls until the process
     ends.
 
     Examples

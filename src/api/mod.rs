@@ -1,11 +1,17 @@
 //! What callers call: check, dispatch, share out, reduce. Nothing is written before everything has been checked.
 
+mod evaluation;
 mod functions;
+mod penalties;
 mod points;
 mod rows;
 mod stored;
 
+pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
+pub use penalties::{
+    Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
+};
 pub use points::PointProblem;
 pub use rows::{RowProblem, Targets};
 pub use stored::{StoredPointProblem, StoredRowProblem};
@@ -45,6 +51,19 @@ pub trait Problem<T: Real>: Sync {
     /// The first thing that is wrong.
     fn check(&self, isa: Isa, rows: usize, classes: usize) -> Result<()>;
 
+    /// Whether some numbers are no logits, and [`check_logits`](Self::check_logits) finds them.
+    fn has_domain(&self) -> bool {
+        false
+    }
+
+    /// Holds a block of rows, the first of which is row `first`, against the domain of the loss.
+    ///
+    /// # Errors
+    /// [`Error::Value`](crate::Error::Value) for the first number outside.
+    fn check_logits(&self, _isa: Isa, _first: usize, _logits: Rows<'_, T>) -> Result<()> {
+        Ok(())
+    }
+
     /// How many losses a row gives.
     fn losses_per_row(&self, classes: usize) -> usize;
 
@@ -69,6 +88,7 @@ pub fn value<S: Storage>(
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
     problem.check(isa, rows, classes)?;
+    check_logits(problem, isa, logits)?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
     if divisor == 0.0 {
         return Ok(Loss::Scalar(0.0));
@@ -94,6 +114,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
     problem.check(isa, rows, classes)?;
+    check_logits(problem, isa, O::source(&logits))?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
     if divisor == 0.0 {
         logits.target().fill(O::default());
@@ -106,6 +127,20 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
             O::filled(isa, rows, |rows| problem.value_and_grad(isa, b * size, rows, divisor, each))
         })
     })
+}
+
+/// Holds all rows against the domain of the loss, where it has one.
+fn check_logits<S: Storage>(problem: &impl Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+    if !problem.has_domain() {
+        return Ok(());
+    }
+    let (classes, size) = (logits.classes(), parallel::block_rows(logits.classes()));
+    let check = |b, rows| S::widened(isa, rows, |rows| problem.check_logits(isa, b * size, rows));
+    let wrong = |(b, rows)| f64::from(u8::from(check(b, rows).is_err()));
+    if parallel::sum(logits.blocks(size).enumerate(), logits.rows() * classes, wrong) != 0.0 {
+        logits.blocks(size).enumerate().try_for_each(|(b, rows)| check(b, rows))?;
+    }
+    Ok(())
 }
 
 fn divisor<T: Real>(problem: &impl Problem<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {

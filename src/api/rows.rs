@@ -83,6 +83,14 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))
     }
 
+    fn has_domain(&self) -> bool {
+        self.loss.has_domain()
+    }
+
+    fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, T>) -> Result<()> {
+        T::dispatch(isa, RowDomain { problem: self, first, logits })
+    }
+
     fn losses_per_row(&self, _: usize) -> usize {
         1
     }
@@ -132,6 +140,31 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowWeights<'_, '_, T, L> {
             }
         }
         total
+    }
+}
+
+/// Whether a block of rows that count lies in the domain of the loss: probabilities.
+struct RowDomain<'k, 'a, T, L> {
+    problem: &'k RowProblem<'a, T, L>,
+    first: usize,
+    logits: Rows<'k, T>,
+}
+
+impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
+    type Output = Result<()>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Result<()> {
+        let RowDomain { problem, first, logits } = self;
+        for i in 0..logits.rows() {
+            if let Some(target) = problem.target(first + i)
+                && problem.sample_weight(first + i) != 0.0
+                && let Some(k) = problem.loss.outside(s, logits.row(i), target)
+            {
+                let (got, index) = (logits.row(i)[k].to_f64(), (first + i) * logits.classes() + k);
+                return Err(Error::Value { name: "p", expected: "in [0, 1]", got, index });
+            }
+        }
+        Ok(())
     }
 }
 

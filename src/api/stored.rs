@@ -42,6 +42,16 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))
     }
 
+    fn has_domain(&self) -> bool {
+        self.loss.has_domain()
+    }
+
+    fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, S::Real>) -> Result<()> {
+        let before = first * logits.classes();
+        self.block(isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
+            .map_err(|error| error.after(before))
+    }
+
     fn losses_per_row(&self, _: usize) -> usize {
         1
     }
@@ -109,12 +119,7 @@ impl<S: Storage, L: PointLoss<S::Real> + Clone> Problem<S::Real> for StoredPoint
         let wrong = |(first, points)| f64::from(u8::from(self.check_block(isa, first, points).is_err()));
         if parallel::sum(blocks.clone(), len, wrong) != 0.0 {
             for (first, points) in blocks {
-                self.check_block(isa, first, points).map_err(|error| match error {
-                    Error::Value { name, expected, got, index } => {
-                        Error::Value { name, expected, got, index: first + index }
-                    }
-                    other => other,
-                })?;
+                self.check_block(isa, first, points).map_err(|error| error.after(first))?;
             }
         }
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))

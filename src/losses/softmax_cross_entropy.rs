@@ -28,7 +28,7 @@
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.4 (loss and gradient).
 //! C. Szegedy et al., *Rethinking the Inception architecture for computer vision*, 2016, section 7 (smoothing).
 
-use super::{Group, RowLoss, RowTarget};
+use super::{Group, RowLoss, RowTarget, total_weight};
 use crate::columns::{ColumnSums, Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
@@ -105,23 +105,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
-        match (target, self.class_weight) {
-            (RowTarget::Class(y), _) => self.weight_of(y),
-            (RowTarget::Distribution(t), None) => row_total(
-                s,
-                t,
-                T::ZERO,
-                #[inline(always)]
-                |_, t| t,
-            ),
-            (RowTarget::Distribution(t), Some(w)) => row_total(
-                s,
-                t,
-                T::ZERO,
-                #[inline(always)]
-                |k, t| t * read(s, w, k, T::ZERO),
-            ),
-        }
+        total_weight(s, target, self.class_weight)
     }
 
     #[inline(always)]

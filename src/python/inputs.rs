@@ -213,18 +213,63 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(labels)
     }
 
+    /// Answers, one a point: 0 is no, 1 is yes.
+    pub(super) fn answers(&self, given: &Bound<'py, PyAny>, name: &'static str) -> PyResult<Array<'py, S::Real>> {
+        let answers = Array::copy(&slow(self.py(), "as_answers", (given, name, self.real_dtype()))?)?;
+        if answers.shape() != self.array.shape() {
+            return Err(
+                Error::Shape { name, expected: self.array.shape().to_vec(), got: answers.shape().to_vec() }.into()
+            );
+        }
+        Ok(answers)
+    }
+
+    /// Integers of a shape: segments.
+    pub(super) fn integers(
+        &self,
+        given: Option<&Bound<'py, PyAny>>,
+        name: &'static str,
+        shape: &[usize],
+    ) -> PyResult<Option<Array<'py, i64>>> {
+        let Some(given) = given else { return Ok(None) };
+        let array = match Array::in_place(given).filter(Array::is_flat) {
+            Some(array) => array,
+            None => Array::copy(&slow(self.py(), "as_integers", (given, name))?)?,
+        };
+        if array.shape() != shape {
+            return Err(Error::Shape { name, expected: shape.to_vec(), got: array.shape().to_vec() }.into());
+        }
+        Ok(Some(array))
+    }
+
     /// Classes or distributions, one a row.
     pub(super) fn target(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
-        let target = match Target::in_place(given, self.axis) {
-            Some(target) => target,
-            None => {
-                let array = slow(self.py(), "as_target", (given, self.leading().len(), self.axis, self.real_dtype()))?;
-                match Array::copy(&array) {
-                    Ok(classes) => Target::I64(classes),
-                    Err(_) => Target::Distributions(Floats::Real(Array::copy(&array)?)),
-                }
-            }
-        };
+        let target = self.any_target(given)?;
+        self.fitting(target)
+    }
+
+    /// Classes, one a row.
+    pub(super) fn classes(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
+        let target = self.any_target(given)?;
+        if let Target::Distributions(_) = target {
+            let got = slow(self.py(), "dtype_of", (given,))?;
+            return Err(PyTypeError::new_err(format!("target must be integers (classes), got {got}")));
+        }
+        self.fitting(target)
+    }
+
+    fn any_target(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
+        if let Some(target) = Target::in_place(given, self.axis) {
+            return Ok(target);
+        }
+        let array = slow(self.py(), "as_target", (given, self.leading().len(), self.axis, self.real_dtype()))?;
+        match Array::copy(&array) {
+            Ok(classes) => Ok(Target::I64(classes)),
+            Err(_) => Ok(Target::Distributions(Floats::Real(Array::copy(&array)?))),
+        }
+    }
+
+    fn fitting(&self, target: Target<'py, S>) -> PyResult<Target<'py, S>> {
         let (expected, got) = match &target {
             Target::I32(classes) => (self.leading().to_vec(), classes.shape().to_vec()),
             Target::I64(classes) => (self.leading().to_vec(), classes.shape().to_vec()),

@@ -4,9 +4,12 @@
 
 mod arrays;
 mod errors;
+mod evaluation;
 mod functions;
 mod inputs;
 mod outputs;
+mod penalties;
+mod probabilities;
 mod sigmoid_family;
 mod softmax_family;
 mod threads;
@@ -24,7 +27,13 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
+    use super::evaluation::{softmax_stats, tally};
+    #[pymodule_export]
     use super::functions::{log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus};
+    #[pymodule_export]
+    use super::penalties::{js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad};
+    #[pymodule_export]
+    use super::probabilities::{categorical_cross_entropy, categorical_cross_entropy_with_grad};
     #[pymodule_export]
     use super::sigmoid_family::{sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad};
     #[pymodule_export]

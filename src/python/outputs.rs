@@ -153,10 +153,7 @@ pub(super) fn evaluate<'py, S: Number>(
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements) = (logits.py(), logits.array.len());
-    let wrap = |loss| match loss {
-        Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),
-        Loss::Each(losses) => numbers(py, losses, shape),
-    };
+    let wrap = |loss| wrap(py, loss, shape);
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
         return wrap(detached(py, elements, || crate::value(problem, rows, reduction))?);
@@ -180,8 +177,20 @@ pub(super) fn evaluate_stored<'py, S: Number>(
     evaluate(logits, problem, reduction, shape, output)
 }
 
+/// A number, or an array of a shape.
+pub(super) fn wrap<'py, T: Element>(py: Python<'py>, loss: Loss<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    match loss {
+        Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),
+        Loss::Each(losses) => numbers(py, losses, shape),
+    }
+}
+
 /// An array of a shape; a NumPy scalar where it has no axes.
-fn numbers<'py, T: Element>(py: Python<'py>, numbers: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn numbers<'py, T: Element>(
+    py: Python<'py>,
+    numbers: Vec<T>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
     or_scalar(numbers.into_pyarray(py).reshape(shape)?.into_any(), shape)
 }
 

@@ -127,7 +127,7 @@ def measure(row: Row, contestants: Sequence[Contestant], quick: bool = False) ->
     work = Work(row)
     threads = build_info()["num_threads"]
     with ThreadPoolExecutor(threads) as pool:
-        calls = [(contestant, contestant.calls(work)) for contestant in contestants]
+        calls = [(contestant, contestant.calls(work)) for contestant in contestants if row.loss in contestant.losses]
         for together in ([LOSS], [GRADIENT, IN_PLACE]):
             entrants = []
             for call, (contestant, theirs) in itertools.product(together, calls):

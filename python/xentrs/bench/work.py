@@ -19,6 +19,13 @@ LOSS, GRADIENT, IN_PLACE = WORKS = ("loss", "gradient", "in place")
 """What is timed: the loss; loss and gradient, into an array that is there already; the same, over the logits."""
 
 
+LOGITS = ("softmax_cross_entropy", "sigmoid_cross_entropy")
+"""The losses that all peers know."""
+
+PROBABILITIES = "categorical_cross_entropy"
+"""Its gradients are no probabilities, so that it is not repeated in place."""
+
+
 class Row(NamedTuple):
     """A row of the table: what to compute, on what, and what is to be reached."""
 
@@ -47,19 +54,24 @@ class Work:
         dtype = np.dtype(row.dtype).type
         self.row = row
         self.has_classes = row.loss.startswith("softmax")
+        self.has_probabilities = row.loss == PROBABILITIES
         self.logits: Array = 5 * rng.standard_normal(row.shape, dtype)
         self.target: Array
         if self.has_classes:
             self.target = rng.integers(0, row.shape[-1], row.shape[:-1])
+        elif self.has_probabilities:
+            self.logits = 1 - rng.random(row.shape, dtype)
+            self.target = rng.random(row.shape, dtype)
+            self.target /= self.target.sum(-1, keepdims=True)
         else:
             self.target = (rng.random(row.shape) < 0.3).astype(dtype)
         self.out: Array = np.zeros_like(self.logits)
         self.loss, self.some, self.grad, self.size = oracle(self)
 
     @property
-    def count(self) -> int:
-        """What the mean divides by: the number of rows, or of elements."""
-        return self.target.size
+    def count(self) -> float:
+        """What the mean divides by: the number of rows or elements, or the sum of distributions."""
+        return float(self.target.sum(dtype=np.float64)) if self.has_probabilities else self.target.size
 
     def bytes(self, work: str) -> int:
         """How many bytes the work cannot do without: the inputs read once, the gradient written once."""
@@ -75,9 +87,11 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     total, block = 0.0, max(1, (1 << 20) * n // work.logits.size)
     for start in range(0, n, block):
         z = work.logits[start : start + block].astype(np.float64)
-        total += float(np.sum(_losses(z, work.target[start : start + block], work.has_classes)))
+        total += float(np.sum(_losses(z, work.target[start : start + block], work)))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
     z, target = work.logits[some].astype(np.float64), work.target[some]
+    if work.has_probabilities:
+        return total / work.count, some, -target / z / work.count, target / z / work.count
     if work.has_classes:
         p = np.exp(z - z.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
@@ -88,9 +102,11 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     return total / work.count, some, (p - t) / work.count, (p + t) / work.count
 
 
-def _losses(z: Array, target: Array, has_classes: bool) -> Array:
+def _losses(z: Array, target: Array, work: Work) -> Array:
     loss: Array
-    if has_classes:
+    if work.has_probabilities:
+        loss = -target * np.log(z)
+    elif work.has_classes:
         peak = z.max(-1, keepdims=True)
         loss = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), target]
     else:
@@ -107,16 +123,19 @@ class Contestant(NamedTuple):
     """How near to the truth the answers must be, by dtype."""
     calls: Callable[[Work], Calls]
     """The calls to time. "loss" returns the mean loss; "gradient" and "in place" return it and its gradient."""
+    losses: tuple[str, ...] = LOGITS
+    """What it computes."""
 
 
 def _xentrs(work: Work) -> Calls:
     loss = getattr(losses, work.row.loss)
     with_grad = getattr(losses, f"{work.row.loss}_with_grad")
-    return {
+    calls = {
         LOSS: functools.partial(loss, work.logits, work.target),
         GRADIENT: functools.partial(with_grad, work.logits, work.target, out=work.out),
         IN_PLACE: functools.partial(with_grad, work.out, work.target, out=work.out),
     }
+    return {call: function for call, function in calls.items() if call != IN_PLACE or not work.has_probabilities}
 
 
 def _numpy(work: Work) -> Calls:
@@ -144,6 +163,16 @@ def _numpy(work: Work) -> Calls:
         np.divide(out, n, out=out)
         return sigmoid_loss(), out
 
+    def categorical_loss() -> Any:
+        return -np.einsum("ij,ij", target, np.log(z)) / n
+
+    def categorical_gradient() -> Any:
+        np.divide(target, z, out=out)
+        np.divide(out, -n, out=out)
+        return categorical_loss(), out
+
+    if work.has_probabilities:
+        return {LOSS: categorical_loss, GRADIENT: categorical_gradient}
     if work.has_classes:
         return {LOSS: softmax_loss, GRADIENT: softmax_gradient}
     return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
@@ -152,8 +181,10 @@ def _numpy(work: Work) -> Calls:
 PEER_RTOL = {"float32": 1e-3, "float64": 1e-6}
 """Peers must compute the same thing; how well is no matter of a benchmark."""
 
-XENTRS = Contestant("xentrs", build_info()["version"], {"float32": 1e-6, "float64": 1e-12}, _xentrs)
-NUMPY = Contestant("NumPy", np.__version__, PEER_RTOL, _numpy)
+EVERYTHING = (*LOGITS, PROBABILITIES)
+
+XENTRS = Contestant("xentrs", build_info()["version"], {"float32": 1e-6, "float64": 1e-12}, _xentrs, EVERYTHING)
+NUMPY = Contestant("NumPy", np.__version__, PEER_RTOL, _numpy, EVERYTHING)
 
 
 def check(name: str, call: str, answer: Any, work: Work, rtol: float) -> None:

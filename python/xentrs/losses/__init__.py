@@ -13,6 +13,7 @@ once. A loss by row or element (reduction "none") stays in float32.
 """
 
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
+from .probabilities import categorical_cross_entropy, categorical_cross_entropy_with_grad
 from .results import FloatArray, Loss, LossGrad, Reduction
 from .sigmoid_family import sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad
 from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_grad
@@ -22,6 +23,8 @@ __all__ = [
     "Loss",
     "LossGrad",
     "Reduction",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

@@ -1,0 +1,179 @@
+//! Evaluation: the statistics of every row, and exact sums over rows.
+
+use crate::error::{Error, Result};
+use crate::exact::ExactSum;
+use crate::losses::{RowStats, row_stats};
+use crate::math::Real;
+use crate::parallel;
+use crate::simd::{Float, Isa, Kernel, Simd};
+use crate::storage::Storage;
+use crate::view::{Classes, Rows, check_weights};
+
+/// What [`softmax_stats`] says of the rows, each field one number a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SoftmaxStats<T> {
+    /// The softmax cross-entropy, not weighted; 0 for a row that does not count.
+    pub loss: Vec<T>,
+    /// `ln sum_k exp(z_k)`
+    pub logsumexp: Vec<T>,
+    /// The entropy of the softmax, in nats.
+    pub entropy: Vec<T>,
+    /// Whether the first largest logit is that of the target; false for an ignored row.
+    pub correct: Vec<bool>,
+    /// The first class with the largest logit; -1 where no distribution is defined.
+    pub argmax: Vec<i64>,
+    /// The sample weight; 0 for an ignored row.
+    pub weight: Vec<T>,
+}
+
+/// Statistics of the softmax of every row, in one sweep over the logits.
+///
+/// # Errors
+/// [`Error::Shape`] unless there is one class, and where there are sample weights, one weight, a row; [`Error::Value`] for
+/// a weight that is negative or not finite; an unknown `XENTRS_ISA`.
+pub fn softmax_stats<S: Storage>(
+    logits: Rows<'_, S>,
+    target: Classes<'_>,
+    sample_weight: Option<&[S::Real]>,
+) -> Result<SoftmaxStats<S::Real>> {
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    if target.rows() != rows {
+        return Err(Error::Shape { name: "target", expected: vec![rows], got: vec![target.rows()] });
+    }
+    sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
+    let numbers = || vec![S::Real::default(); rows];
+    let mut all = SoftmaxStats {
+        loss: numbers(),
+        logsumexp: numbers(),
+        entropy: numbers(),
+        correct: vec![false; rows],
+        argmax: vec![-1; rows],
+        weight: numbers(),
+    };
+    let size = parallel::block_rows(classes);
+    let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
+    parallel::sum(places, rows * classes, |(b, (place, logits))| {
+        let weights = |first: usize| sample_weight.map(|weights| &weights[first..first + logits.rows()]);
+        let sample_weight = weights(b * size);
+        S::widened(isa, logits, |logits| {
+            S::Real::dispatch(isa, Block { first: b * size, logits, target, sample_weight, place })
+        })
+    });
+    Ok(all)
+}
+
+/// The places for the statistics of a block of rows.
+struct Place<'k, T> {
+    loss: &'k mut [T],
+    logsumexp: &'k mut [T],
+    entropy: &'k mut [T],
+    correct: &'k mut [bool],
+    argmax: &'k mut [i64],
+    weight: &'k mut [T],
+}
+
+impl<T> SoftmaxStats<T> {
+    fn blocks(&mut self, size: usize) -> impl ExactSizeIterator<Item = Place<'_, T>> {
+        let numbers = self.loss.chunks_mut(size).zip(self.logsumexp.chunks_mut(size));
+        let numbers = numbers.zip(self.entropy.chunks_mut(size)).zip(self.weight.chunks_mut(size));
+        let answers = self.correct.chunks_mut(size).zip(self.argmax.chunks_mut(size));
+        numbers.zip(answers).map(|((((loss, logsumexp), entropy), weight), (correct, argmax))| Place {
+            loss,
+            logsumexp,
+            entropy,
+            correct,
+            argmax,
+            weight,
+        })
+    }
+}
+
+/// The statistics of a block of rows.
+struct Block<'k, T> {
+    first: usize,
+    logits: Rows<'k, T>,
+    target: Classes<'k>,
+    sample_weight: Option<&'k [T]>,
+    place: Place<'k, T>,
+}
+
+impl<T: Real> Kernel<T> for Block<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let Block { first, logits, target, sample_weight, place } = self;
+        for i in 0..logits.rows() {
+            let class = target.get(first + i);
+            let weight = match (class, sample_weight) {
+                (None, _) => T::ZERO,
+                (_, None) => T::ONE,
+                (_, Some(weights)) => weights[i],
+            };
+            let RowStats { loss, logsumexp, entropy, argmax } =
+                row_stats(s, logits.row(i), class.filter(|_| weight != T::ZERO));
+            place.loss[i] = T::from_f64(loss);
+            place.logsumexp[i] = T::from_f64(logsumexp);
+            place.entropy[i] = T::from_f64(entropy);
+            place.correct[i] = class.is_some() && argmax == class;
+            place.argmax[i] = argmax.map_or(-1, |k| k as i64);
+            place.weight[i] = weight;
+        }
+        0.0
+    }
+}
+
+/// Sums over rows that are exact: they do not depend on the order of the rows, nor on how they are shared out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// `sum_i w_i loss_i` over the finite ones, each product rounded to float64.
+    pub loss: ExactSum,
+    /// `sum_i w_i`
+    pub weight: ExactSum,
+    /// `sum_i w_i` over the rows that are right.
+    pub correct: ExactSum,
+    /// How many rows have weight.
+    pub rows: usize,
+    /// How many of these cost +inf.
+    pub infinite: usize,
+    /// How many of these cost NaN.
+    pub nan: usize,
+}
+
+impl Tally {
+    /// Adds up rows: their losses, their weights, and, not 0, whether they are right.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless all are of one length, [`Error::Value`] for a weight that is negative or not finite, or a loss
+    /// that is negative.
+    pub fn of<T: Real>(loss: &[T], weight: &[T], correct: &[T]) -> Result<Self> {
+        if correct.len() != loss.len() {
+            return Err(Error::Shape { name: "correct", expected: vec![loss.len()], got: vec![correct.len()] });
+        }
+        check_weights("weight", weight, &[loss.len()])?;
+        if let Some(index) = loss.iter().position(|&loss| loss < T::ZERO) {
+            let got = loss[index].to_f64();
+            return Err(Error::Value { name: "loss", expected: "non-negative", got, index });
+        }
+        let mut tally = Tally::default();
+        for ((loss, weight), correct) in loss.iter().zip(weight).zip(correct) {
+            let (loss, weight) = (loss.to_f64(), weight.to_f64());
+            if weight == 0.0 {
+                continue;
+            }
+            tally.rows += 1;
+            tally.weight.add(weight);
+            if *correct != T::ZERO {
+                tally.correct.add(weight);
+            }
+            let cost = weight * loss;
+            if cost.is_finite() {
+                tally.loss.add(cost);
+            } else if cost.is_nan() {
+                tally.nan += 1;
+            } else {
+                tally.infinite += 1;
+            }
+        }
+        Ok(tally)
+    }
+}

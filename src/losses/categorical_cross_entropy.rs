@@ -1,0 +1,274 @@
+//! Categorical cross-entropy: mutually exclusive classes, from probabilities.
+//!
+//! # Formula
+//! For one row of probabilities `p`, target distribution `t` (one-hot for a class) and class weights `w`:
+//!
+//! ```text
+//! u_k  = w_k t_k
+//! loss = -sum_k u_k ln p_k
+//! ```
+//!
+//! Where the probabilities come from logits, [softmax cross-entropy](super::SoftmaxCrossEntropy) is the better function:
+//! a probability near 1 has lost the digits of its complement, and one near 0 may have become 0.
+//!
+//! # Gradient
+//! `d loss / d p_k = -u_k / p_k`, each probability by itself: that they sum to one is not made use of.
+//!
+//! # Domain, shapes, units
+//! `p` in `[0, 1]^c`, whatever its sum; `t`, `w` non-negative, of length `c`; the loss is in nats. With a class as target
+//! only `p_y` is read.
+//!
+//! # Clipping
+//! None, unless `eps > 0`: then `p_k` counts as the nearest number in `[eps, 1 - eps]`, and its derivative is 0 where that
+//! is another number.
+//!
+//! # Precision
+//! No term is negative, so nothing cancels: a loss is as right as the logarithm, 1 ULP.
+//!
+//! # Special values
+//! A term with `u_k = 0` is 0 even where `p_k = 0`, and so is its derivative. `u_k > 0` where `p_k = 0`: loss +inf,
+//! derivative -inf, the limits. A NaN that is read makes loss and gradient of its row NaN. `sum_k u_k = 0`: the row does
+//! not count, loss 0, gradient 0.
+//!
+//! # References
+//! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
+
+use super::{RowLoss, RowTarget, total_weight};
+use crate::error::{Error, Result};
+use crate::math::{Real, ln};
+use crate::rows::row_total;
+use crate::simd::{Lanes, RowIo, Simd, read};
+use crate::view::check_weights;
+
+/// Categorical cross-entropy with its options.
+#[derive(Clone, Copy, Debug)]
+pub struct CategoricalCrossEntropy<'a, T> {
+    class_weight: Option<&'a [T]>,
+    lowest: T,
+    highest: T,
+}
+
+impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
+    /// `class_weight` is `w`, one a class, 1 where absent; probabilities are clipped to `[eps, 1 - eps]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are as many weights as classes; [`Error::Value`] for a weight that is negative or not
+    /// finite; [`Error::Parameter`] for an `eps` outside [0, 0.5].
+    pub fn new(classes: usize, class_weight: Option<&'a [T]>, eps: f64) -> Result<Self> {
+        if let Some(weights) = class_weight {
+            check_weights("class_weight", weights, &[classes])?;
+        }
+        if !(0.0..=0.5).contains(&eps) {
+            return Err(Error::Parameter { name: "eps", expected: "in [0, 0.5]", got: format!("{eps:?}") });
+        }
+        Ok(CategoricalCrossEntropy { class_weight, lowest: T::from_f64(eps), highest: T::from_f64(1.0 - eps) })
+    }
+
+    /// The register of `u` that starts at class `k`.
+    #[inline(always)]
+    fn weights<S: Simd<T>>(&self, s: S, target: &[T], k: usize) -> S::V {
+        let t = read(s, target, k, T::ZERO);
+        self.class_weight.map_or(t, |w| t * read(s, w, k, T::ZERO))
+    }
+
+    /// `u_y` of a class, and its loss and derivative without `u_y`.
+    #[inline(always)]
+    fn of_class(&self, p: T, y: usize) -> (f64, f64, f64) {
+        let weight = self.class_weight.map_or(1.0, |w| w[y].to_f64());
+        let clipped = if p < self.lowest {
+            self.lowest
+        } else if p > self.highest {
+            self.highest
+        } else {
+            p
+        };
+        // Unequal where it was clipped, and where it is NaN.
+        let slope = if p < self.lowest || p > self.highest { 0.0 } else { -1.0 / p.to_f64() };
+        // 0 - ln, not -ln: what is certain costs 0, not -0.
+        (weight, 0.0 - clipped.to_f64().ln(), slope)
+    }
+
+    /// `-sum_k u_k ln p_k`
+    #[inline(always)]
+    fn of_distribution<S: Simd<T>>(&self, s: S, p: &[T], t: &[T]) -> f64 {
+        let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
+        // The filler is 1, whose logarithm is 0, and its weight is 0.
+        row_total(
+            s,
+            p,
+            T::ONE,
+            #[inline(always)]
+            |k, p| {
+                let u = self.weights(s, t, k);
+                // A NaN, on the right, stays; and 0 times it is one, where 0 times a probability is 0.
+                let cost = zero - ln(s, highest.min(lowest.max(p)));
+                S::V::select(u.eq(zero), u * p, u * cost)
+            },
+        )
+    }
+}
+
+impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn classes_are_equal(&self) -> bool {
+        self.class_weight.is_none()
+    }
+
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
+        total_weight(s, target, self.class_weight)
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, p: &[T], target: RowTarget<'_, T>) -> f64 {
+        match target {
+            RowTarget::Class(y) => {
+                let (weight, loss, _) = self.of_class(p[y], y);
+                if weight == 0.0 { 0.0 } else { weight * loss }
+            }
+            RowTarget::Distribution(t) => {
+                if self.weight(s, target) == 0.0 {
+                    0.0
+                } else {
+                    self.of_distribution(s, p, t)
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+        let loss = match target {
+            RowTarget::Class(y) => {
+                let (weight, loss, slope) = self.of_class(row.source()[y], y);
+                row.target().fill(T::ZERO);
+                if weight == 0.0 {
+                    return 0.0;
+                }
+                row.target()[y] = T::from_f64(scale * weight * slope);
+                weight * loss
+            }
+            RowTarget::Distribution(t) => {
+                if self.weight(s, target) == 0.0 {
+                    row.target().fill(T::ZERO);
+                    return 0.0;
+                }
+                let loss = self.of_distribution(s, row.source(), t);
+                let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
+                let scale = s.splat(T::from_f64(-scale));
+                row.map(
+                    s,
+                    T::ONE,
+                    #[inline(always)]
+                    |k, p| {
+                        let u = self.weights(s, t, k);
+                        let slope = S::V::select(p.lt(lowest), zero, S::V::select(highest.lt(p), zero, u * scale / p));
+                        S::V::select(u.eq(zero), zero, slope)
+                    },
+                );
+                loss
+            }
+        };
+        if loss.is_nan() {
+            row.target().fill(T::NAN);
+        }
+        loss
+    }
+
+    #[inline(always)]
+    fn has_domain(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn outside<S: Simd<T>>(&self, s: S, p: &[T], target: RowTarget<'_, T>) -> Option<usize> {
+        let outside = |p: T| p < T::ZERO || p > T::ONE;
+        match target {
+            RowTarget::Class(y) => outside(p[y]).then_some(y),
+            RowTarget::Distribution(_) => {
+                let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+                let count = row_total(
+                    s,
+                    p,
+                    T::ZERO,
+                    #[inline(always)]
+                    |_, p| S::V::select(p.lt(zero), one, zero) + S::V::select(one.lt(p), one, zero),
+                );
+                if count == 0.0 { None } else { p.iter().position(|&p| outside(p)) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Float, Isa, Kernel};
+
+    /// The formula, in float64 lines.
+    fn oracle(p: &[f64], t: &[f64], w: &[f64], eps: f64) -> (f64, Vec<f64>) {
+        let u: Vec<f64> = t.iter().zip(w).map(|(t, w)| w * t).collect();
+        let clipped = |p: f64| p.clamp(eps, 1.0 - eps);
+        let loss = u.iter().zip(p).map(|(u, &p)| if *u == 0.0 { 0.0 } else { -u * clipped(p).ln() }).sum();
+        let slope = |(u, &p): (&f64, &f64)| if *u == 0.0 || clipped(p) != p { 0.0 } else { -u / p };
+        (loss, u.iter().zip(p).map(slope).collect())
+    }
+
+    struct Row<'a, T>(CategoricalCrossEntropy<'a, T>, &'a [T], RowTarget<'a, T>);
+
+    impl<T: Real> Kernel<T> for Row<'_, T> {
+        type Output = (f64, f64, Vec<T>, Option<usize>);
+        #[inline(always)]
+        fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+            let Row(loss, p, target) = self;
+            let mut grad = vec![T::NAN; p.len()];
+            let value = loss.value(s, p, target);
+            let same = loss.value_and_grad(s, &mut RowIo::new(p, &mut grad), target, 1.0);
+            (value, same, grad, loss.outside(s, p, target))
+        }
+    }
+
+    #[test]
+    fn every_kind_of_target_agrees_with_the_oracle_on_every_instruction_set() {
+        for c in (1..70).chain([1000, 1025]) {
+            let p: Vec<f64> = (0..c).map(|k| ((k * 7919) % 1009) as f64 / 1009.0 * 1.1f64.min(1.0)).collect();
+            let y = (c * 31 + 1) % c;
+            let one_hot: Vec<f64> = (0..c).map(|k| f64::from(u8::from(k == y))).collect();
+            let soft: Vec<f64> = (0..c).map(|k| if k == 0 { 0.0 } else { (k % 3) as f64 }).collect();
+            let (w, ones): (Vec<f64>, _) = ((0..c).map(|k| 0.5 + (k % 4) as f64).collect(), vec![1.0; c]);
+            for (eps, weight) in [(0.0, None), (0.01, None), (0.0, Some(&w[..])), (0.2, Some(&w[..]))] {
+                for (target, t) in [
+                    (RowTarget::Class(y), &one_hot),
+                    (RowTarget::Distribution(&one_hot), &one_hot),
+                    (RowTarget::Distribution(&soft), &soft),
+                ] {
+                    let (loss, grad) = oracle(&p, t, weight.unwrap_or(&ones), eps);
+                    for isa in Isa::available() {
+                        let ours = CategoricalCrossEntropy::new(c, weight, eps).unwrap();
+                        let (value, same, g, outside) = f64::dispatch(isa, Row(ours, &p, target));
+                        let case = format!("c={c} eps={eps} {target:?} {}", isa.name());
+                        assert_eq!(outside, None, "{case}");
+                        assert!(value == loss || (value - loss).abs() <= 1e-14 * loss, "{case}: {value} {loss}");
+                        assert_eq!(value.to_bits(), same.to_bits(), "{case}");
+                        for (k, (g, truth)) in g.iter().zip(&grad).enumerate() {
+                            assert!(g == truth || (g / truth - 1.0).abs() < 1e-15, "{case} k={k}: {g} {truth}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_probability_is_found_where_it_is_read() {
+        let (p, t) = (vec![0.5, -0.0, 1.0, f64::NAN, 1.5, -0.1], vec![0.2; 6]);
+        for isa in Isa::available() {
+            let outside =
+                |target| f64::dispatch(isa, Row(CategoricalCrossEntropy::new(6, None, 0.0).unwrap(), &p, target)).3;
+            assert_eq!(outside(RowTarget::Distribution(&t)), Some(4));
+            for y in 0..6 {
+                assert_eq!(outside(RowTarget::Class(y)), (y > 3).then_some(y));
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+"""Statistics of rows against the oracle, and sums of them that do not depend on how the rows are shared out."""
+
+import copy
+import itertools
+import math
+import pickle
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xentrs as xe
+from checks import FLUSHED, assert_close, assert_same_bits
+from draws import classes, rough_logits
+from layouts import LAYOUTS
+from oracles import minus_log_softmax
+from registry import DTYPES, HALVES
+
+nan, inf = np.nan, np.inf
+
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+each_half = pytest.mark.parametrize("half", HALVES, ids=lambda half: half.__name__)
+
+RTOL = {np.float32: 1e-6, np.float64: 1e-12}
+
+
+def assert_stats(stats: xe.SoftmaxStats, z: Any, target: Any, dtype: type, weight: Any = None, note: str = "") -> None:
+    """The statistics agree with the definitions in float64."""
+    kept = target != -100
+    weight = np.where(kept, 1.0 if weight is None else weight, 0.0)
+    cost = minus_log_softmax(z)
+    label = np.where(kept, target, 0)
+    loss = np.take_along_axis(cost, label[..., None], -1)[..., 0]
+    entropy = np.where(np.isinf(cost), 0.0, np.exp(-cost) * np.where(np.isinf(cost), 0.0, cost)).sum(-1)
+    lse = np.logaddexp.reduce(z.astype(np.float64), axis=-1)
+    top = z.argmax(-1)
+    floor = 800 * FLUSHED[dtype]  # of an exponential times its distance
+    assert_close(stats.loss, np.where(weight > 0, loss, 0), RTOL[dtype], floor=floor, note=f"{note} loss")
+    assert_close(stats.logsumexp, lse, RTOL[dtype], np.abs(z).max(-1) + np.abs(lse), note=f"{note} logsumexp")
+    assert_close(stats.entropy, entropy, RTOL[dtype], floor=floor, note=f"{note} entropy")
+    np.testing.assert_array_equal(stats.argmax, top, err_msg=note)
+    np.testing.assert_array_equal(stats.correct, kept & (top == target), err_msg=note)
+    assert_close(stats.weight, weight, 1e-7, note=f"{note} weight")
+    floats = (stats.loss, stats.logsumexp, stats.entropy, stats.weight)
+    assert all(x.dtype == dtype for x in floats), note
+    assert stats.correct.dtype == bool and stats.argmax.dtype == np.int64
+
+
+@each_dtype
+def test_every_shape(dtype: type) -> None:
+    rng = np.random.default_rng(200)
+    for shape in [*((7, c) for c in range(1, 70)), (1, 1), (129, 10), (3, 1024), (3, 1025), (4, 5000), (2, 3, 4, 5)]:
+        z, target = rough_logits(rng, dtype, shape), classes(rng, dtype, shape)
+        weight = rng.integers(0, 3, shape[:-1]).astype(dtype)
+        assert_stats(xe.softmax_stats(z, target), z, target, dtype, note=str(shape))
+        assert_stats(xe.softmax_stats(z, target, sample_weight=weight), z, target, dtype, weight, str(shape))
+
+
+@each_dtype
+def test_large_batches(dtype: type) -> None:
+    """Enough for every thread, and the loss has the bits of the loss."""
+    rng = np.random.default_rng(201)
+    for shape in [(3_000, 100), (40, 32_000)]:
+        z, target = rng.normal(scale=4, size=shape).astype(dtype), rng.integers(0, shape[1], shape[0])
+        stats = xe.softmax_stats(z, target)
+        assert_same_bits(stats.loss, xe.softmax_cross_entropy(z, target, reduction="none"))
+        assert_same_bits(stats.logsumexp, xe.logsumexp(z))
+        log_p = z - np.logaddexp.reduce(z.astype(np.float64), axis=1, keepdims=True)
+        assert_close(stats.entropy, -(np.exp(log_p) * log_p).sum(1), 1e-6 if dtype is np.float32 else 1e-10)
+        for threads in (1, 3):
+            with xe.threads(threads):
+                for ours, theirs in zip(xe.softmax_stats(z, target), stats, strict=True):
+                    assert_same_bits(ours, theirs)
+
+
+def test_entropy_of_a_confident_row() -> None:
+    """-sum p ln p in float32 would have no digit of it left."""
+    for margin in (17.0, 40.0, 80.0):
+        stats = xe.softmax_stats(np.array([[margin, 0.0]], np.float32), [0])
+        rest = math.exp(-margin)
+        truth = math.log1p(rest) + rest * margin / (1 + rest)
+        assert stats.entropy[0] == pytest.approx(truth, rel=1e-6)
+
+
+@each_dtype
+def test_a_maximum_that_rises_from_block_to_block(dtype: type) -> None:
+    rng = np.random.default_rng(202)
+    for step in (0.001, 0.03, 1.0, 30.0, 1e30):
+        for slope in (step, -step):
+            z = (np.arange(5000) * slope + rng.normal(size=5000)).astype(dtype)
+            top = int(z.argmax())
+            stats = xe.softmax_stats(z, top)
+            rest = z.astype(np.float64) - float(z[top])
+            e = np.exp(rest)
+            e[top] = 0
+            truth = np.log1p(e.sum()) - (e * np.where(e > 0, rest, 0)).sum() / (1 + e.sum())
+            assert_close(stats.entropy, truth, RTOL[dtype], floor=800 * FLUSHED[dtype], note=f"{slope}")
+            assert stats.argmax == top and stats.correct
+
+
+@each_dtype
+def test_special_rows(dtype: type) -> None:
+    z = np.array(
+        [[0, nan, 1], [-inf, -inf, -inf], [inf, 0, inf], [0, inf, 1], [-inf, 2, -inf], [1, 1, 1], [-inf, 0, 0]], dtype
+    )
+    stats = xe.softmax_stats(z, [0, 1, 2, 0, 1, 0, 2])
+    np.testing.assert_array_equal(stats.argmax, [-1, -1, -1, 1, 1, 0, 1])
+    np.testing.assert_array_equal(stats.correct, [False, False, False, False, True, True, False])
+    ln2, ln3 = math.log(2), math.log(3)
+    np.testing.assert_allclose(stats.loss, [nan, nan, nan, inf, 0, ln3, ln2], rtol=1e-6)
+    np.testing.assert_allclose(stats.entropy, [nan, nan, nan, 0, 0, ln3, ln2], rtol=1e-6)
+    assert_same_bits(stats.logsumexp, xe.logsumexp(z))
+    ignored = xe.softmax_stats(z, [-100] * 7)
+    np.testing.assert_array_equal(ignored.loss, 0)
+    np.testing.assert_array_equal(ignored.weight, 0)
+    assert not ignored.correct.any()
+    assert_same_bits(ignored.entropy, stats.entropy)
+    np.testing.assert_array_equal(ignored.argmax, stats.argmax)
+    np.testing.assert_array_equal(xe.softmax_stats(z, [0] * 7, sample_weight=[0] * 7).loss, 0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@each_dtype
+def test_every_layout(dtype: type, layout: Any) -> None:
+    rng = np.random.default_rng(203)
+    z, target = layout(rough_logits(rng, dtype, (37, 19))), layout(rng.integers(0, 19, (37, 1)))[:, 0]
+    weight = rng.uniform(0, 2, 37).astype(dtype)
+    ours = xe.softmax_stats(z, target, sample_weight=weight)
+    plain = xe.softmax_stats(np.array(z, dtype, order="C"), np.array(target, np.int64), sample_weight=weight)
+    for a, b in zip(ours, plain, strict=True):
+        assert_same_bits(a, b)
+
+
+@each_half
+def test_half_precision_is_storage(half: type) -> None:
+    rng = np.random.default_rng(204)
+    for shape in [(7, 5), (300, 67), (2, 40_000)]:
+        z, target = rng.normal(scale=5, size=shape).astype(half), classes(rng, half, shape)
+        stats, wide = xe.softmax_stats(z, target), xe.softmax_stats(z.astype(np.float32), target)
+        for a, b in zip(stats, wide, strict=True):
+            assert_same_bits(a, b)
+        assert xe.LossAccumulator().update(z, target) == xe.LossAccumulator().update_stats(wide)
+
+
+def test_shapes_and_axes() -> None:
+    rng = np.random.default_rng(205)
+    z, target = rng.normal(size=(3, 4, 5)), rng.integers(0, 4, (3, 5))
+    for a, b in zip(
+        xe.softmax_stats(z, target, axis=1), xe.softmax_stats(np.moveaxis(z, 1, -1).copy(), target), strict=True
+    ):
+        assert_same_bits(a, b)
+    one = xe.softmax_stats([2, 1, 0], 0)
+    assert all(np.shape(x) == () for x in one) and one.correct and one.argmax == 0
+    for a in xe.softmax_stats(np.empty((0, 3)), []):
+        assert a.shape == (0,)
+    nothing = xe.softmax_stats(np.empty((2, 0)), [-100, -100])
+    np.testing.assert_array_equal(nothing.argmax, -1)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "wrong"),
+    [
+        (IndexError, r"target must be integers in \[0, 3\) or ignore_index=-100, got 3 at row 1", {"target": [0, 3]}),
+        (IndexError, r"target must be integers in \[0, 3\), got -100", {"target": [0, -100], "ignore_index": None}),
+        (ValueError, r"target must have shape \(2,\), got \(3,\)", {"target": [0, 1, 2]}),
+        (TypeError, r"target must be integers \(classes\), got float64", {"target": np.zeros((2, 3))}),
+        (TypeError, r"target must be integers \(classes\), got float32", {"target": np.zeros(2, np.float32)}),
+        (TypeError, "target must be .*got bool", {"target": [True, False]}),
+        (ValueError, r"sample_weight must have shape \(2,\), got \(1,\)", {"sample_weight": [1.0]}),
+        (ValueError, "sample_weight must be finite and non-negative, got -1", {"sample_weight": [1.0, -1.0]}),
+        (TypeError, "logits must be floating", {"logits": np.zeros((2, 3), complex)}),
+        (ValueError, "logits must have at least one dimension", {"logits": 1.0, "target": 0}),
+        (np.exceptions.AxisError, "axis 2 is out of bounds", {"axis": 2}),
+    ],
+)
+def test_bad_input(error: Any, message: str, wrong: dict[str, Any]) -> None:
+    arguments = {"logits": np.zeros((2, 3)), "target": [0, 1], **wrong}
+    with pytest.raises(error, match=message):
+        xe.softmax_stats(**arguments)
+    if "axis" not in wrong:
+        accumulator = xe.LossAccumulator().update(np.zeros((2, 3)), [0, 1])
+        before = copy.copy(accumulator)
+        with pytest.raises(error, match=message):
+            accumulator.update(**arguments)
+        assert accumulator == before, "a refused batch adds nothing"
+
+
+# --- LossAccumulator --------------------------------------------------------------------------------------------------
+
+
+def batch(rng: np.random.Generator, n: int, dtype: type) -> dict[str, Any]:
+    """Rows whose losses and weights are of very different sizes, so that rounded sums show their order."""
+    z = rng.normal(size=(n, 5)) * 10.0 ** rng.integers(-3, 3, (n, 1))
+    weight = 10.0 ** rng.uniform(-20, 20, n) * (rng.random(n) < 0.9)
+    return {"logits": z.astype(dtype), "target": classes(rng, dtype, (n, 5)), "sample_weight": weight.astype(dtype)}
+
+
+def rows_of(data: dict[str, Any], rows: Any) -> dict[str, Any]:
+    return {name: array[rows] for name, array in data.items()}
+
+
+@each_dtype
+def test_any_split_and_any_order_give_the_same_result(dtype: type) -> None:
+    rng = np.random.default_rng(210)
+    n = 60
+    data = batch(rng, n, dtype)
+    whole = xe.LossAccumulator().update(**data)
+    assert 0 < whole.result().loss < inf
+    for _ in range(1000):
+        order = rng.permutation(n)
+        cuts = np.sort(rng.integers(0, n + 1, rng.integers(0, 8)))
+        parts = [xe.LossAccumulator().update(**rows_of(data, rows)) for rows in np.split(order, cuts)]
+        while len(parts) > 1:
+            a = parts.pop(rng.integers(len(parts)))
+            b = parts.pop(rng.integers(len(parts)))
+            parts.append(a.merge(b))
+        assert parts[0] == whole
+        assert parts[0].result() == whole.result()
+
+
+@each_dtype
+def test_the_result_is_the_exact_one_rounded_once(dtype: type) -> None:
+    rng = np.random.default_rng(211)
+    data = batch(rng, 500, dtype)
+    stats = xe.softmax_stats(**data)
+    weights = [float(w) for w in stats.weight]
+    weight = sum(map(Fraction, weights))
+    products = (w * float(x) for w, x in zip(weights, stats.loss, strict=True))
+    loss = sum(map(Fraction, products)) / weight
+    correct = sum(Fraction(w) for w, right in zip(weights, stats.correct, strict=True) if right)
+    result = xe.LossAccumulator().update(**data).result()
+    assert result == (
+        float(loss),
+        math.exp(float(loss)),
+        float(correct / weight),
+        float(weight),
+        np.sum(stats.weight > 0),
+    )
+    assert result.loss == pytest.approx(xe.softmax_cross_entropy(**data), rel=1e-6 if dtype is np.float32 else 1e-14)
+
+
+def test_the_smallest_weight_counts_beside_the_largest() -> None:
+    """Sums in float64, even compensated ones, would lose it."""
+    z = np.zeros((3, 2))
+    accumulator = xe.LossAccumulator().update(z, [0, 1, 0], sample_weight=[1e300, 5e-324, 0])
+    assert accumulator != xe.LossAccumulator().update(z[:1], [0], sample_weight=[1e300])
+    assert accumulator.result().rows == 2
+    many = xe.LossAccumulator().update(z[:2], [0, 1], sample_weight=[1.7e308, 1.7e308])
+    assert many.result() == (math.log(2), 2.0, 0.5, inf, 2), "the weight alone overflows"
+
+
+def test_nothing_and_nearly_nothing() -> None:
+    empty = xe.LossAccumulator()
+    loss, perplexity, accuracy, weight, rows = empty.result()
+    assert (loss, perplexity, weight, rows) == (0.0, 1.0, 0.0, 0) and math.isnan(accuracy)
+    assert repr(empty) == "LossAccumulator(loss=0.0, perplexity=1.0, accuracy=nan, weight=0.0, rows=0)"
+    ignored = xe.LossAccumulator().update([[nan, 1.0]], [-100]).update(np.empty((0, 2)), [])
+    assert ignored.update([[nan, inf]], [1], sample_weight=[0.0]) == empty
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+def test_infinite_and_nan_losses_in_any_order(order: tuple[int, ...]) -> None:
+    rows = [([0.0, 0.0], 0), ([0.0, -inf], 1), ([nan, 0.0], 0), ([3.0, 0.0], 0)]
+    accumulator = xe.LossAccumulator()
+    for i in order:
+        accumulator.update([rows[i][0]], [rows[i][1]])
+    result = accumulator.result()
+    assert math.isnan(result.loss) and math.isnan(result.perplexity)
+    assert (result.accuracy, result.weight, result.rows) == (0.5, 4.0, 4)
+    without = xe.LossAccumulator()
+    for i in order:
+        if i != 2:
+            without.update([rows[i][0]], [rows[i][1]])
+    assert without.result()[:2] == (inf, inf) and without.result().accuracy == pytest.approx(2 / 3)
+
+
+def test_copies_and_pickles() -> None:
+    rng = np.random.default_rng(212)
+    data = batch(rng, 20, np.float64)
+    accumulator = xe.LossAccumulator().update(**data)
+    for twin in (copy.copy(accumulator), copy.deepcopy(accumulator), pickle.loads(pickle.dumps(accumulator))):
+        assert twin == accumulator and twin.result() == accumulator.result() and repr(twin) == repr(accumulator)
+        twin.update(**data)
+        assert twin != accumulator, "a copy goes its own way"
+    assert accumulator != "something else"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(accumulator)
+
+
+def test_merge() -> None:
+    a = xe.LossAccumulator().update([[0.0, 0.0]], [0])
+    b = xe.LossAccumulator().update([[1.0, 0.0]], [1])
+    assert a.merge(b) is a and a.result().rows == 2 and b.result().rows == 1
+    assert a.merge(a).result().rows == 4
+    with pytest.raises(TypeError, match="other must be a LossAccumulator, got int"):
+        a.merge(3)  # type: ignore[arg-type]
+
+
+def test_statistics_that_make_no_sense() -> None:
+    stats = xe.softmax_stats(np.zeros((2, 2)), [0, 1])
+    for wrong, message in [
+        (stats._replace(loss=np.array([1.0, -1.0])), "loss must be non-negative, got -1.0 at index 1"),
+        (stats._replace(weight=np.array([1.0, nan])), "weight must be finite and non-negative"),
+        (stats._replace(weight=np.ones(3)), r"weight must have shape \(2,\), got \(3,\)"),
+        (stats._replace(correct=np.ones(3, bool)), r"correct must have shape \(2,\), got \(3,\)"),
+    ]:
+        accumulator = xe.LossAccumulator()
+        with pytest.raises(ValueError, match=message):
+            accumulator.update_stats(wrong)
+        assert accumulator == xe.LossAccumulator()
+
+
+def test_update_gives_the_accumulator_itself() -> None:
+    accumulator = xe.LossAccumulator()
+    assert accumulator.update([[0.0, 0.0]], [0]) is accumulator
+    assert accumulator.update([2.0, 1.0], 1).result().rows == 2, "a single row without a batch"
