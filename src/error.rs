@@ -58,6 +58,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same, of an element that stands so much further on than where it was found.
+    pub(crate) fn moved(self, first: usize) -> Self {
+        match self {
+            Error::Value { name, expected, got, index } => Error::Value { name, expected, got, index: first + index },
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
-//! api/         value, value_and_grad: check, dispatch, share out, reduce
+//! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
@@ -56,12 +56,15 @@ mod storage;
 mod view;
 
 pub use api::{
-    Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem, Targets, apply,
-    logsumexp, value, value_and_grad,
+    CurvedProblem, Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem,
+    Targets, apply, logsumexp, value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Result};
 pub use half::Half;
-pub use losses::{PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
+pub use losses::{
+    BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy,
+    SigmoidFocalLoss, SoftmaxCrossEntropy,
+};
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;

@@ -27,6 +27,12 @@ pub trait Storage: Copy + Default + Send + Sync + 'static {
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
     /// Hands the numbers of a block to `f`, with places for its results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
+
+    /// Hands `f` places for results alone.
+    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [S::Real]) -> R) -> R;
+
+    /// The numbers that are read.
+    fn source<'r>(rows: &'r RowsIo<'_, S, Self>) -> Rows<'r, S>;
 }
 
 macro_rules! as_they_are {
@@ -48,6 +54,15 @@ macro_rules! as_they_are {
             #[inline(always)]
             fn filled<R>(_: Isa, rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, Self>) -> R) -> R {
                 f(rows)
+            }
+
+            #[inline(always)]
+            fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [Self]) -> R) -> R {
+                f(places)
+            }
+
+            fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
+                rows.source()
             }
         })+
     };
@@ -79,6 +94,18 @@ impl<H: Half> Place<H> for H {
             result
         })
     }
+
+    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        with_scratch(places.len(), |scratch| {
+            let result = f(scratch);
+            narrow(isa, scratch, places);
+            result
+        })
+    }
+
+    fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
+        rows.source()
+    }
 }
 
 /// Results in single precision have room for the widened numbers, so these need no other place.
@@ -90,6 +117,15 @@ impl<H: Half> Place<H> for f32 {
             widen_rows(isa, &source, target);
         }
         f(RowsIo::over(target, count, classes))
+    }
+
+    fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        f(places)
+    }
+
+    /// Always there: what is of another type than the results cannot have their place.
+    fn source<'r>(rows: &'r RowsIo<'_, H, Self>) -> Rows<'r, H> {
+        rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
     }
 }
 

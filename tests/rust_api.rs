@@ -91,7 +91,12 @@ fn sigmoid_cross_entropy_is_softmax_cross_entropy_of_two_classes() {
     let t: Vec<f64> = (0..999).map(|i| f64::from(i % 2)).collect();
     let two: Vec<f64> = x.iter().flat_map(|&x| [0.0, x]).collect();
     let labels: Vec<i64> = (0..999).map(|i| i % 2).collect();
-    let points = PointProblem { loss: SigmoidCrossEntropy::new(None).unwrap(), target: &t, sample_weight: None };
+    let points = PointProblem {
+        loss: SigmoidCrossEntropy::new(None, 0.0).unwrap(),
+        target: &t,
+        sample_weight: None,
+        ignored: None,
+    };
     let ours = scalar(value(&points, Rows::new("logits", &x, 999, 1).unwrap(), Reduction::Mean).unwrap());
     let rows = Rows::new("logits", &two, 999, 2).unwrap();
     let softmax = scalar(value(&softmax(&labels, 2), rows, Reduction::Mean).unwrap());
@@ -104,8 +109,8 @@ fn a_weight_a_label_repeats_from_row_to_row() {
         let n = labels * 23;
         let x: Vec<f64> = (0..n).map(|i| (i % 11) as f64 - 5.0).collect();
         let beta: Vec<f64> = (0..labels).map(|k| 1.0 + k as f64).collect();
-        let loss = SigmoidCrossEntropy::new(Some(&beta)).unwrap();
-        let points = PointProblem { loss, target: &vec![1.0; n], sample_weight: None };
+        let loss = SigmoidCrossEntropy::new(Some(&beta), 0.0).unwrap();
+        let points = PointProblem { loss, target: &vec![1.0; n], sample_weight: None, ignored: None };
         let rows = Rows::new("logits", &x, 23, labels).unwrap();
         let Loss::Each(each) = value(&points, rows, Reduction::None).unwrap() else { panic!("one loss a point") };
         for (i, loss) in each.into_iter().enumerate() {

@@ -57,8 +57,13 @@ impl Exp for f32 {
 
     #[inline(always)]
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V {
-        let [c0, c1, c2, c3, c4] =
-            [0.499_999_82, 0.166_665_3, 0.041_672_025, 0.008_368_92, 0.001_361_106_4].map(|c| s.splat(c));
+        let [c0, c1, c2, c3, c4] = [
+            s.splat(0.499_999_82),
+            s.splat(0.166_665_3),
+            s.splat(0.041_672_025),
+            s.splat(0.008_368_92),
+            s.splat(0.001_361_106_4),
+        ];
         let r2 = r * r;
         r2.mul_add(r2.mul_add(c4, r.mul_add(c3, c2)), r.mul_add(c1, c0))
     }
@@ -79,19 +84,18 @@ impl Exp for f64 {
     #[inline(always)]
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V {
         let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = [
-            0.5,
-            0.166_666_666_666_666_82,
-            0.041_666_666_666_666_095,
-            0.008_333_333_333_316_983,
-            0.001_388_888_888_911_621_8,
-            0.000_198_412_698_965_121_65,
-            2.480_158_692_597_650_4e-5,
-            2.755_723_473_075_843_4e-6,
-            2.755_758_207_356_707_3e-7,
-            2.511_208_350_268_941e-8,
-            2.082_664_431_000_749e-9,
-        ]
-        .map(|c| s.splat(c));
+            s.splat(0.5),
+            s.splat(0.166_666_666_666_666_82),
+            s.splat(0.041_666_666_666_666_095),
+            s.splat(0.008_333_333_333_316_983),
+            s.splat(0.001_388_888_888_911_621_8),
+            s.splat(0.000_198_412_698_965_121_65),
+            s.splat(2.480_158_692_597_650_4e-5),
+            s.splat(2.755_723_473_075_843_4e-6),
+            s.splat(2.755_758_207_356_707_3e-7),
+            s.splat(2.511_208_350_268_941e-8),
+            s.splat(2.082_664_431_000_749e-9),
+        ];
         let r2 = r * r;
         let r4 = r2 * r2;
         let low = r2.mul_add(r.mul_add(c3, c2), r.mul_add(c1, c0));
@@ -117,7 +121,7 @@ pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
 #[inline(always)]
 pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     // 1. Beyond these nothing changes any more; a NaN, on the right, stays.
-    let [lowest, highest] = T::EXP_RANGE.map(|limit| s.splat(limit));
+    let [lowest, highest] = [s.splat(T::EXP_RANGE[0]), s.splat(T::EXP_RANGE[1])];
     let (w, n) = exp_parts(s, lowest.max(highest.min(x)));
     // 2. 2^n may be no normal number: two factors. The first product is exact, so that the result is rounded once.
     let half = n.mul_add(s.splat(T::from_f64(0.5)), s.splat(T::ROUND)) - s.splat(T::ROUND);

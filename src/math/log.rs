@@ -71,7 +71,12 @@ impl Log for f64 {
 #[inline(always)]
 fn polynomial<T: Float, S: Simd<T>>(s: S, coefficients: &[T], z: S::V) -> S::V {
     let (last, lower) = coefficients.split_last().expect("a polynomial has coefficients");
-    lower.iter().rfold(s.splat(*last), |p, &c| p.mul_add(z, s.splat(c)))
+    let mut p = s.splat(*last);
+    // A loop: the closure of a fold may become a function of its own, without the instruction set.
+    for &c in lower.iter().rev() {
+        p = p.mul_add(z, s.splat(c));
+    }
+    p
 }
 
 /// `ln(1 + f) + k ln 2` for `1 + f` in `[sqrt(1/2), sqrt(2))`.
@@ -88,7 +93,7 @@ fn ln_parts<T: Exp + Log, S: Simd<T>>(s: S, f: S::V, k: S::V) -> S::V {
 /// What a logarithm is at `u` when `ln` holds for the positive, finite ones.
 #[inline(always)]
 fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
-    let [zero, infinity] = [T::ZERO, T::INFINITY].map(|limit| s.splat(limit));
+    let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
     let at_most_zero = S::V::select(u.eq(zero), zero - infinity, s.splat(T::NAN));
     S::V::select(zero.lt(u), S::V::select(u.lt(infinity), ln, u), at_most_zero)
 }
