@@ -357,10 +357,12 @@ pub(crate) fn check_weights<T: Float>(name: &'static str, weights: &[T], shape: 
     if weights.len() != shape.iter().product::<usize>() {
         return Err(Error::Shape { name, expected: shape.to_vec(), got: vec![weights.len()] });
     }
-    match weights.iter().position(|&w| !(w >= T::ZERO && w < T::INFINITY)) {
-        Some(index) => {
-            Err(Error::Value { name, expected: "finite and non-negative", got: weights[index].to_f64(), index })
-        }
-        None => Ok(()),
+    let wrong = |w: T| !(w >= T::ZERO && w < T::INFINITY);
+    // Without an early exit the loop has no branches.
+    if weights.iter().fold(false, |any, &w| any | wrong(w))
+        && let Some(index) = weights.iter().position(|&w| wrong(w))
+    {
+        return Err(Error::Value { name, expected: "finite and non-negative", got: weights[index].to_f64(), index });
     }
+    Ok(())
 }

@@ -95,7 +95,7 @@ impl<T: Real> PointHess<T> for SigmoidCrossEntropy<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Kernel, write};
+    use crate::simd::{Float, Isa, Kernel, read, write};
 
     /// The formula, in float64 lines.
     fn oracle(x: f64, t: f64, beta: f64) -> (f64, f64) {

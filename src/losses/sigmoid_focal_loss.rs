@@ -90,13 +90,12 @@ impl<T: Real> SigmoidFocalLoss<T> {
         Ok(SigmoidFocalLoss { entropy, gamma, parts: [upper, gamma - upper], furthest })
     }
 
+    /// `(P^gamma, Q^gamma)`
     #[inline(always)]
-    fn terms<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> Terms<S::V> {
-        let (zero, gamma) = (s.splat(T::ZERO), s.splat(self.gamma));
-        let logistic = Logistic::at(s, x);
-        let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
-        // 1. P^gamma
-        let large_power = exp_nonpositive(s, zero - gamma * cost);
+    fn powers<S: Simd<T>>(&self, s: S, margin: S::V, cost: S::V) -> (S::V, S::V) {
+        let zero = s.splat(T::ZERO);
+        // 1. P^gamma = exp(-gamma l), where gamma l is at most gamma ln 2
+        let large = exp_nonpositive(s, zero - s.splat(self.gamma) * cost);
         // 2. gamma a = product + rest, from halves of both that multiply exactly (a NaN, on the right, stays)
         let a = s.splat(self.furthest).min(margin);
         let stretched = a * s.splat(splitter::<T>());
@@ -108,10 +107,19 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let rest = rest - (product - exact);
         // 3. Q^gamma = exp(-product) (1 - rest) P^gamma, as rest is within a unit in the last place of the product
         let power = exp_nonpositive(s, zero - product);
-        let small_power = (zero - power).mul_add(rest, power) * large_power;
-        // 4. which of the two answers x favours
+        (large, (zero - power).mul_add(rest, power) * large)
+    }
+
+    #[inline(always)]
+    fn terms<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> Terms<S::V> {
+        let logistic = Logistic::at(s, x);
+        let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
+        // 1. the powers: squares where they are (the focus of most), else by exponentials
+        let (large_power, small_power) =
+            if self.gamma == T::ONE + T::ONE { (large * large, small * small) } else { self.powers(s, margin, cost) };
+        // 2. which of the two answers x favours
         let (yes, no) = self.entropy.answers.weights(s, point, target);
-        let negative = x.lt(zero);
+        let negative = x.lt(s.splat(T::ZERO));
         let (favoured, other) = (S::V::select(negative, no, yes), S::V::select(negative, yes, no));
         Terms { favoured: favoured * small_power, other: other * large_power, large, small, cost, margin, x }
     }

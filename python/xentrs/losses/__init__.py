@@ -1,7 +1,7 @@
 """Cross-entropy and its gradient from logits, and the functions underneath.
 
 For each loss ``f`` there are two functions: ``f(...)`` gives the loss, ``f_with_grad(...)`` the pair ``(loss, grad)``
-from the same sweep over the logits; some have a third, ``f_with_hess(...)``, which adds the diagonal of the Hessian. All
+from the same sweep over the logits. Some have a third, ``f_with_hess(...)``, that adds the diagonal of the Hessian. All
 logarithms are natural, so every loss is in nats; divide by ``ln 2`` for bits.
 
 Nothing is computed in Python. Each function forwards its arguments to the function of the same name in
