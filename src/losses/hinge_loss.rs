@@ -49,7 +49,7 @@ impl<T: Real> PointLoss<T> for HingeLoss {
     fn value_and_grad<S: Simd<T>>(&self, s: S, _: usize, score: S::V, target: S::V) -> (S::V, S::V) {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         // A target of NaN makes a side of NaN.
-        let side = S::V::select(target.eq(one), one, (target - target) - one);
+        let side = S::V::select(target.eq(one), one, target * zero - one);
         // What is missing, NaN included, which stands on the right.
         let short = zero.max(one - side * score);
         if self.squared {
