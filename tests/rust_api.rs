@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use xentrs::{
     Classes, Error, Function, Labels, Loss, PointProblem, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
-    SoftmaxCrossEntropy, Targets, apply, logsumexp, value, value_and_grad,
+    SoftmaxCrossEntropy, Targets, apply, logsumexp, value, value_and_grad, value_grad_hess,
 };
 
 type Softmax<'a> = RowProblem<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -74,6 +74,30 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     let refused = value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum);
     assert!(matches!(refused, Err(Error::Value { name: "sample_weight", index: 1, .. })));
     assert_eq!(grad, [7.0; 4]);
+}
+
+#[test]
+fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
+    let (logits, target) = ([0.5; 40], [0.0, 1.0, 2.0, 1.0].repeat(10));
+    let rows = Rows::new("logits", &logits, 40, 1).unwrap();
+    let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
+    let problem = PointProblem { loss, target: &target, sample_weight: None, ignored: None };
+    let bad = Error::Value { name: "target", expected: "in [0, 1]", got: 2.0, index: 2 };
+    assert_eq!(value(&problem, rows, Reduction::Sum), Err(bad.clone()));
+    let (mut grad, mut hess) = ([7.0; 40], [7.0; 40]);
+    for fresh in [false, true] {
+        let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
+        assert_eq!(value_grad_hess(&problem, io, &mut hess, Reduction::Mean), Err(bad.clone()));
+        let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
+        assert_eq!(value_and_grad(&problem, io, Reduction::Mean), Err(bad.clone()));
+        // One pass, where nobody sees what it has written; none before that, where somebody would.
+        assert_eq!(grad == [7.0; 40] && hess == [7.0; 40], !fresh);
+    }
+    let ignoring = PointProblem { ignored: Some(2.0), ..problem };
+    let kept = scalar(value(&ignoring, rows, Reduction::Sum).unwrap());
+    assert!((scalar(value(&ignoring, rows, Reduction::Mean).unwrap()) - kept / 30.0).abs() < 1e-15);
+    let short = value_grad_hess(&ignoring, RowsIo::new(rows, &mut grad).unwrap(), &mut hess[1..], Reduction::Sum);
+    assert!(matches!(short, Err(Error::Shape { name: "hess", .. })));
 }
 
 #[test]
