@@ -6,8 +6,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    CategoricalCrossEntropy, Classes, Labels, Loss, Place, PointProblem, Problem, Real, Reduction, RowProblem, Rows,
-    RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Storage, Targets, value, value_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, HingeLoss, Labels, Loss, Place, PointLoss, PointProblem,
+    Problem, Real, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
+    Storage, Targets, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -63,7 +64,7 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
         })
     });
     // Gradients of probabilities are none.
-    if loss == "categorical_cross_entropy" {
+    if ["binary_cross_entropy", "categorical_cross_entropy"].contains(&loss) {
         return group.finish();
     }
     grad.copy_from_slice(data);
@@ -95,15 +96,47 @@ fn softmax<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Be
     time(c, bench, &logits, &problem, truth);
 }
 
+/// A loss of one number, held against its formula.
+fn points<T: Real + Storage<Real = T> + Place<T>>(
+    c: &mut Criterion,
+    bench: &Bench<'_>,
+    logits: &[T],
+    loss: impl PointLoss<T>,
+    formula: impl Fn(f64, bool) -> f64,
+) {
+    let is_positive = |i: usize| i.is_multiple_of(3);
+    let target: Vec<T> = (0..logits.len()).map(|i| if is_positive(i) { T::ONE } else { T::ZERO }).collect();
+    let truth = logits.iter().enumerate().map(|(i, x)| formula(x.to_f64(), is_positive(i))).sum::<f64>();
+    let problem = PointProblem { loss, target: &target, sample_weight: None, ignored: None };
+    let truth = truth / logits.len() as f64;
+    time(c, &Bench { rows: logits.len(), classes: 1, ..*bench }, logits, &problem, truth);
+}
+
 fn sigmoid<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
-    let points = bench.rows * bench.classes;
-    let logits: Vec<T> = noise(points);
-    let target: Vec<T> = (0..points).map(|i| if i % 3 == 0 { T::ONE } else { T::ZERO }).collect();
-    let truth = logits.iter().zip(&target).map(|(x, t)| x.to_f64().exp().ln_1p() - t.to_f64() * x.to_f64());
-    let truth = truth.sum::<f64>() / points as f64;
-    let loss = SigmoidCrossEntropy::<T>::new(None).expect("no options");
-    let problem = PointProblem { loss, target: &target, sample_weight: None };
-    time(c, &Bench { rows: points, classes: 1, ..*bench }, &logits, &problem, truth);
+    let loss = SigmoidCrossEntropy::new(None, 0.0).expect("no options");
+    let formula = |x: f64, yes| (if yes { -x } else { x }).exp().ln_1p();
+    points::<T>(c, bench, &noise(bench.rows * bench.classes), loss, formula);
+}
+
+fn focal<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+    let loss = SigmoidFocalLoss::new(2.0, None, None, 0.0).expect("no options");
+    let formula = |x: f64, yes| {
+        let x = if yes { -x } else { x };
+        x.exp().ln_1p() / (1.0 + (-x).exp()).powi(2)
+    };
+    points::<T>(c, bench, &noise(bench.rows * bench.classes), loss, formula);
+}
+
+fn hinge<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+    let formula = |x: f64, yes| (1.0 + if yes { -x } else { x }).max(0.0);
+    points::<T>(c, bench, &noise(bench.rows * bench.classes), HingeLoss { squared: false }, formula);
+}
+
+fn binary<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+    let p: Vec<T> = noise::<T>(bench.rows * bench.classes);
+    let p: Vec<T> = p.into_iter().map(|x| T::from_f64((x.to_f64() + 4.5) / 9.0)).collect();
+    let loss = BinaryCrossEntropy::new(None, 0.0).expect("no options");
+    points::<T>(c, bench, &p, loss, |p: f64, yes| if yes { -p.ln() } else { -(-p).ln_1p() });
 }
 
 fn categorical<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
@@ -137,6 +170,9 @@ fn table(c: &mut Criterion) {
             ("sigmoid_cross_entropy", "float64") => sigmoid::<f64>(c, &bench),
             ("categorical_cross_entropy", "float32") => categorical::<f32>(c, &bench),
             ("categorical_cross_entropy", "float64") => categorical::<f64>(c, &bench),
+            ("sigmoid_focal_loss", "float32") => focal::<f32>(c, &bench),
+            ("hinge_loss", "float32") => hinge::<f32>(c, &bench),
+            ("binary_cross_entropy", "float32") => binary::<f32>(c, &bench),
             _ => panic!("no such loss or type: {line}"),
         }
     }

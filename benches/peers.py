@@ -4,6 +4,7 @@ Each maker imports its package and returns what competes; a package that is not 
 left out. NumPy, which is always there, is in `xentrs.bench`.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -134,13 +135,18 @@ def pytorch(threads: int) -> Iterator[Contestant]:
 MAKERS = {"SciPy": scipy, "scikit-learn": scikit_learn, "JAX": jax, "PyTorch": pytorch}
 
 
+def _cross_entropies(peer: Contestant, work: Work) -> Calls:
+    """Leave the other losses to NumPy."""
+    return peer.calls(work) if work.row.loss in ("softmax_cross_entropy", "sigmoid_cross_entropy") else {}
+
+
 def installed(threads: int) -> tuple[list[Contestant], list[str]]:
     """The peers that are there, and the names of those that are not."""
     peers: list[Contestant] = []
     missing: list[str] = []
     for name, maker in MAKERS.items():
         try:
-            peers += maker(threads)
+            peers += (peer._replace(calls=functools.partial(_cross_entropies, peer)) for peer in maker(threads))
         except ImportError:
             missing.append(name)
     return peers, missing

@@ -59,12 +59,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same error, of a block that so many elements stand before.
-    pub(crate) fn after(self, elements: usize) -> Self {
+    /// The same, of an element that stands so much further on than where it was found.
+    pub(crate) fn moved(self, first: usize) -> Self {
         match self {
-            Error::Value { name, expected, got, index } => {
-                Error::Value { name, expected, got, index: elements + index }
-            }
+            Error::Value { name, expected, got, index } => Error::Value { name, expected, got, index: first + index },
             other => other,
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
-//! api/         value, value_and_grad: check, dispatch, share out, reduce
+//! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
@@ -58,15 +58,16 @@ mod storage;
 mod view;
 
 pub use api::{
-    Function, Groups, Loss, Neighbours, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats, StoredPointProblem,
-    StoredRowProblem, Tally, Targets, apply, js_smoothness, js_smoothness_with_grad, logsumexp, parity_penalty,
-    parity_penalty_with_grad, softmax_stats, value, value_and_grad,
+    CurvedProblem, Function, Groups, Loss, Neighbours, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats,
+    StoredPointProblem, StoredRowProblem, Tally, Targets, apply, js_smoothness, js_smoothness_with_grad, logsumexp,
+    parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Result};
 pub use exact::ExactSum;
 pub use half::Half;
 pub use losses::{
-    CategoricalCrossEntropy, Link, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Domain, HingeLoss, Link, PointHess, PointLoss, RowLoss, RowTarget,
+    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
 };
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};

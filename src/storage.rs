@@ -28,7 +28,10 @@ pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
     /// Hands the numbers of a block to `f`, with places for its results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
 
-    /// What is read.
+    /// Hands `f` places for results alone.
+    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [S::Real]) -> R) -> R;
+
+    /// The numbers that are read.
     fn source<'r>(rows: &'r RowsIo<'_, S, Self>) -> Rows<'r, S>;
 }
 
@@ -51,6 +54,11 @@ macro_rules! as_they_are {
             #[inline(always)]
             fn filled<R>(_: Isa, rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, Self>) -> R) -> R {
                 f(rows)
+            }
+
+            #[inline(always)]
+            fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [Self]) -> R) -> R {
+                f(places)
             }
 
             fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
@@ -87,6 +95,14 @@ impl<H: Half> Place<H> for H {
         })
     }
 
+    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        with_scratch(places.len(), |scratch| {
+            let result = f(scratch);
+            narrow(isa, scratch, places);
+            result
+        })
+    }
+
     fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
         rows.source()
     }
@@ -103,8 +119,13 @@ impl<H: Half> Place<H> for f32 {
         f(RowsIo::over(target, count, classes))
     }
 
+    fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        f(places)
+    }
+
+    /// Always there: what is of another type than the results cannot have their place.
     fn source<'r>(rows: &'r RowsIo<'_, H, Self>) -> Rows<'r, H> {
-        rows.apart().expect("results of another type lie apart")
+        rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
     }
 }
 

@@ -99,6 +99,8 @@ pub struct RowsIo<'a, T, O = T> {
     classes: usize,
     /// Whether results are written past the caches, which could not hold them.
     streams: bool,
+    /// Whether nobody sees the results of a call that fails.
+    fresh: bool,
 }
 
 /// From so many bytes on results go past the caches: below, whoever reads them next finds them there.
@@ -114,7 +116,20 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         let (rows, classes) = (source.rows, source.classes);
         check_len("out", target.len(), rows, classes)?;
         let streams = size_of_val(target) >= STREAM_BYTES;
-        Ok(RowsIo { source: Some(source), target, rows, classes, streams })
+        Ok(RowsIo { source: Some(source), target, rows, classes, streams, fresh: false })
+    }
+
+    /// Says whether the place for results is thrown away should the call fail: then it may be written before everything has
+    /// been checked, which spares a pass over the data.
+    #[inline]
+    pub fn fresh(self, fresh: bool) -> Self {
+        RowsIo { fresh, ..self }
+    }
+
+    /// Whether nobody sees the results of a call that fails.
+    #[inline(always)]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// How many rows there are.
@@ -142,14 +157,14 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
 
     /// The rows of one block after another; the last may be shorter.
     pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        let RowsIo { source, target, rows, classes, streams } = self;
+        let RowsIo { source, target, rows, classes, streams, fresh } = self;
         let mut rest = target;
         (0..rows.div_ceil(size)).map(move |b| {
             let rows = size.min(rows - b * size);
             let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * classes);
             rest = after;
             let source = source.map(|source| source.part(b * size, rows));
-            RowsIo { source, target, rows, classes, streams }
+            RowsIo { source, target, rows, classes, streams, fresh }
         })
     }
 }
@@ -169,7 +184,7 @@ impl<'a, T: Copy> RowsIo<'a, T> {
     #[inline]
     pub(crate) fn over(both: &'a mut [T], rows: usize, classes: usize) -> Self {
         debug_assert_eq!(both.len(), rows * classes);
-        RowsIo { source: None, target: both, rows, classes, streams: false }
+        RowsIo { source: None, target: both, rows, classes, streams: false, fresh: false }
     }
 
     /// What is read.
@@ -377,10 +392,12 @@ pub(crate) fn check_weights<T: Float>(name: &'static str, weights: &[T], shape: 
     if weights.len() != shape.iter().product::<usize>() {
         return Err(Error::Shape { name, expected: shape.to_vec(), got: vec![weights.len()] });
     }
-    match weights.iter().position(|&w| !(w >= T::ZERO && w < T::INFINITY)) {
-        Some(index) => {
-            Err(Error::Value { name, expected: "finite and non-negative", got: weights[index].to_f64(), index })
-        }
-        None => Ok(()),
+    let wrong = |w: T| !(w >= T::ZERO && w < T::INFINITY);
+    // Without an early exit the loop has no branches.
+    if weights.iter().fold(false, |any, &w| any | wrong(w))
+        && let Some(index) = weights.iter().position(|&w| wrong(w))
+    {
+        return Err(Error::Value { name, expected: "finite and non-negative", got: weights[index].to_f64(), index });
     }
+    Ok(())
 }

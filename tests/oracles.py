@@ -25,6 +25,10 @@ class Truth:
     the target without smoothing one of the terms is zero, and the yardstick is the gradient itself."""
     weight: float
     """What "mean" divides by."""
+    hess: Array | None = None
+    """The diagonal of the Hessian of `loss.sum()`, where there is one to ask for."""
+    hess_size: Array | None = None
+    """The magnitude of the terms that it is the sum of."""
 
     def reduced(self, reduction: str) -> tuple[Any, Array, Array]:
         """Loss, gradient and yardstick under a reduction. The mean of nothing is zero."""
@@ -126,29 +130,109 @@ def js_divergence_oracle(z: Array, other: Array) -> Array:
     return ((np.exp(log_p) + np.exp(log_q)) / 2 * phi).sum(-1)
 
 
+def sigmoid_focal_loss_oracle(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Truth:
+    x, t = np.asarray(logits, np.float64), np.asarray(target, np.float64)
+    s = element_weights(x, sample_weight, kept=np.asarray(target) != ignore_index)
+    a, b = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    beta = 1.0 if pos_weight is None else np.asarray(pos_weight, np.float64)
+    yes = beta * a * ((1 - label_smoothing) * t + label_smoothing / 2)
+    no = b * ((1 - label_smoothing) * (1 - t) + label_smoothing / 2)
+
+    # A right answer of probability p costs (1 - p)^g (-ln p). Its derivatives with dp/dx = p q, and p and q swapped for
+    # the other answer, whose first derivative has the other sign.
+    def answer(weight: Any, x: Array) -> tuple[Array, Array, Array, Array]:
+        cost, cost_of_q = np.logaddexp(0.0, -x), np.logaddexp(0.0, x)
+        p, q, power = np.exp(-cost), np.exp(-cost_of_q), np.exp(-gamma * cost_of_q)
+        loss, slope = power * cost, power * (q + gamma * p * cost)
+        rise, fall = (2 * gamma + 1) * q + gamma**2 * p * cost, gamma * q * cost
+        return tuple(weight * term for term in (loss, slope, power * p * (rise - fall), power * p * (rise + fall)))
+
+    yes_loss, down, yes_hess, yes_size = answer(yes, x)
+    no_loss, up, no_hess, no_size = answer(no, -x)
+    return Truth(
+        loss=s * (yes_loss + no_loss),
+        grad=s * (up - down),
+        size=s * (up + down),
+        weight=float(s.sum()),
+        hess=s * (yes_hess + no_hess),
+        hess_size=s * (yes_size + no_size),
+    )
+
+
 def sigmoid_cross_entropy_oracle(
     logits: ArrayLike,
     target: ArrayLike,
     *,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
 ) -> Truth:
     x, t = np.asarray(logits, np.float64), np.asarray(target, np.float64)
     b = 1.0 if pos_weight is None else np.asarray(pos_weight, np.float64)
-    s = np.ones(x.shape) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    if s.ndim < x.ndim:
-        s = s[..., None]
-    s = np.broadcast_to(s, x.shape)
+    s = element_weights(x, sample_weight, kept=np.asarray(target) != ignore_index)
+    yes = b * ((1 - label_smoothing) * t + label_smoothing / 2)
+    no = (1 - label_smoothing) * (1 - t) + label_smoothing / 2
 
     # -ln sigmoid(x) = ln(1 + exp(-x)), and the complement 1 - sigmoid(x) is sigmoid(-x)
     cost_positive, cost_negative = np.logaddexp(0.0, -x), np.logaddexp(0.0, x)
-    up, down = (1 - t) * np.exp(-cost_positive), b * t * np.exp(-cost_negative)
+    up, down = no * np.exp(-cost_positive), yes * np.exp(-cost_negative)
+    hess = s * (yes + no) * np.exp(-cost_positive - cost_negative)
     return Truth(
-        loss=s * (b * t * cost_positive + (1 - t) * cost_negative),
+        loss=s * (yes * cost_positive + no * cost_negative),
         grad=s * (up - down),
         size=s * (up + down),
         weight=float(s.sum()),
+        hess=hess,
+        hess_size=hess,
     )
+
+
+def hinge_loss_oracle(
+    scores: ArrayLike, target: ArrayLike, *, squared: bool = False, sample_weight: ArrayLike | None = None
+) -> Truth:
+    x, y = np.asarray(scores, np.float64), np.where(np.asarray(target) == 1, 1.0, -1.0)
+    s = element_weights(x, sample_weight)
+    short = np.maximum(0.0, 1 - y * x)
+    loss, grad = (short**2, -2 * y * short) if squared else (short, np.where(short > 0, -y, 0.0))
+    return Truth(loss=s * loss, grad=s * grad, size=s * np.abs(grad), weight=float(s.sum()))
+
+
+def binary_cross_entropy_oracle(
+    p: ArrayLike,
+    target: ArrayLike,
+    *,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    eps: float = 0.0,
+) -> Truth:
+    p, t = np.asarray(p, np.float64), np.asarray(target, np.float64)
+    yes, no = t * (1.0 if pos_weight is None else np.asarray(pos_weight, np.float64)), 1 - t
+    s = element_weights(p, sample_weight)
+    inside = np.clip(p, eps, 1 - eps)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loss = np.where(yes > 0, -yes * np.log(inside), 0) + np.where(no > 0, -no * np.log1p(-inside), 0)
+        up, down = np.where(no > 0, no / (1 - p), 0), np.where(yes > 0, yes / p, 0)
+        s_up, s_down = np.where((s > 0) & (p == inside), s * up, 0), np.where((s > 0) & (p == inside), s * down, 0)
+        return Truth(loss=np.where(s > 0, s * loss, 0), grad=s_up - s_down, size=s_up + s_down, weight=float(s.sum()))
+
+
+def element_weights(x: Array, sample_weight: ArrayLike | None, kept: ArrayLike = True) -> Array:
+    """Sample weights, one an element, 0 where an element is ignored."""
+    s = np.ones(x.shape) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if s.ndim < x.ndim:
+        s = s[..., None]
+    return np.where(kept, np.broadcast_to(s, x.shape), 0.0)
 
 
 def logsumexp_oracle(x: Array) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ The tests and the benchmarks run over `CASES` and `FUNCTIONS`, so a new loss is 
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ml_dtypes
@@ -16,21 +16,33 @@ from draws import (
     Array,
     Draw,
     Shape,
+    as_it_is,
+    as_probability,
+    booleans,
     classes,
     constant,
     distributions,
+    last_axis_weights,
     mild_logits,
+    positive_probabilities,
     probabilities,
     rough_logits,
+    row_weights,
+    shares,
+    signs,
     weights,
+    zeros_and_ones,
 )
 from oracles import (
     Truth,
+    binary_cross_entropy_oracle,
     categorical_cross_entropy_oracle,
     exact,
+    hinge_loss_oracle,
     logsumexp_oracle,
     minus_log_softmax,
     sigmoid_cross_entropy_oracle,
+    sigmoid_focal_loss_oracle,
     softmax_cross_entropy_oracle,
 )
 
@@ -60,8 +72,13 @@ class Case:
     loss_rtol: Mapping[type, float]
     grad_rtol: Mapping[type, float]
     """Relative to `Truth.size`."""
+    loss_with_hess: Callable[..., xe.LossGradHess] | None = None
+    hess_rtol: Mapping[type, float] = field(default_factory=lambda: {np.float32: 1e-5, np.float64: 1e-12})
+    """Relative to `Truth.hess_size`."""
     mild: Draw = mild_logits
-    """Logits that finite differences may be taken at."""
+    """Logits for finite differences."""
+    admit: Callable[[Array], Array] = as_it_is
+    """Brings any logits into the domain."""
     argument: str = "logits"
     """The name of the first argument."""
 
@@ -88,6 +105,15 @@ class Function:
     rtol: Mapping[type, float]
 
 
+def of_logits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose first argument is called `logits` as that of the others."""
+
+    def renamed(logits: Any, target: Any, **options: Any) -> Any:
+        return function(logits, target, **options)
+
+    return renamed
+
+
 CASES = [
     Case(
         name="softmax_cross_entropy",
@@ -98,8 +124,8 @@ CASES = [
         logits=rough_logits,
         targets={"classes": classes, "distributions": distributions},
         options={
-            "class_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[-1:])],
-            "sample_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[:-1])],
+            "class_weight": [constant(None), last_axis_weights],
+            "sample_weight": [constant(None), row_weights],
             "ignore_index": [constant(-100), constant(0)],
             "label_smoothing": [constant(0.0), constant(0.1), constant(1.0)],
         },
@@ -114,22 +140,77 @@ CASES = [
         oracle=sigmoid_cross_entropy_oracle,
         domain="finite logits",
         logits=rough_logits,
-        targets={
-            "booleans": lambda rng, dtype, shape: rng.random(shape) < 0.5,
-            "integers": lambda rng, dtype, shape: rng.integers(0, 2, shape),
-            "floats": lambda rng, dtype, shape: np.clip(rng.uniform(-0.5, 1.5, shape), 0, 1).astype(dtype),
-        },
+        targets={"booleans": booleans, "integers": zeros_and_ones, "floats": shares},
         options={
-            "pos_weight": [constant(None), constant(3.0), lambda rng, dtype, shape: weights(rng, dtype, shape[-1:])],
-            "sample_weight": [
-                constant(None),
-                weights,
-                lambda rng, dtype, shape: weights(rng, dtype, shape[:-1]),
-            ],
+            "pos_weight": [constant(None), constant(3.0), last_axis_weights],
+            "sample_weight": [constant(None), weights, row_weights],
+            "ignore_index": [constant(None), constant(0)],
+            "label_smoothing": [constant(0.0), constant(0.1)],
         },
         has_class_axis=False,
         loss_rtol={np.float32: 1e-6, np.float64: 1e-12},
         grad_rtol={np.float32: 1e-5, np.float64: 1e-12},
+        loss_with_hess=xe.sigmoid_cross_entropy_with_hess,
+    ),
+    Case(
+        name="sigmoid_focal_loss",
+        loss=xe.sigmoid_focal_loss,
+        loss_with_grad=xe.sigmoid_focal_loss_with_grad,
+        oracle=sigmoid_focal_loss_oracle,
+        domain="finite logits",
+        logits=rough_logits,
+        targets={"integers": zeros_and_ones, "floats": shares},
+        options={
+            "gamma": [constant(2.0), constant(0.5)],
+            "alpha": [constant(None), constant(0.25)],
+            "pos_weight": [constant(None), last_axis_weights],
+            "sample_weight": [constant(None), weights],
+            "ignore_index": [constant(None), constant(0)],
+            "label_smoothing": [constant(0.0), constant(0.1)],
+        },
+        has_class_axis=False,
+        loss_rtol={np.float32: 1e-6, np.float64: 1e-12},
+        grad_rtol={np.float32: 1e-5, np.float64: 1e-12},
+        loss_with_hess=xe.sigmoid_focal_loss_with_hess,
+    ),
+    Case(
+        name="hinge_loss",
+        loss=of_logits(xe.hinge_loss),
+        loss_with_grad=of_logits(xe.hinge_loss_with_grad),
+        oracle=hinge_loss_oracle,
+        domain="finite scores",
+        logits=rough_logits,
+        targets={
+            "booleans": booleans,
+            "integers": signs,
+            "floats": lambda rng, dtype, shape: signs(rng, dtype, shape).astype(dtype),
+        },
+        options={
+            "squared": [constant(False), constant(True)],
+            "sample_weight": [constant(None), weights, row_weights],
+        },
+        has_class_axis=False,
+        loss_rtol={np.float32: 1e-6, np.float64: 1e-15},
+        grad_rtol={np.float32: 1e-6, np.float64: 1e-15},
+    ),
+    Case(
+        name="binary_cross_entropy",
+        loss=of_logits(xe.binary_cross_entropy),
+        loss_with_grad=of_logits(xe.binary_cross_entropy_with_grad),
+        oracle=binary_cross_entropy_oracle,
+        domain="all of [0, 1]",
+        logits=probabilities,
+        targets={"booleans": booleans, "integers": zeros_and_ones, "floats": shares},
+        options={
+            "pos_weight": [constant(None), constant(3.0), last_axis_weights],
+            "sample_weight": [constant(None), weights, row_weights],
+            "eps": [constant(0.0), constant(2.0**-6)],
+        },
+        has_class_axis=False,
+        loss_rtol={np.float32: 1e-6, np.float64: 1e-14},
+        grad_rtol={np.float32: 1e-6, np.float64: 1e-14},
+        mild=lambda rng, dtype, shape: rng.uniform(0.05, 0.95, shape).astype(dtype),
+        admit=as_probability,
     ),
 ]
 
@@ -140,7 +221,7 @@ PROBABILITIES = [
         loss_with_grad=xe.categorical_cross_entropy_with_grad,
         oracle=categorical_cross_entropy_oracle,
         domain="probabilities above 0",
-        logits=probabilities,
+        logits=positive_probabilities,
         targets={"classes": classes, "distributions": distributions},
         options={
             "class_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[-1:])],

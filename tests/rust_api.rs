@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use xentrs::{
     Classes, Error, Function, Labels, Loss, PointProblem, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
-    SoftmaxCrossEntropy, Targets, apply, logsumexp, value, value_and_grad,
+    SoftmaxCrossEntropy, Targets, apply, logsumexp, value, value_and_grad, value_grad_hess,
 };
 
 type Softmax<'a> = RowProblem<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -77,6 +77,30 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
 }
 
 #[test]
+fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
+    let (logits, target) = ([0.5; 40], [0.0, 1.0, 2.0, 1.0].repeat(10));
+    let rows = Rows::new("logits", &logits, 40, 1).unwrap();
+    let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
+    let problem = PointProblem { loss, target: &target, sample_weight: None, ignored: None };
+    let bad = Error::Value { name: "target", expected: "in [0, 1]", got: 2.0, index: 2 };
+    assert_eq!(value(&problem, rows, Reduction::Sum), Err(bad.clone()));
+    let (mut grad, mut hess) = ([7.0; 40], [7.0; 40]);
+    for fresh in [false, true] {
+        let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
+        assert_eq!(value_grad_hess(&problem, io, &mut hess, Reduction::Mean), Err(bad.clone()));
+        let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
+        assert_eq!(value_and_grad(&problem, io, Reduction::Mean), Err(bad.clone()));
+        // One pass, where nobody sees what it has written; none before that, where somebody would.
+        assert_eq!(grad == [7.0; 40] && hess == [7.0; 40], !fresh);
+    }
+    let ignoring = PointProblem { ignored: Some(2.0), ..problem };
+    let kept = scalar(value(&ignoring, rows, Reduction::Sum).unwrap());
+    assert!((scalar(value(&ignoring, rows, Reduction::Mean).unwrap()) - kept / 30.0).abs() < 1e-15);
+    let short = value_grad_hess(&ignoring, RowsIo::new(rows, &mut grad).unwrap(), &mut hess[1..], Reduction::Sum);
+    assert!(matches!(short, Err(Error::Shape { name: "hess", .. })));
+}
+
+#[test]
 fn nothing_left_to_average_is_zero() {
     let mut grad = [7.0; 4];
     let rows = Rows::new("logits", &[f64::NAN; 4], 2, 2).unwrap();
@@ -91,7 +115,12 @@ fn sigmoid_cross_entropy_is_softmax_cross_entropy_of_two_classes() {
     let t: Vec<f64> = (0..999).map(|i| f64::from(i % 2)).collect();
     let two: Vec<f64> = x.iter().flat_map(|&x| [0.0, x]).collect();
     let labels: Vec<i64> = (0..999).map(|i| i % 2).collect();
-    let points = PointProblem { loss: SigmoidCrossEntropy::new(None).unwrap(), target: &t, sample_weight: None };
+    let points = PointProblem {
+        loss: SigmoidCrossEntropy::new(None, 0.0).unwrap(),
+        target: &t,
+        sample_weight: None,
+        ignored: None,
+    };
     let ours = scalar(value(&points, Rows::new("logits", &x, 999, 1).unwrap(), Reduction::Mean).unwrap());
     let rows = Rows::new("logits", &two, 999, 2).unwrap();
     let softmax = scalar(value(&softmax(&labels, 2), rows, Reduction::Mean).unwrap());
@@ -104,8 +133,8 @@ fn a_weight_a_label_repeats_from_row_to_row() {
         let n = labels * 23;
         let x: Vec<f64> = (0..n).map(|i| (i % 11) as f64 - 5.0).collect();
         let beta: Vec<f64> = (0..labels).map(|k| 1.0 + k as f64).collect();
-        let loss = SigmoidCrossEntropy::new(Some(&beta)).unwrap();
-        let points = PointProblem { loss, target: &vec![1.0; n], sample_weight: None };
+        let loss = SigmoidCrossEntropy::new(Some(&beta), 0.0).unwrap();
+        let points = PointProblem { loss, target: &vec![1.0; n], sample_weight: None, ignored: None };
         let rows = Rows::new("logits", &x, 23, labels).unwrap();
         let Loss::Each(each) = value(&points, rows, Reduction::None).unwrap() else { panic!("one loss a point") };
         for (i, loss) in each.into_iter().enumerate() {

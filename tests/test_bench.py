@@ -78,6 +78,17 @@ def test_every_contestant_is_right_and_timed(row: Row) -> None:
     assert all(0 < figure.minimum <= figure.median and figure.rounds == 3 for figure in figures)
 
 
+@pytest.mark.parametrize("name", ["sigmoid_focal_loss", "hinge_loss", "binary_cross_entropy"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_no_peer_computes_is_timed_beside_numpy(name: str, dtype: str) -> None:
+    there, _ = peers.installed(threads=2)
+    contestants = [XENTRS, NUMPY, *(peer for peer in there if peer.name in ("SciPy", "scikit-learn"))]
+    figures = list(measure(Row(name, (1000,), dtype), contestants, quick=True))
+    timed = {(figure.contestant, figure.work) for figure in figures}
+    in_place = set() if name == "binary_cross_entropy" else {(XENTRS.name, IN_PLACE)}
+    assert timed == {(who.name, work) for who in (XENTRS, NUMPY) for work in (LOSS, GRADIENT)} | in_place
+
+
 def test_the_limit_moves_the_bytes_of_the_work() -> None:
     row = Row("softmax_cross_entropy", (300, 1000))
     limits = {figure.work: figure for figure in measure(row, [XENTRS], quick=True) if figure.contestant == LIMIT}
@@ -96,7 +107,8 @@ def test_the_limit_reads_or_copies(threads: int) -> None:
 
 
 def test_the_truth_agrees_with_the_oracle_of_the_suite() -> None:
-    for row in (SOFTMAX, SIGMOID, CATEGORICAL):
+    others = [Row(case.name, (500,), "float64") for case in CASES if not case.has_class_axis]
+    for row in (SOFTMAX, SIGMOID, CATEGORICAL, *others):
         work = Work(row)
         (case,) = (case for case in [*CASES, *PROBABILITIES] if case.name == row.loss)
         loss, grad, _ = case.oracle(work.logits, work.target).reduced("mean")

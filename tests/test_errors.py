@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xentrs as xe
-from registry import DTYPES
+from registry import DTYPES, of_logits
 
 nan, inf = np.nan, np.inf
 
@@ -255,11 +255,105 @@ BOTH = [
     bad("no reduction", (TypeError, ValueError), "reduction", reduction=None),
 ]
 
+SMOOTHED = [
+    bad("label_smoothing above one", ValueError, r"label_smoothing must be in \[0, 1\], got 1.5", label_smoothing=1.5),
+    bad("label_smoothing NaN", ValueError, r"label_smoothing must be in \[0, 1\], got (?i:nan)", label_smoothing=nan),
+    bad("ignore_index not an integer", TypeError, "ignore_index", ignore_index=0.5),
+    bad(
+        "integer target that is not the ignored one",
+        ValueError,
+        r"target must be in \[0, 1\] or ignore_index, got -1 at index 2",
+        target=[[0, -100, -1]] * 4,
+        ignore_index=-100,
+    ),
+    bad(
+        "target that is not the ignored one",
+        ValueError,
+        r"target must be in \[0, 1\] or ignore_index, got -1.0 at index 2",
+        target=[[0.5, -100.0, -1.0]] * 4,
+        ignore_index=-100,
+    ),
+    bad(
+        "bad target in an element of zero weight",
+        ValueError,
+        "target must be .*got 2.0 at index 3",
+        target=[[0.5, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0] * 3, [0.0] * 3],
+        sample_weight=[1.0, 0.0, 1.0, 1.0],
+    ),
+    bad(
+        "bad target where nothing has weight",
+        ValueError,
+        "target must be .*got 2.0 at index 3",
+        target=[[0.5, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0] * 3, [0.0] * 3],
+        sample_weight=[0.0] * 4,
+    ),
+]
+
+FOCAL = [
+    bad("gamma negative", ValueError, r"gamma must be in \[0, 1e9\], got -1.0", gamma=-1.0),
+    bad("gamma NaN", ValueError, r"gamma must be in \[0, 1e9\], got (?i:nan)", gamma=nan),
+    bad("gamma infinite", ValueError, r"gamma must be in \[0, 1e9\], got inf", gamma=inf),
+    bad("gamma text", TypeError, "gamma", gamma="2"),
+    bad("alpha above one", ValueError, r"alpha must be in \[0, 1\], got 1.5", alpha=1.5),
+    bad("alpha NaN", ValueError, r"alpha must be in \[0, 1\], got (?i:nan)", alpha=nan),
+]
+
+HINGE = [
+    bad("target of two", ValueError, "target must be 1, 0 or -1, got 2 at index 2", target=[[0, 1, 2]] * 4),
+    bad("target of minus two", ValueError, "target must be 1, 0 or -1, got -2 at index 1", target=[[0, -2, 1]] * 4),
+    bad(
+        "soft target", ValueError, "target must be 1, 0 or -1, got 0.5 at index 4", target=[[0.0] * 3, [1, 0.5, 0]] * 2
+    ),
+    bad("infinite target", ValueError, "target must be 1, 0 or -1, got -inf at index 0", target=[[-inf, 0.0, 0.0]] * 4),
+    bad("target one per row", ValueError, r"target must have shape \(4, 3\), got \(4,\)", target=[0, 1, 0, 1]),
+    bad(
+        "sample_weight negative",
+        ValueError,
+        "sample_weight must be finite and non-negative, got -0.5 at index 1",
+        sample_weight=[1.0, -0.5, 1.0, 1.0],
+    ),
+    bad("complex scores", TypeError, "scores must be floating .*got complex128", logits=np.zeros((4, 3), complex)),
+    bad("squared text", TypeError, "squared", squared="yes"),
+]
+
+BINARY = [
+    bad(
+        "p above one",
+        ValueError,
+        r"p must be in \[0, 1\], got 1.5 at index 10",
+        logits=np.array([[0, 0.5, 1]] * 3 + [[0, 1.5, 0]]),
+    ),
+    bad("p negative", ValueError, r"p must be in \[0, 1\], got -0.5 at index 1", logits=np.array([[0, -0.5, 1]] * 4)),
+    bad(
+        "p bad in an element of zero weight",
+        ValueError,
+        r"p must be in \[0, 1\], got 2.0 at index 0",
+        logits=np.full((4, 3), 2.0),
+        sample_weight=[0.0, 1.0, 1.0, 1.0],
+    ),
+    bad("eps negative", ValueError, r"eps must be in \[0, 0.5\), got -0.1", eps=-0.1),
+    bad("eps of a half", ValueError, r"eps must be in \[0, 0.5\), got 0.5", eps=0.5),
+    bad("eps NaN", ValueError, r"eps must be in \[0, 0.5\), got (?i:nan)", eps=nan),
+    bad("complex p", TypeError, "p must be floating .*got complex128", logits=np.zeros((4, 3), complex)),
+]
+
+SIGNS = [[0, 1, 0]] * 4
 LOSSES = {
     "softmax": (xe.softmax_cross_entropy, xe.softmax_cross_entropy_with_grad, [0, 1, 2, 0]),
-    "sigmoid": (xe.sigmoid_cross_entropy, xe.sigmoid_cross_entropy_with_grad, [[0, 1, 0]] * 4),
+    "sigmoid": (xe.sigmoid_cross_entropy, xe.sigmoid_cross_entropy_with_grad, SIGNS),
+    "sigmoid-hess": (xe.sigmoid_cross_entropy, xe.sigmoid_cross_entropy_with_hess, SIGNS),
+    "focal": (xe.sigmoid_focal_loss, xe.sigmoid_focal_loss_with_grad, SIGNS),
+    "hinge": (of_logits(xe.hinge_loss), of_logits(xe.hinge_loss_with_grad), SIGNS),
+    "binary": (of_logits(xe.binary_cross_entropy), of_logits(xe.binary_cross_entropy_with_grad), SIGNS),
 }
-TABLES = {"softmax": SOFTMAX + BOTH, "sigmoid": SIGMOID + BOTH}
+TABLES = {
+    "softmax": SOFTMAX + BOTH,
+    "sigmoid": SIGMOID + SMOOTHED + BOTH,
+    "sigmoid-hess": SIGMOID + SMOOTHED + BOTH,
+    "focal": SIGMOID + SMOOTHED + FOCAL + BOTH,
+    "hinge": HINGE,
+    "binary": SIGMOID + BINARY,
+}
 ROWS = [
     pytest.param(loss, row.wrong, row.error, row.message, id=f"{loss}-{row.name}".replace(" ", "-"))
     for loss, table in TABLES.items()
@@ -272,6 +366,8 @@ ROWS = [
 def test_bad_input(loss: str, wrong: dict[str, Any], error: Any, message: str, dtype: type) -> None:
     function, with_grad, target = LOSSES[loss]
     arguments: dict[str, Any] = {"logits": np.zeros((4, 3), dtype), "target": target, **wrong}
+    if getattr(arguments["logits"], "dtype", None) == np.float64:  # wrong for what it holds, whatever the type
+        arguments["logits"] = arguments["logits"].astype(dtype)
     with pytest.raises(error, match=message):
         function(**arguments)
     with pytest.raises(error, match=message):
@@ -327,8 +423,32 @@ def test_no_class_is_right_where_there_is_none() -> None:
     assert xe.softmax_cross_entropy(np.zeros((4, 0)), [-100] * 4) == 0.0
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16], ids=lambda dtype: dtype.__name__)
+def test_a_bad_target_far_inside_a_large_batch(dtype: type) -> None:
+    """Found in the pass of the loss, and named; where there is an `out`, before that is written."""
+    logits, target = np.zeros(300_000, dtype), np.zeros(300_000, dtype)
+    target[[234_567, 250_000]] = 2, 3
+    target[-1] = nan
+    message = r"target must be in \[0, 1\], got 2.0 at index 234567"
+    for options in ({}, {"reduction": "none"}, {"sample_weight": np.zeros(300_000)}):
+        for f in (xe.sigmoid_cross_entropy, xe.sigmoid_cross_entropy_with_grad, xe.sigmoid_cross_entropy_with_hess):
+            with pytest.raises(ValueError, match=message):
+                f(logits, target, **options)
+    out = np.full_like(logits, 77)
+    for f in (xe.sigmoid_cross_entropy_with_grad, xe.sigmoid_cross_entropy_with_hess):
+        for place in (out, logits):
+            with pytest.raises(ValueError, match=message):
+                f(logits, target, out=place)
+    assert (out == 77).all() and not logits.any()
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 2.0 at index 234567"):
+        xe.binary_cross_entropy(target, logits)
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 2.0 at index 234567"):
+        xe.binary_cross_entropy_with_grad(target, logits, out=target)
+    assert np.isnan(target[-1]) and target[0] == 0
+
+
 def test_missing_target() -> None:
-    for function, with_grad, _ in LOSSES.values():
+    for function, with_grad, _ in list(LOSSES.values())[:4]:
         for f in (function, with_grad):
             with pytest.raises(TypeError, match="missing 1 required positional argument: 'target'"):
                 f(np.zeros((4, 3)))

@@ -259,6 +259,13 @@ def test_the_gradient_twin_takes_the_same_options(name: str) -> None:
     assert twin == [*loss, "out"]
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if hasattr(xentrs, f"{name}_with_hess")])
+def test_the_hessian_has_a_case_and_takes_the_same_options(name: str) -> None:
+    assert signature(getattr(xentrs, f"{name}_with_hess")) == signature(getattr(xentrs, f"{name}_with_grad"))
+    (case,) = (case for case in CASES if case.name == name)
+    assert case.loss_with_hess is not None, f"{name}_with_hess is not in the Case of {name}, so nothing tests it"
+
+
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_every_public_name_is_in_the_docs(name: str) -> None:
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -271,7 +278,7 @@ def test_every_public_name_is_in_the_docs(name: str) -> None:
     [
         name
         for name in EVERYTHING
-        if not name.endswith((".LossGrad", ".SoftmaxStats", ".EvaluationResult", ".build_info"))
+        if not name.endswith((".LossGrad", ".LossGradHess", ".SoftmaxStats", ".EvaluationResult", ".build_info"))
     ],
 )
 def test_every_docstring_is_complete(name: str) -> None:

@@ -12,13 +12,15 @@ import pytest
 import xentrs as xe
 from checks import FLUSHED, assert_close, assert_same_bits, assert_truth
 from oracles import softmax_cross_entropy_oracle
-from registry import CASES, DTYPES, PROBABILITIES, REDUCTIONS, Case
+from registry import CASES, DTYPES, HALVES, PROBABILITIES, REDUCTIONS, Case
 
 LANES = 16  # float32 in the widest vector register
 ALL = [*CASES, *PROBABILITIES]
 KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in ALL for kind in case.targets]
 
 AXIS_KINDS = [pytest.param(c, kind, id=f"{c.name}-{kind}") for c in ALL if c.has_class_axis for kind in c.targets]
+
+CURVED_KINDS = [pytest.param(c, kind, id=f"{c.name}-{kind}") for c in CASES if c.loss_with_hess for kind in c.targets]
 
 each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 each_kind = pytest.mark.parametrize(("case", "kind"), KINDS)
@@ -125,6 +127,80 @@ def test_gradient_is_the_finite_difference(case: Case, kind: str, reduction: str
             above = case.loss(logits + step, target, reduction=reduction, **options)
             below = case.loss(logits - step, target, reduction=reduction, **options)
             np.testing.assert_allclose(grad[index], (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+@each_reduction
+@each_dtype
+@pytest.mark.parametrize(("case", "kind"), CURVED_KINDS)
+def test_hessian_under_every_combination_of_options(case: Case, kind: str, dtype: type, reduction: str) -> None:
+    """Loss and gradient are those of `_with_grad` to the bit, the Hessian is that of the oracle."""
+    rng = np.random.default_rng(15)
+    shape = (23, 11)
+    for options in case.grid(rng, dtype, shape):
+        logits, target = case.logits(rng, dtype, shape), case.targets[kind](rng, dtype, shape)
+        truth = case.oracle(logits, target, **options)
+        expected = case.loss_with_grad(logits, target, reduction=reduction, **options)
+        result = case.loss_with_hess(logits, target, reduction=reduction, **options)
+        assert_same_bits(result.loss, expected.loss)
+        assert_same_bits(result.grad, expected.grad)
+        assert result.hess.dtype == dtype and result.hess.flags.owndata
+        scale = truth.weight if reduction == "mean" else 1.0
+        size = truth.hess_size / scale
+        # A factor that is flushed to zero may have been multiplied by gamma^2 times the largest logit.
+        floor = 2048 * FLUSHED[dtype]
+        assert_close(result.hess, truth.hess / scale, case.hess_rtol[dtype], size, floor, str(options))
+
+
+@pytest.mark.parametrize(("case", "kind"), CURVED_KINDS)
+def test_hessian_is_the_finite_difference_of_the_gradient(case: Case, kind: str) -> None:
+    rng = np.random.default_rng(16)
+    shape, h = (40, 5), 1e-5
+    for options in case.grid(rng, np.float64, shape):
+        logits, target = case.mild(rng, np.float64, shape), case.targets[kind](rng, np.float64, shape)
+        above, below = (case.loss_with_grad(logits + step, target, **options).grad for step in (h, -h))
+        hess = case.loss_with_hess(logits, target, **options).hess
+        np.testing.assert_allclose(hess, (above - below) / (2 * h), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("half", HALVES, ids=lambda half: half.__name__)
+@pytest.mark.parametrize(("case", "kind"), CURVED_KINDS)
+def test_hessian_in_half_precision_and_where_it_goes(case: Case, kind: str, half: type) -> None:
+    """Rounded once from that of the widened logits; of the gradient's type, wherever that is written."""
+    rng = np.random.default_rng(17)
+    for shape in [(3, 7), (300, 257)]:
+        logits = case.logits(rng, np.float32, shape).astype(half)
+        target = case.targets[kind](rng, np.float32, shape)
+        wide = case.loss_with_hess(logits.astype(np.float32), target)
+        for t in (target, target.astype(half) if kind == "floats" else target):
+            same = wide if t is target else case.loss_with_hess(logits.astype(np.float32), t.astype(np.float32))
+            result = case.loss_with_hess(logits, t)
+            assert_same_bits(result.hess, same.hess.astype(half))
+            out = np.empty(shape, np.float32)
+            result = case.loss_with_hess(logits, t, out=out)
+            assert result.grad is out
+            assert_same_bits(out, same.grad)
+            assert_same_bits(result.hess, same.hess)
+        place = logits.copy()
+        result = case.loss_with_hess(place, target, out=place)
+        assert result.grad is place
+        assert_same_bits(result.hess, wide.hess.astype(half))
+
+
+@each_dtype
+@pytest.mark.parametrize("case", [case for case in CASES if case.loss_with_hess], ids=lambda case: case.name)
+def test_hessian_of_nothing_and_of_one(case: Case, dtype: type) -> None:
+    result = case.loss_with_hess(np.empty((0, 3), dtype), np.empty((0, 3), dtype))
+    assert result.loss == 0.0 and result.hess.shape == (0, 3)
+    result = case.loss_with_hess(np.full((2, 3), np.nan, dtype), np.zeros((2, 3)), sample_weight=np.zeros((2, 3)))
+    assert isinstance(result, xe.LossGradHess) and result.loss == 0.0
+    assert_same_bits(result.hess, np.zeros((2, 3), dtype))
+    result = case.loss_with_hess(dtype(0.5), 1)
+    assert np.shape(result.hess) == () and float(result.hess) > 0
+    with pytest.raises(ValueError, match="target must be in"):
+        case.loss_with_hess(np.zeros(3, dtype), [0, 0.5, 2])
+    columns = np.asfortranarray(case.logits(np.random.default_rng(18), dtype, (6, 5)))
+    plain = case.loss_with_hess(np.ascontiguousarray(columns), np.eye(6, 5))
+    assert_same_bits(case.loss_with_hess(columns, np.asfortranarray(np.eye(6, 5))).hess, plain.hess)
 
 
 @each_dtype

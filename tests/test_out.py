@@ -103,7 +103,7 @@ def test_out_along_every_axis(axis: int, dtype: type) -> None:
 def test_out_next_to_the_logits_in_one_buffer(case: Case) -> None:
     """Neighbours in memory do not overlap."""
     rng = np.random.default_rng(55)
-    buffer = rng.normal(size=(8, 5))
+    buffer = case.admit(rng.normal(size=(8, 5)))
     target = case.targets["classes" if case.has_class_axis else "integers"](rng, np.float64, (4, 5))
     expected, expected_grad = case.loss_with_grad(buffer[:4].copy(), target)
     loss, _ = case.loss_with_grad(buffer[:4], target, out=buffer[4:])
@@ -143,9 +143,9 @@ def test_out_has_the_dtype_that_the_logits_become(case: Case) -> None:
     """A list becomes float64, so its gradient does."""
     target = np.zeros(case.row_shape((1, 2)), int).tolist()
     out = np.zeros((1, 2))
-    assert case.loss_with_grad([[1, 2]], target, out=out).grad is out
+    assert case.loss_with_grad([[1, 0]], target, out=out).grad is out
     assert out.any()
-    refused(case, (TypeError, ValueError), "out .*float64, got float32", np.zeros((1, 2), np.float32), [[1, 2]], target)
+    refused(case, (TypeError, ValueError), "out .*float64, got float32", np.zeros((1, 2), np.float32), [[1, 0]], target)
 
 
 @each_dtype
@@ -167,5 +167,5 @@ def test_out_that_overlaps_an_input_is_refused(case: Case, dtype: type) -> None:
     shared = np.ones((4, 6), dtype)
     weight = shared[:, 0] if case.has_class_axis else shared
     refused(case, ValueError, "out .*overlap", shared, logits, target, sample_weight=weight)
-    name = "class_weight" if case.has_class_axis else "pos_weight"
-    refused(case, ValueError, "out .*overlap", shared, logits, target, **{name: shared[2]})
+    for name in {"class_weight", "pos_weight"} & set(case.options):
+        refused(case, ValueError, "out .*overlap", shared, logits, target, **{name: shared[2]})

@@ -109,6 +109,115 @@ def test_row_of_zero_weight_whatever_its_elements(dtype: type) -> None:
     np.testing.assert_allclose(grad, [expected_grad[0], [0, 0]], rtol=1e-7)
 
 
+@each_dtype
+@each_reduction
+@pytest.mark.parametrize("ignore_index", [-100, -1, 7, 2**40])
+@pytest.mark.parametrize("loss", [xe.sigmoid_cross_entropy_with_hess, xe.sigmoid_focal_loss_with_hess])
+def test_ignored_element_whatever_its_logit(loss, ignore_index: int, dtype: type, reduction: str) -> None:
+    """As an integer and as a float, with sample weights and without, alone and among many."""
+    rng = np.random.default_rng(66)
+    for n in (1, 5, 40, 70_000):
+        x, t = rng.normal(size=2 * n).astype(dtype), rng.integers(0, 2, 2 * n)
+        x[::2], t[::2] = np.resize([nan, inf, -inf, 0.5], n), ignore_index
+        for target, weight in [(t, None), (t.astype(dtype), None), (t, rng.random(2 * n).astype(dtype))]:
+            counted = None if weight is None else weight[1::2]
+            options = {"reduction": reduction, "label_smoothing": 0.1}
+            expected = loss(x[1::2], t[1::2], sample_weight=counted, **options)
+            result = loss(x, target, sample_weight=weight, ignore_index=ignore_index, **options)
+            rtol = 16 * float(np.finfo(dtype).eps)
+            value = result.loss
+            if reduction == "none":
+                np.testing.assert_array_equal(value[::2], 0)
+                value = value[1::2]
+            np.testing.assert_allclose(value, expected.loss, rtol=rtol)
+            for ours, theirs in zip(result[1:], expected[1:], strict=True):
+                np.testing.assert_array_equal(ours[::2], 0)
+                np.testing.assert_allclose(ours[1::2], theirs, rtol=rtol)
+    all_ignored = loss(np.array([nan, inf], dtype), [ignore_index] * 2, ignore_index=ignore_index)
+    assert all_ignored.loss == 0.0 and not all_ignored.grad.any() and not all_ignored.hess.any()
+
+
+def test_an_answer_itself_may_be_ignored() -> None:
+    x = np.array([0.5, -2.0, 3.0])
+    for target in ([0, 1, 0], [False, True, False], [0.0, 1.0, -0.0]):
+        loss, grad = xe.sigmoid_cross_entropy_with_grad(x, target, ignore_index=0)
+        assert loss == xe.sigmoid_cross_entropy(-2.0, 1)
+        np.testing.assert_array_equal(grad != 0, [False, True, False])
+
+
+@each_dtype
+def test_a_small_smoothing_is_not_lost(dtype: type) -> None:
+    """`1 - t'` is not a difference: a millionth of it would be a tenth off in float32."""
+    x = np.array([30.0, -30.0], dtype)
+    loss = xe.sigmoid_cross_entropy(x, [1, 0], label_smoothing=1e-6, reduction="none")
+    np.testing.assert_allclose(loss, [0.5e-6 * 30] * 2, rtol=1e-6)
+
+
+@each_dtype
+def test_focal_loss_without_focus_is_cross_entropy_to_the_bit(dtype: type) -> None:
+    rng = np.random.default_rng(67)
+    x = np.concatenate([rng.normal(scale=20, size=300), [nan, inf, -inf, 0.0]]).astype(dtype)
+    for t in (rng.integers(0, 2, 304), rng.random(304).astype(dtype)):
+        options = {"pos_weight": 3.0, "sample_weight": rng.random(304).astype(dtype), "label_smoothing": 0.1}
+        for reduction in REDUCTIONS:
+            focal = xe.sigmoid_focal_loss_with_hess(x, t, gamma=0.0, reduction=reduction, **options)
+            plain = xe.sigmoid_cross_entropy_with_hess(x, t, reduction=reduction, **options)
+            for ours, theirs in zip(focal, plain, strict=True):
+                assert_same_bits(ours, theirs)
+
+
+@each_dtype
+@pytest.mark.parametrize("gamma", [1e-30, 0.25, 0.5, 1.0, 2.0, 3.7, 1e9])
+def test_focal_loss_far_out(gamma: float, dtype: type) -> None:
+    """Finite, and the limit, where a power of 0 or a product of 0 and infinity would be neither."""
+    x = np.array([1000.0, -1000.0, inf, -inf, 0.0], dtype)
+    loss, grad, hess = xe.sigmoid_focal_loss_with_hess(x, [1, 0, 1, 0, 1], gamma=gamma, reduction="none")
+    np.testing.assert_array_equal(loss[:4], 0)
+    np.testing.assert_array_equal(grad[:4], 0)
+    loss, grad, hess = xe.sigmoid_focal_loss_with_hess(x, [0, 1, 0, 1, 1], gamma=gamma, reduction="none")
+    np.testing.assert_array_equal(loss[:4], [1000, 1000, inf, inf])
+    np.testing.assert_array_equal(grad[:4], [1, -1, 1, -1])
+    np.testing.assert_array_equal(hess[:4], 0)
+    assert np.isfinite(loss[4]) and np.isfinite(grad[4]) and np.isfinite(hess[4])
+
+
+@each_dtype
+def test_focal_loss_of_any_focus_keeps_its_digits(dtype: type) -> None:
+    """Where a rounded exponent would cost them: against exponents in twice the precision."""
+    x = np.linspace(0.0, 30.0 if dtype is np.float32 else 200.0, 301).astype(dtype)
+    for gamma in (0.3, 1.3, 1.7):
+        g, wide = np.longdouble(dtype(gamma)), x.astype(np.longdouble)
+        truth = np.exp(-g * np.logaddexp(0, wide)) * np.logaddexp(0, -wide)
+        loss = xe.sigmoid_focal_loss(x, np.ones_like(x), gamma=gamma, reduction="none")
+        assert_close(loss, truth.astype(np.float64), 1e-6 if dtype is np.float32 else 1e-14)
+
+
+@each_dtype
+def test_impossible_probabilities(dtype: type) -> None:
+    p = np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, nan, 0.5], dtype)
+    t = np.array([0.0, 1.0, 1.0, 0.0, 0.5, 0.5, 1.0, nan], dtype)
+    loss, grad = xe.binary_cross_entropy_with_grad(p, t, reduction="none")
+    np.testing.assert_array_equal(loss, [0, 0, inf, inf, inf, inf, nan, nan])
+    np.testing.assert_array_equal(grad, [1, -1, -inf, inf, -inf, inf, nan, nan])
+    loss, grad = xe.binary_cross_entropy_with_grad(p, t, sample_weight=[1, 1, 0, 0, 0, 0, 0, 0])
+    assert loss == 0.0
+    np.testing.assert_array_equal(grad, [0.5, -0.5, 0, 0, 0, 0, 0, 0])
+    loss, grad = xe.binary_cross_entropy_with_grad(p[:6], t[:6], eps=1e-9, reduction="none")
+    far = -np.log(1e-9)
+    assert_close(loss, [1e-9, 1e-9, far, far, far / 2, far / 2], 1e-6)
+    np.testing.assert_array_equal(grad, 0)
+
+
+@each_dtype
+def test_hinge_loss_of_what_is_no_number(dtype: type) -> None:
+    scores, target = np.array([inf, -inf, inf, -inf, nan, 0.0], dtype), np.array([1, 0, -1, 1, 1, nan], dtype)
+    loss, grad = xe.hinge_loss_with_grad(scores, target, reduction="none")
+    np.testing.assert_array_equal(loss, [0, 0, inf, inf, nan, nan])
+    np.testing.assert_array_equal(grad, [0, 0, 1, -1, nan, nan])
+    _, grad = xe.hinge_loss_with_grad(scores[:4], target[:4], squared=True, reduction="none")
+    np.testing.assert_array_equal(grad, [0, 0, inf, -inf])
+
+
 # --- 2. Nothing left to average: the loss is 0.0 and the gradient zeros -----------------------------------------------
 
 

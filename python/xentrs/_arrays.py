@@ -52,15 +52,21 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
     return _native(array.astype(dtype))
 
 
-def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
-    """Make labels of booleans, the integers 0 and 1, or floats."""
+def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str, ignored: int | None) -> Array:
+    """Make labels of booleans, the integers from `lowest` to 1, the ignored one, or floats."""
     array = np.asarray(given)
     if _kind(array) not in "biuf":
-        raise TypeError(f"{name} must be boolean, integer or floating, got {array.dtype}")
-    if array.dtype.kind in "iu" and np.any(outside := (array < 0) | (array > 1)):
-        index = int(np.argmax(outside))
-        raise ValueError(f"{name} must be in [0, 1], got {array.ravel()[index]} at index {index}")
-    return _native(array.astype(dtype))
+        raise TypeError(f"target must be boolean, integer or floating, got {array.dtype}")
+    labels = array.astype(dtype)
+    if array.dtype.kind in "iu":
+        outside = (array < lowest) | (array > 1)
+        if ignored is not None:
+            outside &= array != ignored
+            labels[array == ignored] = ignored  # rounded as the core rounds it
+        if np.any(outside):
+            index = int(np.argmax(outside))
+            raise ValueError(f"target must be {expected}, got {array.ravel()[index]} at index {index}")
+    return _native(labels)
 
 
 def dtype_of(given: ArrayLike) -> str:

@@ -1,4 +1,5 @@
-//! What callers call: check, dispatch, share out, reduce. Nothing is written before everything has been checked.
+//! What callers call: check, dispatch, share out, reduce. Nothing that a caller sees is written before everything has been
+//! checked.
 
 mod evaluation;
 mod functions;
@@ -16,10 +17,11 @@ pub use points::PointProblem;
 pub use rows::{RowProblem, Targets};
 pub use stored::{StoredPointProblem, StoredRowProblem};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::losses::Domain;
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::Isa;
+use crate::simd::{Isa, Kernel, Lanes, Mask, Simd, read};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
@@ -45,11 +47,23 @@ pub enum Loss<T> {
 
 /// A loss with everything but the logits: what [`value`] and [`value_and_grad`] evaluate.
 pub trait Problem<T: Real>: Sync {
-    /// Holds everything against the shape of the logits.
+    /// What the logits are called, and what they may be.
+    const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
+
+    /// Holds shapes and weights against the shape of the logits.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    fn check(&self, isa: Isa, rows: usize, classes: usize) -> Result<()>;
+    fn check(&self, rows: usize, classes: usize) -> Result<()>;
+
+    /// Reads every target, where that takes a pass of its own: an element whose target, or whose input, is outside its
+    /// domain has a loss of NaN, so a sum that is none need not be asked.
+    ///
+    /// # Errors
+    /// The first target that is none.
+    fn check_targets(&self, _: Isa) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether some numbers are no logits, and [`check_logits`](Self::check_logits) finds them.
     fn has_domain(&self) -> bool {
@@ -77,28 +91,48 @@ pub trait Problem<T: Real>: Sync {
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64;
 }
 
+/// A loss that tells the diagonal of its Hessian too: what [`value_grad_hess`] evaluates.
+pub trait CurvedProblem<T: Real>: Problem<T> {
+    /// What [`value_and_grad`](Problem::value_and_grad) does, and the diagonal of the Hessian, divided.
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, T>,
+        hess: &mut [T],
+        divisor: f64,
+        each: Option<&mut [T]>,
+    ) -> f64;
+}
+
 /// The loss of all rows.
 ///
 /// # Errors
-/// What [`Problem::check`] finds, and an unknown `XENTRS_ISA`.
+/// What [`Problem::check`] and [`Problem::check_targets`] find, logits outside their domain, and an unknown `XENTRS_ISA`.
 pub fn value<S: Storage>(
     problem: &impl Problem<S::Real>,
     logits: Rows<'_, S>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
-    problem.check(isa, rows, classes)?;
+    problem.check(rows, classes)?;
     check_logits(problem, isa, logits)?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
     if divisor == 0.0 {
+        check_numbers(problem, isa, logits)?;
         return Ok(Loss::Scalar(0.0));
     }
     let size = parallel::block_rows(classes);
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        parallel::sum(blocks, rows * classes, |(b, logits, each)| {
+        let total = parallel::sum(blocks, rows * classes, |(b, logits, each)| {
             S::widened(isa, logits, |logits| problem.value(isa, b * size, logits, each))
-        })
+        });
+        // One pass over the data: what is wrong with it, if anything, is asked only now.
+        if total.is_nan() {
+            check_numbers(problem, isa, logits)?;
+        }
+        Ok(total)
     })
 }
 
@@ -106,16 +140,14 @@ pub fn value<S: Storage>(
 /// that is computed with.
 ///
 /// # Errors
-/// What [`Problem::check`] finds, and an unknown `XENTRS_ISA`; nothing is written then.
+/// As of [`value`]; nothing is written then, unless to a [fresh](RowsIo::fresh) place.
 pub fn value_and_grad<S: Storage, O: Place<S>>(
     problem: &impl Problem<S::Real>,
     mut logits: RowsIo<'_, S, O>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
-    problem.check(isa, rows, classes)?;
-    check_logits(problem, isa, O::source(&logits))?;
-    let divisor = divisor(problem, isa, reduction, rows, classes);
+    let (divisor, unchecked) = before_writing(problem, isa, &logits, reduction)?;
     if divisor == 0.0 {
         logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
@@ -123,8 +155,91 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
     let size = parallel::block_rows(classes);
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        parallel::sum(blocks, rows * classes, |(b, rows, each)| {
+        let total = parallel::sum(blocks, rows * classes, |(b, rows, each)| {
             O::filled(isa, rows, |rows| problem.value_and_grad(isa, b * size, rows, divisor, each))
+        });
+        check_if_nan(problem, isa, unchecked, total)
+    })
+}
+
+/// The loss of all rows, its gradient, and the diagonal of its Hessian, which is written to `hess`.
+///
+/// # Errors
+/// As of [`value_and_grad`], and [`Error::Shape`] where `hess` has not one place a logit.
+pub fn value_grad_hess<S: Storage, O: Place<S>>(
+    problem: &impl CurvedProblem<S::Real>,
+    mut logits: RowsIo<'_, S, O>,
+    hess: &mut [O],
+    reduction: Reduction,
+) -> Result<Loss<S::Real>> {
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    if hess.len() != rows * classes {
+        return Err(Error::Shape { name: "hess", expected: vec![rows, classes], got: vec![hess.len()] });
+    }
+    let (divisor, unchecked) = before_writing(problem, isa, &logits, reduction)?;
+    if divisor == 0.0 {
+        logits.target().fill(O::default());
+        hess.fill(O::default());
+        return Ok(Loss::Scalar(0.0));
+    }
+    let size = parallel::block_rows(classes);
+    reduce(problem, reduction, rows, classes, divisor, |each| {
+        let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
+        let blocks = with_losses(blocks, each, size * problem.losses_per_row(classes));
+        let total = parallel::sum(blocks, rows * classes, |(b, (rows, hess), each)| {
+            O::filled(isa, rows, |rows| {
+                O::results(isa, hess, |hess| problem.value_grad_hess(isa, b * size, rows, hess, divisor, each))
+            })
+        });
+        check_if_nan(problem, isa, unchecked, total)
+    })
+}
+
+/// Checks what must be known before anything is written: the divisor, and the logits where they, and what they are held
+/// against, may be checked after the pass, as their place for results is a fresh one.
+fn before_writing<'a, S: Storage, O: Place<S>>(
+    problem: &impl Problem<S::Real>,
+    isa: Isa,
+    logits: &RowsIo<'a, S, O>,
+    reduction: Reduction,
+) -> Result<(f64, Option<Rows<'a, S>>)> {
+    let (rows, classes) = (logits.rows(), logits.classes());
+    problem.check(rows, classes)?;
+    check_logits(problem, isa, O::source(logits))?;
+    let divisor = divisor(problem, isa, reduction, rows, classes);
+    let unchecked = logits.apart().filter(|_| logits.is_fresh() && divisor != 0.0);
+    if unchecked.is_none() {
+        check_numbers(problem, isa, O::source(logits))?;
+    }
+    Ok((divisor, unchecked))
+}
+
+/// Checks what was not checked before, where the sum of the losses asks for it.
+fn check_if_nan<S: Storage>(
+    problem: &impl Problem<S::Real>,
+    isa: Isa,
+    unchecked: Option<Rows<'_, S>>,
+    total: f64,
+) -> Result<f64> {
+    match unchecked {
+        Some(logits) if total.is_nan() => check_numbers(problem, isa, logits).map(|()| total),
+        _ => Ok(total),
+    }
+}
+
+/// Holds targets and logits against what the loss allows.
+#[cold]
+fn check_numbers<S: Storage, P: Problem<S::Real>>(problem: &P, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+    problem.check_targets(isa)?;
+    let (name, domain) = P::INPUTS;
+    if domain == Domain::Reals {
+        return Ok(());
+    }
+    let (rows, classes) = (logits.rows(), logits.classes());
+    let size = parallel::block_rows(classes);
+    first_error(rows, size, rows * classes, |first, rows| {
+        S::widened(isa, logits.part(first, rows), |logits| {
+            check_domain(isa, name, domain, None, logits.flat()).map_err(|error| error.moved(first * classes))
         })
     })
 }
@@ -134,13 +249,72 @@ fn check_logits<S: Storage>(problem: &impl Problem<S::Real>, isa: Isa, logits: R
     if !problem.has_domain() {
         return Ok(());
     }
-    let (classes, size) = (logits.classes(), parallel::block_rows(logits.classes()));
-    let check = |b, rows| S::widened(isa, rows, |rows| problem.check_logits(isa, b * size, rows));
-    let wrong = |(b, rows)| f64::from(u8::from(check(b, rows).is_err()));
-    if parallel::sum(logits.blocks(size).enumerate(), logits.rows() * classes, wrong) != 0.0 {
-        logits.blocks(size).enumerate().try_for_each(|(b, rows)| check(b, rows))?;
+    let (rows, classes) = (logits.rows(), logits.classes());
+    first_error(rows, parallel::block_rows(classes), rows * classes, |first, rows| {
+        S::widened(isa, logits.part(first, rows), |rows| problem.check_logits(isa, first, rows))
+    })
+}
+
+/// The first error in blocks of so many of `len` rows, which all threads look through.
+fn first_error(
+    len: usize,
+    size: usize,
+    elements: usize,
+    check: impl Fn(usize, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let blocks = (0..len.div_ceil(size)).map(|b| (b * size, size.min(len - b * size)));
+    let wrong = |(first, rows)| f64::from(u8::from(check(first, rows).is_err()));
+    if parallel::sum(blocks.clone(), elements, wrong) != 0.0 {
+        for (first, rows) in blocks {
+            check(first, rows)?;
+        }
     }
     Ok(())
+}
+
+/// Names the first number outside a domain that is not the ignored one.
+fn check_domain<T: Real>(
+    isa: Isa,
+    name: &'static str,
+    domain: Domain,
+    ignored: Option<T>,
+    numbers: &[T],
+) -> Result<()> {
+    match T::dispatch(isa, Outside { domain, ignored, numbers }) {
+        Some(index) => {
+            let (expected, got) = (domain.expected(ignored.is_some()), numbers[index].to_f64());
+            Err(Error::Value { name, expected, got, index })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The place of the first number outside a domain.
+struct Outside<'k, T> {
+    domain: Domain,
+    ignored: Option<T>,
+    numbers: &'k [T],
+}
+
+impl<T: Real> Kernel<T> for Outside<'_, T> {
+    type Output = Option<usize>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Option<usize> {
+        let zero = s.splat(T::ZERO);
+        let mut i = 0;
+        while i < self.numbers.len() {
+            let mut x = read(s, self.numbers, i, T::ZERO);
+            if let Some(ignored) = self.ignored {
+                x = S::V::select(x.eq(s.splat(ignored)), zero, x);
+            }
+            let bits = self.domain.excludes(s, x).bits();
+            if bits != 0 {
+                return Some(i + bits.trailing_zeros() as usize);
+            }
+            i += S::LANES;
+        }
+        None
+    }
 }
 
 fn divisor<T: Real>(problem: &impl Problem<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {
@@ -154,14 +328,14 @@ fn reduce<T: Real>(
     rows: usize,
     classes: usize,
     divisor: f64,
-    sum: impl FnOnce(Option<&mut [T]>) -> f64,
+    sum: impl FnOnce(Option<&mut [T]>) -> Result<f64>,
 ) -> Result<Loss<T>> {
     if reduction == Reduction::None {
         let mut losses = vec![T::ZERO; rows * problem.losses_per_row(classes)];
-        sum(Some(&mut losses));
+        sum(Some(&mut losses))?;
         Ok(Loss::Each(losses))
     } else {
-        Ok(Loss::Scalar(sum(None) / divisor))
+        Ok(Loss::Scalar(sum(None)? / divisor))
     }
 }
 

@@ -1,12 +1,12 @@
 //! The sigmoid family: one target a logit.
 
-use super::Problem;
+use super::{CurvedProblem, Problem, check_domain, first_error};
 use crate::error::{Error, Result};
-use crate::losses::PointLoss;
+use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{BLOCK, row_total};
-use crate::simd::{Isa, Kernel, Lanes, RowIo, Simd, read, write};
+use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, read, write};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// A loss of the sigmoid family, with targets and weights, all of the shape of the logits, row behind row.
@@ -14,26 +14,30 @@ use crate::view::{Rows, RowsIo, check_weights};
 pub struct PointProblem<'a, T, L> {
     /// The loss of a point.
     pub loss: L,
-    /// One target a point, in [0, 1].
+    /// One target a point, in the domain of the loss, or the ignored one.
     pub target: &'a [T],
     /// One weight a point; 1 where absent.
     pub sample_weight: Option<&'a [T]>,
+    /// A point with this target has no loss, no weight and zero gradient, whatever its logit.
+    pub ignored: Option<T>,
 }
 
 impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
-    fn check(&self, isa: Isa, rows: usize, classes: usize) -> Result<()> {
+    const INPUTS: (&'static str, Domain) = (L::NAME, L::INPUTS);
+
+    fn check(&self, rows: usize, classes: usize) -> Result<()> {
         if self.target.len() != rows * classes {
             return Err(Error::Shape { name: "target", expected: vec![rows, classes], got: vec![self.target.len()] });
         }
-        let blocks = self.target.chunks(parallel::block_rows(1));
-        if parallel::sum(blocks, self.target.len(), |target| T::dispatch(isa, OutsideUnit { target })) != 0.0 {
-            let outside = |&t: &T| t < T::ZERO || t > T::ONE;
-            if let Some(index) = self.target.iter().position(outside) {
-                let got = self.target[index].to_f64();
-                return Err(Error::Value { name: "target", expected: "in [0, 1]", got, index });
-            }
-        }
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))
+    }
+
+    fn check_targets(&self, isa: Isa) -> Result<()> {
+        let len = self.target.len();
+        first_error(len, parallel::block_rows(1), len, |first, points| {
+            check_domain(isa, "target", L::TARGETS, self.ignored, &self.target[first..first + points])
+                .map_err(|error| error.moved(first))
+        })
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {
@@ -41,11 +45,18 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
     }
 
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64 {
-        let Some(weights) = self.sample_weight else {
-            return (rows * classes) as f64;
-        };
-        let blocks = weights.chunks(parallel::block_rows(1));
-        parallel::sum(blocks, weights.len(), |weights| T::dispatch(isa, Total { weights }))
+        let (len, size) = (rows * classes, parallel::block_rows(1));
+        if self.sample_weight.is_none() && self.ignored.is_none() {
+            return len as f64;
+        }
+        let blocks = (0..len.div_ceil(size)).map(|b| b * size..len.min((b + 1) * size));
+        parallel::sum(blocks, len, |points| {
+            let sample_weight = self.sample_weight.map(|weights| &weights[points.clone()]);
+            match self.ignored {
+                Some(ignored) => T::dispatch(isa, Kept { target: &self.target[points], sample_weight, ignored }),
+                None => T::dispatch(isa, Total { weights: sample_weight.unwrap_or_default() }),
+            }
+        })
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
@@ -66,23 +77,18 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
     }
 }
 
-/// How many targets are below 0 or above 1.
-struct OutsideUnit<'k, T> {
-    target: &'k [T],
-}
-
-impl<T: Real> Kernel<T> for OutsideUnit<'_, T> {
-    type Output = f64;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        row_total(
-            s,
-            self.target,
-            T::ZERO,
-            #[inline(always)]
-            |_, t| S::V::select(t.lt(zero), one, zero) + S::V::select(one.lt(t), one, zero),
-        )
+impl<T: Real, L: PointHess<T>> CurvedProblem<T> for PointProblem<'_, T, L> {
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        mut rows: RowsIo<'_, T>,
+        hess: &mut [T],
+        divisor: f64,
+        each: Option<&mut [T]>,
+    ) -> f64 {
+        let part = Part::of(self, first * rows.classes(), rows.rows() * rows.classes());
+        T::dispatch(isa, PointHessians { part, points: rows.flat(), hess, scale: 1.0 / divisor, each })
     }
 }
 
@@ -105,27 +111,77 @@ impl<T: Real> Kernel<T> for Total<'_, T> {
     }
 }
 
+/// The sum of the weights, 1 where there are none, of what is not ignored.
+struct Kept<'k, T> {
+    target: &'k [T],
+    sample_weight: Option<&'k [T]>,
+    ignored: T,
+}
+
+impl<T: Real> Kernel<T> for Kept<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let (zero, one, ignored) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(self.ignored));
+        row_total(
+            s,
+            self.target,
+            self.ignored,
+            #[inline(always)]
+            |i, t| {
+                let weight = match self.sample_weight {
+                    Some(weights) => read(s, weights, i, T::ZERO),
+                    None => one,
+                };
+                S::V::select(t.eq(ignored), zero, weight)
+            },
+        )
+    }
+}
+
 /// What a block of logits is held against.
 struct Part<'k, T, L> {
     loss: &'k L,
     target: &'k [T],
     sample_weight: Option<&'k [T]>,
+    /// NaN, which equals nothing, where nothing is ignored: arithmetic costs less than a branch in every loop.
+    ignored: T,
 }
 
-impl<'k, T: Real, L> Part<'k, T, L> {
+impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
     fn of(problem: &'k PointProblem<'_, T, L>, first: usize, len: usize) -> Self {
         let part = |xs: &'k [T]| &xs[first..first + len];
-        Part { loss: &problem.loss, target: part(problem.target), sample_weight: problem.sample_weight.map(part) }
+        Part {
+            loss: &problem.loss,
+            target: part(problem.target),
+            sample_weight: problem.sample_weight.map(part),
+            ignored: problem.ignored.unwrap_or(T::NAN),
+        }
     }
 
-    /// What a register of losses or gradients counts for: a point without weight counts for nothing, whatever it is.
+    /// What a register of losses or derivatives counts for: a point that is ignored, or without weight, counts for
+    /// nothing, whatever it is.
     #[inline(always)]
-    fn weighted<S: Simd<T>>(&self, s: S, i: usize, v: S::V) -> S::V {
-        let Some(weights) = self.sample_weight else {
-            return v;
-        };
-        let (w, zero) = (read(s, weights, i, T::ZERO), s.splat(T::ZERO));
-        S::V::select(w.eq(zero), zero, v * w)
+    fn weighted<S: Simd<T>>(&self, s: S, i: usize, target: S::V, v: S::V) -> S::V {
+        let (mut v, zero) = (v, s.splat(T::ZERO));
+        if let Some(weights) = self.sample_weight {
+            let w = read(s, weights, i, T::ZERO);
+            v = S::V::select(w.eq(zero), zero, v * w);
+        }
+        S::V::select(target.eq(s.splat(self.ignored)), zero, v)
+    }
+
+    /// A register of losses, weighted: NaN where a target or an input is none, so that their sum tells.
+    #[inline(always)]
+    fn losses<S: Simd<T>>(&self, s: S, i: usize, input: S::V, target: S::V, losses: S::V) -> S::V {
+        let (nan, zero) = (s.splat(T::NAN), s.splat(T::ZERO));
+        let mut losses = self.weighted(s, i, target, losses);
+        let kept = S::V::select(target.eq(s.splat(self.ignored)), zero, target);
+        losses = S::V::select(L::TARGETS.excludes(s, kept), nan, losses);
+        if L::INPUTS != Domain::Reals {
+            losses = S::V::select(L::INPUTS.excludes(s, input), nan, losses);
+        }
+        losses
     }
 }
 
@@ -146,9 +202,8 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
             logits.len(),
             #[inline(always)]
             |i| {
-                let logit = read(s, logits, i, -T::INFINITY);
-                let loss = part.loss.value(s, i, logit, read(s, part.target, i, T::ZERO));
-                let loss = part.weighted(s, i, loss);
+                let (logit, target) = (read(s, logits, i, T::ZERO), read(s, part.target, i, T::ZERO));
+                let loss = part.losses(s, i, logit, target, part.loss.value(s, i, logit, target));
                 if let Some(each) = &mut each {
                     write(s, loss, each, i);
                 }
@@ -177,10 +232,44 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
             points.source().len(),
             #[inline(always)]
             |i| {
-                let logit = read(s, points.source(), i, -T::INFINITY);
-                let (loss, grad) = part.loss.value_and_grad(s, i, logit, read(s, part.target, i, T::ZERO));
-                write(s, part.weighted(s, i, grad) * scale, points.target(), i);
-                let loss = part.weighted(s, i, loss);
+                let (logit, target) = (read(s, points.source(), i, T::ZERO), read(s, part.target, i, T::ZERO));
+                let (loss, grad) = part.loss.value_and_grad(s, i, logit, target);
+                write(s, part.weighted(s, i, target, grad) * scale, points.target(), i);
+                let loss = part.losses(s, i, logit, target, loss);
+                if let Some(each) = &mut each {
+                    write(s, loss, each, i);
+                }
+                loss
+            },
+        )
+    }
+}
+
+/// The losses, gradients and second derivatives of a block of points.
+struct PointHessians<'k, T, L> {
+    part: Part<'k, T, L>,
+    points: RowIo<'k, T>,
+    hess: &'k mut [T],
+    scale: f64,
+    each: Option<&'k mut [T]>,
+}
+
+impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let PointHessians { part, mut points, hess, scale, mut each } = self;
+        let scale = s.splat(T::from_f64(scale));
+        total_of(
+            s,
+            points.source().len(),
+            #[inline(always)]
+            |i| {
+                let (logit, target) = (read(s, points.source(), i, T::ZERO), read(s, part.target, i, T::ZERO));
+                let [loss, grad, curvature] = part.loss.value_grad_hess(s, i, logit, target);
+                write(s, part.weighted(s, i, target, grad) * scale, points.target(), i);
+                write(s, part.weighted(s, i, target, curvature) * scale, hess, i);
+                let loss = part.losses(s, i, logit, target, loss);
                 if let Some(each) = &mut each {
                     write(s, loss, each, i);
                 }
@@ -193,13 +282,19 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
 /// The sum of `f` over the registers of `len` points, in double precision beyond [`BLOCK`].
 #[inline(always)]
 fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(usize) -> S::V) -> f64 {
-    let mut total = 0.0;
-    for start in (0..len).step_by(BLOCK) {
+    let (mut total, whole) = (0.0, len - len % S::LANES);
+    for start in (0..whole).step_by(BLOCK) {
         let mut sum = s.splat(T::ZERO);
-        for i in (start..len.min(start + BLOCK)).step_by(S::LANES) {
+        for i in (start..whole.min(start + BLOCK)).step_by(S::LANES) {
             sum = sum + f(i);
         }
         total += sum.sum().to_f64();
+    }
+    if whole < len {
+        // What stands past the end counts for nothing.
+        let (mut lanes, last) = ([T::ZERO; MAX_LANES], f(whole));
+        s.store_tail(last, &mut lanes[..len - whole]);
+        total += s.load(&lanes[..S::LANES]).sum().to_f64();
     }
     total
 }

@@ -72,7 +72,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
 }
 
 impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
-    fn check(&self, _: Isa, rows: usize, classes: usize) -> Result<()> {
+    fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let (expected, got) = match self.target {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
             Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.classes()]),

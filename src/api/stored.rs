@@ -1,9 +1,9 @@
 //! Floating targets in half precision: problems that widen theirs a block at a time, and hand the block to the problem
 //! that it is then.
 
-use super::{PointProblem, Problem, RowProblem, Targets};
+use super::{CurvedProblem, PointProblem, Problem, RowProblem, Targets, first_error};
 use crate::error::{Error, Result};
-use crate::losses::{PointLoss, RowLoss};
+use crate::losses::{Domain, PointHess, PointLoss, RowLoss};
 use crate::parallel;
 use crate::simd::Isa;
 use crate::storage::Storage;
@@ -34,7 +34,7 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> StoredRowProblem<'_, S, L> {
 }
 
 impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProblem<'_, S, L> {
-    fn check(&self, _: Isa, rows: usize, classes: usize) -> Result<()> {
+    fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let (expected, got) = (vec![rows, classes], vec![self.target.rows(), self.target.classes()]);
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got });
@@ -49,7 +49,7 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
     fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, S::Real>) -> Result<()> {
         let before = first * logits.classes();
         self.block(isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
-            .map_err(|error| error.after(before))
+            .map_err(|error| error.moved(before))
     }
 
     fn losses_per_row(&self, _: usize) -> usize {
@@ -85,10 +85,12 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
 pub struct StoredPointProblem<'a, S: Storage, L> {
     /// The loss of a point.
     pub loss: L,
-    /// One target a point, in [0, 1].
+    /// One target a point, in the domain of the loss, or the ignored one.
     pub target: &'a [S],
     /// One weight a point; 1 where absent.
     pub sample_weight: Option<&'a [S::Real]>,
+    /// A point with this target has no loss, no weight and zero gradient, whatever its logit.
+    pub ignored: Option<S::Real>,
 }
 
 impl<S: Storage, L: PointLoss<S::Real> + Clone> StoredPointProblem<'_, S, L> {
@@ -99,40 +101,45 @@ impl<S: Storage, L: PointLoss<S::Real> + Clone> StoredPointProblem<'_, S, L> {
                 loss: self.loss.clone(),
                 target: target.row(0),
                 sample_weight: self.sample_weight.map(|weights| &weights[first..first + points]),
+                ignored: self.ignored,
             })
         })
-    }
-
-    /// What is wrong with the targets of a block.
-    fn check_block(&self, isa: Isa, first: usize, points: usize) -> Result<()> {
-        self.block(isa, first, points, |problem| PointProblem { sample_weight: None, ..problem }.check(isa, points, 1))
     }
 }
 
 impl<S: Storage, L: PointLoss<S::Real> + Clone> Problem<S::Real> for StoredPointProblem<'_, S, L> {
-    fn check(&self, isa: Isa, rows: usize, classes: usize) -> Result<()> {
-        let (len, size) = (rows * classes, parallel::block_rows(1));
-        if self.target.len() != len {
+    const INPUTS: (&'static str, Domain) = (L::NAME, L::INPUTS);
+
+    fn check(&self, rows: usize, classes: usize) -> Result<()> {
+        if self.target.len() != rows * classes {
             return Err(Error::Shape { name: "target", expected: vec![rows, classes], got: vec![self.target.len()] });
         }
-        let blocks = (0..len.div_ceil(size)).map(|b| (b * size, size.min(len - b * size)));
-        let wrong = |(first, points)| f64::from(u8::from(self.check_block(isa, first, points).is_err()));
-        if parallel::sum(blocks.clone(), len, wrong) != 0.0 {
-            for (first, points) in blocks {
-                self.check_block(isa, first, points).map_err(|error| error.after(first))?;
-            }
-        }
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))
+    }
+
+    fn check_targets(&self, isa: Isa) -> Result<()> {
+        let len = self.target.len();
+        first_error(len, parallel::block_rows(1), len, |first, points| {
+            self.block(isa, first, points, |problem| problem.check_targets(isa)).map_err(|error| error.moved(first))
+        })
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {
         classes
     }
 
-    /// The targets have no part in it.
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64 {
-        PointProblem { loss: self.loss.clone(), target: &[], sample_weight: self.sample_weight }
-            .divisor(isa, rows, classes)
+        // The targets have a part in it only where one of them may be ignored.
+        if self.ignored.is_none() {
+            let problem =
+                PointProblem { loss: self.loss.clone(), target: &[], sample_weight: self.sample_weight, ignored: None };
+            return problem.divisor(isa, rows, classes);
+        }
+        let (len, size) = (rows * classes, parallel::block_rows(1));
+        let blocks = (0..len.div_ceil(size)).map(|b| (b * size, size.min(len - b * size)));
+        parallel::sum(blocks, len, |(first, points)| {
+            self.block(isa, first, points, |problem| problem.divisor(isa, points, 1))
+        })
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, S::Real>, each: Option<&mut [S::Real]>) -> f64 {
@@ -151,6 +158,23 @@ impl<S: Storage, L: PointLoss<S::Real> + Clone> Problem<S::Real> for StoredPoint
         let classes = rows.classes();
         self.block(isa, first * classes, rows.rows() * classes, |problem| {
             problem.value_and_grad(isa, 0, rows, divisor, each)
+        })
+    }
+}
+
+impl<S: Storage, L: PointHess<S::Real> + Clone> CurvedProblem<S::Real> for StoredPointProblem<'_, S, L> {
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, S::Real>,
+        hess: &mut [S::Real],
+        divisor: f64,
+        each: Option<&mut [S::Real]>,
+    ) -> f64 {
+        let classes = rows.classes();
+        self.block(isa, first * classes, rows.rows() * classes, |problem| {
+            problem.value_grad_hess(isa, 0, rows, hess, divisor, each)
         })
     }
 }

@@ -3,22 +3,30 @@
 //! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target.
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
 
+mod answers;
+mod binary_cross_entropy;
 mod categorical_cross_entropy;
+mod hinge_loss;
 mod js_smoothness;
 mod parity_penalty;
 mod sigmoid_cross_entropy;
+mod sigmoid_focal_loss;
 mod softmax_cross_entropy;
 mod softmax_stats;
 
+pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
+pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::Position;
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
+pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub(crate) use softmax_stats::{RowStats, row_stats};
 
 use crate::columns::{ColumnSums, Columns};
+use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::row_total;
 use crate::simd::{Lanes, RowIo, Simd, read};
@@ -131,13 +139,107 @@ impl<V: Copy> Group<V> {
     }
 }
 
-/// A loss of one logit.
+/// A loss of one number, a logit, a score or a probability, that is held against one target.
+///
+/// Both are checked against their domains by whoever calls; outside of them a loss may be anything. Lanes past the end of
+/// a slice hold 0 in both, and are left out of every sum.
 pub trait PointLoss<T: Real>: Sync {
-    /// The losses of a register of logits, in nats; `point` counts them from the start of a row.
-    ///
-    /// A logit of -inf with target 0 costs nothing: that is what a partial register is filled up with.
+    /// What the number is called.
+    const NAME: &'static str = "logits";
+    /// What it may be.
+    const INPUTS: Domain = Domain::Reals;
+    /// What its target may be.
+    const TARGETS: Domain = Domain::Unit;
+
+    /// The losses of a register of numbers, in nats; `point` counts them from the start of a row.
     fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V;
 
     /// The losses and their derivatives.
     fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V);
+}
+
+/// A loss of one logit that tells its second derivative too.
+pub trait PointHess<T: Real>: PointLoss<T> {
+    /// The losses, their first and their second derivatives.
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3];
+}
+
+/// The numbers that an argument of a loss may hold. NaN always may, and costs NaN; so may 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// All of them.
+    Reals,
+    /// Those from 0 to 1.
+    Unit,
+    /// 1, 0 and -1.
+    Signs,
+}
+
+impl Domain {
+    /// The lanes that hold another number.
+    #[inline(always)]
+    pub(crate) fn excludes<T: Real, S: Simd<T>>(self, s: S, x: S::V) -> <S::V as Lanes<T>>::Mask {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        match self {
+            Domain::Reals => x.lt(x),
+            // Negative below 0 and above 1, and never rounded to 0.
+            Domain::Unit => (x * (one - x)).lt(zero),
+            // The roots of x (x^2 - 1), none of which another number is rounded to.
+            Domain::Signs => zero.lt((x * (x * x - one)).abs()),
+        }
+    }
+
+    /// What it says about itself in an error; `ignores` where one number more is let through.
+    pub(crate) fn expected(self, ignores: bool) -> &'static str {
+        match (self, ignores) {
+            (Domain::Reals, _) => "a number",
+            (Domain::Unit, false) => "in [0, 1]",
+            (Domain::Unit, true) => "in [0, 1] or ignore_index",
+            (Domain::Signs, false) => "1, 0 or -1",
+            (Domain::Signs, true) => "1, 0, -1 or ignore_index",
+        }
+    }
+}
+
+/// A share of a whole is in `[0, 1]`.
+fn check_share(name: &'static str, share: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err(Error::Parameter { name, expected: "in [0, 1]", got: format!("{share:?}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Float, Isa, Kernel, Mask, read};
+
+    /// The lanes that a domain excludes, a number at a time.
+    struct Excluded(Domain, f32);
+
+    impl Kernel<f32> for Excluded {
+        type Output = bool;
+        #[inline(always)]
+        fn run<S: Simd<f32>>(self, s: S) -> bool {
+            self.0.excludes(s, read(s, &[self.1], 0, 0.0)).bits() != 0
+        }
+    }
+
+    #[test]
+    fn a_domain_ends_where_it_ends() {
+        let up = |x: f32| f32::from_bits(x.to_bits() + 1);
+        let down = |x: f32| f32::from_bits(x.to_bits() - 1);
+        let tiny = f32::from_bits(1);
+        let mut numbers = vec![0.0, -0.0, tiny, 1e-30, 0.5, down(1.0), 1.0, up(1.0), 2.0, f32::MAX, f32::INFINITY];
+        numbers.extend(numbers.clone().iter().map(|x| -x));
+        for isa in Isa::available() {
+            for &x in numbers.iter().chain(&[f32::NAN]) {
+                let (unit, sign) = ((0.0..=1.0).contains(&x), [-1.0, 0.0, 1.0].contains(&x));
+                for (domain, holds) in [(Domain::Reals, true), (Domain::Unit, unit), (Domain::Signs, sign)] {
+                    let excluded = f32::dispatch(isa, Excluded(domain, x));
+                    assert_eq!(excluded, !(holds || x.is_nan()), "{} {domain:?} {x:e}", isa.name());
+                }
+            }
+        }
+    }
 }

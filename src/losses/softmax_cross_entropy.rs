@@ -28,9 +28,9 @@
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.4 (loss and gradient).
 //! C. Szegedy et al., *Rethinking the Inception architecture for computer vision*, 2016, section 7 (smoothing).
 
-use super::{Group, RowLoss, RowTarget, total_weight};
+use super::{Group, RowLoss, RowTarget, check_share, total_weight};
 use crate::columns::{ColumnSums, Columns, MAX_CLASSES};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::math::{Real, log1p};
 use crate::rows::{RowSum, row_total};
 use crate::simd::{Lanes, RowIo, Simd, position, read};
@@ -56,10 +56,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         if let Some(weights) = class_weight {
             check_weights("class_weight", weights, &[classes])?;
         }
-        if !(0.0..=1.0).contains(&label_smoothing) {
-            let got = format!("{label_smoothing:?}");
-            return Err(Error::Parameter { name: "label_smoothing", expected: "in [0, 1]", got });
-        }
+        check_share("label_smoothing", label_smoothing)?;
         let class_weight_sum = class_weight.map_or(classes as f64, |w| w.iter().map(|w| w.to_f64()).sum());
         Ok(SoftmaxCrossEntropy { class_weight, class_weight_sum, label_smoothing, classes })
     }

@@ -37,11 +37,20 @@ impl<V> Logistic<V> {
     where
         V: Lanes<T>,
     {
-        let one = s.splat(T::ONE);
-        let large = one / (one + self.e);
-        let small = self.e * large;
+        let (large, small) = self.by_size(s);
         let negative = self.x.lt(s.splat(T::ZERO));
         (V::select(negative, small, large), V::select(negative, large, small))
+    }
+
+    /// The same two, the larger one first: `(sigmoid(|x|), sigmoid(-|x|))`.
+    #[inline(always)]
+    pub(crate) fn by_size<T: Real, S: Simd<T, V = V>>(self, s: S) -> (V, V)
+    where
+        V: Lanes<T>,
+    {
+        let one = s.splat(T::ONE);
+        let large = one / (one + self.e);
+        (large, self.e * large)
     }
 }
 

@@ -4,6 +4,7 @@ use super::Given;
 use super::arrays::{Array, Number, Stored, slow};
 use crate::Reduction;
 use crate::error::Error;
+use crate::losses::Domain;
 use crate::view::check_weights;
 use half::{bf16, f16};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
@@ -200,11 +201,21 @@ impl<'py, S: Number> Input<'py, S> {
         Err(Error::Shape { name: "pos_weight", expected: vec![last], got: array.shape().to_vec() }.into())
     }
 
-    /// Labels in [0, 1], one a point.
-    pub(super) fn labels(&self, given: &Bound<'py, PyAny>) -> PyResult<Floats<'py, S>> {
+    /// Labels of a domain, or the ignored one, one a point.
+    pub(super) fn labels(
+        &self,
+        given: &Bound<'py, PyAny>,
+        domain: Domain,
+        ignored: Option<i64>,
+    ) -> PyResult<Floats<'py, S>> {
         let labels = match Floats::in_place(given).filter(Floats::is_flat) {
             Some(labels) => labels,
-            None => Floats::Real(self.convert(given, "as_labels", "target")?),
+            None => {
+                let lowest = if domain == Domain::Signs { -1 } else { 0 };
+                let expected = domain.expected(ignored.is_some());
+                let arguments = (given, self.real_dtype(), lowest, expected, ignored);
+                Floats::Real(Array::copy(&slow(self.py(), "as_labels", arguments)?)?)
+            }
         };
         if labels.shape() != self.array.shape() {
             let (expected, got) = (self.array.shape().to_vec(), labels.shape().to_vec());

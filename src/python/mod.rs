@@ -35,7 +35,11 @@ mod _core {
     #[pymodule_export]
     use super::probabilities::{categorical_cross_entropy, categorical_cross_entropy_with_grad};
     #[pymodule_export]
-    use super::sigmoid_family::{sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad};
+    use super::sigmoid_family::{
+        binary_cross_entropy, binary_cross_entropy_with_grad, hinge_loss, hinge_loss_with_grad, sigmoid_cross_entropy,
+        sigmoid_cross_entropy_with_grad, sigmoid_cross_entropy_with_hess, sigmoid_focal_loss,
+        sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess,
+    };
     #[pymodule_export]
     use super::softmax_family::{softmax_cross_entropy, softmax_cross_entropy_with_grad};
 

@@ -2,8 +2,8 @@
 
 use super::arrays::{Array, Number, detached, slow};
 use super::inputs::Input;
-use crate::{Isa, Loss, Problem, Reduction, RowsIo};
-use numpy::{Element, IntoPyArray, PyArrayMethods};
+use crate::{CurvedProblem, Isa, Loss, Problem, Reduction, RowsIo};
+use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
 
@@ -11,6 +11,8 @@ use std::ops::Range;
 pub(super) struct Output<'py, S: Number> {
     array: Place<'py, S>,
     over_logits: bool,
+    /// Whether nobody sees it should the call fail.
+    fresh: bool,
     /// The caller's `out`, where it cannot be written in place: it gets a copy.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
@@ -70,7 +72,7 @@ impl<'py, S: Number> Output<'py, S> {
         let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
         let Some(out) = out else {
             let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
-            return Ok(Output { array, over_logits: false, copy_to: None, axis });
+            return Ok(Output { array, over_logits: false, fresh: true, copy_to: None, axis });
         };
         if axis.is_none()
             && let Some(span) = logits.array.span()
@@ -83,7 +85,7 @@ impl<'py, S: Number> Output<'py, S> {
             let clear =
                 given.iter().zip(&spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
             if clear && (over_logits || apart(&span)) {
-                return Ok(Output { array, over_logits, copy_to: None, axis });
+                return Ok(Output { array, over_logits, fresh: false, copy_to: None, axis });
             }
         }
         let inputs: Vec<_> = given.into_iter().flatten().collect();
@@ -93,18 +95,27 @@ impl<'py, S: Number> Output<'py, S> {
         } else {
             Place::Real(Array::empty(logits.real_dtype(), shape)?)
         };
-        Ok(Output { array, over_logits: false, copy_to: Some(out.clone()), axis })
+        Ok(Output { array, over_logits: false, fresh: true, copy_to: Some(out.clone()), axis })
+    }
+
+    /// The dtype of the result.
+    fn dtype(&self) -> Bound<'py, PyArrayDescr> {
+        match &self.array {
+            Place::Stored(array) => array.object().dtype(),
+            Place::Real(array) => array.object().dtype(),
+        }
     }
 
     /// The logits, and the place for the result.
     pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, S>) -> crate::Result<Io<'a, S>> {
+        let fresh = self.fresh;
         Ok(match &mut self.array {
             Place::Stored(array) => Io::Stored(if self.over_logits {
                 RowsIo::in_place(array.data_mut(), logits.array.row_count(), logits.array.columns())?
             } else {
-                RowsIo::new(logits.array.rows()?, array.data_mut())?
+                RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)
             }),
-            Place::Real(array) => Io::Real(RowsIo::new(logits.array.rows()?, array.data_mut())?),
+            Place::Real(array) => Io::Real(RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)),
         })
     }
 
@@ -153,14 +164,13 @@ pub(super) fn evaluate<'py, S: Number>(
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements) = (logits.py(), logits.array.len());
-    let wrap = |loss| wrap(py, loss, shape);
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
-        return wrap(detached(py, elements, || crate::value(problem, rows, reduction))?);
+        return wrap(py, detached(py, elements, || crate::value(problem, rows, reduction))?, shape);
     };
     let loss =
         fill!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
-    let loss = wrap(loss)?;
+    let loss = wrap(py, loss, shape)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
@@ -177,7 +187,27 @@ pub(super) fn evaluate_stored<'py, S: Number>(
     evaluate(logits, problem, reduction, shape, output)
 }
 
-/// A number, or an array of a shape.
+/// The triple of loss, gradient and the diagonal of the Hessian, which is a new array of the gradient's type.
+#[cold]
+#[inline(never)]
+pub(super) fn evaluate_hess<'py, S: Number>(
+    logits: &Input<'py, S>,
+    problem: &impl CurvedProblem<S::Real>,
+    reduction: Reduction,
+    shape: &[usize],
+    mut output: Output<'py, S>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, elements, dtype) = (logits.py(), logits.array.len(), output.dtype());
+    let (loss, hess) = fill!(output, logits, rows => {
+        let mut hess = Array::empty(dtype, shape)?;
+        let places = hess.data_mut();
+        let loss = detached(py, elements, || crate::value_grad_hess(problem, rows, places, reduction))?;
+        (loss, hess.object().clone())
+    });
+    Ok((wrap(py, loss, shape)?, output.finish(py)?, hess).into_pyobject(py)?.into_any())
+}
+
+/// A loss as the caller sees it.
 pub(super) fn wrap<'py, T: Element>(py: Python<'py>, loss: Loss<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
     match loss {
         Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),

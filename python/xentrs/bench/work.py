@@ -38,7 +38,8 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         """The row in one word of the output."""
-        return f"{self.loss.removesuffix('_cross_entropy')} {'x'.join(map(str, self.shape))} {self.dtype}"
+        loss = self.loss.removesuffix("_cross_entropy").removesuffix("_loss")
+        return f"{loss} {'x'.join(map(str, self.shape))} {self.dtype}"
 
     @property
     def is_quick(self) -> bool:
@@ -56,6 +57,8 @@ class Work:
         self.has_classes = row.loss.startswith("softmax")
         self.has_probabilities = row.loss == PROBABILITIES
         self.logits: Array = 5 * rng.standard_normal(row.shape, dtype)
+        if row.loss == "binary_cross_entropy":
+            self.logits = 1 / (1 + np.exp(-self.logits / 2))
         self.target: Array
         if self.has_classes:
             self.target = rng.integers(0, row.shape[-1], row.shape[:-1])
@@ -81,13 +84,13 @@ class Work:
 def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     """Compute the truth in float64: the mean loss, and for some rows their places, gradient and its yardstick.
 
-    The yardstick is the sum of the two terms, probability and target, whose difference the gradient is.
+    The yardstick is the sum of the two terms, for softmax probability and target, whose difference the gradient is.
     """
     n = len(work.logits)
     total, block = 0.0, max(1, (1 << 20) * n // work.logits.size)
     for start in range(0, n, block):
         z = work.logits[start : start + block].astype(np.float64)
-        total += float(np.sum(_losses(z, work.target[start : start + block], work)))
+        total += float(np.sum(_losses(work.row.loss, z, work.target[start : start + block])))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
     z, target = work.logits[some].astype(np.float64), work.target[some]
     if work.has_probabilities:
@@ -98,20 +101,48 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
         t = np.zeros_like(p)
         t[np.arange(len(some)), target] = 1.0
     else:
-        p, t = 1 / (1 + np.exp(-z)), target.astype(np.float64)
+        p, t = POINTS[work.row.loss](z, target.astype(np.float64))[1:]
     return total / work.count, some, (p - t) / work.count, (p + t) / work.count
 
 
-def _losses(z: Array, target: Array, work: Work) -> Array:
-    loss: Array
-    if work.has_probabilities:
-        loss = -target * np.log(z)
-    elif work.has_classes:
-        peak = z.max(-1, keepdims=True)
-        loss = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), target]
-    else:
-        loss = np.logaddexp(0.0, z) - target * z
+def _losses(name: str, z: Array, target: Array) -> Array:
+    if name in POINTS:
+        return POINTS[name](z, target)[0]
+    if name == PROBABILITIES:
+        return -target * np.log(z)
+    peak = z.max(-1, keepdims=True)
+    loss: Array = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), target]
     return loss
+
+
+def _sigmoid_cross_entropy(z: Array, t: Array) -> tuple[Array, Array, Array]:
+    return np.logaddexp(0, z) - t * z, (1 - t) / (1 + np.exp(-z)), t / (1 + np.exp(z))
+
+
+def _sigmoid_focal_loss(z: Array, t: Array) -> tuple[Array, Array, Array]:
+    p, q, yes, no = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z)), np.logaddexp(0, -z), np.logaddexp(0, z)
+    loss = t * q**2 * yes + (1 - t) * p**2 * no
+    return loss, (1 - t) * p**2 * (p + 2 * q * no), t * q**2 * (q + 2 * p * yes)
+
+
+def _hinge_loss(z: Array, t: Array) -> tuple[Array, Array, Array]:
+    return np.maximum(0, 1 - (2 * t - 1) * z), (1 - t) * (z > -1), t * (z < 1)
+
+
+def _binary_cross_entropy(p: Array, t: Array) -> tuple[Array, Array, Array]:
+    return -t * np.log(p) - (1 - t) * np.log1p(-p), (1 - t) / (1 - p), t / p
+
+
+POINTS: Mapping[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = {
+    "sigmoid_cross_entropy": _sigmoid_cross_entropy,
+    "sigmoid_focal_loss": _sigmoid_focal_loss,
+    "hinge_loss": _hinge_loss,
+    "binary_cross_entropy": _binary_cross_entropy,
+}
+"""The losses of one target an element, without options: the loss, and the two terms whose difference its gradient is.
+
+In double precision they are the truth, in the precision of the data what a user of NumPy would write.
+"""
 
 
 class Contestant(NamedTuple):
@@ -135,7 +166,12 @@ def _xentrs(work: Work) -> Calls:
         GRADIENT: functools.partial(with_grad, work.logits, work.target, out=work.out),
         IN_PLACE: functools.partial(with_grad, work.out, work.target, out=work.out),
     }
-    return {call: function for call, function in calls.items() if call != IN_PLACE or not work.has_probabilities}
+    if work.row.loss in (
+        "binary_cross_entropy",
+        PROBABILITIES,
+    ):  # in a loop, gradients would be taken for probabilities, and refused
+        del calls[IN_PLACE]
+    return calls
 
 
 def _numpy(work: Work) -> Calls:
@@ -173,9 +209,21 @@ def _numpy(work: Work) -> Calls:
 
     if work.has_probabilities:
         return {LOSS: categorical_loss, GRADIENT: categorical_gradient}
+
+    def point_loss() -> Any:
+        return np.mean(POINTS[work.row.loss](z, target)[0])
+
+    def point_gradient() -> Any:
+        loss, up, down = POINTS[work.row.loss](z, target)
+        np.subtract(up, down, out=out)
+        np.divide(out, n, out=out)
+        return np.mean(loss), out
+
     if work.has_classes:
         return {LOSS: softmax_loss, GRADIENT: softmax_gradient}
-    return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
+    if work.row.loss == "sigmoid_cross_entropy":
+        return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
+    return {LOSS: point_loss, GRADIENT: point_gradient}
 
 
 PEER_RTOL = {"float32": 1e-3, "float64": 1e-6}

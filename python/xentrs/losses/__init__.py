@@ -1,7 +1,8 @@
 """Cross-entropy and its gradient from logits, and the functions underneath.
 
 For each loss ``f`` there are two functions: ``f(...)`` gives the loss, ``f_with_grad(...)`` the pair ``(loss, grad)``
-from the same sweep over the logits. All logarithms are natural, so every loss is in nats; divide by ``ln 2`` for bits.
+from the same sweep over the logits. Some have a third, ``f_with_hess(...)``, that adds the diagonal of the Hessian. All
+logarithms are natural, so every loss is in nats; divide by ``ln 2`` for bits.
 
 Nothing is computed in Python. Each function forwards its arguments to the function of the same name in
 ``xentrs._core``, which accepts whatever ``numpy.asarray`` accepts. A native, C-ordered array of floats whose class axis
@@ -12,25 +13,45 @@ alone: they are computed in float32, a cache-sized block at a time, sums in doub
 once. A loss by row or element (reduction "none") stays in float32.
 """
 
+from .focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
-from .probabilities import categorical_cross_entropy, categorical_cross_entropy_with_grad
-from .results import FloatArray, Loss, LossGrad, Reduction
-from .sigmoid_family import sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad
+from .margins import hinge_loss, hinge_loss_with_grad
+from .probabilities import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_grad,
+    categorical_cross_entropy,
+    categorical_cross_entropy_with_grad,
+)
+from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction
+from .sigmoid_family import (
+    sigmoid_cross_entropy,
+    sigmoid_cross_entropy_with_grad,
+    sigmoid_cross_entropy_with_hess,
+)
 from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_grad
 
 __all__ = [
     "FloatArray",
     "Loss",
     "LossGrad",
+    "LossGradHess",
     "Reduction",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_grad",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_grad",
+    "hinge_loss",
+    "hinge_loss_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_with_grad",
+    "sigmoid_cross_entropy_with_hess",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_with_grad",
+    "sigmoid_focal_loss_with_hess",
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",

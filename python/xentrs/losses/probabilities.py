@@ -3,9 +3,14 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, Reduction
+from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
 
-__all__ = ["categorical_cross_entropy", "categorical_cross_entropy_with_grad"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_grad",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_grad",
+]
 
 
 def categorical_cross_entropy(
@@ -157,8 +162,151 @@ def categorical_cross_entropy_with_grad(
     >>> print(grad)
     [[ 0. -4.  0.]]
     """
-    return LossGrad(
-        *_core.categorical_cross_entropy_with_grad(
+    return loss_grad(
+        _core.categorical_cross_entropy_with_grad(
             p, target, class_weight, sample_weight, ignore_index, eps, axis, reduction, out
         )
     )
+
+
+def binary_cross_entropy(
+    p: ArrayLike,
+    target: ArrayLike,
+    *,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    eps: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Loss:
+    """Cross-entropy between binary targets and probabilities: each element is a yes-or-no question of its own.
+
+    An element with the probability ``p`` of the positive answer and the target ``t`` costs::
+
+        loss = -b t ln p - (1 - t) ln(1 - p)            b = pos_weight
+
+    Parameters
+    ----------
+    p : array_like, shape (...)
+        Probabilities in [0, 1]: float16, bfloat16, float32 or float64. Integers and lists are taken as float64.
+    target : array_like, shape (...)
+        The answers, in the shape of `p`: booleans, the integers 0 and 1, or floats in [0, 1].
+    pos_weight : array_like, optional
+        Non-negative weight ``b`` of the positive answers: a scalar, or one for each position of the last axis.
+    sample_weight : array_like, optional
+        Non-negative weights: one for each element, in the shape of `p`, or one for each row, in the shape of `p`
+        without its last axis.
+    eps : float in [0, 0.5), default 0.0
+        Probabilities are clipped to ``[eps, 1 - eps]``. At 0 none is.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        "none" gives the weighted loss of each element, "sum" their sum, "mean" the sum divided by the sum of the
+        sample weights.
+
+    Returns
+    -------
+    float or ndarray
+        The loss in nats: a float for "mean" and "sum"; for "none" an array in the shape and dtype of `p` (float32 where
+        that is half precision).
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a probability or a target is outside [0, 1], a weight is negative or not finite, `eps`
+        is outside [0, 0.5), or `reduction` is unknown.
+    TypeError
+        If `p` is not real numbers of one of these dtypes, or `target` is no booleans, integers or floats.
+
+    See Also
+    --------
+    binary_cross_entropy_with_grad : the loss together with its gradient.
+    sigmoid_cross_entropy : from logits, which is better wherever there are some.
+
+    Notes
+    -----
+    ``ln(1 - p)`` is ``log1p(-p)``, so a small probability keeps its cost. Near 1 the numbers of every type are far
+    apart, and the cost of a confident yes is only as good as its probability: from a logit it is exact.
+
+    A term with the factor zero is zero even where its logarithm is not finite: ``p = 0`` costs nothing where ``t = 0``,
+    and +inf where ``t > 0``. A NaN costs NaN, unless its sample weight is 0. If no element has weight the mean is 0.
+
+    Against ``torch.nn.functional.binary_cross_entropy``: that one never lets a cost exceed 100, here it may be +inf.
+    "mean" divides by the sum of the weights, not by the number of elements. Against ``sklearn.metrics.log_loss``, which
+    clips at the precision of the dtype: nothing is clipped unless `eps` says so.
+
+    References
+    ----------
+    .. [1] C. M. Bishop, "Pattern Recognition and Machine Learning", Springer, 2006, section 4.3.2.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> xe.binary_cross_entropy([0.9, 0.2, 0.5], [1, 0, 0], reduction="none").round(4)
+    array([0.1054, 0.2231, 0.6931])
+
+    What was held to be impossible happens:
+
+    >>> xe.binary_cross_entropy([0.0], [1])
+    inf
+    >>> round(xe.binary_cross_entropy([0.0], [1], eps=1e-7), 4)
+    16.1181
+    """
+    return _core.binary_cross_entropy(p, target, pos_weight, sample_weight, eps, reduction)
+
+
+def binary_cross_entropy_with_grad(
+    p: ArrayLike,
+    target: ArrayLike,
+    *,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    eps: float = 0.0,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+) -> LossGrad:
+    """Binary cross-entropy and its gradient with respect to the probabilities, in one sweep.
+
+    The gradient of an element is::
+
+        d loss / d p = (1 - t) / (1 - p) - b t / p
+
+    and 0 where ``p`` is clipped. It is scaled by the sample weight, and for "mean" divided by their sum. The gradient
+    for "none" is that of the sum.
+
+    Parameters
+    ----------
+    p, target, pos_weight, sample_weight, eps, reduction
+        As in `binary_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32 where that is
+        float16 or bfloat16. ``out=p`` replaces the probabilities by their gradient; any other overlap with an input is
+        refused.
+
+    Returns
+    -------
+    LossGrad
+        The named tuple ``(loss, grad)``: the loss as from `binary_cross_entropy`, the gradient in the shape and dtype
+        of `p`. ``grad`` is `out` where that was given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `binary_cross_entropy`, or if `out` does not fit. Nothing is written to `out` then.
+
+    See Also
+    --------
+    binary_cross_entropy : the loss alone, with the meaning of each option.
+
+    Notes
+    -----
+    Where the loss is +inf the gradient is infinite too: -inf at ``p = 0`` with ``t > 0``, +inf at ``p = 1`` with
+    ``t < 1``. A term with the factor zero is zero there. At ``p = eps`` and ``p = 1 - eps`` nothing is clipped yet.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> loss, grad = xe.binary_cross_entropy_with_grad([0.9, 0.2, 0.5], [1, 0, 0], reduction="sum")
+    >>> round(loss, 4)
+    1.0217
+    >>> grad.round(4)
+    array([-1.1111,  1.25  ,  2.    ])
+    """
+    return loss_grad(_core.binary_cross_entropy_with_grad(p, target, pos_weight, sample_weight, eps, reduction, out))

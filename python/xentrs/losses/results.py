@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "Loss", "LossGrad", "Reduction", "loss_grad"]
+__all__ = ["FloatArray", "Loss", "LossGrad", "LossGradHess", "Reduction", "loss_grad"]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -27,6 +27,22 @@ class LossGrad(NamedTuple):
 
     grad: FloatArray
     """The gradient, with the shape and dtype of the logits, or those of ``out``."""
+
+
+class LossGradHess(NamedTuple):
+    """A loss, its gradient and its curvature, as every ``_with_hess`` function returns them.
+
+    It unpacks like a tuple: ``loss, grad, hess = sigmoid_cross_entropy_with_hess(logits, target)``.
+    """
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad: FloatArray
+    """The gradient, with the shape and dtype of the logits, or those of ``out``."""
+
+    hess: FloatArray
+    """The diagonal of the Hessian, a new array with the shape and dtype of the gradient."""
 
 
 # A pair made into a LossGrad, without the detour through a function of Python that calling the class takes.

@@ -3,9 +3,13 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
+from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad
 
-__all__ = ["sigmoid_cross_entropy", "sigmoid_cross_entropy_with_grad"]
+__all__ = [
+    "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_with_grad",
+    "sigmoid_cross_entropy_with_hess",
+]
 
 
 def sigmoid_cross_entropy(
@@ -14,14 +18,17 @@ def sigmoid_cross_entropy(
     *,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Loss:
     """Cross-entropy between binary targets and the sigmoid of logits: each element is a yes-or-no question of its own.
 
     An element with logit ``x`` and target ``t`` costs::
 
-        loss = -b t ln p - (1 - t) ln(1 - p)                    p = sigmoid(x) = 1 / (1 + exp(-x))
-             = b t softplus(-x) + (1 - t) softplus(x)           b = pos_weight
+        loss = -b t' ln p - (1 - t') ln(1 - p)                  p = sigmoid(x) = 1 / (1 + exp(-x))
+             = b t' softplus(-x) + (1 - t') softplus(x)         b = pos_weight
+        t'   = (1 - e) t + e / 2                                e = label_smoothing
 
     which is the logistic loss, and with ``c`` elements in a row the loss of ``c`` independent labels.
 
@@ -37,9 +44,14 @@ def sigmoid_cross_entropy(
     sample_weight : array_like, optional
         Non-negative weights ``s``: one for each element, in the shape of `logits`, or one for each row, in the shape
         of `logits` without its last axis.
+    ignore_index : int or None, default None
+        An element with this target has no loss, no weight and zero gradient, whatever its logit. It may be outside of
+        [0, 1], as -100 or -1 are, and a floating target may hold it too. None ignores nothing.
+    label_smoothing : float in [0, 1], default 0.0
+        Share of each target that is spread evenly over both answers.
     reduction : {"mean", "sum", "none"}, default "mean"
         "none" gives ``s loss`` for each element, "sum" their sum, "mean" the sum divided by the sum of the sample
-        weights over all elements.
+        weights over all elements that are not ignored.
 
     Returns
     -------
@@ -50,14 +62,17 @@ def sigmoid_cross_entropy(
     Raises
     ------
     ValueError
-        If a shape does not fit, a target is outside [0, 1], a weight is negative or not finite, or `reduction` is
-        unknown.
+        If a shape does not fit, a target is outside [0, 1] and not `ignore_index`, a weight is negative or not finite,
+        `label_smoothing` is outside [0, 1], or `reduction` is unknown.
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is no booleans, integers or floats.
 
     See Also
     --------
     sigmoid_cross_entropy_with_grad : the loss together with its gradient.
+    sigmoid_cross_entropy_with_hess : and with the diagonal of its Hessian.
+    sigmoid_focal_loss : the same, with its eye on the questions that are answered badly.
+    binary_cross_entropy : the same, from probabilities.
     softmax_cross_entropy : classes that exclude each other.
 
     Notes
@@ -67,7 +82,7 @@ def sigmoid_cross_entropy(
 
     Against ``torch.nn.functional.binary_cross_entropy_with_logits``: "mean" divides by the sum of the weights, not by
     the number of elements, so scaling all sample weights does not change it. Infinite logits give the limit, not NaN.
-    Targets may be integers or booleans.
+    Targets may be integers or booleans, and some may be ignored.
 
     References
     ----------
@@ -86,8 +101,15 @@ def sigmoid_cross_entropy(
 
     >>> round(xe.sigmoid_cross_entropy([2.0, -1.0, 0.5], [1, 0, 0], pos_weight=3.0), 4)
     0.556
+
+    The last answer is not known:
+
+    >>> round(xe.sigmoid_cross_entropy([2.0, -1.0, 0.5], [1, 0, -1], ignore_index=-1), 4)
+    0.2201
     """
-    return _core.sigmoid_cross_entropy(logits, target, pos_weight, sample_weight, reduction)
+    return _core.sigmoid_cross_entropy(
+        logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+    )
 
 
 def sigmoid_cross_entropy_with_grad(
@@ -96,6 +118,8 @@ def sigmoid_cross_entropy_with_grad(
     *,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
 ) -> LossGrad:
@@ -103,14 +127,14 @@ def sigmoid_cross_entropy_with_grad(
 
     The gradient of an element is::
 
-        d loss / d x = (1 - t) sigmoid(x) - b t sigmoid(-x)
+        d loss / d x = (1 - t') sigmoid(x) - b t' sigmoid(-x)
 
-    which without `pos_weight` is ``sigmoid(x) - t``. It is scaled by the sample weight, and for "mean" divided by
+    which without options is ``sigmoid(x) - t``. It is scaled by the sample weight, and for "mean" divided by
     their sum. The gradient for "none" is that of the sum.
 
     Parameters
     ----------
-    logits, target, pos_weight, sample_weight, reduction
+    logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
@@ -136,7 +160,7 @@ def sigmoid_cross_entropy_with_grad(
     -----
     The form above, unlike ``sigmoid(x) - t``, does not cancel where the target is 0 or 1: a confident right answer
     keeps a gradient of relative size ``exp(-|x|)``. An infinite logit has a finite gradient, a NaN that counts has NaN,
-    and an element of zero weight has zero.
+    and an element that is ignored or has zero weight has zero.
 
     Examples
     --------
@@ -147,4 +171,70 @@ def sigmoid_cross_entropy_with_grad(
     >>> grad.round(4)
     array([-0.1192,  0.2689,  0.6225])
     """
-    return loss_grad(_core.sigmoid_cross_entropy_with_grad(logits, target, pos_weight, sample_weight, reduction, out))
+    return loss_grad(
+        _core.sigmoid_cross_entropy_with_grad(
+            logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
+        )
+    )
+
+
+def sigmoid_cross_entropy_with_hess(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+) -> LossGradHess:
+    """Sigmoid cross-entropy, its gradient and the diagonal of its Hessian, in one sweep.
+
+    The second derivative of an element is::
+
+        d^2 loss / d x^2 = (b t' + 1 - t') sigmoid(x) sigmoid(-x)
+
+    scaled as the gradient is. As no element looks at another one, the rest of the Hessian is zero.
+
+    Parameters
+    ----------
+    logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+        As in `sigmoid_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`. The Hessian goes to a new array.
+
+    Returns
+    -------
+    LossGradHess
+        The named tuple ``(loss, grad, hess)``: loss and gradient as from `sigmoid_cross_entropy_with_grad`, the
+        diagonal of the Hessian in the shape and dtype of the gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `sigmoid_cross_entropy`, or if `out` does not fit. Nothing is written to `out` then.
+
+    See Also
+    --------
+    sigmoid_cross_entropy_with_grad : without the Hessian.
+
+    Notes
+    -----
+    It is never negative, keeps the relative size ``exp(-|x|)`` of a confident answer, and is 0 at an infinite logit.
+    Custom objectives of gradient boosting want gradient and Hessian of each element: take ``reduction="sum"``.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> _, grad, hess = xe.sigmoid_cross_entropy_with_hess([2.0, -1.0, 0.5], [1, 0, 0], reduction="sum")
+    >>> grad.round(4)
+    array([-0.1192,  0.2689,  0.6225])
+    >>> hess.round(4)
+    array([0.105 , 0.1966, 0.235 ])
+    """
+    return LossGradHess(
+        *_core.sigmoid_cross_entropy_with_hess(
+            logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
+        )
+    )

@@ -1,0 +1,214 @@
+"""Focal losses: cross-entropy with its eye on what is answered badly."""
+
+from numpy.typing import ArrayLike
+
+from .. import _core
+from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction
+
+__all__ = ["sigmoid_focal_loss", "sigmoid_focal_loss_with_grad", "sigmoid_focal_loss_with_hess"]
+
+
+def sigmoid_focal_loss(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Loss:
+    """Focal loss between binary targets and the sigmoid of logits: well-answered questions hardly count.
+
+    An element with logit ``x`` and target ``t`` costs::
+
+        loss = -b a t' (1 - p)^g ln p - (1 - a) (1 - t') p^g ln(1 - p)         p = sigmoid(x), g = gamma
+        t'   = (1 - e) t + e / 2                                               b = pos_weight, e = label_smoothing
+
+    where ``a`` is `alpha`; without it the factors ``a`` and ``1 - a`` are both 1. With ``g = 0`` the loss is
+    `sigmoid_cross_entropy`, bit for bit.
+
+    Parameters
+    ----------
+    logits, target
+        As in `sigmoid_cross_entropy`.
+    gamma : float in [0, 1e9], default 2.0
+        The focus: how fast the weight of a question falls as its answer gets better.
+    alpha : float in [0, 1] or None, default None
+        Weight of the positive answers, as ``1 - alpha`` is that of the negative ones. None weighs neither.
+    pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+        As in `sigmoid_cross_entropy`. "mean" divides by the sum of the sample weights, which focus and balance have no
+        part in.
+
+    Returns
+    -------
+    float or ndarray
+        The loss in nats, as from `sigmoid_cross_entropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `sigmoid_cross_entropy`, or if `gamma` or `alpha` is out of its range.
+
+    See Also
+    --------
+    sigmoid_focal_loss_with_grad : the loss together with its gradient.
+    sigmoid_focal_loss_with_hess : and with the diagonal of its Hessian.
+    sigmoid_cross_entropy : every question counts.
+
+    Notes
+    -----
+    Of a soft target both terms are taken, with the weights ``t'`` and ``1 - t'``. Infinite logits, NaN, ignored and
+    weightless elements are as in `sigmoid_cross_entropy`. The powers are taken in the exponent, and a confident right
+    answer keeps its cost, of relative size ``exp(-(g + 1) |x|)``, down to the smallest numbers of the type.
+
+    Against ``torchvision.ops.sigmoid_focal_loss``: `alpha` is off unless it is given, where torchvision takes 0.25; the
+    reduction is "mean" unless it is given, there "none". torchvision's factor for a soft target is ``1 - p_t`` with
+    ``p_t = p t + (1 - p) (1 - t)``, a mixture; for targets 0 and 1 both are the loss of [1]_.
+
+    References
+    ----------
+    .. [1] T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, "Focal Loss for Dense Object Detection", ICCV 2017.
+       https://doi.org/10.1109/ICCV.2017.324
+
+    Examples
+    --------
+    The first two answers are right, and cost little; the third is wrong:
+
+    >>> import xentrs as xe
+    >>> xe.sigmoid_focal_loss([2.0, -1.0, 0.5], [1, 0, 0], reduction="none").round(4)
+    array([0.0018, 0.0227, 0.3774])
+    >>> round(xe.sigmoid_focal_loss([2.0, -1.0, 0.5], [1, 0, 0], gamma=2.0, alpha=0.25), 4)
+    0.1002
+    """
+    return _core.sigmoid_focal_loss(
+        logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+    )
+
+
+def sigmoid_focal_loss_with_grad(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+) -> LossGrad:
+    """Sigmoid focal loss and its gradient with respect to the logits, in one sweep.
+
+    With ``q = 1 - p`` and the weights ``A = b a t'`` and ``B = (1 - a) (1 - t')`` of the answers::
+
+        d loss / d x = B p^g (p - g q ln q) - A q^g (q - g p ln p)
+
+    It is scaled by the sample weight, and for "mean" divided by their sum. The gradient for "none" is that of the sum.
+
+    Parameters
+    ----------
+    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+        As in `sigmoid_focal_loss`.
+    out : ndarray, optional
+        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`.
+
+    Returns
+    -------
+    LossGrad
+        The named tuple ``(loss, grad)``: the loss as from `sigmoid_focal_loss`, the gradient in the shape and dtype of
+        the logits. ``grad`` is `out` where that was given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `sigmoid_focal_loss`, or if `out` does not fit. Nothing is written to `out` then.
+
+    See Also
+    --------
+    sigmoid_focal_loss : the loss alone, with the meaning of each option.
+
+    Notes
+    -----
+    The gradient is finite for every `gamma` and every logit that is not NaN, infinite ones included. For a target of 0
+    or 1 it has the sign of the gradient of `sigmoid_cross_entropy` everywhere.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> loss, grad = xe.sigmoid_focal_loss_with_grad([2.0, -1.0, 0.5], [1, 0, 0], reduction="sum")
+    >>> round(loss, 4)
+    0.4019
+    >>> grad.round(4)
+    array([-0.0049,  0.0526,  0.5262])
+    """
+    return LossGrad(
+        *_core.sigmoid_focal_loss_with_grad(
+            logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
+        )
+    )
+
+
+def sigmoid_focal_loss_with_hess(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+) -> LossGradHess:
+    """Sigmoid focal loss, its gradient and the diagonal of its Hessian, in one sweep.
+
+    With the weights ``A`` and ``B`` of `sigmoid_focal_loss_with_grad` the second derivative of an element is::
+
+        A q^g p [(2 g + 1) q - g (g p - q) ln p] + B p^g q [(2 g + 1) p - g (g q - p) ln q]
+
+    scaled as the gradient is.
+
+    Parameters
+    ----------
+    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+        As in `sigmoid_focal_loss`.
+    out : ndarray, optional
+        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`. The Hessian goes to a new array.
+
+    Returns
+    -------
+    LossGradHess
+        The named tuple ``(loss, grad, hess)``: loss and gradient as from `sigmoid_focal_loss_with_grad`, the diagonal
+        of the Hessian in the shape and dtype of the gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `sigmoid_focal_loss`, or if `out` does not fit. Nothing is written to `out` then.
+
+    See Also
+    --------
+    sigmoid_focal_loss_with_grad : without the Hessian.
+
+    Notes
+    -----
+    A focal loss is not convex: where an answer is far on the wrong side its second derivative is negative, and tends to
+    0. Newton steps and boosting want a floor under it.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> _, _, hess = xe.sigmoid_focal_loss_with_hess([2.0, -1.0, -9.0], [1, 0, 1], reduction="sum")
+    >>> hess.round(4)
+    array([ 0.0127,  0.1106, -0.0016])
+    """
+    return LossGradHess(
+        *_core.sigmoid_focal_loss_with_hess(
+            logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
+        )
+    )

@@ -1,0 +1,172 @@
+//! Binary cross-entropy: independent labels, each yes or no, from probabilities.
+//!
+//! # Formula
+//! For one probability `p`, target `t`, weight of the positive label `beta`:
+//!
+//! ```text
+//! loss = -[beta t ln p + (1 - t) ln(1 - p)]
+//! ```
+//!
+//! `ln(1 - p)` is `log1p(-p)`, so a small `p` keeps its cost. `eps` clips `p` to `[eps, 1 - eps]`, by clipping both costs,
+//! `-ln p` and `-ln(1 - p)`, to `[-log1p(-eps), -ln eps]`: the same, also where `1 - eps` is no number of the type.
+//!
+//! # Gradient
+//! `d loss / dp = (1 - t) / (1 - p) - beta t / p`, and 0 where `p` is clipped.
+//!
+//! # Domain, shapes, units
+//! `p` in `[0, 1]`, `t` in `[0, 1]`, `beta >= 0`, one a column, `eps` in `[0, 1/2)`; the loss is in nats.
+//!
+//! # Precision
+//! Each cost is within 2 units in the last place of `p`'s type. What cannot be had from `p` is the cost of a confident
+//! right answer, as numbers near 1 are far apart: that takes the logit.
+//!
+//! # Special values
+//! A term whose factor is 0 is 0 even where its logarithm is not finite. `p = 0` with `t > 0` costs +inf, and has the gradient
+//! -inf; `p = 1` with `t < 1` costs +inf, with the gradient +inf. NaN where `p` or `t` is.
+//!
+//! # References
+//! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.2.
+
+use super::answers::Answers;
+use super::{Domain, PointLoss};
+use crate::error::{Error, Result};
+use crate::math::{Real, ln, log1p};
+use crate::simd::{Lanes, Simd};
+
+/// Binary cross-entropy with its options.
+#[derive(Clone, Debug)]
+pub struct BinaryCrossEntropy<T> {
+    answers: Answers<T>,
+    eps: T,
+    /// The costs of what is clipped: `-log1p(-eps)` and `-ln eps`.
+    costs: [T; 2],
+}
+
+impl<T: Real> BinaryCrossEntropy<T> {
+    /// `pos_weight` is `beta`, one a label of a row, 1 where absent; `eps = 0` clips nothing.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for `eps` outside `[0, 1/2)`.
+    pub fn new(pos_weight: Option<&[T]>, eps: f64) -> Result<Self> {
+        if !(0.0..0.5).contains(&eps) {
+            return Err(Error::Parameter { name: "eps", expected: "in [0, 0.5)", got: format!("{eps:?}") });
+        }
+        let costs = [-(-eps).ln_1p(), -eps.ln()].map(T::from_f64);
+        Ok(BinaryCrossEntropy { answers: Answers::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
+    }
+
+    #[inline(always)]
+    fn loss<S: Simd<T>>(&self, s: S, p: S::V, yes: S::V, no: S::V) -> S::V {
+        let (zero, least, most) = (s.splat(T::ZERO), s.splat(self.costs[0]), s.splat(self.costs[1]));
+        // Clipped; a NaN, on the right, stays. Without eps the bounds are 0 and infinity.
+        let yes_cost = most.min(least.max(zero - ln(s, p)));
+        let no_cost = most.min(least.max(zero - log1p(s, zero - p)));
+        let yes_term = S::V::select(yes.eq(zero), zero, yes * yes_cost);
+        yes_term + S::V::select(no.eq(zero), zero, no * no_cost)
+    }
+}
+
+impl<T: Real> PointLoss<T> for BinaryCrossEntropy<T> {
+    const NAME: &'static str = "p";
+    const INPUTS: Domain = Domain::Unit;
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> S::V {
+        let (yes, no) = self.answers.weights(s, point, target);
+        self.loss(s, p, yes, no)
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> (S::V, S::V) {
+        let (zero, eps) = (s.splat(T::ZERO), s.splat(self.eps));
+        let (yes, no) = self.answers.weights(s, point, target);
+        let q = s.splat(T::ONE) - p;
+        let up = S::V::select(no.eq(zero), zero, no / q);
+        let down = S::V::select(yes.eq(zero), zero, yes / p);
+        let grad = S::V::select(p.lt(eps), zero, S::V::select(q.lt(eps), zero, up - down));
+        (self.loss(s, p, yes, no), grad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Float, Isa, Kernel, read, write};
+
+    /// The formula, in float64 lines.
+    fn oracle(p: f64, t: f64, beta: f64) -> (f64, f64, f64) {
+        let term = |weight: f64, number: f64| if weight == 0.0 { 0.0 } else { number };
+        let loss = term(t, -beta * t * p.ln()) + term(1.0 - t, -(1.0 - t) * (-p).ln_1p());
+        let (up, down) = (term(1.0 - t, (1.0 - t) / (1.0 - p)), term(t, beta * t / p));
+        (loss, up - down, up + down)
+    }
+
+    struct Points<'a>(&'a [f32], &'a [f32], f64);
+
+    impl Kernel<f32> for Points<'_> {
+        type Output = (Vec<f32>, Vec<f32>);
+        #[inline(always)]
+        fn run<S: Simd<f32>>(self, s: S) -> Self::Output {
+            let Points(p, t, eps) = self;
+            let ours = BinaryCrossEntropy::new(Some(&[3.0]), eps).unwrap();
+            let (mut losses, mut grads) = (vec![f32::NAN; p.len()], vec![f32::NAN; p.len()]);
+            for i in (0..p.len()).step_by(S::LANES) {
+                let (p, t) = (read(s, p, i, 0.0), read(s, t, i, 0.0));
+                let (loss, grad) = ours.value_and_grad(s, i, p, t);
+                write(s, loss, &mut losses, i);
+                write(s, grad, &mut grads, i);
+            }
+            (losses, grads)
+        }
+    }
+
+    fn points() -> (Vec<f32>, Vec<f32>) {
+        let small = (0..600).map(|i| 2f32.powi(-i / 4) * (1.0 - 0.05 * (i % 4) as f32));
+        let p: Vec<f32> = small.clone().chain(small.map(|p| 1.0 - p)).collect();
+        let t = (0..p.len()).map(|i| [0.0, 1.0, 0.25, 1.0, 0.9][i % 5]).collect();
+        (p, t)
+    }
+
+    #[test]
+    fn the_whole_range_agrees_with_the_oracle_on_every_instruction_set() {
+        let (p, t) = points();
+        for isa in Isa::available() {
+            let (losses, grads) = f32::dispatch(isa, Points(&p, &t, 0.0));
+            for i in 0..p.len() {
+                let (loss, grad, size) = oracle(p[i].into(), t[i].into(), 3.0);
+                let case = format!("{} p={:e} t={}", isa.name(), p[i], t[i]);
+                let close = |ours: f32, truth: f64, size: f64| {
+                    let too_large = truth.abs() > f64::from(f32::MAX) && f64::from(ours) == truth.signum() / 0.0;
+                    too_large || f64::from(ours) == truth || (f64::from(ours) - truth).abs() <= 4e-7 * size
+                };
+                assert!(close(losses[i], loss, loss), "{case}: {} {loss}", losses[i]);
+                assert!(close(grads[i], grad, size), "{case}: {} {grad}", grads[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn eps_clips_what_is_beyond_it_and_nothing_else() {
+        let (p, t) = points();
+        // 1 - 1e-9 is 1 in single precision: what is clipped still costs -ln 1e-9.
+        for (isa, eps) in Isa::available().into_iter().flat_map(|isa| [1e-9, 1e-3, 0.25].map(|eps| (isa, eps))) {
+            let (plain, plain_grads) = f32::dispatch(isa, Points(&p, &t, 0.0));
+            let (losses, grads) = f32::dispatch(isa, Points(&p, &t, eps));
+            for i in 0..p.len() {
+                let x = f64::from(p[i]);
+                let case = format!("{} eps={eps} p={:e} t={}", isa.name(), p[i], t[i]);
+                if p[i] < eps as f32 || 1.0 - p[i] < eps as f32 {
+                    let (below, t) = (x < 0.5, f64::from(t[i]));
+                    let (near, far) = (-(-eps).ln_1p(), -eps.ln());
+                    let (yes, no) = if below { (far, near) } else { (near, far) };
+                    let truth = 3.0 * t * yes + (1.0 - t) * no;
+                    assert!((f64::from(losses[i]) - truth).abs() <= 1e-6 * truth, "{case}: {} {truth}", losses[i]);
+                    assert_eq!(grads[i], 0.0, "{case}");
+                } else {
+                    assert!((losses[i] - plain[i]).abs() <= 4e-7 * plain[i], "{case}: {} {}", losses[i], plain[i]);
+                    assert_eq!(grads[i], plain_grads[i], "{case}");
+                }
+            }
+        }
+    }
+}

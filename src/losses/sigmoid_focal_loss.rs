@@ -1,0 +1,305 @@
+//! Sigmoid focal loss: binary cross-entropy that turns away from the questions that are answered well already.
+//!
+//! # Formula
+//! For one logit `x`, target `t`, focus `gamma`, balance `alpha`, weight of the positive label `beta`,
+//! `p = sigmoid(x)`, `q = 1 - p`:
+//!
+//! ```text
+//! loss = -[A q^gamma ln p + B p^gamma ln q]            A = beta alpha t,  B = (1 - alpha) (1 - t)
+//! ```
+//!
+//! Without `alpha` both of its factors are 1; under label smoothing `t` is `(1 - eps) t + eps / 2` throughout. `gamma = 0`
+//! is sigmoid cross-entropy, to the bit.
+//!
+//! With `a = |x|`, `l = ln(1 + exp(-a))`, `P = sigmoid(a)`, `Q = sigmoid(-a)`, and with `F` the weight of the answer that
+//! `x` favours, `O` that of the other one (`F, O = A, B` for `x >= 0`, else `B, A`):
+//!
+//! ```text
+//! loss = F Q^gamma l + O P^gamma (a + l)               P^gamma = exp(-gamma l),  Q^gamma = exp(-gamma a) P^gamma
+//! ```
+//!
+//! # Gradient
+//! `d loss / dx = sign(x) [O P^gamma (P + gamma Q (a + l)) - F Q^gamma (Q + gamma P l)]`.
+//!
+//! # Hessian
+//! `d^2 loss / dx^2` is the sum of the two terms below. It may be negative: a focal loss is not convex.
+//!
+//! ```text
+//! O P^gamma Q [(2 gamma + 1) P + gamma (a + l) (gamma Q - P)]
+//! F Q^gamma P [(2 gamma + 1) Q + gamma l (gamma P - Q)]
+//! ```
+//!
+//! # Domain, shapes, units
+//! `x` in `[-inf, inf]`, `t`, `alpha` and `eps` in `[0, 1]`, `gamma` in `[0, 1e9]`, any real number there; `beta >= 0`, one
+//! a column; the loss is in nats.
+//!
+//! # Precision
+//! Powers are taken in the exponent, so no power of 0 is ever formed, and `gamma` below 1 is as smooth as any. Where
+//! `gamma a` is large, the last digit of the product would be an error of many in its exponential: it is computed to twice
+//! the digits. Each of the two terms is right to a few units in the last place, and `gamma ln 2` more where `x` is near 0.
+//! They cancel where their difference does; in the Hessian the two terms of a bracket do too.
+//!
+//! # Special values
+//! As for sigmoid cross-entropy: sure and right costs nothing, sure and wrong +inf with the gradient `-A` or `B` and the
+//! Hessian 0; a term whose weight is 0 is 0. NaN where `x` or `t` is.
+//!
+//! # References
+//! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal Loss for Dense Object Detection*, ICCV 2017, section 3.
+//! T. J. Dekker, *A floating-point technique for extending the available precision*, 1971 (the product in two parts).
+
+use super::answers::Answers;
+use super::{PointHess, PointLoss, SigmoidCrossEntropy};
+use crate::error::{Error, Result};
+use crate::math::{Logistic, Real, exp_nonpositive};
+use crate::simd::{Lanes, Simd};
+
+/// Sigmoid focal loss with its options.
+#[derive(Clone, Debug)]
+pub struct SigmoidFocalLoss<T> {
+    /// What it is for `gamma = 0`; it holds the other options.
+    entropy: SigmoidCrossEntropy<T>,
+    gamma: T,
+    /// `gamma` in two parts of half the digits.
+    parts: [T; 2],
+    /// From here on `exp(-gamma a)` is 0 in every type.
+    furthest: T,
+}
+
+/// Beyond this focus nothing changes any more, and squares of it stay far from overflow.
+const LARGEST_GAMMA: f64 = 1e9;
+
+/// From here on `exp(-a)` is 0 in every type: below the smallest normal number.
+const FAR: f64 = 1000.0;
+
+impl<T: Real> SigmoidFocalLoss<T> {
+    /// `gamma` is the focus; `alpha` the share of the positive labels, none where absent; the others as in
+    /// [`SigmoidCrossEntropy::new`].
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for an option outside its range.
+    pub fn new(gamma: f64, alpha: Option<f64>, pos_weight: Option<&[T]>, label_smoothing: f64) -> Result<Self> {
+        if !(0.0..=LARGEST_GAMMA).contains(&gamma) {
+            return Err(Error::Parameter { name: "gamma", expected: "in [0, 1e9]", got: format!("{gamma:?}") });
+        }
+        let entropy = SigmoidCrossEntropy { answers: Answers::new(pos_weight, label_smoothing, alpha)? };
+        // A bound that is itself far from overflow when it is split.
+        let furthest = T::from_f64((FAR / gamma).min(1e30));
+        let gamma = T::from_f64(gamma);
+        let large = gamma * splitter::<T>();
+        let upper = large - (large - gamma);
+        Ok(SigmoidFocalLoss { entropy, gamma, parts: [upper, gamma - upper], furthest })
+    }
+
+    /// `(P^gamma, Q^gamma)`
+    #[inline(always)]
+    fn powers<S: Simd<T>>(&self, s: S, margin: S::V, cost: S::V) -> (S::V, S::V) {
+        let zero = s.splat(T::ZERO);
+        // 1. P^gamma = exp(-gamma l), where gamma l is at most gamma ln 2
+        let large = exp_nonpositive(s, zero - s.splat(self.gamma) * cost);
+        // 2. gamma a = product + rest, from halves of both that multiply exactly (a NaN, on the right, stays)
+        let a = s.splat(self.furthest).min(margin);
+        let stretched = a * s.splat(splitter::<T>());
+        let upper = stretched - (stretched - a);
+        let (gamma_upper, gamma_lower) = (s.splat(self.parts[0]), s.splat(self.parts[1]));
+        let exact = gamma_upper * upper;
+        let rest = gamma_upper * (a - upper) + gamma_lower * a;
+        let product = exact + rest;
+        let rest = rest - (product - exact);
+        // 3. Q^gamma = exp(-product) (1 - rest) P^gamma, as rest is within a unit in the last place of the product
+        let power = exp_nonpositive(s, zero - product);
+        (large, (zero - power).mul_add(rest, power) * large)
+    }
+
+    #[inline(always)]
+    fn terms<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> Terms<S::V> {
+        let logistic = Logistic::at(s, x);
+        let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
+        // 1. the powers: squares where they are (the focus of most), else by exponentials
+        let (large_power, small_power) =
+            if self.gamma == T::ONE + T::ONE { (large * large, small * small) } else { self.powers(s, margin, cost) };
+        // 2. which of the two answers x favours
+        let (yes, no) = self.entropy.answers.weights(s, point, target);
+        let negative = x.lt(s.splat(T::ZERO));
+        let (favoured, other) = (S::V::select(negative, no, yes), S::V::select(negative, yes, no));
+        Terms { favoured: favoured * small_power, other: other * large_power, large, small, cost, margin, x }
+    }
+
+    /// `F Q^gamma l + O P^gamma (a + l)`, where the latter is 0 at an infinite `a` too if its weight is.
+    #[inline(always)]
+    fn loss<S: Simd<T>>(s: S, terms: &Terms<S::V>) -> S::V {
+        let zero = s.splat(T::ZERO);
+        let other = terms.other * (terms.margin + terms.cost);
+        terms.favoured.mul_add(terms.cost, S::V::select(terms.other.eq(zero), zero, other))
+    }
+
+    #[inline(always)]
+    fn grad<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
+        let Terms { favoured, other, large, small, cost, .. } = *terms;
+        let (zero, gamma) = (s.splat(T::ZERO), s.splat(self.gamma));
+        let up = other * gamma.mul_add(small * terms.other_cost(s), large);
+        let down = favoured * gamma.mul_add(large * cost, small);
+        S::V::select(terms.x.lt(zero), down - up, up - down)
+    }
+
+    #[inline(always)]
+    fn hess<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
+        let Terms { favoured, other, large, small, cost, .. } = *terms;
+        let (gamma, twice) = (s.splat(self.gamma), s.splat(self.gamma + self.gamma + T::ONE));
+        let up = twice * large + gamma * terms.other_cost(s) * (gamma * small - large);
+        let down = twice * small + gamma * cost * (gamma * large - small);
+        other * small * up + favoured * large * down
+    }
+}
+
+/// A number of half as many digits is left of `x` in `c - (c - x)` with `c = x` times this.
+fn splitter<T: Real>() -> T {
+    T::from_f64(if size_of::<T>() == size_of::<f32>() { 4097.0 } else { 134_217_729.0 })
+}
+
+/// What loss, gradient and Hessian are made of.
+#[derive(Clone, Copy)]
+struct Terms<V> {
+    x: V,
+    /// `F Q^gamma`
+    favoured: V,
+    /// `O P^gamma`
+    other: V,
+    /// `P`
+    large: V,
+    /// `Q`
+    small: V,
+    /// `l`, the cost of the favoured answer
+    cost: V,
+    /// `a`
+    margin: V,
+}
+
+impl<V: Copy> Terms<V> {
+    /// `a + l`, the cost of the other answer, held where `Q`, which it is multiplied by, has long been 0.
+    #[inline(always)]
+    fn other_cost<T: Real, S: Simd<T, V = V>>(&self, s: S) -> V
+    where
+        V: Lanes<T>,
+    {
+        s.splat(T::from_f64(FAR)).min(self.margin) + self.cost
+    }
+}
+
+impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V {
+        if self.gamma == T::ZERO {
+            return self.entropy.value(s, point, logit, target);
+        }
+        Self::loss(s, &self.terms(s, point, logit, target))
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V) {
+        if self.gamma == T::ZERO {
+            return self.entropy.value_and_grad(s, point, logit, target);
+        }
+        let terms = self.terms(s, point, logit, target);
+        (Self::loss(s, &terms), self.grad(s, &terms))
+    }
+}
+
+impl<T: Real> PointHess<T> for SigmoidFocalLoss<T> {
+    #[inline(always)]
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3] {
+        if self.gamma == T::ZERO {
+            return self.entropy.value_grad_hess(s, point, logit, target);
+        }
+        let terms = self.terms(s, point, logit, target);
+        [Self::loss(s, &terms), self.grad(s, &terms), self.hess(s, &terms)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Float, Isa, Kernel, read, write};
+
+    /// The formula, in float64 lines: loss, gradient, Hessian, and the size of the terms of the latter two.
+    fn oracle(x: f64, t: f64, gamma: f64) -> [f64; 5] {
+        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+        let (p, q) = ((-softplus(-x)).exp(), (-softplus(x)).exp());
+        let yes = |p: f64, q: f64, cost: f64| {
+            let power = q.powf(gamma);
+            let bracket = [(2.0 * gamma + 1.0) * q, gamma * cost * (gamma * p - q)];
+            let hess = bracket.map(|term| power * p * term);
+            [power * cost, -power * (q + gamma * p * cost), hess[0] + hess[1], hess[0].abs() + hess[1].abs()]
+        };
+        let (one, other) = (yes(p, q, softplus(-x)), yes(q, p, softplus(x)));
+        [
+            t * one[0] + (1.0 - t) * other[0],
+            t * one[1] - (1.0 - t) * other[1],
+            t * one[2] + (1.0 - t) * other[2],
+            t * one[1].abs() + (1.0 - t) * other[1].abs(),
+            t * one[3] + (1.0 - t) * other[3],
+        ]
+    }
+
+    struct Points<'a, T>(&'a [T], &'a [T], f64);
+
+    impl<T: Real> Kernel<T> for Points<'_, T> {
+        type Output = [Vec<T>; 3];
+        #[inline(always)]
+        fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+            let Points(x, t, gamma) = self;
+            let ours = SigmoidFocalLoss::<T>::new(gamma, None, None, 0.0).unwrap();
+            let mut results = [(); 3].map(|()| vec![T::NAN; x.len()]);
+            for i in (0..x.len()).step_by(S::LANES) {
+                let values = ours.value_grad_hess(s, i, read(s, x, i, T::ZERO), read(s, t, i, T::ZERO));
+                for (result, value) in results.iter_mut().zip(values) {
+                    write(s, value, result, i);
+                }
+            }
+            results
+        }
+    }
+
+    #[test]
+    fn the_whole_range_agrees_with_the_oracle_on_every_instruction_set() {
+        let n = 4001;
+        let x: Vec<f32> = (0..n).map(|i| (i as f32 - 2000.0) * 0.0437).collect();
+        let t: Vec<f32> = (0..n).map(|i| [0.0, 1.0, 0.25, 1.0, 0.9][i % 5]).collect();
+        for (isa, gamma) in
+            Isa::available().into_iter().flat_map(|isa| [0.0, 0.3, 0.5, 1.0, 1.7, 2.0, 5.0].map(|g| (isa, g)))
+        {
+            let ours = f32::dispatch(isa, Points(&x, &t, gamma));
+            for i in 0..n {
+                // What is computed with is gamma in single precision.
+                let [loss, grad, hess, grad_size, hess_size] =
+                    oracle(x[i].into(), t[i].into(), f64::from(gamma as f32));
+                let case = format!("{} x={} t={} gamma={gamma}", isa.name(), x[i], t[i]);
+                let lost = 64.0 * f64::from(f32::MIN_POSITIVE);
+                for (k, (truth, size)) in [(loss, loss), (grad, grad_size), (hess, hess_size)].into_iter().enumerate() {
+                    let error = (f64::from(ours[k][i]) - truth).abs();
+                    assert!(error <= 1e-6 * size + lost, "{case} result {k}: {} {truth}", ours[k][i]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn far_out_everything_is_finite_and_infinity_is_the_limit() {
+        let x = [1000.0, -1000.0, f64::INFINITY, -f64::INFINITY, 1e300, -1e300, 0.0, -0.0];
+        for (isa, gamma) in
+            Isa::available().into_iter().flat_map(|isa| [1e-300, 0.1, 0.5, 2.0, 77.0, 1e9].map(|g| (isa, g)))
+        {
+            for t in [0.0, 0.5, 1.0] {
+                let [loss, grad, hess] = f64::dispatch(isa, Points(&x, &[t; 8], gamma));
+                let case = format!("{} gamma={gamma} t={t}: {loss:?} {grad:?} {hess:?}", isa.name());
+                for i in 0..8 {
+                    let wrong = if x[i] > 0.0 { 1.0 - t } else { t };
+                    let right = if wrong == 0.0 { 0.0 } else { wrong * x[i].abs() };
+                    if i < 6 {
+                        assert_eq!((loss[i], grad[i], hess[i]), (right, wrong * x[i].signum(), 0.0), "{case}");
+                    }
+                    assert!(!loss[i].is_nan() && grad[i].is_finite() && hess[i].is_finite(), "{case}");
+                }
+            }
+        }
+    }
+}
