@@ -9,6 +9,7 @@
 //! api/         value, value_and_grad: check, dispatch, share out, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
+//! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
 //! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
@@ -43,6 +44,7 @@
 
 mod api;
 mod columns;
+mod distributions;
 mod error;
 mod half;
 mod losses;
@@ -56,12 +58,13 @@ mod storage;
 mod view;
 
 pub use api::{
-    Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem, Targets, apply,
-    logsumexp, value, value_and_grad,
+    Form, Function, GaussianProblem, Loss, PointProblem, Problem, Quantity, Question, Reduction, RowProblem,
+    StoredPointProblem, StoredRowProblem, Targets, Variable, apply, gaussian_value_and_grads, logsumexp, measure,
+    measure_and_grad, value, value_and_grad,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 pub use half::Half;
-pub use losses::{PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
+pub use losses::{GaussianNll, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy, Spread};
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;

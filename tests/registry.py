@@ -1,16 +1,19 @@
-"""One `Case` per public loss, one `Function` per function underneath: what it is called, what is true, what to feed it.
+"""One `Case` per public loss, one `Function` per function underneath, one `Quantity` per function of distributions.
+
+Each says what it is called, what is true, what to feed it.
 
 The tests and the benchmarks run over `CASES` and `FUNCTIONS`, so a new loss is tested by adding its Case here.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+import distribution_oracles
 import xentrs as xe
 from draws import Array, Draw, Shape, classes, constant, distributions, rough_logits, weights
 from oracles import (
@@ -71,6 +74,42 @@ class Function:
     has_out: bool
     rtol: Mapping[type, float]
 
+
+@dataclass(frozen=True)
+class Quantity:
+    """A function of one distribution, or of two, along an axis."""
+
+    name: str
+    function: Callable[..., Any]
+    with_grad: Callable[..., Any]
+    oracle: Callable[..., Any]
+    """Of rows of high-precision numbers."""
+    arguments: int
+    """How many distributions."""
+    has_base: bool = True
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Values for each option of its own."""
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the options of its own."""
+        for values in itertools.product(*self.options.values()):
+            yield dict(zip(self.options, values, strict=True))
+
+
+QUANTITIES = [
+    Quantity("entropy", xe.entropy, xe.entropy_with_grad, distribution_oracles.entropy, 1),
+    Quantity("perplexity", xe.perplexity, xe.perplexity_with_grad, distribution_oracles.perplexity, 1, has_base=False),
+    Quantity("cross_entropy", xe.cross_entropy, xe.cross_entropy_with_grad, distribution_oracles.cross_entropy, 2),
+    Quantity("kl_divergence", xe.kl_divergence, xe.kl_divergence_with_grad, distribution_oracles.kl_divergence, 2),
+    Quantity(
+        "js_divergence",
+        xe.js_divergence,
+        xe.js_divergence_with_grad,
+        distribution_oracles.js_divergence,
+        2,
+        options={"weight": [0.5, 0.3, 0.999, 0.0, 1.0]},
+    ),
+]
 
 CASES = [
     Case(

@@ -7,10 +7,22 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "build_info",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
+    "entropy_with_grad",
+    "gaussian_nll",
+    "gaussian_nll_with_grad",
     "get_num_threads",
+    "js_divergence",
+    "js_divergence_with_grad",
+    "kl_divergence",
+    "kl_divergence_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "perplexity",
+    "perplexity_with_grad",
     "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
@@ -23,6 +35,7 @@ __all__ = [
 
 _Array: TypeAlias = NDArray[Any]  # floating, bfloat16 too, which NumPy's types do not know
 _Loss: TypeAlias = float | Any
+_Options: TypeAlias = tuple[float | None, int, bool, bool]  # base, axis, normalize, from_logits
 
 @type_check_only
 class _BuildInfo(TypedDict):
@@ -72,6 +85,39 @@ def sigmoid_cross_entropy_with_grad(
     out: _Array | None,
     /,
 ) -> tuple[_Loss, _Array]: ...
+def gaussian_nll(
+    mean: ArrayLike,
+    target: ArrayLike,
+    var: ArrayLike | None,
+    log_var: ArrayLike | None,
+    full: bool,
+    sample_weight: ArrayLike | None,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def gaussian_nll_with_grad(
+    mean: ArrayLike,
+    target: ArrayLike,
+    var: ArrayLike | None,
+    log_var: ArrayLike | None,
+    full: bool,
+    sample_weight: ArrayLike | None,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array, _Array]: ...
+def entropy(p: ArrayLike, options: _Options, /) -> _Array: ...
+def entropy_with_grad(p: ArrayLike, options: _Options, /) -> tuple[_Array, _Array]: ...
+def perplexity(p: ArrayLike, options: _Options, /) -> _Array: ...
+def perplexity_with_grad(p: ArrayLike, options: _Options, /) -> tuple[_Array, _Array]: ...
+def cross_entropy(p: ArrayLike, q: ArrayLike, options: _Options, /) -> _Array: ...
+def cross_entropy_with_grad(p: ArrayLike, q: ArrayLike, options: _Options, /) -> tuple[_Array, _Array, _Array]: ...
+def kl_divergence(p: ArrayLike, q: ArrayLike, options: _Options, /) -> _Array: ...
+def kl_divergence_with_grad(p: ArrayLike, q: ArrayLike, options: _Options, /) -> tuple[_Array, _Array, _Array]: ...
+def js_divergence(p: ArrayLike, q: ArrayLike, weight: float, options: _Options, /) -> _Array: ...
+def js_divergence_with_grad(
+    p: ArrayLike, q: ArrayLike, weight: float, options: _Options, /
+) -> tuple[_Array, _Array, _Array]: ...
 def logsumexp(x: ArrayLike, axis: int, keepdims: bool, /) -> _Array: ...
 def softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
 def log_softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...

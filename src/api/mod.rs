@@ -1,11 +1,15 @@
 //! What callers call: check, dispatch, share out, reduce. Nothing is written before everything has been checked.
 
+mod distributions;
 mod functions;
+mod gaussian;
 mod points;
 mod rows;
 mod stored;
 
+pub use distributions::{Form, Quantity, Question, Variable, measure, measure_and_grad};
 pub use functions::{Function, apply, logsumexp};
+pub use gaussian::{GaussianProblem, gaussian_value_and_grads};
 pub use points::PointProblem;
 pub use rows::{RowProblem, Targets};
 pub use stored::{StoredPointProblem, StoredRowProblem};

@@ -87,8 +87,8 @@ impl<T: Real> Kernel<T> for OutsideUnit<'_, T> {
 }
 
 /// The sum of weights.
-struct Total<'k, T> {
-    weights: &'k [T],
+pub(super) struct Total<'k, T> {
+    pub(super) weights: &'k [T],
 }
 
 impl<T: Real> Kernel<T> for Total<'_, T> {
@@ -192,7 +192,7 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
 
 /// The sum of `f` over the registers of `len` points, in double precision beyond [`BLOCK`].
 #[inline(always)]
-fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(usize) -> S::V) -> f64 {
+pub(super) fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(usize) -> S::V) -> f64 {
     let mut total = 0.0;
     for start in (0..len).step_by(BLOCK) {
         let mut sum = s.splat(T::ZERO);

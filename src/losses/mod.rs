@@ -2,10 +2,14 @@
 //!
 //! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target.
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
+//!
+//! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
 
+mod gaussian_nll;
 mod sigmoid_cross_entropy;
 mod softmax_cross_entropy;
 
+pub use gaussian_nll::{GaussianNll, Spread};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 

@@ -153,10 +153,7 @@ pub(super) fn evaluate<'py, S: Number>(
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements) = (logits.py(), logits.array.len());
-    let wrap = |loss| match loss {
-        Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),
-        Loss::Each(losses) => numbers(py, losses, shape),
-    };
+    let wrap = |loss| reduced(py, loss, shape);
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
         return wrap(detached(py, elements, || crate::value(problem, rows, reduction))?);
@@ -167,7 +164,16 @@ pub(super) fn evaluate<'py, S: Number>(
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
-/// The same, out of the way of tiny calls: a second caller within them would keep the first one from being inlined.
+/// A float, or an array of the shape given.
+#[inline]
+pub(super) fn reduced<'py, T: Element>(py: Python<'py>, loss: Loss<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    match loss {
+        Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),
+        Loss::Each(losses) => numbers(py, losses, shape),
+    }
+}
+
+/// [`evaluate`], out of the way of tiny calls: a second caller within them would keep the first one from being inlined.
 #[cold]
 #[inline(never)]
 pub(super) fn evaluate_stored<'py, S: Number>(

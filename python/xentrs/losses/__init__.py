@@ -12,16 +12,20 @@ alone: they are computed in float32, a cache-sized block at a time, sums in doub
 once. A loss by row or element (reduction "none") stays in float32.
 """
 
+from .continuous import gaussian_nll, gaussian_nll_with_grad
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
-from .results import FloatArray, Loss, LossGrad, Reduction
+from .results import FloatArray, GaussianLossGrad, Loss, LossGrad, Reduction
 from .sigmoid_family import sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad
 from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_grad
 
 __all__ = [
     "FloatArray",
+    "GaussianLossGrad",
     "Loss",
     "LossGrad",
     "Reduction",
+    "gaussian_nll",
+    "gaussian_nll_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
