@@ -96,6 +96,17 @@ class Quantity:
             yield dict(zip(self.options, values, strict=True))
 
 
+@dataclass(frozen=True)
+class Gaussian:
+    """A loss of predicted means and variances: it has two gradients, and no logits, so it is no `Case`."""
+
+    name: str
+    loss: Callable[..., Any]
+    loss_with_grad: Callable[..., xe.GaussianLossGrad]
+
+
+GAUSSIANS = [Gaussian("gaussian_nll", xe.gaussian_nll, xe.gaussian_nll_with_grad)]
+
 QUANTITIES = [
     Quantity("entropy", xe.entropy, xe.entropy_with_grad, distribution_oracles.entropy, 1),
     Quantity("perplexity", xe.perplexity, xe.perplexity_with_grad, distribution_oracles.perplexity, 1, has_base=False),

@@ -2,7 +2,6 @@
 
 use super::{At, Facts, Measure, zero_with};
 use crate::math::{ATANH_LIMIT, Real, atanh_tail, ln, ln_quotient};
-use crate::rows::BLOCK;
 use crate::simd::{AHEAD, Lanes, RowIo, Simd, read, write};
 
 /// What a pass over a row has found.
@@ -71,19 +70,6 @@ impl<V> Sums<V> {
         }
     }
 
-    #[inline(always)]
-    fn and<T: Real>(self, other: Self) -> Self
-    where
-        V: Lanes<T>,
-    {
-        Sums {
-            term: self.term + other.term,
-            p: self.p + other.p,
-            q: self.q + other.q,
-            lowest: self.lowest.max(other.lowest),
-        }
-    }
-
     /// Adds a block to what a row has so far, in double precision.
     #[inline(always)]
     fn add_to<T: Real>(self, row: &mut Swept)
@@ -97,8 +83,10 @@ impl<V> Sums<V> {
     }
 }
 
-/// Sums over a row of `len` classes what `f` makes of the register at each place: term, `p` and `q`. In double precision
-/// beyond a block, where two sums do not wait for each other.
+/// Classes whose sum is taken in the type of the row: so few that it has hardly more rounding errors than they have.
+const SHORT: usize = 512;
+
+/// Sums over a row of `len` classes what `f` makes of the register at each place: term, `p` and `q`.
 #[inline(always)]
 fn sweep<T: Real, S: Simd<T>, M: Measure<T>>(
     s: S,
@@ -107,22 +95,13 @@ fn sweep<T: Real, S: Simd<T>, M: Measure<T>>(
     mut f: impl FnMut(usize) -> (S::V, S::V, S::V),
 ) -> Swept {
     let mut row = Swept::default();
-    for start in (0..len).step_by(BLOCK) {
-        let (mut even, mut odd) = (Sums::none(s), Sums::none(s));
-        let end = len.min(start + BLOCK);
-        let mut i = start;
-        while i + S::LANES < end {
+    for start in (0..len).step_by(SHORT) {
+        let mut sums = Sums::none(s);
+        for i in (start..len.min(start + SHORT)).step_by(S::LANES) {
             let (term, p, q) = f(i);
-            even = even.with::<T, S, M>(s, term, p, q);
-            let (term, p, q) = f(i + S::LANES);
-            odd = odd.with::<T, S, M>(s, term, p, q);
-            i += 2 * S::LANES;
+            sums = sums.with::<T, S, M>(s, term, p, q);
         }
-        if i < end {
-            let (term, p, q) = f(i);
-            even = even.with::<T, S, M>(s, term, p, q);
-        }
-        even.and(odd).add_to(&mut row);
+        sums.add_to(&mut row);
     }
     let undefined = row.sums[0].is_nan() || row.sums[1].is_nan();
     row.value = if undefined { f64::NAN } else { measure.finish(row.value, Facts::default()) };
@@ -196,18 +175,19 @@ pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
     sums: [f64; 2],
 ) -> f64 {
     let len = p.source().len();
-    let (mut value, mut means) = (0.0, [0.0; 2]);
+    let nats = match &q {
+        Some(q) => value(s, measure, p.source(), q.source()).value,
+        None => value(s, measure, p.source(), p.source()).value,
+    };
+    let mut means = [0.0; 2];
     for i in (0..len).step_by(S::LANES) {
         let (p_k, q_k) = registers(s, p, &q, i);
-        let at = at(s, p_k, q_k);
-        let [p_slope, q_slope] = measure.slopes(s, at);
-        value += measure.term(s, at).sum().to_f64();
+        let [p_slope, q_slope] = measure.slopes(s, at(s, p_k, q_k));
         means[0] += zero_with(s, p_k, p_k * p_slope).sum().to_f64();
         means[1] += zero_with(s, q_k, q_k * q_slope).sum().to_f64();
     }
     let (p_mean, q_mean) = (s.splat(T::from_f64(means[0])), s.splat(T::from_f64(means[1])));
-    let undefined = sums[0].is_nan() || sums[1].is_nan();
-    let divisor = |sum: f64| T::from_f64(if undefined { f64::NAN } else { sum });
+    let divisor = |sum: f64| T::from_f64(if nats.is_nan() { f64::NAN } else { sum });
     let (p_sum, q_sum) = (s.splat(divisor(sums[0])), s.splat(divisor(sums[1])));
     for i in (0..len).step_by(S::LANES) {
         let (p_k, q_k) = registers(s, p, &q, i);
@@ -217,7 +197,7 @@ pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
             write(s, (q_slope - q_mean) / q_sum, q.target(), i);
         }
     }
-    if undefined { f64::NAN } else { measure.finish(value, Facts::default()) }
+    nats
 }
 
 /// The classes from `i` on; `p` twice where there is no `q`.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import losses
+from .. import distributions, losses
 from .._core import build_info
 
 Array = NDArray[Any]
@@ -40,16 +40,28 @@ class Row(NamedTuple):
 
 
 class Work:
-    """The data of a row, drawn once for all contestants, and the truth about a part of it."""
+    """The data of a row, drawn once for all contestants, and the truth about a part of it.
+
+    Where the row is a function of distributions, `logits` and `target` are the two of them, and the loss is the mean of the
+    values; where it is that of Gaussians, `logits` are means, and all variances the same.
+    """
 
     def __init__(self, row: Row) -> None:
         rng = np.random.default_rng(0)
         dtype = np.dtype(row.dtype).type
         self.row = row
         self.has_classes = row.loss.startswith("softmax")
+        self.has_distributions = row.loss in distributions.__all__
+        self.has_labels = self.has_classes or row.loss.startswith("sigmoid")
         self.logits: Array = 5 * rng.standard_normal(row.shape, dtype)
         self.target: Array
-        if self.has_classes:
+        if self.has_distributions:
+            self.logits, self.target = (_distributions(rng, row.shape, dtype) for _ in range(2))
+            if row.loss in ("entropy", "perplexity"):
+                self.target = self.target[:0]
+        elif not self.has_labels:
+            self.target = 5 * rng.standard_normal(row.shape, dtype)
+        elif self.has_classes:
             self.target = rng.integers(0, row.shape[-1], row.shape[:-1])
         else:
             self.target = (rng.random(row.shape) < 0.3).astype(dtype)
@@ -59,11 +71,16 @@ class Work:
     @property
     def count(self) -> int:
         """What the mean divides by: the number of rows, or of elements."""
-        return self.target.size
+        return len(self.logits) if self.has_classes or self.has_distributions else self.logits.size
 
     def bytes(self, work: str) -> int:
         """How many bytes the work cannot do without: the inputs read once, the gradient written once."""
         return self.logits.nbytes + self.target.nbytes + (self.out.nbytes if work != LOSS else 0)
+
+
+def _distributions(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> Array:
+    p = rng.standard_exponential(shape, np.float64)
+    return (p / p.sum(-1, keepdims=True)).astype(dtype)
 
 
 def oracle(work: Work) -> tuple[float, Array, Array, Array]:
@@ -75,9 +92,14 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     total, block = 0.0, max(1, (1 << 20) * n // work.logits.size)
     for start in range(0, n, block):
         z = work.logits[start : start + block].astype(np.float64)
-        total += float(np.sum(_losses(z, work.target[start : start + block], work.has_classes)))
+        total += float(np.sum(_losses(z, work.target[start : start + block], work)))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
-    z, target = work.logits[some].astype(np.float64), work.target[some]
+    z, target = work.logits[some].astype(np.float64), work.target[some] if work.target.size else work.target
+    if work.has_distributions:
+        slope = _slopes(z, target.astype(np.float64), work.row.loss)
+        return total / work.count, some, slope, np.abs(slope) + np.exp(_losses(z, target, work))[:, None]
+    if not work.has_labels:
+        return total / work.count, some, (z - target) / work.count, (np.abs(z) + np.abs(target)) / work.count
     if work.has_classes:
         p = np.exp(z - z.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
@@ -88,9 +110,32 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     return total / work.count, some, (p - t) / work.count, (p + t) / work.count
 
 
-def _losses(z: Array, target: Array, has_classes: bool) -> Array:
+def _slopes(p: Array, q: Array, name: str) -> Array:
+    """Derivatives with respect to the first distribution."""
+    if name == "js_divergence":
+        return 0.5 * np.log(p / (0.5 * p + 0.5 * q))  # type: ignore[no-any-return]
+    if name in ("entropy", "perplexity"):
+        factor = np.exp(-(p * np.log(p)).sum(-1, keepdims=True)) if name == "perplexity" else 1.0
+        return -factor * (np.log(p) + 1)  # type: ignore[no-any-return]
+    return np.log(p / q) if name == "kl_divergence" else -np.log(q)
+
+
+def _losses(z: Array, target: Array, work: Work) -> Array:
     loss: Array
-    if has_classes:
+    name, target = work.row.loss, target if work.has_classes else target.astype(np.float64)
+    if work.has_distributions:
+        p, q = z, target
+        if name == "js_divergence":
+            m = 0.5 * p + 0.5 * q
+            loss = (0.5 * p * np.log(p / m) + 0.5 * q * np.log(q / m)).sum(-1)
+        elif name == "kl_divergence":
+            loss = (p * np.log(p / q) - p + q).sum(-1)
+        else:
+            loss = -(p * np.log(q if name == "cross_entropy" else p)).sum(-1)
+            loss = np.exp(loss) if name == "perplexity" else loss
+    elif not work.has_labels:
+        loss = 0.5 * (np.log(2 * np.pi) + (target - z) ** 2)
+    elif work.has_classes:
         peak = z.max(-1, keepdims=True)
         loss = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), target]
     else:
@@ -110,6 +155,20 @@ class Contestant(NamedTuple):
 
 
 def _xentrs(work: Work) -> Calls:
+    if work.has_distributions:
+        value = getattr(distributions, work.row.loss)
+        value_and_grad = getattr(distributions, f"{work.row.loss}_with_grad")
+        given = [work.logits, work.target] if work.target.size else [work.logits]
+        return {
+            LOSS: lambda: value(*given).mean(dtype=np.float64),
+            GRADIENT: lambda: (lambda answer: (answer[0].mean(dtype=np.float64), answer[1]))(value_and_grad(*given)),
+        }
+    if not work.has_labels:
+        gaussian, out = losses.gaussian_nll_with_grad, work.out
+        return {
+            LOSS: functools.partial(losses.gaussian_nll, work.logits, work.target, 1.0),
+            GRADIENT: lambda: gaussian(work.logits, work.target, 1.0, out=out)[:2],
+        }
     loss = getattr(losses, work.row.loss)
     with_grad = getattr(losses, f"{work.row.loss}_with_grad")
     return {
@@ -144,9 +203,25 @@ def _numpy(work: Work) -> Calls:
         np.divide(out, n, out=out)
         return sigmoid_loss(), out
 
+    if work.has_distributions or not work.has_labels:
+        return {LOSS: lambda: np.sum(_numpy_losses(work)) / n}
     if work.has_classes:
         return {LOSS: softmax_loss, GRADIENT: softmax_gradient}
     return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
+
+
+def _numpy_losses(work: Work) -> Array:
+    """The formulas of the oracle, in the dtype of the data."""
+    p, q, name = work.logits, work.target, work.row.loss
+    if not work.has_distributions:
+        return 0.5 * (np.log(2 * np.pi) + (q - p) ** 2)  # type: ignore[no-any-return]
+    if name == "js_divergence":
+        m = (p + q) / 2
+        return ((p * np.log(p / m) + q * np.log(q / m)) / 2).sum(-1)  # type: ignore[no-any-return]
+    if name == "kl_divergence":
+        return (p * np.log(p / q)).sum(-1)  # type: ignore[no-any-return]
+    loss = -(p * np.log(q if name == "cross_entropy" else p)).sum(-1)
+    return np.exp(loss) if name == "perplexity" else loss
 
 
 PEER_RTOL = {"float32": 1e-3, "float64": 1e-6}
