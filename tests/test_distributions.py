@@ -1,4 +1,4 @@
-"""Entropy, cross-entropy and divergences: every quantity of the registry, in every form, and the properties they share."""
+"""Entropy, cross-entropy and divergences: every quantity of the registry, in every form, and what they share."""
 
 import itertools
 from typing import Any
@@ -285,18 +285,18 @@ def test_one_distribution_beside_many(quantity: Quantity, form: str) -> None:
         for dtype in DTYPES:
             one, many = draw(rng, form, dtype, shape[-1:]), draw(rng, form, dtype, shape)
             repeated = np.broadcast_to(one, shape)
-            for given, whole, which in [([one, many], [repeated, many], 0), ([many, one], [many, repeated], 1)]:
-                value, *gradients = quantity.with_grad(*given, **options)
+            for both, whole, which in [([one, many], [repeated, many], 0), ([many, one], [many, repeated], 1)]:
+                value, *gradients = quantity.with_grad(*both, **options)
                 expected, *expected_gradients = quantity.with_grad(*whole, **options)
                 assert_same_bits(value, expected)
-                assert_same_bits(quantity.function(*given, **options), expected)
+                assert_same_bits(quantity.function(*both, **options), expected)
                 assert_same_bits(gradients[1 - which], expected_gradients[1 - which])
                 total = expected_gradients[which].astype(np.float64).reshape(-1, shape[-1])
                 assert gradients[which].shape == one.shape and gradients[which].dtype == dtype
                 eps = float(np.finfo(dtype).eps)
                 assert_close(gradients[which], total.sum(0), 2 * eps + 1e-13, np.abs(total).sum(0), TINY[dtype])
                 with xe.threads(1):
-                    assert_same_bits(quantity.with_grad(*given, **options)[1 + which], gradients[which])
+                    assert_same_bits(quantity.with_grad(*both, **options)[1 + which], gradients[which])
     one, many = draw(rng, form, np.float64, (4,)), draw(rng, form, np.float64, (4, 3, 2)[::-1])
     turned = np.ascontiguousarray(np.moveaxis(many, -1, 0))
     value, grad_p, grad_q = quantity.with_grad(one, turned, axis=0, **options)
@@ -484,7 +484,7 @@ def test_subnormal_probabilities(dtype: type) -> None:
     q = np.concatenate([[1.0], tiny[::-1]]).astype(dtype)
     eps = float(np.finfo(dtype).eps)
     wide_p, wide_q = p.astype(np.longdouble), q.astype(np.longdouble)
-    value, grad_p, grad_q = xe.kl_divergence_with_grad(p, q)
+    _, grad_p, grad_q = xe.kl_divergence_with_grad(p, q)
     assert_close(grad_p, np.log(wide_p / wide_q).astype(float), 8 * eps, floor=eps)
     assert_close(grad_q, (1 - wide_p / wide_q).astype(float), 8 * eps)
     m = (wide_p + wide_q) / 2

@@ -104,8 +104,9 @@ def sum_to(grad: Array, given: ArrayLike) -> Array:
         return grad
     added = tuple(range(grad.ndim - len(shape)))
     stretched = tuple(len(added) + i for i, n in enumerate(shape) if n == 1 and grad.shape[len(added) + i] != 1)
-    total = grad.astype(np.float64).sum(axis=added + stretched, keepdims=True)
-    return total.reshape(shape).astype(grad.dtype)[()]
+    total: Array = grad.astype(np.float64).sum(axis=added + stretched, keepdims=True)
+    summed: Array = total.reshape(shape).astype(grad.dtype)[()]
+    return summed
 
 
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:

@@ -1,7 +1,8 @@
 """Entropy, cross-entropy and divergences of distributions along an axis, with their gradients.
 
-Each function gives one value for each row, ``f_with_grad`` the values and the gradient of their sum with respect to every
-distribution that went in. What goes in are probabilities, which are checked to be distributions; counts and the like with
+Each function gives one value for each row, ``f_with_grad`` the values and the gradient of their sum with respect to
+every distribution that went in. What goes in are probabilities, which are checked to be distributions; counts and the
+like with
 ``normalize=True``; or logits with ``from_logits=True``, whose softmax are the distributions. Nothing is ever clipped.
 
 Logarithms are natural, so values are in nats, unless `base` says otherwise.
@@ -66,7 +67,8 @@ def entropy(
     Parameters
     ----------
     p : array_like, shape (..., c)
-        Distributions over ``c`` classes: float16, bfloat16, float32 or float64. Integers and lists are taken as float64.
+        Distributions over ``c`` classes: float16, bfloat16, float32 or float64. Integers and lists are taken as
+        float64.
     base : float, optional
         Base of the logarithm, above 1: 2 gives bits, 10 bans, None nats.
     axis : int, default -1
@@ -80,15 +82,16 @@ def entropy(
     Returns
     -------
     ndarray
-        One value for each row: in the dtype of `p`, and in its shape without `axis`; a NumPy scalar where no axis is left.
+        One value for each row: in the dtype of `p`, and in its shape without `axis`; a NumPy scalar where no axis is
+        left.
 
     Raises
     ------
     ValueError
-        If a number is negative, or the sum of a row is off 1 by more than ``4 eps (1 + sqrt(c))``, where ``eps`` is that
-        of the dtype; the message names the row. (For half precision it is ``4 eps`` and the bound of float32, and half
-        the smallest number for each class.) With `normalize`, if a sum is not positive and finite. If `base` is not
-        above 1, `axis` does not exist, or both `normalize` and `from_logits` are set.
+        If a number is negative, or the sum of a row is off 1 by more than ``4 eps (1 + sqrt(c))``, where ``eps`` is
+        that of the dtype; the message names the row. (For half precision it is ``4 eps`` and the bound of float32, and
+        half the smallest number for each class.) With `normalize`, if a sum is not positive and finite. If `base` is
+        not above 1, `axis` does not exist, or both `normalize` and `from_logits` are set.
     TypeError
         If `p` is not real numbers of one of these dtypes.
 
@@ -99,7 +102,8 @@ def entropy(
 
     Notes
     -----
-    ``0 ln 0 = 0``. A NaN makes the value of its row NaN, and of no other. Of logits, one +inf takes all the probability,
+    ``0 ln 0 = 0``. A NaN makes the value of its row NaN, and of no other. Of logits, one +inf takes all the
+    probability,
     -inf has none, and nothing but -inf, or several +inf, is NaN.
 
     Of logits the entropy is ``log1p`` of the sum of all exponentials but the largest, plus the mean distance to the
@@ -120,8 +124,8 @@ def entropy(
     [1. 2.]
     >>> print(round(float(xe.entropy([3, 1], normalize=True)), 4))
     0.5623
-    >>> print(f"{xe.entropy([40.0, 0.0], from_logits=True):.6g}")
-    1.74182e-16
+    >>> print(f"{xe.entropy([40.0, 0.0], from_logits=True):.5g}")
+    1.7418e-16
     """
     return _core.entropy(p, (base, axis, normalize, from_logits))
 
@@ -191,8 +195,8 @@ def perplexity(
     Returns
     -------
     ndarray
-        One value for each row, between 1 and ``c``: in the dtype of `p`, and in its shape without `axis`; a NumPy scalar
-        where no axis is left.
+        One value for each row, between 1 and ``c``: in the dtype of `p`, and in its shape without `axis`; a NumPy
+        scalar where no axis is left.
 
     Raises
     ------
@@ -234,8 +238,8 @@ def perplexity_with_grad(
     Returns
     -------
     ValueGrad
-        The named tuple ``(value, grad)``: the values as from `perplexity`, and the gradient of their sum in the shape and
-        dtype of `p`.
+        The named tuple ``(value, grad)``: the values as from `perplexity`, and the gradient of their sum in the shape
+        and dtype of `p`.
 
     Raises
     ------
@@ -273,9 +277,9 @@ def cross_entropy(
     Parameters
     ----------
     p, q : array_like, shape (..., c)
-        Distributions over ``c`` classes: float16, bfloat16, float32 or float64. Integers and lists are taken as float64;
-        of two dtypes the wider one is used (float32 for float16 and bfloat16). Both have the same shape, or one of them
-        is a single distribution of shape (c,), held against every row of the other.
+        Distributions over ``c`` classes: float16, bfloat16, float32 or float64. Integers and lists are taken as
+        float64; of two dtypes the wider one is used (float32 for float16 and bfloat16). Both have the same shape, or
+        one of them is a single distribution of shape (c,), held against every row of the other.
     base : float, optional
         Base of the logarithm, above 1: 2 gives bits, 10 bans, None nats.
     axis : int, default -1
@@ -289,8 +293,8 @@ def cross_entropy(
     Returns
     -------
     ndarray
-        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar where
-        no axis is left.
+        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar
+        where no axis is left.
 
     Raises
     ------
@@ -307,8 +311,8 @@ def cross_entropy(
 
     Notes
     -----
-    A term with ``p_k = 0`` is 0 even where ``q_k = 0``; ``p_k > 0 = q_k`` costs +inf. A NaN in either makes the value of
-    its row NaN. Logits as in `entropy`: a probability that underflows still has its logarithm.
+    A term with ``p_k = 0`` is 0 even where ``q_k = 0``; ``p_k > 0 = q_k`` costs +inf. A NaN in either makes the value
+    of its row NaN. Logits as in `entropy`: a probability that underflows still has its logarithm.
 
     Against ``torch.nn.functional.cross_entropy``: that one takes logits and labels, as `softmax_cross_entropy` does.
 
@@ -352,8 +356,8 @@ def cross_entropy_with_grad(
     Returns
     -------
     ValueGrads
-        The named tuple ``(value, grad_p, grad_q)``: the values as from `cross_entropy`, and the gradients of their sum in
-        the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
+        The named tuple ``(value, grad_p, grad_q)``: the values as from `cross_entropy`, and the gradients of their sum
+        in the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
 
     Raises
     ------
@@ -367,7 +371,8 @@ def cross_entropy_with_grad(
     Notes
     -----
     With `normalize`, the gradients are those with respect to what was divided. A class that neither distribution has
-    (``p_k = q_k = 0``) takes no part: its derivatives are 0. Elsewhere they are infinite where the formula is. Of logits,
+    (``p_k = q_k = 0``) takes no part: its derivatives are 0. Elsewhere they are infinite where the formula is. Of
+    logits,
     `grad_q` is finite even where the value is +inf; `grad_p` is NaN in such a row.
 
     Examples
@@ -403,8 +408,8 @@ def kl_divergence(
     Returns
     -------
     ndarray
-        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar where
-        no axis is left.
+        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar
+        where no axis is left.
 
     Raises
     ------
@@ -418,10 +423,12 @@ def kl_divergence(
 
     Notes
     -----
-    A class with ``p_k = 0`` costs nothing; ``p_k > 0 = q_k`` costs +inf. A NaN in either makes the value of its row NaN.
+    A class with ``p_k = 0`` costs nothing; ``p_k > 0 = q_k`` costs +inf. A NaN in either makes the value of its row
+    NaN.
 
-    The sums of rounded probabilities are not quite 1. Each term is that of ``scipy.special.kl_div``, in which they do not
-    show; ``scipy.special.rel_entr`` and ``torch.nn.functional.kl_div`` (which takes ``ln q`` first, then ``p``) leave
+    The sums of rounded probabilities are not quite 1. Each term is that of ``scipy.special.kl_div``, in which they do
+    not show; ``scipy.special.rel_entr`` and ``torch.nn.functional.kl_div`` (which takes ``ln q`` first, then ``p``)
+    leave
     ``- p_k + q_k`` out, and may come out below 0. None of them has more digits than the difference of two logarithms.
 
     References
@@ -466,8 +473,8 @@ def kl_divergence_with_grad(
     Returns
     -------
     ValueGrads
-        The named tuple ``(value, grad_p, grad_q)``: the values as from `kl_divergence`, and the gradients of their sum in
-        the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
+        The named tuple ``(value, grad_p, grad_q)``: the values as from `kl_divergence`, and the gradients of their sum
+        in the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
 
     Raises
     ------
@@ -480,8 +487,8 @@ def kl_divergence_with_grad(
 
     Notes
     -----
-    The derivatives of the textbook's sum have a constant more, ``ln(p_k / q_k) + 1`` and ``-p_k / q_k``: the same to every
-    step that keeps both sums at 1.
+    The derivatives of the textbook's sum have a constant more, ``ln(p_k / q_k) + 1`` and ``-p_k / q_k``: the same to
+    every step that keeps both sums at 1.
 
     A class that neither distribution has (``p_k = q_k = 0``) takes no part: its derivatives are 0. At ``p_k = 0 < q_k``
     they are -inf and 1, at ``p_k > 0 = q_k`` +inf and -inf. Of logits, `grad_q` is finite even where the value is +inf;
@@ -509,21 +516,24 @@ def js_divergence(
 ) -> FloatArray:
     """Jensen-Shannon divergence ``H(m) - w H(p) - v H(q)`` of the mixture ``m = w p + v q``, ``v = 1 - w``.
 
-    It is what an outcome tells about which of the two it was drawn from, when ``p`` is taken with probability ``w``; also
+    It is what an outcome tells about which of the two it was drawn from, when ``p`` is taken with probability ``w``;
+    also
     ``w KL(p || m) + v KL(q || m)``. With ``w = 1/2`` it is symmetric, and at most ``ln 2``, or one bit.
 
     Parameters
     ----------
-    p, q, base, axis, normalize, from_logits
+    p, q
         As in `cross_entropy`.
     weight : float in [0, 1], default 0.5
         The weight ``w`` of `p`.
+    base, axis, normalize, from_logits
+        As in `cross_entropy`.
 
     Returns
     -------
     ndarray
-        One value for each row, between 0 and ``-w ln w - v ln v``: in the dtype of the distributions, and in their shape
-        without `axis`; a NumPy scalar where no axis is left.
+        One value for each row, between 0 and ``-w ln w - v ln v``: in the dtype of the distributions, and in their
+        shape without `axis`; a NumPy scalar where no axis is left.
 
     Raises
     ------
@@ -537,8 +547,8 @@ def js_divergence(
 
     Notes
     -----
-    Always finite. It is 0 for equal distributions, and has all its digits for nearly equal ones, where the difference of
-    entropies has none. Symmetric to the last bit for ``w = 1/2``. A NaN in either makes the value of its row NaN.
+    Always finite. It is 0 for equal distributions, and has all its digits for nearly equal ones, where the difference
+    of entropies has none. Symmetric to the last bit for ``w = 1/2``. A NaN in either makes the value of its row NaN.
 
     Against ``scipy.spatial.distance.jensenshannon``: that is the square root, a metric, and normalises.
 
@@ -567,8 +577,8 @@ def js_divergence_with_grad(
 ) -> ValueGrads:
     """Jensen-Shannon divergence of two distributions, and its gradients with respect to both.
 
-    ``dJS / dp_k = w ln(p_k / m_k)`` and ``dJS / dq_k = v ln(q_k / m_k)``, each probability a free variable; with respect
-    to logits ``w p_k (ln(p_k / m_k) - KL(p || m))``, and alike for ``q``.
+    ``dJS / dp_k = w ln(p_k / m_k)`` and ``dJS / dq_k = v ln(q_k / m_k)``, each probability a free variable; with
+    respect to logits ``w p_k (ln(p_k / m_k) - KL(p || m))``, and alike for ``q``.
 
     Parameters
     ----------
@@ -578,8 +588,8 @@ def js_divergence_with_grad(
     Returns
     -------
     ValueGrads
-        The named tuple ``(value, grad_p, grad_q)``: the values as from `js_divergence`, and the gradients of their sum in
-        the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
+        The named tuple ``(value, grad_p, grad_q)``: the values as from `js_divergence`, and the gradients of their sum
+        in the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
 
     Raises
     ------

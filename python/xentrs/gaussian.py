@@ -1,7 +1,7 @@
 """Entropy, cross-entropy and Kullback-Leibler divergence of Gaussians, in closed form, with their gradients.
 
-Element by element, on numbers that broadcast against each other, computed in double precision and rounded once. Values are
-in nats. They are those of densities: an entropy may be negative.
+Element by element, on numbers that broadcast against each other, computed in double precision and rounded once. Values
+are in nats. They are those of densities: an entropy may be negative.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class GaussianEntropyGrad(NamedTuple):
 
 
 class GaussianGrads(NamedTuple):
-    """A function of two Gaussians each, and the gradients of the sum of its values, each in the shape of its argument."""
+    """A function of pairs of Gaussians, and the gradients of the sum of its values, each in its argument's shape."""
 
     value: FloatArray
     """One value for each pair, in the shape that the arguments broadcast to."""
@@ -86,7 +86,7 @@ def gaussian_entropy(var: ArrayLike) -> FloatArray:
     >>> xe.gaussian_entropy([0.01, 1.0, 4.0]).round(4)
     array([-0.8836,  1.4189,  2.1121])
     """
-    value, _ = _entropy(var, with_grad=False)
+    value: FloatArray = _entropy(var, with_grad=False)[0]
     return value
 
 
@@ -125,8 +125,8 @@ def gaussian_cross_entropy(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLik
     Parameters
     ----------
     mean_p, var_p, mean_q, var_q : array_like
-        Means, and variances, positive, of shapes that broadcast against each other: float16, bfloat16, float32 or float64.
-        Integers and lists are taken as float64.
+        Means, and variances, positive, of shapes that broadcast against each other: float16, bfloat16, float32 or
+        float64. Integers and lists are taken as float64.
 
     Returns
     -------
@@ -151,7 +151,8 @@ def gaussian_cross_entropy(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLik
     >>> print(xe.gaussian_cross_entropy(0.0, 1.0, [0.0, 1.0], 1.0).round(4))
     [1.4189 1.9189]
     """
-    return _pair(_cross_entropy, mean_p, var_p, mean_q, var_q)[0]
+    value: FloatArray = _pair(_cross_entropy, mean_p, var_p, mean_q, var_q)[0]
+    return value
 
 
 def gaussian_cross_entropy_with_grad(
@@ -170,8 +171,8 @@ def gaussian_cross_entropy_with_grad(
     Returns
     -------
     GaussianGrads
-        The named tuple ``(value, grad_mean_p, grad_var_p, grad_mean_q, grad_var_q)``. The gradient of an argument that was
-        broadcast is summed to its shape.
+        The named tuple ``(value, grad_mean_p, grad_var_p, grad_mean_q, grad_var_q)``. The gradient of an argument that
+        was broadcast is summed to its shape.
 
     Raises
     ------
@@ -216,8 +217,8 @@ def gaussian_kl_divergence(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLik
 
     Notes
     -----
-    ``x - ln(1 + x)``, which is ``x^2 / 2`` for nearly equal variances, is evaluated without its linear term, so that the
-    divergence has all its digits there.
+    ``x - ln(1 + x)``, which is ``x^2 / 2`` for nearly equal variances, is evaluated without its linear term, so that
+    the divergence has all its digits there.
 
     References
     ----------
@@ -231,7 +232,8 @@ def gaussian_kl_divergence(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLik
     >>> print(f"{xe.gaussian_kl_divergence(0.0, 1 + 2**-40, 0.0, 1.0):.6g}")
     2.06795e-25
     """
-    return _pair(_kl_divergence, mean_p, var_p, mean_q, var_q)[0]
+    value: FloatArray = _pair(_kl_divergence, mean_p, var_p, mean_q, var_q)[0]
+    return value
 
 
 def gaussian_kl_divergence_with_grad(
@@ -250,8 +252,8 @@ def gaussian_kl_divergence_with_grad(
     Returns
     -------
     GaussianGrads
-        The named tuple ``(value, grad_mean_p, grad_var_p, grad_mean_q, grad_var_q)``. The gradient of an argument that was
-        broadcast is summed to its shape.
+        The named tuple ``(value, grad_mean_p, grad_var_p, grad_mean_q, grad_var_q)``. The gradient of an argument that
+        was broadcast is summed to its shape.
 
     Raises
     ------
@@ -281,13 +283,13 @@ _Formula = Callable[[_Doubles, _Doubles, _Doubles, bool], tuple[_Doubles, ...]]
 def _cross_entropy(d: _Doubles, vp: _Doubles, vq: _Doubles, with_grad: bool) -> tuple[_Doubles, ...]:
     pull = d / vq
     value = 0.5 * (np.log(2 * np.pi * vq) + (vp / vq + d * pull))
-    return (value, pull, 0.5 / vq, -pull, 0.5 * ((vq - vp) / vq - d * pull) / vq) if with_grad else (value,)
+    return (value, pull, 0.5 / vq, 0 - pull, 0.5 * ((vq - vp) / vq - d * pull) / vq) if with_grad else (value,)
 
 
 def _kl_divergence(d: _Doubles, vp: _Doubles, vq: _Doubles, with_grad: bool) -> tuple[_Doubles, ...]:
     pull, x = d / vq, (vp - vq) / vq
     value = 0.5 * (_excess(x, vp / vq) + d * pull)
-    return (value, pull, 0.5 * x / vp, -pull, 0.5 * (-x - d * pull) / vq) if with_grad else (value,)
+    return (value, pull, 0.5 * x / vp, 0 - pull, 0.5 * (-x - d * pull) / vq) if with_grad else (value,)
 
 
 def _excess(x: _Doubles, ratio: _Doubles) -> _Doubles:

@@ -42,8 +42,8 @@ class Row(NamedTuple):
 class Work:
     """The data of a row, drawn once for all contestants, and the truth about a part of it.
 
-    Where the row is a function of distributions, `logits` and `target` are the two of them, and the loss is the mean of the
-    values; where it is that of Gaussians, `logits` are means, and all variances the same.
+    Where the row is a function of distributions, `logits` and `target` are the two of them, and the loss is the mean of
+    the values; where it is that of Gaussians, `logits` are means, and all variances the same.
     """
 
     def __init__(self, row: Row) -> None:
@@ -80,7 +80,8 @@ class Work:
 
 def _distributions(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> Array:
     p = rng.standard_exponential(shape, np.float64)
-    return (p / p.sum(-1, keepdims=True)).astype(dtype)
+    p /= p.sum(-1, keepdims=True)
+    return p.astype(dtype)
 
 
 def oracle(work: Work) -> tuple[float, Array, Array, Array]:
@@ -112,12 +113,15 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
 
 def _slopes(p: Array, q: Array, name: str) -> Array:
     """Derivatives with respect to the first distribution."""
+    slopes: Array
     if name == "js_divergence":
-        return 0.5 * np.log(p / (0.5 * p + 0.5 * q))  # type: ignore[no-any-return]
-    if name in ("entropy", "perplexity"):
+        slopes = 0.5 * np.log(p / (0.5 * p + 0.5 * q))
+    elif name in ("entropy", "perplexity"):
         factor = np.exp(-(p * np.log(p)).sum(-1, keepdims=True)) if name == "perplexity" else 1.0
-        return -factor * (np.log(p) + 1)  # type: ignore[no-any-return]
-    return np.log(p / q) if name == "kl_divergence" else -np.log(q)
+        slopes = -factor * (np.log(p) + 1)
+    else:
+        slopes = np.log(p / q) if name == "kl_divergence" else -np.log(q)
+    return slopes
 
 
 def _losses(z: Array, target: Array, work: Work) -> Array:
@@ -213,15 +217,18 @@ def _numpy(work: Work) -> Calls:
 def _numpy_losses(work: Work) -> Array:
     """The formulas of the oracle, in the dtype of the data."""
     p, q, name = work.logits, work.target, work.row.loss
+    loss: Array
     if not work.has_distributions:
-        return 0.5 * (np.log(2 * np.pi) + (q - p) ** 2)  # type: ignore[no-any-return]
-    if name == "js_divergence":
+        loss = 0.5 * (np.log(2 * np.pi) + (q - p) ** 2)
+    elif name == "js_divergence":
         m = (p + q) / 2
-        return ((p * np.log(p / m) + q * np.log(q / m)) / 2).sum(-1)  # type: ignore[no-any-return]
-    if name == "kl_divergence":
-        return (p * np.log(p / q)).sum(-1)  # type: ignore[no-any-return]
-    loss = -(p * np.log(q if name == "cross_entropy" else p)).sum(-1)
-    return np.exp(loss) if name == "perplexity" else loss
+        loss = ((p * np.log(p / m) + q * np.log(q / m)) / 2).sum(-1)
+    elif name == "kl_divergence":
+        loss = (p * np.log(p / q)).sum(-1)
+    else:
+        loss = -(p * np.log(q if name == "cross_entropy" else p)).sum(-1)
+        loss = np.exp(loss) if name == "perplexity" else loss
+    return loss
 
 
 PEER_RTOL = {"float32": 1e-3, "float64": 1e-6}

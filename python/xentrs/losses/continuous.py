@@ -31,8 +31,8 @@ def gaussian_nll(
     target : array_like
         What was observed, in the shape of `mean`, or one that broadcasts to it.
     var : array_like, optional
-        Predicted variances, positive, in the shape of `mean`, or one that broadcasts to it: a scalar for all, or one for
-        each row, of shape (n, 1).
+        Predicted variances, positive, in the shape of `mean`, or one that broadcasts to it: a scalar for all, or one
+        for each row, of shape (n, 1).
     log_var : array_like, optional
         Their logarithms instead, which may be any number: what a model without constraints puts out. Exactly one of the
         two must be given.
@@ -42,20 +42,20 @@ def gaussian_nll(
         Non-negative weights ``s``: one for each element, in the shape of `mean`, or one for each row, in the shape of
         `mean` without its last axis.
     reduction : {"mean", "sum", "none"}, default "mean"
-        "none" gives ``s loss`` for each element, "sum" their sum, "mean" the sum divided by the sum of the sample weights
-        over all elements.
+        "none" gives ``s loss`` for each element, "sum" their sum, "mean" the sum divided by the sum of the sample
+        weights over all elements.
 
     Returns
     -------
     float or ndarray
-        The loss in nats, which may be negative, as that of a density: a float for "mean" and "sum"; for "none" an array in
-        the shape and dtype of `mean` (float32 where that is half precision).
+        The loss in nats, which may be negative, as that of a density: a float for "mean" and "sum"; for "none" an array
+        in the shape and dtype of `mean` (float32 where that is half precision).
 
     Raises
     ------
     ValueError
-        If a shape does not fit, a variance is not positive, both or neither of `var` and `log_var` are given, a weight is
-        negative or not finite, or `reduction` is unknown.
+        If a shape does not fit, a variance is not positive, both or neither of `var` and `log_var` are given, a weight
+        is negative or not finite, or `reduction` is unknown.
     TypeError
         If an argument is not real numbers.
 
@@ -66,12 +66,12 @@ def gaussian_nll(
 
     Notes
     -----
-    With `log_var` the residual is standardised, ``(t - m) exp(-log_var / 2)``, before it is squared: no variance is formed,
-    which might overflow. A NaN costs NaN, unless its sample weight is 0. A residual of 0 costs no more than the logarithm
-    of the variance. If no element has weight the mean is 0.
+    With `log_var` the residual is standardised, ``(t - m) exp(-log_var / 2)``, before it is squared: no variance is
+    formed, which might overflow. A NaN costs NaN, unless its sample weight is 0. A residual of 0 costs no more than the
+    logarithm of the variance. If no element has weight the mean is 0.
 
-    Against ``torch.nn.GaussianNLLLoss``: the constant is part of the loss (there ``full=False``), and variances are never
-    raised to an ``eps``; one that is 0 is an error.
+    Against ``torch.nn.GaussianNLLLoss``: the constant is part of the loss (there ``full=False``), and variances are
+    never raised to an ``eps``; one that is 0 is an error.
 
     References
     ----------
@@ -114,16 +114,16 @@ def gaussian_nll_with_grad(
     mean, target, var, log_var, full, sample_weight, reduction
         As in `gaussian_nll`.
     out : ndarray, optional
-        Where to write the gradient with respect to the means: a writable array with the shape and dtype of `mean`, or of
-        dtype float32 where that is float16 or bfloat16. ``out=mean`` replaces the means by their gradient; any other
+        Where to write the gradient with respect to the means: a writable array with the shape and dtype of `mean`, or
+        of dtype float32 where that is float16 or bfloat16. ``out=mean`` replaces the means by their gradient; any other
         overlap with an input is refused.
 
     Returns
     -------
     GaussianLossGrad
         The named tuple ``(loss, grad_mean, grad_var)``: the loss as from `gaussian_nll`, the gradient with respect to
-        `mean` in its shape and dtype, and the one with respect to `var`, or to `log_var` where that was given, in its shape
-        and the dtype of `mean`. ``grad_mean`` is `out` where that was given.
+        `mean` in its shape and dtype, and the one with respect to `var`, or to `log_var` where that was given, in its
+        shape and the dtype of `mean`. ``grad_mean`` is `out` where that was given.
 
     Raises
     ------
