@@ -224,7 +224,8 @@ def test_gradients_of_every_row_length(quantity: Quantity, form: str, dtype: typ
             added = {"entropy": 1, "perplexity": np.asarray(result[0], np.longdouble)[:, None]}  # to the logarithm
             truth, size = slope, np.abs(slope) + added.get(quantity.name, 0)
             if form == "normalize":
-                truth, size = (slope - mean) / total, (size + np.abs(mean)) / total
+                # Quotients are rounded before their logarithms are taken: by eps, where these may be near 0.
+                truth, size = (slope - mean) / total, (1 + size + np.abs(mean)) / total
             elif form == "logits":
                 truth, size = x * (slope - mean), x * (1 + size + np.abs(mean))
             assert grad.dtype == dtype and grad.shape == (3, c)
