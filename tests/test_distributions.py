@@ -61,7 +61,7 @@ def grads(result: Any) -> tuple[Array, ...]:
 def test_values_against_sixty_digits(quantity: Quantity, form: str, dtype: type) -> None:
     """Every length of a row up to four registers and a tail, far apart and nearly equal."""
     rng, eps = np.random.default_rng(80), float(np.finfo(dtype).eps)
-    for c, options in itertools.product([*range(1, 20), 31, 32, 33, 64, 67], quantity.grid()):
+    for c, options in itertools.product([*range(1, 10), 15, 16, 17, 31, 33, 67], quantity.grid()):
         first = draw(rng, form, dtype, (2, c))
         for near in [None, first][: quantity.arguments]:
             given = [first, draw(rng, form, dtype, (2, c), near)][: quantity.arguments]
@@ -77,7 +77,7 @@ def test_values_against_sixty_digits(quantity: Quantity, form: str, dtype: type)
 @each_quantity
 def test_long_rows_and_many(quantity: Quantity, dtype: type) -> None:
     rng, eps = np.random.default_rng(81), float(np.finfo(dtype).eps)
-    for shape in [(3, 1000), (2, 2500)]:
+    for shape in [(1, 1000), (1, 2500)]:
         for form in FORMS:
             given = arguments(quantity, rng, form, dtype, shape)
             truth = oracles.rows(quantity.oracle, form, *given)
