@@ -641,7 +641,8 @@ def test_jensen_shannon(pair: tuple[Array, Array], weight: float) -> None:
     direct = xe.entropy(mixture, normalize=True) - 0.5 * (
         xe.entropy(p.astype(float), normalize=True) + xe.entropy(q.astype(float), normalize=True)
     )
-    assert_close(xe.js_divergence(p, q), direct, 8 * eps_of(p), floor=8 * eps_of(p))
+    # The floor is what the difference of entropies loses, and the division by sums that are off 1 by rounding.
+    assert_close(xe.js_divergence(p, q), direct, 8 * eps_of(p), floor=32 * eps_of(p))
 
 
 @given(pairs())
