@@ -6,9 +6,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, HingeLoss, Labels, Loss, Place, PointLoss, PointProblem,
-    Problem, Real, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
-    Storage, Targets, value, value_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, HingeLoss, Labels, Loss,
+    Place, PointLoss, PointProblem, Problem, Quantity, Question, Real, Reduction, RowProblem, Rows, RowsIo,
+    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, Spread, Storage, Targets, Variable, measure,
+    measure_and_grad, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -154,6 +155,60 @@ fn categorical<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench:
     time(c, bench, &p, &problem, truth);
 }
 
+fn gaussian(c: &mut Criterion, bench: &Bench<'_>) {
+    let points = bench.rows * bench.classes;
+    let mean: Vec<f32> = noise(points);
+    let (target, spread) = (vec![0.5; points], vec![1.0; points]);
+    let truth = mean.iter().map(|m| 0.5 * (std::f64::consts::TAU.ln() + (f64::from(*m) - 0.5).powi(2))).sum::<f64>();
+    let loss = GaussianNll { spread: Spread::Variance, full: true };
+    let problem = GaussianProblem { loss, target: &target, spread: &spread, sample_weight: None };
+    time(c, &Bench { rows: points, classes: 1, ..*bench }, &mean, &problem, truth / points as f64);
+}
+
+fn quantity(name: &str) -> Quantity {
+    match name {
+        "entropy" => Quantity::Entropy,
+        "perplexity" => Quantity::Perplexity,
+        "cross_entropy" => Quantity::CrossEntropy,
+        "kl_divergence" => Quantity::KlDivergence,
+        "js_divergence" => Quantity::JsDivergence { weight: 0.5 },
+        _ => panic!("no such function: {name}"),
+    }
+}
+
+/// Distributions are softmax of noise. How right the answers are is a matter of the tests; here they must be finite.
+fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: Quantity) {
+    let &Bench { loss, shape, rows, classes } = bench;
+    let softmax = |mut x: Vec<f32>| {
+        let io = RowsIo::in_place(&mut x, rows, classes).expect("one number a class");
+        xentrs::apply(xentrs::Function::Softmax, io).expect("nothing is wrong with noise");
+        x
+    };
+    let (data_p, mut data_q) = (softmax(noise(rows * classes)), noise(rows * classes));
+    data_q.reverse();
+    let data_q = softmax(data_q);
+    let (p, q) = (Rows::new("p", &data_p, rows, classes), Rows::new("q", &data_q, rows, classes));
+    let (p, q) = (p.expect("one number a class"), q.expect("one number a class"));
+    let question = Question::new(quantity, Form::Probabilities, None).expect("no options");
+    let q = (!matches!(quantity, Quantity::Entropy | Quantity::Perplexity)).then_some(q);
+    let mut values = vec![0.0; rows];
+    let mut group = c.benchmark_group(format!("{loss}/f32"));
+    group.throughput(Throughput::Bytes(size_of_val(&data_p[..]) as u64 * if q.is_some() { 2 } else { 1 }));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| {
+        b.iter(|| measure(&question, black_box(p), q, &mut values).expect("softmax gives distributions"))
+    });
+    let (mut p_grad, mut q_grad) = (vec![0.0; data_p.len()], vec![0.0; data_q.len()]);
+    group.bench_function(BenchmarkId::new("gradient", shape), |b| {
+        b.iter(|| {
+            let p = Variable { rows: black_box(p), grad: &mut p_grad };
+            let q = q.map(|rows| Variable { rows, grad: &mut q_grad });
+            measure_and_grad(&question, p, q, &mut values).expect("softmax gives distributions")
+        })
+    });
+    group.finish();
+    assert!(values.iter().all(|value| value.is_finite()), "{loss} {shape}");
+}
+
 fn table(c: &mut Criterion) {
     if cfg!(debug_assertions) {
         panic!("a debug build says nothing about speed: use `cargo bench`");
@@ -173,6 +228,8 @@ fn table(c: &mut Criterion) {
             ("sigmoid_focal_loss", "float32") => focal::<f32>(c, &bench),
             ("hinge_loss", "float32") => hinge::<f32>(c, &bench),
             ("binary_cross_entropy", "float32") => binary::<f32>(c, &bench),
+            ("gaussian_nll", "float32") => gaussian(c, &bench),
+            (name, "float32") => distributions(c, &bench, quantity(name)),
             _ => panic!("no such loss or type: {line}"),
         }
     }

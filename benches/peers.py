@@ -4,7 +4,6 @@ Each maker imports its package and returns what competes; a package that is not 
 left out. NumPy, which is always there, is in `xentrs.bench`.
 """
 
-import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -132,12 +131,12 @@ def pytorch(threads: int) -> Iterator[Contestant]:
     yield Contestant("torch.compile", torch.__version__, PEER_RTOL, compiled)
 
 
+def where_known(contestant: Contestant) -> Contestant:
+    """Take part where all peers know the loss; the others are left to NumPy."""
+    return contestant._replace(calls=lambda work: contestant.calls(work) if work.formula.peers_know_it else {})
+
+
 MAKERS = {"SciPy": scipy, "scikit-learn": scikit_learn, "JAX": jax, "PyTorch": pytorch}
-
-
-def _cross_entropies(peer: Contestant, work: Work) -> Calls:
-    """Leave the other losses to NumPy."""
-    return peer.calls(work) if work.row.loss in ("softmax_cross_entropy", "sigmoid_cross_entropy") else {}
 
 
 def installed(threads: int) -> tuple[list[Contestant], list[str]]:
@@ -146,7 +145,7 @@ def installed(threads: int) -> tuple[list[Contestant], list[str]]:
     missing: list[str] = []
     for name, maker in MAKERS.items():
         try:
-            peers += (peer._replace(calls=functools.partial(_cross_entropies, peer)) for peer in maker(threads))
+            peers += map(where_known, maker(threads))
         except ImportError:
             missing.append(name)
     return peers, missing

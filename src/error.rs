@@ -40,6 +40,15 @@ pub enum Error {
         /// Where it was found, counted over all elements.
         index: usize,
     },
+    /// A row that is no distribution.
+    Distribution {
+        /// The argument's name.
+        name: &'static str,
+        /// Which row.
+        row: usize,
+        /// What is wrong with it.
+        fault: Fault,
+    },
     /// A number that lies outside what the argument allows.
     Parameter {
         /// The argument's name.
@@ -68,6 +77,17 @@ impl Error {
     }
 }
 
+/// What keeps a row from being a distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// A negative number, and its class.
+    Negative(f64, usize),
+    /// A sum that is off 1 by more than rounding explains.
+    Sum(f64),
+    /// A sum that nothing can be divided by.
+    Scale(f64),
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,6 +103,16 @@ impl fmt::Display for Error {
             }
             Error::Value { name, expected, got, index } => {
                 write!(f, "{name} must be {expected}, got {got:?} at index {index}")
+            }
+            Error::Distribution { name, row, fault: Fault::Negative(got, class) } => {
+                write!(f, "{name} must be non-negative, got {got:?} at row {row}, class {class}")
+            }
+            Error::Distribution { name, row, fault: Fault::Sum(sum) } => {
+                write!(f, "{name} must sum to 1, got {sum:?} at row {row}, off by {:.2e}", sum - 1.0)?;
+                write!(f, "; normalize=True divides each row by its sum")
+            }
+            Error::Distribution { name, row, fault: Fault::Scale(sum) } => {
+                write!(f, "{name} must have a positive, finite sum, got {sum:?} at row {row}")
             }
             Error::Parameter { name, expected, got } => write!(f, "{name} must be {expected}, got {got}"),
             Error::Isa { got, available } => {

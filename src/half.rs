@@ -21,6 +21,10 @@ use half::{bf16, f16};
 
 /// A number in half the space of an `f32`: `f16` or `bf16`.
 pub trait Half: Copy + Default + Send + Sync + 'static {
+    /// The distance of 1 to the next larger number.
+    const EPSILON: f64;
+    /// The smallest positive number.
+    const SMALLEST: f64;
     /// The same number.
     fn widen(self) -> f32;
     /// The nearest number of this type.
@@ -61,6 +65,9 @@ impl<A: Copy, B, F: Fn(A) -> B> Kernel<f32> for Each<'_, A, B, F> {
 const INFINITY: u32 = 0x7f80_0000;
 
 impl Half for bf16 {
+    const EPSILON: f64 = 0.007_812_5; // 2^-7
+    const SMALLEST: f64 = 9.183_549_615_799_121e-41; // 2^-133
+
     /// The upper half of an `f32`.
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -87,6 +94,9 @@ const SMALLEST: u32 = 113 << 23;
 const TOO_LARGE: u32 = 0x477f_f000;
 
 impl Half for f16 {
+    const EPSILON: f64 = 0.000_976_562_5; // 2^-10
+    const SMALLEST: f64 = 5.960_464_477_539_063e-8; // 2^-24
+
     #[inline(always)]
     fn widen(self) -> f32 {
         let bits = u32::from(self.to_bits());

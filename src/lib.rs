@@ -9,6 +9,7 @@
 //! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
+//! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
 //! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
@@ -44,6 +45,7 @@
 
 mod api;
 mod columns;
+mod distributions;
 mod error;
 mod exact;
 mod half;
@@ -58,16 +60,17 @@ mod storage;
 mod view;
 
 pub use api::{
-    CurvedProblem, Function, Groups, Loss, Neighbours, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats,
-    StoredPointProblem, StoredRowProblem, Tally, Targets, apply, js_smoothness, js_smoothness_with_grad, logsumexp,
+    CurvedProblem, Form, Function, GaussianProblem, Groups, Loss, Neighbours, PointProblem, Problem, Quantity,
+    Question, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem, Tally, Targets, Variable,
+    apply, gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, logsumexp, measure, measure_and_grad,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;
 pub use half::Half;
 pub use losses::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Domain, HingeLoss, Link, PointHess, PointLoss, RowLoss, RowTarget,
-    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Domain, GaussianNll, HingeLoss, Link, PointHess, PointLoss, RowLoss,
+    RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, Spread,
 };
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};

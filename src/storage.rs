@@ -21,6 +21,10 @@ pub trait Storage: Copy + Default + Send + Sync + 'static {
 
     /// Rounds results to this type.
     fn narrowed(isa: Isa, from: &[Self::Real], to: &mut [Self]);
+
+    /// By how much so many numbers of this type may miss the sum 1 that they would have without rounding: what each lost when
+    /// it was rounded to this type, and what the sum that they were divided by had lost before.
+    fn sum_tolerance(classes: usize) -> f64;
 }
 
 /// A type that results of the shape of logits of type `S` may have: `S` itself, or what it is computed with.
@@ -47,6 +51,10 @@ macro_rules! as_they_are {
 
             fn narrowed(_: Isa, from: &[Self], to: &mut [Self]) {
                 to.copy_from_slice(from);
+            }
+
+            fn sum_tolerance(classes: usize) -> f64 {
+                4.0 * f64::from(<$t>::EPSILON) * (1.0 + (classes as f64).sqrt())
             }
         }
 
@@ -82,6 +90,11 @@ impl<H: Half> Storage for H {
 
     fn narrowed(isa: Isa, from: &[f32], to: &mut [Self]) {
         narrow(isa, from, to);
+    }
+
+    /// Subnormal numbers of `f16`, which a thousand classes have, are rounded by more than their last digit's share.
+    fn sum_tolerance(classes: usize) -> f64 {
+        4.0 * H::EPSILON + f32::sum_tolerance(classes) + 0.5 * H::SMALLEST * classes as f64
     }
 }
 

@@ -132,6 +132,20 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.fresh
     }
 
+    /// The same, of a slice that was made to fit.
+    #[inline]
+    pub(crate) fn beside(source: Rows<'a, T>, target: &'a mut [O]) -> Self {
+        debug_assert_eq!(target.len(), source.rows * source.classes);
+        RowsIo {
+            source: Some(source),
+            target,
+            rows: source.rows,
+            classes: source.classes,
+            streams: false,
+            fresh: false,
+        }
+    }
+
     /// How many rows there are.
     #[inline(always)]
     pub fn rows(&self) -> usize {

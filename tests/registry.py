@@ -1,4 +1,6 @@
-"""One `Case` per public loss, one `Function` per function underneath: what it is called, what is true, what to feed it.
+"""One `Case` per public loss, one `Function` per function underneath, one `Quantity` per function of distributions.
+
+Each says what it is called, what is true, what to feed it.
 
 The tests and the benchmarks run over `CASES` and `FUNCTIONS`, so a new loss is tested by adding its Case here.
 """
@@ -11,6 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+import distribution_oracles
 import xentrs as xe
 from draws import (
     Array,
@@ -113,6 +116,53 @@ def of_logits(function: Callable[..., Any]) -> Callable[..., Any]:
 
     return renamed
 
+
+@dataclass(frozen=True)
+class Quantity:
+    """A function of one distribution, or of two, along an axis."""
+
+    name: str
+    function: Callable[..., Any]
+    with_grad: Callable[..., Any]
+    oracle: Callable[..., Any]
+    """Of rows of high-precision numbers."""
+    arguments: int
+    """How many distributions."""
+    has_base: bool = True
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Values for each option of its own."""
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the options of its own."""
+        for values in itertools.product(*self.options.values()):
+            yield dict(zip(self.options, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A loss of predicted means and variances: it has two gradients, and no logits, so it is no `Case`."""
+
+    name: str
+    loss: Callable[..., Any]
+    loss_with_grad: Callable[..., xe.GaussianLossGrad]
+
+
+GAUSSIANS = [Gaussian("gaussian_nll", xe.gaussian_nll, xe.gaussian_nll_with_grad)]
+
+QUANTITIES = [
+    Quantity("entropy", xe.entropy, xe.entropy_with_grad, distribution_oracles.entropy, 1),
+    Quantity("perplexity", xe.perplexity, xe.perplexity_with_grad, distribution_oracles.perplexity, 1, has_base=False),
+    Quantity("cross_entropy", xe.cross_entropy, xe.cross_entropy_with_grad, distribution_oracles.cross_entropy, 2),
+    Quantity("kl_divergence", xe.kl_divergence, xe.kl_divergence_with_grad, distribution_oracles.kl_divergence, 2),
+    Quantity(
+        "js_divergence",
+        xe.js_divergence,
+        xe.js_divergence_with_grad,
+        distribution_oracles.js_divergence,
+        2,
+        options={"weight": [0.5, 0.3, 0.999, 0.0, 1.0]},
+    ),
+]
 
 CASES = [
     Case(

@@ -20,7 +20,7 @@ from numpydoc.validate import validate
 import xentrs
 import xentrs.models
 import xentrs.optim
-from registry import CASES, PROBABILITIES
+from registry import CASES, GAUSSIANS, PROBABILITIES, QUANTITIES
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -55,6 +55,7 @@ PYTHON_FLOORS = """
     stats
     regularizers
     distributions
+    gaussian
     losses
     parallel
     _core
@@ -66,6 +67,12 @@ PYTHON_FILES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.
 
 # A loss is what has a gradient twin; the functions underneath are public but no losses.
 LOSSES = [name for name in xentrs.losses.__all__ if f"{name}_with_grad" in xentrs.losses.__all__]
+
+
+# The same of distributions: their functions stand in a file of their name, and have an entry in the registry.
+OF_DISTRIBUTIONS = [
+    name for name in xentrs.distributions.__all__ if f"{name}_with_grad" in xentrs.distributions.__all__
+]
 
 
 def floor_of(file: str) -> str:
@@ -155,7 +162,12 @@ def test_the_map_of_the_house_holds_no_code() -> None:
 
 
 def test_every_loss_is_a_file_of_its_name() -> None:
-    missing = [name for name in LOSSES if not any(Path(file).stem == name for file in RUST_FILES)]
+    """A perplexity is an entropy, and has no kernel."""
+    missing = [
+        name
+        for name in {*LOSSES, *OF_DISTRIBUTIONS} - {"perplexity"}
+        if not any(Path(file).stem == name for file in RUST_FILES)
+    ]
     assert not missing, f"each loss has its formula and its kernel in a file of its name, missing {missing}"
 
 
@@ -236,19 +248,23 @@ def test_every_compiled_function_is_public(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_has_a_case(name: str) -> None:
-    assert name in {case.name for case in [*CASES, *PROBABILITIES]}, (
-        f"{name} has no Case in tests/registry.py, so nothing tests it"
-    )
+    cases = {case.name for case in [*CASES, *PROBABILITIES, *GAUSSIANS]}
+    assert name in cases, f"{name} has no Case in tests/registry.py, so nothing tests it"
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_DISTRIBUTIONS)
+def test_every_function_of_distributions_has_an_entry(name: str) -> None:
+    assert name in {quantity.name for quantity in QUANTITIES}, f"{name} is not in tests/registry.py: nothing tests it"
+
+
+@pytest.mark.parametrize("name", LOSSES + OF_DISTRIBUTIONS)
 def test_every_loss_has_a_bench_row(name: str) -> None:
     with open(ROOT / "benches" / "table.csv", newline="", encoding="utf-8") as table:
         rows = {row["loss"] for row in csv.DictReader(table)}
     assert name in rows, f"{name} has no row in benches/table.csv"
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSSES + OF_DISTRIBUTIONS)
 def test_every_loss_is_in_the_readme(name: str) -> None:
     assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8"), f"{name} is not in the README's table"
 
@@ -266,6 +282,11 @@ def test_the_hessian_has_a_case_and_takes_the_same_options(name: str) -> None:
     assert case.loss_with_hess is not None, f"{name}_with_hess is not in the Case of {name}, so nothing tests it"
 
 
+@pytest.mark.parametrize("name", OF_DISTRIBUTIONS)
+def test_the_gradient_twin_of_distributions_takes_the_same_options(name: str) -> None:
+    assert signature(getattr(xentrs, name)) == signature(getattr(xentrs, f"{name}_with_grad"))
+
+
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_every_public_name_is_in_the_docs(name: str) -> None:
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -278,7 +299,7 @@ def test_every_public_name_is_in_the_docs(name: str) -> None:
     [
         name
         for name in EVERYTHING
-        if not name.endswith((".LossGrad", ".LossGradHess", ".SoftmaxStats", ".EvaluationResult", ".build_info"))
+        if not name.endswith(("Grad", "Grads", "GradHess", ".SoftmaxStats", ".EvaluationResult", ".build_info"))
     ],
 )
 def test_every_docstring_is_complete(name: str) -> None:

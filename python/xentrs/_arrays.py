@@ -34,6 +34,27 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
     return _native(array), moved
 
 
+def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tuple[Array, Array, int | None]:
+    """Make two floating arrays of one dtype, with the class axis last, and tell where it was if it was elsewhere.
+
+    Beside an array of more dimensions, one of a single dimension is a single row, whose axis is its only one.
+    """
+    given = [np.asarray(p), np.asarray(q)]
+    most = max(array.ndim for array in given)
+    arrays, moved = [], None
+    for array, name in zip(given, names, strict=True):
+        row = array.ndim == 1 < most
+        array, was = as_logits(array, name, -1 if row else axis)
+        arrays.append(array)
+        moved = moved if was is None else was
+    dtypes = [array.dtype for array in arrays]
+    if dtypes[0] != dtypes[1]:
+        halves = all(dtype.itemsize == 2 for dtype in dtypes)
+        dtype = np.dtype(np.float32) if halves else max(dtypes, key=lambda dtype: dtype.itemsize)
+        arrays = [_native(array.astype(dtype)) for array in arrays]
+    return arrays[0], arrays[1], moved
+
+
 def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any]) -> Array:
     """Make classes (int64) of integers, distributions (of `dtype`, the class axis last) of floats."""
     array = np.asarray(given)
@@ -102,6 +123,31 @@ def as_answers(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
         index = int(np.argmax(wrong))
         raise ValueError(f"{name} must be 0 or 1, got {array.ravel()[index]} at index {index}")
     return _native(array.astype(dtype))
+
+
+def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
+    """Make numbers of a shape, repeating what has fewer or shorter axes."""
+    array = np.asarray(given)
+    if _kind(array) not in "biuf":
+        raise TypeError(f"{name} must be floating, got {array.dtype}")
+    shape = tuple(shape)
+    try:
+        array = np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{name} must have shape {shape} or broadcast to it, got {array.shape}") from None
+    return _native(array.astype(dtype))
+
+
+def sum_to(grad: Array, given: ArrayLike) -> Array:
+    """Sum a gradient over the axes along which what was given has been repeated; in float64, rounded once."""
+    shape = np.shape(given)
+    if grad.shape == shape:
+        return grad
+    added = tuple(range(grad.ndim - len(shape)))
+    stretched = tuple(len(added) + i for i, n in enumerate(shape) if n == 1 and grad.shape[len(added) + i] != 1)
+    total: Array = grad.astype(np.float64).sum(axis=added + stretched, keepdims=True)
+    summed: Array = total.reshape(shape).astype(grad.dtype)[()]
+    return summed
 
 
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:

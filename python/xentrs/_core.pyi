@@ -12,16 +12,28 @@ __all__ = [
     "build_info",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_grad",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
+    "entropy_with_grad",
+    "gaussian_nll",
+    "gaussian_nll_with_grad",
     "get_num_threads",
     "hinge_loss",
     "hinge_loss_with_grad",
+    "js_divergence",
+    "js_divergence_with_grad",
     "js_smoothness",
     "js_smoothness_with_grad",
+    "kl_divergence",
+    "kl_divergence_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "parity_penalty",
     "parity_penalty_with_grad",
+    "perplexity",
+    "perplexity_with_grad",
     "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
@@ -47,6 +59,8 @@ class _BuildInfo(TypedDict):
     isa: str
     isas_available: list[str]
     num_threads: int
+
+_Options: TypeAlias = tuple[float | None, int, bool, bool]  # base, axis, normalize, from_logits
 
 def softmax_cross_entropy(
     logits: ArrayLike,
@@ -228,3 +242,37 @@ def set_num_threads(n: int, /) -> None: ...
 def build_info() -> _BuildInfo: ...
 
 _threads: ContextVar[int]
+
+def gaussian_nll(
+    mean: ArrayLike,
+    target: ArrayLike,
+    var: ArrayLike | None,
+    log_var: ArrayLike | None,
+    full: bool,
+    sample_weight: ArrayLike | None,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def gaussian_nll_with_grad(
+    mean: ArrayLike,
+    target: ArrayLike,
+    var: ArrayLike | None,
+    log_var: ArrayLike | None,
+    full: bool,
+    sample_weight: ArrayLike | None,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array, _Array]: ...
+def entropy(p: ArrayLike, options: _Options, /) -> _Array: ...
+def entropy_with_grad(p: ArrayLike, options: _Options, /) -> tuple[_Array, _Array]: ...
+def perplexity(p: ArrayLike, options: _Options, /) -> _Array: ...
+def perplexity_with_grad(p: ArrayLike, options: _Options, /) -> tuple[_Array, _Array]: ...
+def cross_entropy(p: ArrayLike, q: ArrayLike, options: _Options, /) -> _Array: ...
+def cross_entropy_with_grad(p: ArrayLike, q: ArrayLike, options: _Options, /) -> tuple[_Array, _Array, _Array]: ...
+def kl_divergence(p: ArrayLike, q: ArrayLike, options: _Options, /) -> _Array: ...
+def kl_divergence_with_grad(p: ArrayLike, q: ArrayLike, options: _Options, /) -> tuple[_Array, _Array, _Array]: ...
+def js_divergence(p: ArrayLike, q: ArrayLike, weight: float, options: _Options, /) -> _Array: ...
+def js_divergence_with_grad(
+    p: ArrayLike, q: ArrayLike, weight: float, options: _Options, /
+) -> tuple[_Array, _Array, _Array]: ...

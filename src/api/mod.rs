@@ -1,15 +1,19 @@
 //! What callers call: check, dispatch, share out, reduce. Nothing that a caller sees is written before everything has been
 //! checked.
 
+mod distributions;
 mod evaluation;
 mod functions;
+mod gaussian;
 mod penalties;
 mod points;
 mod rows;
 mod stored;
 
+pub use distributions::{Form, Quantity, Question, Variable, measure, measure_and_grad};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
+pub use gaussian::{GaussianProblem, gaussian_value_and_grads};
 pub use penalties::{
     Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
 };

@@ -93,8 +93,8 @@ impl<T: Real, L: PointHess<T>> CurvedProblem<T> for PointProblem<'_, T, L> {
 }
 
 /// The sum of weights.
-struct Total<'k, T> {
-    weights: &'k [T],
+pub(super) struct Total<'k, T> {
+    pub(super) weights: &'k [T],
 }
 
 impl<T: Real> Kernel<T> for Total<'_, T> {
@@ -281,7 +281,7 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
 
 /// The sum of `f` over the registers of `len` points, in double precision beyond [`BLOCK`].
 #[inline(always)]
-fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(usize) -> S::V) -> f64 {
+pub(super) fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(usize) -> S::V) -> f64 {
     let (mut total, whole) = (0.0, len - len % S::LANES);
     for start in (0..whole).step_by(BLOCK) {
         let mut sum = s.splat(T::ZERO);

@@ -2,10 +2,13 @@
 //!
 //! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target.
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
+//!
+//! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
 
 mod answers;
 mod binary_cross_entropy;
 mod categorical_cross_entropy;
+mod gaussian_nll;
 mod hinge_loss;
 mod js_smoothness;
 mod parity_penalty;
@@ -16,6 +19,7 @@ mod softmax_stats;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
+pub use gaussian_nll::{GaussianNll, Spread};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::Position;
 pub use parity_penalty::Link;

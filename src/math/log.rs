@@ -90,6 +90,23 @@ fn ln_parts<T: Exp + Log, S: Simd<T>>(s: S, f: S::V, k: S::V) -> S::V {
     k.mul_add(s.splat(T::LN_2_HI), f + small)
 }
 
+/// Below it the square of `r` is one that [`atanh_tail`] was made for: `(1 + r) / (1 - r)` is within `[1/2, 2]`.
+pub(crate) const ATANH_LIMIT: f64 = 0.111;
+
+/// `t = 2 atanh(r) / r - 2` where `r^2` is below [`ATANH_LIMIT`]. It says what is left of a logarithm when the first terms
+/// of its series are taken off, so that they need not be subtracted: with `x = 2 r / (1 - r)`, that is `r = x / (2 + x)`,
+///
+/// ```text
+/// ln(1 + x)               = r (2 + t)
+/// x - ln(1 + x)           = r (x - t)
+/// (1 + x) ln(1 + x) - x   = r (x + (1 + x) t)
+/// ```
+#[inline(always)]
+pub(crate) fn atanh_tail<T: Log, S: Simd<T>>(s: S, r: S::V) -> S::V {
+    let z = r * r;
+    polynomial(s, T::POLYNOMIAL_LOG_UNIT, z) * z
+}
+
 /// What a logarithm is at `u` when `ln` holds for the positive, finite ones.
 #[inline(always)]
 fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
@@ -108,6 +125,18 @@ pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let (m, k) = u.split();
     let k = k - S::V::select(subnormal, s.splat(T::DIGITS), zero);
     with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
+}
+
+/// `ln(a / b)` for `a` and `b` in `[0, 2]`, at most 2 ULP where `a / b` is not near 1: -inf where `a` is 0, +inf where `b`
+/// is, NaN where both are. No quotient of subnormal numbers is formed, which would have few digits.
+#[inline(always)]
+pub(crate) fn ln_quotient<T: Exp + Log, S: Simd<T>>(s: S, a: S::V, b: S::V) -> S::V {
+    let (zero, one, digits, scale) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::DIGITS), s.splat(T::TO_NORMAL));
+    let (a_small, b_small) = (a.lt(s.splat(T::MIN_NORMAL * T::from_f64(4.0))), b.lt(s.splat(T::MIN_NORMAL)));
+    let quotient = S::V::select(a_small, a * scale, a) / S::V::select(b_small, b * scale, b);
+    let (m, k) = quotient.split();
+    let k = k + (S::V::select(b_small, digits, zero) - S::V::select(a_small, digits, zero));
+    with_limits(s, quotient, ln_parts(s, m - one, k))
 }
 
 /// `ln(1 + x)`, at most 1.6 ULP: -inf at -1, NaN below.

@@ -7,7 +7,7 @@ mod log;
 mod logistic;
 
 pub(crate) use exp::{Exp, exp, exp_nonpositive, exp_parts, exp_scaled};
-pub(crate) use log::{ln, log1p, log1p_unit};
+pub(crate) use log::{ATANH_LIMIT, atanh_tail, ln, ln_quotient, log1p, log1p_unit};
 pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus, tanh};
 
 use crate::simd::{Float, MAX_LANES, Simd};

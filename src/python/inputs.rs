@@ -75,6 +75,26 @@ impl<'py> Logits<'py> {
             .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
     }
 
+    /// Two arrays of one type, with rows along `axis`: the first, and what becomes of the second. Either may be a single row.
+    pub(super) fn pair(
+        given: [&Bound<'py, PyAny>; 2],
+        names: [&str; 2],
+        axis: isize,
+    ) -> PyResult<(Self, Bound<'py, PyAny>)> {
+        let [first, second] = given;
+        if axis == -1
+            && let Some(logits) = Self::in_place(first, first, None, Some(axis))
+            && fork!(&logits, logits => logits.beside(second).is_some())
+        {
+            return Ok((logits, second.clone()));
+        }
+        let converted = slow(first.py(), "as_pair", (first, second, names.to_vec(), axis))?;
+        let (array, other, moved): (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<usize>) = converted.extract()?;
+        Self::in_place(&array, first, moved, Some(axis))
+            .map(|logits| (logits, other))
+            .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
+    }
+
     #[inline(always)]
     fn in_place(
         array: &Bound<'py, PyAny>,
@@ -115,6 +135,11 @@ impl<'py, S: Number> Input<'py, S> {
         self.given.py()
     }
 
+    /// Another array of rows of the same type, where it can be read in place.
+    pub(super) fn beside(&self, other: &Bound<'py, PyAny>) -> Option<Array<'py, S>> {
+        Array::in_place(other).filter(|array| array.suits(Some(-1)))
+    }
+
     pub(super) fn dtype(&self) -> Bound<'py, PyArrayDescr> {
         self.array.object().dtype()
     }
@@ -152,6 +177,15 @@ impl<'py, S: Number> Input<'py, S> {
         match Array::in_place(given).filter(Array::is_flat) {
             Some(array) => Ok(array),
             None => Array::copy(&slow(self.py(), function, (given, name, self.real_dtype()))?),
+        }
+    }
+
+    /// An array of the shape of this one, repeated to it where it has another.
+    pub(super) fn broadcast(&self, given: &Bound<'py, PyAny>, name: &str) -> PyResult<Array<'py, S::Real>> {
+        let shape = self.array.shape();
+        match Array::in_place(given).filter(|array| array.is_flat() && array.shape() == shape) {
+            Some(array) => Ok(array),
+            None => Array::copy(&slow(self.py(), "as_beside", (given, name, self.real_dtype(), shape.to_vec()))?),
         }
     }
 

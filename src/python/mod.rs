@@ -3,6 +3,8 @@
 //! What they mean is documented where users look for it, in `python/xentrs/losses/`.
 
 mod arrays;
+mod continuous;
+mod distributions;
 mod errors;
 mod evaluation;
 mod functions;
@@ -26,6 +28,13 @@ type Given<'a, 'py> = &'a Bound<'py, PyAny>;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use super::continuous::{gaussian_nll, gaussian_nll_with_grad};
+    #[pymodule_export]
+    use super::distributions::{
+        cross_entropy, cross_entropy_with_grad, entropy, entropy_with_grad, js_divergence, js_divergence_with_grad,
+        kl_divergence, kl_divergence_with_grad, perplexity, perplexity_with_grad,
+    };
     #[pymodule_export]
     use super::evaluation::{softmax_stats, tally};
     #[pymodule_export]

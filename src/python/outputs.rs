@@ -174,7 +174,7 @@ pub(super) fn evaluate<'py, S: Number>(
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
-/// The same, out of the way of tiny calls: a second caller within them would keep the first one from being inlined.
+/// [`evaluate`], out of the way of tiny calls: a second caller within them would keep the first one from being inlined.
 #[cold]
 #[inline(never)]
 pub(super) fn evaluate_stored<'py, S: Number>(

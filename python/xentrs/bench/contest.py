@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._core import build_info
-from .work import GRADIENT, IN_PLACE, LOSS, XENTRS, Array, Contestant, Row, Work, check
+from .formulas import Array
+from .work import GRADIENT, IN_PLACE, LOSS, XENTRS, Contestant, Row, Work, check
 
 LIMIT = "limit"
 """The name under which the limit stands among the contestants."""
@@ -127,7 +128,7 @@ def measure(row: Row, contestants: Sequence[Contestant], quick: bool = False) ->
     work = Work(row)
     threads = build_info()["num_threads"]
     with ThreadPoolExecutor(threads) as pool:
-        calls = [(contestant, contestant.calls(work)) for contestant in contestants if row.loss in contestant.losses]
+        calls = [(contestant, contestant.calls(work)) for contestant in contestants]
         for together in ([LOSS], [GRADIENT, IN_PLACE]):
             entrants = []
             for call, (contestant, theirs) in itertools.product(together, calls):

@@ -7,23 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import losses
+from .. import distributions, losses
 from .._core import build_info
+from .formulas import FORMULAS, Array
 
-Array = NDArray[Any]
 Calls = Mapping[str, Callable[[], Any]]
 
 LOSS, GRADIENT, IN_PLACE = WORKS = ("loss", "gradient", "in place")
 """What is timed: the loss; loss and gradient, into an array that is there already; the same, over the logits."""
-
-
-LOGITS = ("softmax_cross_entropy", "sigmoid_cross_entropy")
-"""The losses that all peers know."""
-
-PROBABILITIES = "categorical_cross_entropy"
-"""Its gradients are no probabilities, so that it is not repeated in place."""
 
 
 class Row(NamedTuple):
@@ -51,30 +43,19 @@ class Work:
     """The data of a row, drawn once for all contestants, and the truth about a part of it."""
 
     def __init__(self, row: Row) -> None:
-        rng = np.random.default_rng(0)
-        dtype = np.dtype(row.dtype).type
         self.row = row
+        self.formula = FORMULAS[row.loss]
         self.has_classes = row.loss.startswith("softmax")
-        self.has_probabilities = row.loss == PROBABILITIES
-        self.logits: Array = 5 * rng.standard_normal(row.shape, dtype)
-        if row.loss == "binary_cross_entropy":
-            self.logits = 1 / (1 + np.exp(-self.logits / 2))
-        self.target: Array
-        if self.has_classes:
-            self.target = rng.integers(0, row.shape[-1], row.shape[:-1])
-        elif self.has_probabilities:
-            self.logits = 1 - rng.random(row.shape, dtype)
-            self.target = rng.random(row.shape, dtype)
-            self.target /= self.target.sum(-1, keepdims=True)
-        else:
-            self.target = (rng.random(row.shape) < 0.3).astype(dtype)
+        self.logits, self.target = self.formula.draw(np.random.default_rng(0), row.shape, np.dtype(row.dtype).type)
         self.out: Array = np.zeros_like(self.logits)
         self.loss, self.some, self.grad, self.size = oracle(self)
 
     @property
     def count(self) -> float:
         """What the mean divides by: the number of rows or elements, or the sum of distributions."""
-        return float(self.target.sum(dtype=np.float64)) if self.has_probabilities else self.target.size
+        if self.row.loss == "categorical_cross_entropy":
+            return float(self.target.sum(dtype=np.float64))
+        return self.target.size if self.formula.is_loss else len(self.logits)
 
     def bytes(self, work: str) -> int:
         """How many bytes the work cannot do without: the inputs read once, the gradient written once."""
@@ -82,67 +63,25 @@ class Work:
 
 
 def oracle(work: Work) -> tuple[float, Array, Array, Array]:
-    """Compute the truth in float64: the mean loss, and for some rows their places, gradient and its yardstick.
+    """Compute the truth in float64: the mean value, and for some rows their places, gradient and its yardstick.
 
-    The yardstick is the sum of the two terms, for softmax probability and target, whose difference the gradient is.
+    The gradient is that of the mean of a loss, and that of the sum of other functions.
     """
-    n = len(work.logits)
+    n, formula = len(work.logits), work.formula
     total, block = 0.0, max(1, (1 << 20) * n // work.logits.size)
     for start in range(0, n, block):
-        z = work.logits[start : start + block].astype(np.float64)
-        total += float(np.sum(_losses(work.row.loss, z, work.target[start : start + block])))
+        part = slice(start, start + block)
+        total += float(np.sum(formula.values(*_wide(work, part))))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
-    z, target = work.logits[some].astype(np.float64), work.target[some]
-    if work.has_probabilities:
-        return total / work.count, some, -target / z / work.count, target / z / work.count
-    if work.has_classes:
-        p = np.exp(z - z.max(-1, keepdims=True))
-        p /= p.sum(-1, keepdims=True)
-        t = np.zeros_like(p)
-        t[np.arange(len(some)), target] = 1.0
-    else:
-        p, t = POINTS[work.row.loss](z, target.astype(np.float64))[1:]
-    return total / work.count, some, (p - t) / work.count, (p + t) / work.count
+    up, down = formula.slopes(*_wide(work, some))
+    divisor = work.count if formula.is_loss else 1.0
+    return total / work.count, some, (up - down) / divisor, (np.abs(up) + np.abs(down)) / divisor
 
 
-def _losses(name: str, z: Array, target: Array) -> Array:
-    if name in POINTS:
-        return POINTS[name](z, target)[0]
-    if name == PROBABILITIES:
-        return -target * np.log(z)
-    peak = z.max(-1, keepdims=True)
-    loss: Array = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), target]
-    return loss
-
-
-def _sigmoid_cross_entropy(z: Array, t: Array) -> tuple[Array, Array, Array]:
-    return np.logaddexp(0, z) - t * z, (1 - t) / (1 + np.exp(-z)), t / (1 + np.exp(z))
-
-
-def _sigmoid_focal_loss(z: Array, t: Array) -> tuple[Array, Array, Array]:
-    p, q, yes, no = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z)), np.logaddexp(0, -z), np.logaddexp(0, z)
-    loss = t * q**2 * yes + (1 - t) * p**2 * no
-    return loss, (1 - t) * p**2 * (p + 2 * q * no), t * q**2 * (q + 2 * p * yes)
-
-
-def _hinge_loss(z: Array, t: Array) -> tuple[Array, Array, Array]:
-    return np.maximum(0, 1 - (2 * t - 1) * z), (1 - t) * (z > -1), t * (z < 1)
-
-
-def _binary_cross_entropy(p: Array, t: Array) -> tuple[Array, Array, Array]:
-    return -t * np.log(p) - (1 - t) * np.log1p(-p), (1 - t) / (1 - p), t / p
-
-
-POINTS: Mapping[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = {
-    "sigmoid_cross_entropy": _sigmoid_cross_entropy,
-    "sigmoid_focal_loss": _sigmoid_focal_loss,
-    "hinge_loss": _hinge_loss,
-    "binary_cross_entropy": _binary_cross_entropy,
-}
-"""The losses of one target an element, without options: the loss, and the two terms whose difference its gradient is.
-
-In double precision they are the truth, in the precision of the data what a user of NumPy would write.
-"""
+def _wide(work: Work, rows: Any) -> tuple[Array, Array]:
+    """Some rows in double precision; classes stay what they are."""
+    target = work.target[rows] if len(work.target) else work.target
+    return work.logits[rows].astype(np.float64), target if work.has_classes else target.astype(np.float64)
 
 
 class Contestant(NamedTuple):
@@ -154,22 +93,28 @@ class Contestant(NamedTuple):
     """How near to the truth the answers must be, by dtype."""
     calls: Callable[[Work], Calls]
     """The calls to time. "loss" returns the mean loss; "gradient" and "in place" return it and its gradient."""
-    losses: tuple[str, ...] = LOGITS
-    """What it computes."""
 
 
 def _xentrs(work: Work) -> Calls:
-    loss = getattr(losses, work.row.loss)
-    with_grad = getattr(losses, f"{work.row.loss}_with_grad")
-    calls = {
-        LOSS: functools.partial(loss, work.logits, work.target),
-        GRADIENT: functools.partial(with_grad, work.logits, work.target, out=work.out),
+    home = losses if work.formula.is_loss else distributions
+    function, with_grad = getattr(home, work.row.loss), getattr(home, f"{work.row.loss}_with_grad")
+    given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
+
+    def mean_and_grad() -> tuple[Any, Array]:
+        values, grad, *_ = with_grad(*given)
+        return values.mean(dtype=np.float64), grad
+
+    if not work.formula.is_loss:
+        return {LOSS: lambda: function(*given).mean(dtype=np.float64), GRADIENT: mean_and_grad}
+    given += work.formula.given
+    calls: dict[str, Callable[[], Any]] = {
+        LOSS: functools.partial(function, *given),
+        GRADIENT: lambda: with_grad(*given, out=work.out)[:2],
         IN_PLACE: functools.partial(with_grad, work.out, work.target, out=work.out),
     }
-    if work.row.loss in (
-        "binary_cross_entropy",
-        PROBABILITIES,
-    ):  # in a loop, gradients would be taken for probabilities, and refused
+    if work.formula.peers_know_it:  # their time counts, and theirs alone is so short that a detour would show
+        calls[GRADIENT] = functools.partial(with_grad, *given, out=work.out)
+    if not work.formula.repeats_in_place:
         del calls[IN_PLACE]
     return calls
 
@@ -177,10 +122,6 @@ def _xentrs(work: Work) -> Calls:
 def _numpy(work: Work) -> Calls:
     z, target, out, n = work.logits, work.target, work.out, work.count
     rows = np.arange(len(z))
-
-    def softmax_loss() -> Any:
-        peak = z.max(axis=1, keepdims=True)
-        return np.mean(np.log(np.exp(z - peak).sum(axis=1)) + peak[:, 0] - z[rows, target])
 
     def softmax_gradient() -> Any:
         peak = z.max(axis=1, keepdims=True)
@@ -191,48 +132,31 @@ def _numpy(work: Work) -> Calls:
         out[rows, target] -= 1 / n
         return loss, out
 
-    def sigmoid_loss() -> Any:
-        return np.mean(np.logaddexp(0, z) - target * z)
-
     def sigmoid_gradient() -> Any:
         np.subtract(1 / (1 + np.exp(-z)), target, out=out)
         np.divide(out, n, out=out)
-        return sigmoid_loss(), out
+        return loss(), out
 
-    def categorical_loss() -> Any:
-        return -np.einsum("ij,ij", target, np.log(z)) / n
-
-    def categorical_gradient() -> Any:
-        np.divide(target, z, out=out)
-        np.divide(out, -n, out=out)
-        return categorical_loss(), out
-
-    if work.has_probabilities:
-        return {LOSS: categorical_loss, GRADIENT: categorical_gradient}
-
-    def point_loss() -> Any:
-        return np.mean(POINTS[work.row.loss](z, target)[0])
-
-    def point_gradient() -> Any:
-        loss, up, down = POINTS[work.row.loss](z, target)
+    def gradient() -> Any:
+        up, down = work.formula.slopes(z, target)
         np.subtract(up, down, out=out)
-        np.divide(out, n, out=out)
-        return np.mean(loss), out
+        if work.formula.is_loss:
+            np.divide(out, n, out=out)
+        return loss(), out
 
-    if work.has_classes:
-        return {LOSS: softmax_loss, GRADIENT: softmax_gradient}
-    if work.row.loss == "sigmoid_cross_entropy":
-        return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
-    return {LOSS: point_loss, GRADIENT: point_gradient}
+    def loss() -> Any:
+        return np.sum(work.formula.values(z, target), dtype=np.float64) / n
+
+    by_hand = {"softmax_cross_entropy": softmax_gradient, "sigmoid_cross_entropy": sigmoid_gradient}
+    return {LOSS: loss, GRADIENT: by_hand.get(work.row.loss, gradient)}
 
 
 PEER_RTOL = {"float32": 1e-3, "float64": 1e-6}
 """Peers must compute the same thing; how well is no matter of a benchmark."""
 
-EVERYTHING = (*LOGITS, PROBABILITIES)
 
-XENTRS = Contestant("xentrs", build_info()["version"], {"float32": 1e-6, "float64": 1e-12}, _xentrs, EVERYTHING)
-NUMPY = Contestant("NumPy", np.__version__, PEER_RTOL, _numpy, EVERYTHING)
+XENTRS = Contestant("xentrs", build_info()["version"], {"float32": 1e-6, "float64": 1e-12}, _xentrs)
+NUMPY = Contestant("NumPy", np.__version__, PEER_RTOL, _numpy)
 
 
 def check(name: str, call: str, answer: Any, work: Work, rtol: float) -> None:

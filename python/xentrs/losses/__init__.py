@@ -13,6 +13,7 @@ alone: they are computed in float32, a cache-sized block at a time, sums in doub
 once. A loss by row or element (reduction "none") stays in float32.
 """
 
+from .continuous import gaussian_nll, gaussian_nll_with_grad
 from .focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
 from .margins import hinge_loss, hinge_loss_with_grad
@@ -22,7 +23,7 @@ from .probabilities import (
     categorical_cross_entropy,
     categorical_cross_entropy_with_grad,
 )
-from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction
+from .results import FloatArray, GaussianLossGrad, Loss, LossGrad, LossGradHess, Reduction
 from .sigmoid_family import (
     sigmoid_cross_entropy,
     sigmoid_cross_entropy_with_grad,
@@ -32,6 +33,7 @@ from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_gr
 
 __all__ = [
     "FloatArray",
+    "GaussianLossGrad",
     "Loss",
     "LossGrad",
     "LossGradHess",
@@ -40,6 +42,8 @@ __all__ = [
     "binary_cross_entropy_with_grad",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_grad",
+    "gaussian_nll",
+    "gaussian_nll_with_grad",
     "hinge_loss",
     "hinge_loss_with_grad",
     "log_sigmoid",

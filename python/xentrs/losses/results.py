@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "Loss", "LossGrad", "LossGradHess", "Reduction", "loss_grad"]
+__all__ = ["FloatArray", "GaussianLossGrad", "Loss", "LossGrad", "LossGradHess", "Reduction", "loss_grad"]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -43,6 +43,19 @@ class LossGradHess(NamedTuple):
 
     hess: FloatArray
     """The diagonal of the Hessian, a new array with the shape and dtype of the gradient."""
+
+
+class GaussianLossGrad(NamedTuple):
+    """A loss of predicted means and variances, and its gradients: ``loss, grad_mean, grad_var = ...``."""
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad_mean: FloatArray
+    """The gradient with respect to the means, with their shape and dtype, or those of ``out``."""
+
+    grad_var: FloatArray
+    """The gradient with respect to the variances, or to their logarithms where these were given, in their shape."""
 
 
 # A pair made into a LossGrad, without the detour through a function of Python that calling the class takes.

@@ -1,0 +1,156 @@
+"""What is timed, as formulas of NumPy: in double precision the truth, in that of the data what a user would write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class Formula(NamedTuple):
+    """A function without options: data for it, its values, and its slopes."""
+
+    draw: Callable[[np.random.Generator, Shape, type], tuple[Array, Array]]
+    """Logits, or what stands for them, and what they are held against: an array without rows where that is nothing."""
+    values: Callable[[Array, Array], Array]
+    """One a row, or one an element."""
+    slopes: Callable[[Array, Array], tuple[Array, Array]]
+    """Two terms whose difference is the derivative of the sum of the values; together they are its yardstick."""
+    given: tuple[float, ...] = ()
+    """What else the function of xentrs is given."""
+    peers_know_it: bool = False
+    """Whether SciPy, scikit-learn, JAX and PyTorch take part."""
+    is_loss: bool = True
+    """Whether there is a mean to take, and a place for the gradient; else one value a row."""
+    repeats_in_place: bool = True
+    """Whether a gradient is as good an input as the logits it was written over."""
+
+
+def _logits(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
+    return 5 * rng.standard_normal(shape, dtype)
+
+
+def _classes(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    return _logits(rng, shape, dtype), rng.integers(0, shape[-1], shape[:-1])
+
+
+def _answers(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    return _logits(rng, shape, dtype), (rng.random(shape) < 0.3).astype(dtype)
+
+
+def _chances(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    logits, answers = _answers(rng, shape, dtype)
+    return 1 / (1 + np.exp(-logits / 2)), answers
+
+
+def _measured(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    return _logits(rng, shape, dtype), _logits(rng, shape, dtype)
+
+
+def _distribution(rng: np.random.Generator, shape: Shape, dtype: type) -> Array:
+    p = rng.standard_exponential(shape, np.float64)
+    p /= p.sum(-1, keepdims=True)
+    return p.astype(dtype)
+
+
+def _one(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    p = _distribution(rng, shape, dtype)
+    return p, p[:0]
+
+
+def _two(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    return _distribution(rng, shape, dtype), _distribution(rng, shape, dtype)
+
+
+def _softmax_values(z: Array, y: Array) -> Array:
+    peak = z.max(-1, keepdims=True)
+    values: Array = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), y]
+    return values
+
+
+def _softmax_slopes(z: Array, y: Array) -> tuple[Array, Array]:
+    p = np.exp(z - z.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    t = np.zeros_like(p)
+    t[np.arange(len(z)), y] = 1.0
+    return p, t
+
+
+def _focal_values(z: Array, t: Array) -> Array:
+    p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    return t * q**2 * np.logaddexp(0, -z) + (1 - t) * p**2 * np.logaddexp(0, z)
+
+
+def _focal_slopes(z: Array, t: Array) -> tuple[Array, Array]:
+    p, q, yes, no = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z)), np.logaddexp(0, -z), np.logaddexp(0, z)
+    return (1 - t) * p**2 * (p + 2 * q * no), t * q**2 * (q + 2 * p * yes)
+
+
+def _entropy(p: Array, _: Array) -> Array:
+    entropy: Array = -(p * np.log(p)).sum(-1)
+    return entropy
+
+
+def _js(p: Array, q: Array) -> Array:
+    m = (p + q) / 2
+    js: Array = ((p * np.log(p / m) + q * np.log(q / m)) / 2).sum(-1)
+    return js
+
+
+def _perplexity_slopes(p: Array, q: Array) -> tuple[Array, Array]:
+    factor = np.exp(_entropy(p, q))[:, None]
+    return -factor * np.log(p), factor * np.ones_like(p)
+
+
+FORMULAS: Mapping[str, Formula] = {
+    "softmax_cross_entropy": Formula(_classes, _softmax_values, _softmax_slopes, peers_know_it=True),
+    "sigmoid_cross_entropy": Formula(
+        _answers,
+        lambda z, t: np.logaddexp(0, z) - t * z,
+        lambda z, t: ((1 - t) / (1 + np.exp(-z)), t / (1 + np.exp(z))),
+        peers_know_it=True,
+    ),
+    "sigmoid_focal_loss": Formula(_answers, _focal_values, _focal_slopes),
+    "hinge_loss": Formula(
+        _answers,
+        lambda s, t: np.maximum(0, 1 - (2 * t - 1) * s),
+        lambda s, t: ((1 - t) * (s > -1), t * (s < 1)),
+    ),
+    "binary_cross_entropy": Formula(
+        _chances,
+        lambda p, t: -t * np.log(p) - (1 - t) * np.log1p(-p),
+        lambda p, t: ((1 - t) / (1 - p), t / p),
+        repeats_in_place=False,
+    ),
+    "categorical_cross_entropy": Formula(
+        _two,
+        lambda p, t: -(t * np.log(p)).sum(-1),
+        lambda p, t: (np.zeros_like(p), t / p),
+        repeats_in_place=False,
+    ),
+    "gaussian_nll": Formula(
+        _measured,
+        lambda m, t: (np.log(2 * np.pi) + (t - m) ** 2) / 2,
+        lambda m, t: (m, t),
+        given=(1.0,),
+        repeats_in_place=False,
+    ),
+    "entropy": Formula(_one, _entropy, lambda p, _: (-np.log(p), np.ones_like(p)), is_loss=False),
+    "perplexity": Formula(_one, lambda p, q: np.exp(_entropy(p, q)), _perplexity_slopes, is_loss=False),
+    "cross_entropy": Formula(
+        _two, lambda p, q: -(p * np.log(q)).sum(-1), lambda p, q: (-np.log(q), np.zeros_like(q)), is_loss=False
+    ),
+    "kl_divergence": Formula(
+        _two,
+        lambda p, q: (p * np.log(p / q) - p + q).sum(-1),
+        lambda p, q: (np.log(p / q), np.zeros_like(q)),
+        is_loss=False,
+    ),
+    "js_divergence": Formula(_two, _js, lambda p, q: (np.log(2 * p / (p + q)) / 2, np.zeros_like(q)), is_loss=False),
+}
+"""Every row of the table is one of these."""

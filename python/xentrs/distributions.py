@@ -1,0 +1,615 @@
+"""Entropy, cross-entropy and divergences of distributions along an axis, with their gradients.
+
+Each function gives one value for each row, ``f_with_grad`` the values and the gradient of their sum with respect to
+every distribution that went in. What goes in are probabilities, which are checked to be distributions; counts and the
+like with
+``normalize=True``; or logits with ``from_logits=True``, whose softmax are the distributions. Nothing is ever clipped.
+
+Logarithms are natural, so values are in nats, unless `base` says otherwise.
+"""
+
+from typing import NamedTuple
+
+from numpy.typing import ArrayLike
+
+from . import _core
+from .losses.results import FloatArray
+
+__all__ = [
+    "ValueGrad",
+    "ValueGrads",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
+    "entropy_with_grad",
+    "js_divergence",
+    "js_divergence_with_grad",
+    "kl_divergence",
+    "kl_divergence_with_grad",
+    "perplexity",
+    "perplexity_with_grad",
+]
+
+
+class ValueGrad(NamedTuple):
+    """A function of one distribution, and its gradient: ``value, grad = entropy_with_grad(p)``."""
+
+    value: FloatArray
+    """One value for each row."""
+
+    grad: FloatArray
+    """The gradient of the sum of the values, in the shape and dtype of `p`."""
+
+
+class ValueGrads(NamedTuple):
+    """A function of two distributions, and its gradients: ``value, grad_p, grad_q = kl_divergence_with_grad(p, q)``."""
+
+    value: FloatArray
+    """One value for each row."""
+
+    grad_p: FloatArray
+    """The gradient of the sum of the values with respect to `p`, in its shape."""
+
+    grad_q: FloatArray
+    """The gradient of the sum of the values with respect to `q`, in its shape."""
+
+
+def entropy(
+    p: ArrayLike,
+    *,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> FloatArray:
+    """Entropy of distributions: ``H(p) = -sum_k p_k ln p_k``, how much is not known before the outcome is.
+
+    Parameters
+    ----------
+    p : array_like, shape (..., c)
+        Distributions over ``c`` classes: float16, bfloat16, float32 or float64. Integers and lists are taken as
+        float64.
+    base : float, optional
+        Base of the logarithm, above 1: 2 gives bits, 10 bans, None nats.
+    axis : int, default -1
+        The axis of the classes, along which each distribution sums to one.
+    normalize : bool, default False
+        Divide each row by its sum first, which is done in double precision. Without it a row that is no distribution
+        is an error.
+    from_logits : bool, default False
+        `p` holds logits, whose softmax are the distributions.
+
+    Returns
+    -------
+    ndarray
+        One value for each row: in the dtype of `p`, and in its shape without `axis`; a NumPy scalar where no axis is
+        left.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative, or the sum of a row is off 1 by more than ``4 eps (1 + sqrt(c))``, where ``eps`` is
+        that of the dtype; the message names the row. (For half precision it is ``4 eps`` and the bound of float32, and
+        half the smallest number for each class.) With `normalize`, if a sum is not positive and finite. If `base` is
+        not above 1, `axis` does not exist, or both `normalize` and `from_logits` are set.
+    TypeError
+        If `p` is not real numbers of one of these dtypes.
+
+    See Also
+    --------
+    perplexity : the exponential of the entropy.
+    cross_entropy : the entropy of outcomes that are expected to be distributed otherwise.
+
+    Notes
+    -----
+    ``0 ln 0 = 0``. A NaN makes the value of its row NaN, and of no other. Of logits, one +inf takes all the
+    probability,
+    -inf has none, and nothing but -inf, or several +inf, is NaN.
+
+    Of logits the entropy is ``log1p`` of the sum of all exponentials but the largest, plus the mean distance to the
+    largest logit: two positive terms, so that the entropy of a confident distribution has all its digits, where
+    ``-(p * log(p)).sum()`` has lost them with the complement of ``p``.
+
+    Against ``scipy.stats.entropy``: rows are not divided by their sums unless asked, so that logits or labels passed by
+    mistake are noticed; the axis is the last one, not the first.
+
+    References
+    ----------
+    .. [1] C. E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27, 1948, section 6.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> print(xe.entropy([[0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]], base=2))
+    [1. 2.]
+    >>> print(round(float(xe.entropy([3, 1], normalize=True)), 4))
+    0.5623
+    >>> print(f"{xe.entropy([40.0, 0.0], from_logits=True):.5g}")
+    1.7418e-16
+    """
+    return _core.entropy(p, (base, axis, normalize, from_logits))
+
+
+def entropy_with_grad(
+    p: ArrayLike,
+    *,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> ValueGrad:
+    """Entropy of distributions, and its gradient.
+
+    ``dH / dp_k = -(ln p_k + 1)``, each probability a free variable; ``(-ln p_k - H) / sum`` with respect to what
+    `normalize` has divided by its sum; ``-p_k (ln p_k + H)`` with respect to logits.
+
+    Parameters
+    ----------
+    p, base, axis, normalize, from_logits
+        As in `entropy`.
+
+    Returns
+    -------
+    ValueGrad
+        The named tuple ``(value, grad)``: the values as from `entropy`, and the gradient of their sum in the shape and
+        dtype of `p`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `entropy`.
+
+    See Also
+    --------
+    entropy : the value alone, with the meaning of each option.
+
+    Notes
+    -----
+    At ``p_k = 0`` the curve is vertical and the derivative +inf. With respect to a logit of -inf it is 0. A row whose
+    value is NaN has a gradient of NaN.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> value, grad = xe.entropy_with_grad([0.5, 0.25, 0.25])
+    >>> grad.round(4)
+    array([-0.3069,  0.3863,  0.3863])
+    """
+    return ValueGrad(*_core.entropy_with_grad(p, (base, axis, normalize, from_logits)))
+
+
+def perplexity(
+    p: ArrayLike,
+    *,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> FloatArray:
+    """Perplexity of distributions: ``exp H(p)``, the number of equally likely classes that are as uncertain.
+
+    Parameters
+    ----------
+    p, axis, normalize, from_logits
+        As in `entropy`. There is no base: ``b ** H`` with the entropy to the base ``b`` is the same for all.
+
+    Returns
+    -------
+    ndarray
+        One value for each row, between 1 and ``c``: in the dtype of `p`, and in its shape without `axis`; a NumPy
+        scalar where no axis is left.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `entropy`.
+
+    See Also
+    --------
+    entropy : its logarithm.
+
+    Notes
+    -----
+    The perplexity of a language model is another mean: the exponential of the mean *cross*-entropy of its predictions,
+    ``exp(softmax_cross_entropy(logits, target))``.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> print(xe.perplexity([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]))
+    [1. 4.]
+    """
+    return _core.perplexity(p, (None, axis, normalize, from_logits))
+
+
+def perplexity_with_grad(
+    p: ArrayLike,
+    *,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> ValueGrad:
+    """Perplexity of distributions, and its gradient: ``exp(H)`` times that of the entropy.
+
+    Parameters
+    ----------
+    p, axis, normalize, from_logits
+        As in `entropy`.
+
+    Returns
+    -------
+    ValueGrad
+        The named tuple ``(value, grad)``: the values as from `perplexity`, and the gradient of their sum in the shape
+        and dtype of `p`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `entropy`.
+
+    See Also
+    --------
+    perplexity : the value alone.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> value, grad = xe.perplexity_with_grad([0.5, 0.5])
+    >>> print(value.round(12), grad.round(4))
+    2.0 [-0.6137 -0.6137]
+    """
+    return ValueGrad(*_core.perplexity_with_grad(p, (None, axis, normalize, from_logits)))
+
+
+def cross_entropy(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> FloatArray:
+    """Cross-entropy of two distributions: ``H(p, q) = -sum_k p_k ln q_k = H(p) + KL(p || q)``.
+
+    It is what outcomes drawn from ``p`` cost whoever expects ``q``. For logits and labels there is
+    `softmax_cross_entropy`.
+
+    Parameters
+    ----------
+    p, q : array_like, shape (..., c)
+        Distributions over ``c`` classes: float16, bfloat16, float32 or float64. Integers and lists are taken as
+        float64; of two dtypes the wider one is used (float32 for float16 and bfloat16). Both have the same shape, or
+        one of them is a single distribution of shape (c,), held against every row of the other.
+    base : float, optional
+        Base of the logarithm, above 1: 2 gives bits, 10 bans, None nats.
+    axis : int, default -1
+        The axis of the classes; a single distribution has but one.
+    normalize : bool, default False
+        Divide each row of both by its sum first, which is done in double precision. Without it a row that is no
+        distribution is an error.
+    from_logits : bool, default False
+        Both hold logits, whose softmax are the distributions.
+
+    Returns
+    -------
+    ndarray
+        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar
+        where no axis is left.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or as in `entropy`, for each of the two.
+    TypeError
+        If `p` or `q` is not real numbers of one of these dtypes.
+
+    See Also
+    --------
+    cross_entropy_with_grad : the value together with its gradients.
+    softmax_cross_entropy : the loss, from logits and labels.
+    kl_divergence : what of it is due to the difference.
+
+    Notes
+    -----
+    A term with ``p_k = 0`` is 0 even where ``q_k = 0``; ``p_k > 0 = q_k`` costs +inf. A NaN in either makes the value
+    of its row NaN. Logits as in `entropy`: a probability that underflows still has its logarithm.
+
+    Against ``torch.nn.functional.cross_entropy``: that one takes logits and labels, as `softmax_cross_entropy` does.
+
+    References
+    ----------
+    .. [1] C. M. Bishop, "Pattern Recognition and Machine Learning", 2006, section 1.6.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> print(xe.cross_entropy([0.5, 0.25, 0.25], [0.25, 0.25, 0.5], base=2))
+    1.75
+
+    One distribution against several:
+
+    >>> print(xe.cross_entropy([0.5, 0.5], [[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]).round(4))
+    [0.6931 0.837     inf]
+    """
+    return _core.cross_entropy(p, q, (base, axis, normalize, from_logits))
+
+
+def cross_entropy_with_grad(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> ValueGrads:
+    """Cross-entropy of two distributions, and its gradients with respect to both.
+
+    ``dH / dp_k = -ln q_k`` and ``dH / dq_k = -p_k / q_k``, each probability a free variable; with respect to logits
+    ``-p_k (ln q_k + H)`` and ``q_k - p_k``.
+
+    Parameters
+    ----------
+    p, q, base, axis, normalize, from_logits
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    ValueGrads
+        The named tuple ``(value, grad_p, grad_q)``: the values as from `cross_entropy`, and the gradients of their sum
+        in the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : the value alone, with the meaning of each option.
+
+    Notes
+    -----
+    With `normalize`, the gradients are those with respect to what was divided. A class that neither distribution has
+    (``p_k = q_k = 0``) takes no part: its derivatives are 0. Elsewhere they are infinite where the formula is. Of
+    logits,
+    `grad_q` is finite even where the value is +inf; `grad_p` is NaN in such a row.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> value, grad_p, grad_q = xe.cross_entropy_with_grad([0.5, 0.5], [0.25, 0.75])
+    >>> print(grad_p.round(4), grad_q.round(4))
+    [1.3863 0.2877] [-2.     -0.6667]
+    """
+    return ValueGrads(*_core.cross_entropy_with_grad(p, q, (base, axis, normalize, from_logits)))
+
+
+def kl_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> FloatArray:
+    """Kullback-Leibler divergence ``KL(p || q) = sum_k p_k ln(p_k / q_k)``: what expecting ``q`` costs beyond ``H(p)``.
+
+    Computed as ``sum_k (p_k ln(p_k / q_k) - p_k + q_k)``, which is the same for distributions, and in which no term is
+    negative: the divergence is never below 0, is 0 for equal distributions alone, and has all its digits where they are
+    nearly equal.
+
+    Parameters
+    ----------
+    p, q, base, axis, normalize, from_logits
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    ndarray
+        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar
+        where no axis is left.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `cross_entropy`.
+
+    See Also
+    --------
+    kl_divergence_with_grad : the value together with its gradients.
+    js_divergence : symmetric, and bounded.
+
+    Notes
+    -----
+    A class with ``p_k = 0`` costs nothing; ``p_k > 0 = q_k`` costs +inf. A NaN in either makes the value of its row
+    NaN.
+
+    The sums of rounded probabilities are not quite 1. Each term is that of ``scipy.special.kl_div``, in which they do
+    not show; ``scipy.special.rel_entr`` and ``torch.nn.functional.kl_div`` (which takes ``ln q`` first, then ``p``)
+    leave
+    ``- p_k + q_k`` out, and may come out below 0. None of them has more digits than the difference of two logarithms.
+
+    References
+    ----------
+    .. [1] S. Kullback and R. A. Leibler, "On Information and Sufficiency", Annals of Mathematical Statistics 22, 1951.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xentrs as xe
+    >>> print(xe.kl_divergence([0.5, 0.5], [[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]).round(4))
+    [0.     0.1438    inf]
+
+    A difference in the tenth digit, in float64; the textbook formula knows none of the result's digits:
+
+    >>> p, q = np.array([0.5, 0.5]), np.array([0.5 + 1e-10, 0.5 - 1e-10])
+    >>> print(f"{xe.kl_divergence(p, q):.6g}")
+    2e-20
+    """
+    return _core.kl_divergence(p, q, (base, axis, normalize, from_logits))
+
+
+def kl_divergence_with_grad(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> ValueGrads:
+    """Kullback-Leibler divergence of two distributions, and its gradients with respect to both.
+
+    ``dKL / dp_k = ln(p_k / q_k)`` and ``dKL / dq_k = 1 - p_k / q_k``, each probability a free variable of the sum in
+    `kl_divergence`; with respect to logits ``p_k (ln(p_k / q_k) - KL)`` and ``q_k - p_k``. All are 0 where ``p = q``.
+
+    Parameters
+    ----------
+    p, q, base, axis, normalize, from_logits
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    ValueGrads
+        The named tuple ``(value, grad_p, grad_q)``: the values as from `kl_divergence`, and the gradients of their sum
+        in the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `cross_entropy`.
+
+    See Also
+    --------
+    kl_divergence : the value alone.
+
+    Notes
+    -----
+    The derivatives of the textbook's sum have a constant more, ``ln(p_k / q_k) + 1`` and ``-p_k / q_k``: the same to
+    every step that keeps both sums at 1.
+
+    A class that neither distribution has (``p_k = q_k = 0``) takes no part: its derivatives are 0. At ``p_k = 0 < q_k``
+    they are -inf and 1, at ``p_k > 0 = q_k`` +inf and -inf. Of logits, `grad_q` is finite even where the value is +inf;
+    `grad_p` is NaN in such a row.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> value, grad_p, grad_q = xe.kl_divergence_with_grad([0.5, 0.5], [0.25, 0.75])
+    >>> print(grad_p.round(4), grad_q.round(4))
+    [ 0.6931 -0.4055] [-1.      0.3333]
+    """
+    return ValueGrads(*_core.kl_divergence_with_grad(p, q, (base, axis, normalize, from_logits)))
+
+
+def js_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    weight: float = 0.5,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> FloatArray:
+    """Jensen-Shannon divergence ``H(m) - w H(p) - v H(q)`` of the mixture ``m = w p + v q``, ``v = 1 - w``.
+
+    It is what an outcome tells about which of the two it was drawn from, when ``p`` is taken with probability ``w``;
+    also
+    ``w KL(p || m) + v KL(q || m)``. With ``w = 1/2`` it is symmetric, and at most ``ln 2``, or one bit.
+
+    Parameters
+    ----------
+    p, q
+        As in `cross_entropy`.
+    weight : float in [0, 1], default 0.5
+        The weight ``w`` of `p`.
+    base, axis, normalize, from_logits
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    ndarray
+        One value for each row, between 0 and ``-w ln w - v ln v``: in the dtype of the distributions, and in their
+        shape without `axis`; a NumPy scalar where no axis is left.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `cross_entropy`, or if `weight` is outside [0, 1].
+
+    See Also
+    --------
+    js_divergence_with_grad : the value together with its gradients.
+    kl_divergence : not symmetric, and not bounded.
+
+    Notes
+    -----
+    Always finite. It is 0 for equal distributions, and has all its digits for nearly equal ones, where the difference
+    of entropies has none. Symmetric to the last bit for ``w = 1/2``. A NaN in either makes the value of its row NaN.
+
+    Against ``scipy.spatial.distance.jensenshannon``: that is the square root, a metric, and normalises.
+
+    References
+    ----------
+    .. [1] J. Lin, "Divergence Measures Based on the Shannon Entropy", IEEE Transactions on Information Theory 37, 1991.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> print(xe.js_divergence([1.0, 0.0], [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], base=2).round(4))
+    [0.     0.3113 1.    ]
+    """
+    return _core.js_divergence(p, q, weight, (base, axis, normalize, from_logits))
+
+
+def js_divergence_with_grad(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    weight: float = 0.5,
+    base: float | None = None,
+    axis: int = -1,
+    normalize: bool = False,
+    from_logits: bool = False,
+) -> ValueGrads:
+    """Jensen-Shannon divergence of two distributions, and its gradients with respect to both.
+
+    ``dJS / dp_k = w ln(p_k / m_k)`` and ``dJS / dq_k = v ln(q_k / m_k)``, each probability a free variable; with
+    respect to logits ``w p_k (ln(p_k / m_k) - KL(p || m))``, and alike for ``q``.
+
+    Parameters
+    ----------
+    p, q, weight, base, axis, normalize, from_logits
+        As in `js_divergence`.
+
+    Returns
+    -------
+    ValueGrads
+        The named tuple ``(value, grad_p, grad_q)``: the values as from `js_divergence`, and the gradients of their sum
+        in the shapes of `p` and `q`. The gradient of a single distribution beside many rows is summed over them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `js_divergence`.
+
+    See Also
+    --------
+    js_divergence : the value alone, with the meaning of each option.
+
+    Notes
+    -----
+    A class that neither distribution has takes no part: its derivatives are 0. At ``p_k = 0 < q_k`` the derivative with
+    respect to ``p_k`` is -inf. With respect to logits all are finite.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> value, grad_p, grad_q = xe.js_divergence_with_grad([0.5, 0.5], [0.25, 0.75])
+    >>> print(grad_p.round(4), grad_q.round(4))
+    [ 0.1438 -0.1116] [-0.2027  0.0912]
+    """
+    return ValueGrads(*_core.js_divergence_with_grad(p, q, weight, (base, axis, normalize, from_logits)))

@@ -1,0 +1,268 @@
+//! The gradients with respect to one distribution, or to both, each of which may be one that all rows share.
+
+use super::{Form, Quantity, Question, fault, is_wrong, unnormalized, with_measure};
+use crate::distributions::{Measure, logits, probabilities};
+use crate::error::{Error, Result};
+use crate::math::Real;
+use crate::parallel;
+use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
+use crate::storage::{Place, Storage};
+use crate::view::{Rows, RowsIo};
+
+/// Rows, and the place for the gradient with respect to them: as many rows, or one. One row is what all rows share, as
+/// [`Rows::with_stride`] makes them of one with a stride of 0; its gradient is the sum over them, in double precision.
+#[derive(Debug)]
+pub struct Variable<'a, S> {
+    /// What is read.
+    pub rows: Rows<'a, S>,
+    /// What is written.
+    pub grad: &'a mut [S],
+}
+
+impl<S: Storage> Variable<'_, S> {
+    fn is_shared(&self) -> bool {
+        self.rows.rows() != 1 && self.grad.len() == self.rows.classes()
+    }
+
+    fn check(&self) -> Result<()> {
+        let (rows, classes, got) = (self.rows.rows(), self.rows.classes(), self.grad.len());
+        if got == rows * classes || got == classes {
+            Ok(())
+        } else {
+            Err(Error::Shape { name: "grad", expected: vec![rows, classes], got: vec![got] })
+        }
+    }
+}
+
+/// The answer for each row, and the gradient of their sum with respect to what the rows hold.
+///
+/// # Errors
+/// As [`measure`]; the gradients hold anything then. [`Error::Shape`] too where there is no place for a gradient.
+pub fn measure_and_grad<'a, S: Storage + Place<S>>(
+    question: &Question,
+    mut p: Variable<'a, S>,
+    mut q: Option<Variable<'a, S>>,
+    out: &mut [S::Real],
+) -> Result<()> {
+    let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.classes());
+    question.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.classes()]), out.len())?;
+    p.check()?;
+    q.as_ref().map_or(Ok(()), Variable::check)?;
+    // A sum over the rows has few parts, each as long as a row: their number depends on the shape alone.
+    let shared = p.is_shared() || q.as_ref().is_some_and(Variable::is_shared);
+    let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
+    let count = rows.div_ceil(size);
+    let task = Task { isa, question, tolerance: S::sum_tolerance(classes), classes };
+    let mut sums = [vec![0.0; 0], vec![0.0; 0]];
+    let [p_sums, q_sums] = &mut sums;
+    let mut p_places = Places::of(&mut p, count, p_sums);
+    let mut q_places = q.as_mut().map(|q| Places::of(q, count, q_sums));
+    let mut rest = out;
+    let blocks = (0..count).map(|b| {
+        let rows = size.min(rows - b * size);
+        let (out, after) = std::mem::take(&mut rest).split_at_mut(rows);
+        rest = after;
+        (p_places.next(b * size, rows), q_places.as_mut().map(|places| places.next(b * size, rows)), out)
+    });
+    let wrong = parallel::sum(blocks, rows * classes, |(p, q, out)| task.run(p, q, out));
+    for (variable, sums) in [Some(&mut p), q.as_mut()].into_iter().zip(&sums) {
+        if let Some(variable) = variable
+            && variable.is_shared()
+        {
+            let total = |k| sums.iter().skip(k).step_by(classes).fold(0.0, |total, part: &f64| total + part);
+            let totals: Vec<_> = (0..classes).map(|k| S::Real::from_f64(total(k))).collect();
+            S::narrowed(isa, &totals, variable.grad);
+        }
+    }
+    if wrong == 0.0 { Ok(()) } else { Err(fault(isa, question, p.rows, q.map(|q| q.rows))) }
+}
+
+/// How many parts a sum over all rows has.
+const PARTS: usize = 16;
+
+/// Hands out the places of a gradient, block by block.
+struct Places<'k, S> {
+    rows: Rows<'k, S>,
+    rest: Rest<'k, S>,
+}
+
+/// Places not yet handed out: rows of the gradient, or partial sums.
+enum Rest<'k, S> {
+    Each(&'k mut [S]),
+    Sum(&'k mut [f64]),
+}
+
+/// Some rows, and the places for their gradients, or the sums that these are added to.
+struct Part<'k, S> {
+    rows: Rows<'k, S>,
+    place: Rest<'k, S>,
+}
+
+impl<'k, S: Storage> Places<'k, S> {
+    fn of(variable: &'k mut Variable<'_, S>, count: usize, sums: &'k mut Vec<f64>) -> Self {
+        let rows = variable.rows;
+        if variable.is_shared() {
+            sums.resize(count * rows.classes(), 0.0);
+            return Places { rows, rest: Rest::Sum(sums) };
+        }
+        Places { rows, rest: Rest::Each(variable.grad) }
+    }
+
+    fn next(&mut self, first: usize, rows: usize) -> Part<'k, S> {
+        let classes = self.rows.classes();
+        let place = match &mut self.rest {
+            Rest::Each(rest) => {
+                let (place, after) = std::mem::take(rest).split_at_mut(rows * classes);
+                *rest = after;
+                Rest::Each(place)
+            }
+            Rest::Sum(rest) => {
+                let (place, after) = std::mem::take(rest).split_at_mut(classes);
+                *rest = after;
+                Rest::Sum(place)
+            }
+        };
+        Part { rows: self.rows.part(first, rows), place }
+    }
+}
+
+impl<S: Storage + Place<S>> Part<'_, S> {
+    /// Hands `f` so many rows from the one given.
+    fn open<R>(&mut self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(Side<'_, S::Real>) -> R) -> R {
+        let classes = self.rows.classes();
+        match &mut self.place {
+            Rest::Each(grad) => {
+                let grad = &mut grad[first * classes..][..rows * classes];
+                S::filled(isa, RowsIo::beside(self.rows.part(first, rows), grad), |io| f(Side::Each(io)))
+            }
+            Rest::Sum(total) => S::widened(isa, self.rows.part(0, 1), |row| f(Side::Sum { row: row.row(0), total })),
+        }
+    }
+}
+
+/// One distribution's part of a block of rows, as the kernels see it.
+pub(super) enum Side<'k, T> {
+    Each(RowsIo<'k, T>),
+    Sum { row: &'k [T], total: &'k mut [f64] },
+}
+
+impl<T: Real> Side<'_, T> {
+    /// A row, and the place for its gradient, which is `scratch` where gradients are summed.
+    #[inline(always)]
+    pub(super) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
+        match self {
+            Side::Each(rows) => rows.row(i, scratch),
+            Side::Sum { row, .. } => RowIo::new(row, scratch),
+        }
+    }
+
+    /// Adds the gradient of a row to the sums, where there are any.
+    #[inline(always)]
+    pub(super) fn add(&mut self, scratch: &[T]) {
+        if let Side::Sum { total, .. } = self {
+            for (total, grad) in total.iter_mut().zip(scratch) {
+                *total += grad.to_f64();
+            }
+        }
+    }
+}
+
+/// What all blocks have in common.
+struct Task<'q> {
+    isa: Isa,
+    question: &'q Question,
+    tolerance: f64,
+    classes: usize,
+}
+
+impl Task<'_> {
+    /// How many rows of a block are no distributions.
+    fn run<S: Storage + Place<S>>(&self, mut p: Part<'_, S>, mut q: Option<Part<'_, S>>, out: &mut [S::Real]) -> f64 {
+        let (size, mut wrong) = (parallel::block_rows(self.classes), 0.0);
+        for (b, out) in out.chunks_mut(size).enumerate() {
+            let (first, rows) = (b * size, out.len());
+            wrong += p.open(self.isa, first, rows, |p| match &mut q {
+                Some(q) => q.open(self.isa, first, rows, |q| self.grads(p, Some(q), out)),
+                None => self.grads(p, None, out),
+            });
+        }
+        wrong
+    }
+
+    fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> f64 {
+        T::with_scratch(2 * self.classes, |scratch| match self.question.form {
+            Form::Unnormalized => unnormalized::grads(self.isa, self.question, p, q, out, scratch),
+            _ => {
+                let (question, tolerance) = (self.question, self.tolerance);
+                T::dispatch(self.isa, Grads { question, tolerance, p, q, out, scratch })
+            }
+        })
+    }
+}
+
+/// The answers of a block of rows, and the gradients.
+struct Grads<'k, T> {
+    question: &'k Question,
+    tolerance: f64,
+    p: Side<'k, T>,
+    q: Option<Side<'k, T>>,
+    out: &'k mut [T],
+    scratch: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for Grads<'_, T> {
+    /// How many rows are no distributions.
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        with_measure!(self.question.quantity, measure => self.of(s, measure))
+    }
+}
+
+impl<T: Real> Grads<'_, T> {
+    #[inline(always)]
+    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> f64 {
+        let Grads { question, tolerance, mut p, mut q, out, scratch } = self;
+        let (p_scratch, q_scratch) = scratch.split_at_mut(scratch.len() / 2);
+        let mut wrong = 0.0;
+        for (i, out) in out.iter_mut().enumerate() {
+            let mut p_row = p.row(i, p_scratch);
+            let mut q_row = match &mut q {
+                Some(q) => Some(q.row(i, q_scratch)),
+                None => None,
+            };
+            let nats = if question.form == Form::Logits {
+                logits::value_and_grad(s, measure, &mut p_row, q_row.as_mut())
+            } else {
+                let row = probabilities::value_and_grad(s, measure, &mut p_row, q_row.as_mut());
+                wrong += is_wrong(&row, tolerance);
+                row.value
+            };
+            let (answer, factor) = question.answer(nats);
+            *out = T::from_f64(answer);
+            scale(s, &mut p_row, factor);
+            if let Some(q_row) = &mut q_row {
+                scale(s, q_row, factor);
+            }
+            p.add(p_scratch);
+            if let Some(q) = &mut q {
+                q.add(q_scratch);
+            }
+        }
+        wrong
+    }
+}
+
+/// Multiplies the gradient of a row, which is in the cache.
+#[inline(always)]
+pub(super) fn scale<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, factor: f64) {
+    if factor != 1.0 {
+        let factor = s.splat(T::from_f64(factor));
+        RowIo::in_place(row.target()).map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, v| v * factor,
+        );
+    }
+}

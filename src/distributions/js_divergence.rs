@@ -1,0 +1,146 @@
+//! Jensen-Shannon divergence: how much an outcome tells about which of two distributions it was drawn from.
+//!
+//! # Formula
+//! For the weight `w` of `p`, `v = 1 - w` of `q`, and the mixture `m = w p + v q`:
+//!
+//! ```text
+//! JS(p, q) = H(m) - w H(p) - v H(q) = w KL(p || m) + v KL(q || m)
+//!          = sum_k m_k (w f(x_k) + v f(y_k))     f(x) = (1 + x) ln(1 + x) - x >= 0
+//!            x_k = p_k / m_k - 1 = -v (q_k - p_k) / m_k,    y_k = q_k / m_k - 1 = w (q_k - p_k) / m_k
+//! ```
+//!
+//! The linear parts of `f`, `w x_k + v y_k = 0`, cancel exactly and are never added; what is left has no negative term.
+//! So the divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
+//! result is symmetric to the bit.
+//!
+//! Of logits, `D = sum_k (q_k - p_k)` is not quite 0 (see [`kl_divergence`](super::kl_divergence)), which adds
+//! `w v D^2 / 2` to the second order; it is taken off.
+//!
+//! # Gradient
+//! `dJS / dp_k = w ln(p_k / m_k)` and `dJS / dq_k = v ln(q_k / m_k)`, each a free variable.
+//! With respect to the logits: `w p_k (ln(p_k / m_k) - KL(p || m))`, and alike for `q`.
+//!
+//! # Domain, units
+//! `w` in `[0, 1]`; `p_k, q_k >= 0`, each summing to 1; logits in `[-inf, inf]`. In nats:
+//! `0 <= JS <= -w ln w - v ln v`, which is `ln 2` for `w = 1/2`.
+//!
+//! # Special values
+//! Always finite. `dJS / dp_k = -inf` where `p_k = 0 < q_k`. A class that neither distribution has takes no part: its
+//! gradients are 0. For `w = 0` and `w = 1` the divergence is 0, and so are its gradients.
+//!
+//! # References
+//! J. Lin, *Divergence measures based on the Shannon entropy*, IEEE Transactions on Information Theory 37, 1991.
+
+use super::{At, Facts, Measure, zero_with};
+use crate::math::{ATANH_LIMIT, Real, atanh_tail, ln};
+use crate::simd::{Lanes, Simd};
+
+/// `JS(p, q)`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JsDivergence {
+    /// That of `p`, in [0, 1].
+    pub(crate) weight: f64,
+}
+
+/// One side of the mixture, of share `a / m`: `f(a / m - 1)` and `ln(a / m)`.
+#[derive(Clone, Copy)]
+struct Share<V> {
+    f: V,
+    ln: V,
+}
+
+impl<V> Share<V> {
+    /// Of `a / m` and of `x = a / m - 1`, which is right to the last digits where it is small.
+    #[inline(always)]
+    fn of<T: Real, S: Simd<T, V = V>>(s: S, share: V, x: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let two = s.splat(T::ONE + T::ONE);
+        let r = x / (x + two);
+        let near = (r * r).lt(s.splat(T::from_f64(ATANH_LIMIT)));
+        let (tail, far) = (atanh_tail(s, r), ln(s, share));
+        Share {
+            f: V::select(near, r * (x + share * tail), zero_with(s, share, share * far) - x),
+            ln: V::select(near, r * (two + tail), far),
+        }
+    }
+}
+
+impl JsDivergence {
+    /// The shares of `p` and `q` in the mixture.
+    #[inline(always)]
+    fn shares<T: Real, S: Simd<T>>(self, s: S, at: At<S::V>) -> [Share<S::V>; 2] {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let (w, v) = self.weights(s);
+        // 1. what is too small to be divided by is scaled up
+        let small = (at.p + at.q).lt(s.splat(T::MIN_NORMAL * T::TO_NORMAL));
+        let scale = S::V::select(small, s.splat(T::TO_NORMAL), one);
+        let (p, q) = (at.p * scale, at.q * scale);
+        // 2. one reciprocal for all quotients: a / m, and a / m - 1 from the difference
+        let inverse = one / self.mixture(s, p, q);
+        let x = at.difference * scale * inverse;
+        [Share::of(s, p * inverse, zero - v * x), Share::of(s, q * inverse, w * x)]
+    }
+
+    /// The mixture. Halves are exact, so that for `w = 1/2` the sum is the same whichever comes first.
+    #[inline(always)]
+    fn mixture<T: Real, S: Simd<T>>(self, s: S, p: S::V, q: S::V) -> S::V {
+        let (w, v) = self.weights(s);
+        w * p + v * q
+    }
+
+    #[inline(always)]
+    fn weights<T: Real, S: Simd<T>>(self, s: S) -> (S::V, S::V) {
+        (s.splat(T::from_f64(self.weight)), s.splat(T::from_f64(1.0 - self.weight)))
+    }
+
+    /// Whether nothing is mixed.
+    #[inline(always)]
+    fn is_pure(self) -> bool {
+        self.weight == 0.0 || self.weight == 1.0
+    }
+}
+
+impl<T: Real> Measure<T> for JsDivergence {
+    const PAIR: bool = true;
+
+    #[inline(always)]
+    fn term<S: Simd<T>>(self, s: S, at: At<S::V>) -> S::V {
+        if self.is_pure() {
+            return at.difference * s.splat(T::ZERO);
+        }
+        let (m, [p, q], (w, v)) = (self.mixture(s, at.p, at.q), self.shares(s, at), self.weights(s));
+        zero_with(s, m, m * (w * p.f + v * q.f))
+    }
+
+    #[inline(always)]
+    fn slopes<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
+        if self.is_pure() {
+            return [at.difference * s.splat(T::ZERO); 2];
+        }
+        let (m, [p, q], (w, v)) = (at.p + at.q, self.shares(s, at), self.weights(s));
+        [zero_with(s, m, w * p.ln), zero_with(s, m, v * q.ln)]
+    }
+
+    #[inline(always)]
+    fn flows<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
+        let [p, q] = self.slopes(s, at);
+        [zero_with(s, at.p, at.p * p), zero_with(s, at.q, at.q * q)]
+    }
+
+    #[inline(always)]
+    fn finish(self, sum: f64, row: Facts) -> f64 {
+        let (w, v) = (self.weight, 1.0 - self.weight);
+        let most = if self.is_pure() { 0.0 } else { -(w * w.ln() + v * v.ln()) };
+        let value = sum - 0.5 * w * v * row.excess * row.excess;
+        // Not `clamp`, which may drop NaN.
+        if value < 0.0 {
+            0.0
+        } else if value > most {
+            most
+        } else {
+            value
+        }
+    }
+}

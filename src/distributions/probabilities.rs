@@ -1,0 +1,211 @@
+//! Rows of probabilities: numbers that are not negative and sum to 1, which is found out in the same pass.
+
+use super::{At, Facts, Measure, zero_with};
+use crate::math::{ATANH_LIMIT, Real, atanh_tail, ln, ln_quotient};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, read, write};
+
+/// What a pass over a row has found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Swept {
+    /// The value, in nats.
+    pub(crate) value: f64,
+    /// The sums of `p` and `q`; twice that of `p` where there is no `q`.
+    pub(crate) sums: [f64; 2],
+    /// Whether a number of either is negative.
+    pub(crate) negative: bool,
+}
+
+/// A register of classes, from probabilities.
+#[inline(always)]
+fn at<T: Real, S: Simd<T>>(s: S, p: S::V, q: S::V) -> At<S::V> {
+    let zero = s.splat(T::ZERO);
+    // Exact where q / p is in [1/2, 2].
+    let difference = q - p;
+    let ratio = difference / (q + p);
+    let near = (ratio * ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
+    let close = ratio * (s.splat(T::ONE + T::ONE) + atanh_tail(s, ratio));
+    At {
+        p,
+        q,
+        difference,
+        ratio,
+        log_ratio: S::V::select(near, close, ln_quotient(s, q, p)),
+        p_cost: zero - ln(s, p),
+        q_cost: zero - ln(s, q),
+    }
+}
+
+/// Sums of registers.
+#[derive(Clone, Copy)]
+struct Sums<V> {
+    term: V,
+    p: V,
+    q: V,
+    /// The largest of the numbers with their signs turned.
+    lowest: V,
+}
+
+impl<V> Sums<V> {
+    #[inline(always)]
+    fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let zero = s.splat(T::ZERO);
+        Sums { term: zero, p: zero, q: zero, lowest: zero }
+    }
+
+    #[inline(always)]
+    fn with<T: Real, S: Simd<T, V = V>, M: Measure<T>>(self, s: S, term: V, p: V, q: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let zero = s.splat(T::ZERO);
+        let lowest = (zero - p).max(self.lowest);
+        if M::PAIR {
+            let lowest = (zero - q).max(lowest);
+            Sums { term: self.term + term, p: self.p + p, q: self.q + q, lowest }
+        } else {
+            Sums { term: self.term + term, p: self.p + p, q: self.p + p, lowest }
+        }
+    }
+
+    /// Adds a block to what a row has so far, in double precision.
+    #[inline(always)]
+    fn add_to<T: Real>(self, row: &mut Swept)
+    where
+        V: Lanes<T>,
+    {
+        row.value += self.term.sum().to_f64();
+        row.sums[0] += self.p.sum().to_f64();
+        row.sums[1] += self.q.sum().to_f64();
+        row.negative |= self.lowest.largest() > T::ZERO;
+    }
+}
+
+/// Classes whose sum is taken in the type of the row: so few that it has hardly more rounding errors than they have.
+const SHORT: usize = 512;
+
+/// Sums over a row of `len` classes what `f` makes of the register at each place: term, `p` and `q`.
+#[inline(always)]
+fn sweep<T: Real, S: Simd<T>, M: Measure<T>>(
+    s: S,
+    measure: M,
+    len: usize,
+    mut f: impl FnMut(usize) -> (S::V, S::V, S::V),
+) -> Swept {
+    let mut row = Swept::default();
+    for start in (0..len).step_by(SHORT) {
+        let mut sums = Sums::none(s);
+        for i in (start..len.min(start + SHORT)).step_by(S::LANES) {
+            let (term, p, q) = f(i);
+            sums = sums.with::<T, S, M>(s, term, p, q);
+        }
+        sums.add_to(&mut row);
+    }
+    let undefined = row.sums[0].is_nan() || row.sums[1].is_nan();
+    row.value = if undefined { f64::NAN } else { measure.finish(row.value, Facts::default()) };
+    row
+}
+
+/// The value of a row. Where there is no second distribution, `q` is `p`.
+#[inline(always)]
+pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T], q: &[T]) -> Swept {
+    assert!(p.len() == q.len());
+    sweep(
+        s,
+        measure,
+        p.len(),
+        #[inline(always)]
+        |i| {
+            s.prefetch(p, i + AHEAD);
+            let p_k = read(s, p, i, T::ZERO);
+            let q_k = if M::PAIR {
+                s.prefetch(q, i + AHEAD);
+                read(s, q, i, T::ZERO)
+            } else {
+                p_k
+            };
+            (measure.term(s, at(s, p_k, q_k)), p_k, q_k)
+        },
+    )
+}
+
+/// The value of a row, and its gradient, each probability a free variable. A row with a NaN has neither.
+#[inline(always)]
+pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
+    s: S,
+    measure: M,
+    p: &mut RowIo<'_, T>,
+    mut q: Option<&mut RowIo<'_, T>>,
+) -> Swept {
+    let row = sweep(
+        s,
+        measure,
+        p.source().len(),
+        #[inline(always)]
+        |i| {
+            let (p_k, q_k) = registers(s, p, &q, i);
+            let at = at(s, p_k, q_k);
+            let [p_slope, q_slope] = measure.slopes(s, at);
+            write(s, p_slope, p.target(), i);
+            if let Some(q) = &mut q {
+                write(s, q_slope, q.target(), i);
+            }
+            (measure.term(s, at), p_k, q_k)
+        },
+    );
+    if row.value.is_nan() {
+        p.target().fill(T::NAN);
+        if let Some(q) = q {
+            q.target().fill(T::NAN);
+        }
+    }
+    row
+}
+
+/// The value of a row that has been divided by its sums, and the gradient with respect to what was divided:
+/// `(g_k - sum_j p_j g_j) / sum`. A sum that is NaN makes all of it NaN.
+#[inline(always)]
+pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
+    s: S,
+    measure: M,
+    p: &mut RowIo<'_, T>,
+    mut q: Option<&mut RowIo<'_, T>>,
+    sums: [f64; 2],
+) -> f64 {
+    let len = p.source().len();
+    let nats = match &q {
+        Some(q) => value(s, measure, p.source(), q.source()).value,
+        None => value(s, measure, p.source(), p.source()).value,
+    };
+    let mut means = [0.0; 2];
+    for i in (0..len).step_by(S::LANES) {
+        let (p_k, q_k) = registers(s, p, &q, i);
+        let [p_slope, q_slope] = measure.slopes(s, at(s, p_k, q_k));
+        means[0] += zero_with(s, p_k, p_k * p_slope).sum().to_f64();
+        means[1] += zero_with(s, q_k, q_k * q_slope).sum().to_f64();
+    }
+    let (p_mean, q_mean) = (s.splat(T::from_f64(means[0])), s.splat(T::from_f64(means[1])));
+    let divisor = |sum: f64| T::from_f64(if nats.is_nan() { f64::NAN } else { sum });
+    let (p_sum, q_sum) = (s.splat(divisor(sums[0])), s.splat(divisor(sums[1])));
+    for i in (0..len).step_by(S::LANES) {
+        let (p_k, q_k) = registers(s, p, &q, i);
+        let [p_slope, q_slope] = measure.slopes(s, at(s, p_k, q_k));
+        write(s, (p_slope - p_mean) / p_sum, p.target(), i);
+        if let Some(q) = &mut q {
+            write(s, (q_slope - q_mean) / q_sum, q.target(), i);
+        }
+    }
+    nats
+}
+
+/// The classes from `i` on; `p` twice where there is no `q`.
+#[inline(always)]
+fn registers<T: Real, S: Simd<T>>(s: S, p: &RowIo<'_, T>, q: &Option<&mut RowIo<'_, T>>, i: usize) -> (S::V, S::V) {
+    let p_k = read(s, p.source(), i, T::ZERO);
+    match q {
+        Some(q) => (p_k, read(s, q.source(), i, T::ZERO)),
+        None => (p_k, p_k),
+    }
+}
