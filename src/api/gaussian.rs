@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::losses::{GaussianNll, Spread};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd, read, write};
+use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd, Spot};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo, check_weights};
 
@@ -130,24 +130,12 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
 
 /// What a register counts for: a point without weight counts for nothing, whatever it is.
 #[inline(always)]
-fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, i: usize, v: S::V) -> S::V {
+fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Spot, v: S::V) -> S::V {
     let Some(weights) = weights else {
         return v;
     };
-    let (w, zero) = (read(s, weights, i, T::ZERO), s.splat(T::ZERO));
+    let (w, zero) = (at.read(s, weights, T::ZERO), s.splat(T::ZERO));
     S::V::select(w.eq(zero), zero, v * w)
-}
-
-/// 1 in the lanes of points, 0 in those left over.
-#[inline(always)]
-fn kept<T: Real, S: Simd<T>>(s: S, problem: &GaussianProblem<'_, T>, i: usize, loss: S::V) -> S::V {
-    let left = problem.target.len() - i;
-    if left >= S::LANES {
-        return loss;
-    }
-    let mut lanes = [T::ZERO; crate::simd::MAX_LANES];
-    s.store(loss, &mut lanes[..S::LANES]);
-    s.load_tail(&lanes[..left], T::ZERO)
 }
 
 /// The losses of a block of points.
@@ -166,14 +154,14 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
             s,
             mean.len(),
             #[inline(always)]
-            |i| {
-                let (target, spread) = (read(s, problem.target, i, T::ZERO), read(s, problem.spread, i, T::ONE));
-                let (loss, _, _) = problem.loss.value_and_grads(s, read(s, mean, i, T::ZERO), target, spread);
-                let loss = weighted(s, problem.sample_weight, i, loss);
+            |at| {
+                let (target, spread) = (at.read(s, problem.target, T::ZERO), at.read(s, problem.spread, T::ONE));
+                let (loss, _, _) = problem.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, spread);
+                let loss = weighted(s, problem.sample_weight, at, loss);
                 if let Some(each) = &mut each {
-                    write(s, loss, each, i);
+                    at.write(s, loss, each);
                 }
-                kept(s, &problem, i, loss)
+                loss
             },
         )
     }
@@ -198,19 +186,19 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
             s,
             mean.source().len(),
             #[inline(always)]
-            |i| {
-                let (target, spread) = (read(s, problem.target, i, T::ZERO), read(s, problem.spread, i, T::ONE));
-                let m = read(s, mean.source(), i, T::ZERO);
+            |at| {
+                let (target, spread) = (at.read(s, problem.target, T::ZERO), at.read(s, problem.spread, T::ONE));
+                let m = at.read(s, mean.source(), T::ZERO);
                 let (loss, grad, of_spread) = problem.loss.value_and_grads(s, m, target, spread);
-                write(s, weighted(s, weights, i, grad) * scale, mean.target(), i);
+                at.write(s, weighted(s, weights, at, grad) * scale, mean.target());
                 if let Some(out) = &mut spread_grad {
-                    write(s, weighted(s, weights, i, of_spread) * scale, out, i);
+                    at.write(s, weighted(s, weights, at, of_spread) * scale, out);
                 }
-                let loss = weighted(s, weights, i, loss);
+                let loss = weighted(s, weights, at, loss);
                 if let Some(each) = &mut each {
-                    write(s, loss, each, i);
+                    at.write(s, loss, each);
                 }
-                kept(s, &problem, i, loss)
+                loss
             },
         )
     }

@@ -6,7 +6,7 @@ use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{BLOCK, row_total};
-use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, read, write};
+use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, Spot, read};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// A loss of the sigmoid family, with targets and weights, all of the shape of the logits, row behind row.
@@ -162,10 +162,10 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
     /// What a register of losses or derivatives counts for: a point that is ignored, or without weight, counts for
     /// nothing, whatever it is.
     #[inline(always)]
-    fn weighted<S: Simd<T>>(&self, s: S, i: usize, target: S::V, v: S::V) -> S::V {
+    fn weighted<S: Simd<T>>(&self, s: S, at: Spot, target: S::V, v: S::V) -> S::V {
         let (mut v, zero) = (v, s.splat(T::ZERO));
         if let Some(weights) = self.sample_weight {
-            let w = read(s, weights, i, T::ZERO);
+            let w = at.read(s, weights, T::ZERO);
             v = S::V::select(w.eq(zero), zero, v * w);
         }
         S::V::select(target.eq(s.splat(self.ignored)), zero, v)
@@ -173,9 +173,9 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
 
     /// A register of losses, weighted: NaN where a target or an input is none, so that their sum tells.
     #[inline(always)]
-    fn losses<S: Simd<T>>(&self, s: S, i: usize, input: S::V, target: S::V, losses: S::V) -> S::V {
+    fn losses<S: Simd<T>>(&self, s: S, at: Spot, input: S::V, target: S::V, losses: S::V) -> S::V {
         let (nan, zero) = (s.splat(T::NAN), s.splat(T::ZERO));
-        let mut losses = self.weighted(s, i, target, losses);
+        let mut losses = self.weighted(s, at, target, losses);
         let kept = S::V::select(target.eq(s.splat(self.ignored)), zero, target);
         losses = S::V::select(L::TARGETS.excludes(s, kept), nan, losses);
         if L::INPUTS != Domain::Reals {
@@ -201,11 +201,11 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
             s,
             logits.len(),
             #[inline(always)]
-            |i| {
-                let (logit, target) = (read(s, logits, i, T::ZERO), read(s, part.target, i, T::ZERO));
-                let loss = part.losses(s, i, logit, target, part.loss.value(s, i, logit, target));
+            |at| {
+                let (logit, target) = (at.read(s, logits, T::ZERO), at.read(s, part.target, T::ZERO));
+                let loss = part.losses(s, at, logit, target, part.loss.value(s, at.i, logit, target));
                 if let Some(each) = &mut each {
-                    write(s, loss, each, i);
+                    at.write(s, loss, each);
                 }
                 loss
             },
@@ -231,13 +231,13 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
             s,
             points.source().len(),
             #[inline(always)]
-            |i| {
-                let (logit, target) = (read(s, points.source(), i, T::ZERO), read(s, part.target, i, T::ZERO));
-                let (loss, grad) = part.loss.value_and_grad(s, i, logit, target);
-                write(s, part.weighted(s, i, target, grad) * scale, points.target(), i);
-                let loss = part.losses(s, i, logit, target, loss);
+            |at| {
+                let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
+                let (loss, grad) = part.loss.value_and_grad(s, at.i, logit, target);
+                at.write(s, part.weighted(s, at, target, grad) * scale, points.target());
+                let loss = part.losses(s, at, logit, target, loss);
                 if let Some(each) = &mut each {
-                    write(s, loss, each, i);
+                    at.write(s, loss, each);
                 }
                 loss
             },
@@ -264,14 +264,14 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
             s,
             points.source().len(),
             #[inline(always)]
-            |i| {
-                let (logit, target) = (read(s, points.source(), i, T::ZERO), read(s, part.target, i, T::ZERO));
-                let [loss, grad, curvature] = part.loss.value_grad_hess(s, i, logit, target);
-                write(s, part.weighted(s, i, target, grad) * scale, points.target(), i);
-                write(s, part.weighted(s, i, target, curvature) * scale, hess, i);
-                let loss = part.losses(s, i, logit, target, loss);
+            |at| {
+                let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
+                let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.i, logit, target);
+                at.write(s, part.weighted(s, at, target, grad) * scale, points.target());
+                at.write(s, part.weighted(s, at, target, curvature) * scale, hess);
+                let loss = part.losses(s, at, logit, target, loss);
                 if let Some(each) = &mut each {
-                    write(s, loss, each, i);
+                    at.write(s, loss, each);
                 }
                 loss
             },
@@ -281,18 +281,18 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
 
 /// The sum of `f` over the registers of `len` points, in double precision beyond [`BLOCK`].
 #[inline(always)]
-pub(super) fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(usize) -> S::V) -> f64 {
+pub(super) fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(Spot) -> S::V) -> f64 {
     let (mut total, whole) = (0.0, len - len % S::LANES);
     for start in (0..whole).step_by(BLOCK) {
         let mut sum = s.splat(T::ZERO);
         for i in (start..whole.min(start + BLOCK)).step_by(S::LANES) {
-            sum = sum + f(i);
+            sum = sum + f(Spot { i, is_whole: true });
         }
         total += sum.sum().to_f64();
     }
     if whole < len {
         // What stands past the end counts for nothing.
-        let (mut lanes, last) = ([T::ZERO; MAX_LANES], f(whole));
+        let (mut lanes, last) = ([T::ZERO; MAX_LANES], f(Spot { i: whole, is_whole: false }));
         s.store_tail(last, &mut lanes[..len - whole]);
         total += s.load(&lanes[..S::LANES]).sum().to_f64();
     }

@@ -37,7 +37,7 @@ mod portable;
 mod slices;
 
 pub use isa::Isa;
-pub(crate) use slices::{AHEAD, RowIo, fold, position, read, write};
+pub(crate) use slices::{AHEAD, RowIo, Spot, fold, position, read, write};
 
 use std::cell::Cell;
 use std::fmt::Debug;

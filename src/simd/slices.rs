@@ -21,6 +21,28 @@ pub(crate) fn write<T: Float, S: Simd<T>>(s: S, v: S::V, out: &mut [T], i: usize
     if rest.len() >= S::LANES { s.store(v, &mut rest[..S::LANES]) } else { s.store_tail(v, rest) }
 }
 
+/// Where a register stands in slices of one length, and whether all of it lies inside: known when the code is compiled, so
+/// that a loop over whole registers has no branch for a partial one.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot {
+    pub(crate) i: usize,
+    pub(crate) is_whole: bool,
+}
+
+impl Spot {
+    /// The register here; past the end of the slice its lanes hold `fill`.
+    #[inline(always)]
+    pub(crate) fn read<T: Float, S: Simd<T>>(self, s: S, xs: &[T], fill: T) -> S::V {
+        if self.is_whole { s.load(&xs[self.i..][..S::LANES]) } else { read(s, xs, self.i, fill) }
+    }
+
+    /// The register to here; lanes past the end of the slice are dropped.
+    #[inline(always)]
+    pub(crate) fn write<T: Float, S: Simd<T>>(self, s: S, v: S::V, out: &mut [T]) {
+        if self.is_whole { s.store(v, &mut out[self.i..][..S::LANES]) } else { write(s, v, out, self.i) }
+    }
+}
+
 /// Folds `f(acc, i, register at i)` over a slice with `N` accumulators that do not wait for each other.
 ///
 /// The last, partial register is filled up with `fill`, which `f` must be indifferent to.
