@@ -65,6 +65,12 @@ impl<'a, T: Real> Columns<'a, T> {
         load_all(s, lanes, padded, *classes, *classes);
     }
 
+    /// All numbers, a class after the other.
+    #[inline(always)]
+    pub(crate) fn lanes(&mut self) -> &mut [T] {
+        self.lanes
+    }
+
     /// Transposes back `count` rows, one behind the other, every register `v` of class `k` having become `f(k, v)`.
     #[inline(always)]
     pub(crate) fn store<S: Simd<T>>(&mut self, s: S, rows: &mut [T], count: usize, f: impl Fn(S::V, S::V) -> S::V) {

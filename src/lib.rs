@@ -13,7 +13,8 @@
 //! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
 //! simd/        lanes: AVX-512, AVX2, portable
-//! view.rs      rows and labels, checked once         error.rs  what can be wrong with a call
+//! sparse.rs    distributions over few classes        view.rs   rows and labels, checked once
+//! error.rs     what can be wrong with a call
 //! ```
 //!
 //! # Example
@@ -52,18 +53,22 @@ mod parallel;
 mod python;
 mod rows;
 mod simd;
+mod sparse;
 mod storage;
 mod view;
 
 pub use api::{
-    Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem, Targets, apply,
-    logsumexp, value, value_and_grad,
+    CurvedProblem, Function, Loss, PointProblem, Problem, Reduction, RowProblem, StoredPointProblem, StoredRowProblem,
+    Targets, apply, logsumexp, value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Result};
 pub use half::Half;
-pub use losses::{PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy};
+pub use losses::{
+    CurvedRowLoss, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+};
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;
+pub use sparse::{Pairs, Sparse};
 pub use storage::{Place, Storage};
 pub use view::{Classes, Labels, Rows, RowsIo};

@@ -27,6 +27,9 @@ pub trait Storage: Copy + Default + Send + Sync + 'static {
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
     /// Hands the numbers of a block to `f`, with places for its results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
+
+    /// Hands `f` places for results alone.
+    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [S::Real]) -> R) -> R;
 }
 
 macro_rules! as_they_are {
@@ -48,6 +51,11 @@ macro_rules! as_they_are {
             #[inline(always)]
             fn filled<R>(_: Isa, rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, Self>) -> R) -> R {
                 f(rows)
+            }
+
+            #[inline(always)]
+            fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [Self]) -> R) -> R {
+                f(places)
             }
         })+
     };
@@ -79,6 +87,14 @@ impl<H: Half> Place<H> for H {
             result
         })
     }
+
+    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        with_scratch(places.len(), |scratch| {
+            let result = f(scratch);
+            narrow(isa, scratch, places);
+            result
+        })
+    }
 }
 
 /// Results in single precision have room for the widened numbers, so these need no other place.
@@ -90,6 +106,10 @@ impl<H: Half> Place<H> for f32 {
             widen_rows(isa, &source, target);
         }
         f(RowsIo::over(target, count, classes))
+    }
+
+    fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        f(places)
     }
 }
 

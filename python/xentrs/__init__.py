@@ -11,6 +11,7 @@ Estimators are in `xentrs.models`, optimisers in `xentrs.optim`.
 from ._core import build_info
 from .losses import (
     LossGrad,
+    LossGradHess,
     log_sigmoid,
     log_softmax,
     logsumexp,
@@ -20,12 +21,17 @@ from .losses import (
     softmax,
     softmax_cross_entropy,
     softmax_cross_entropy_with_grad,
+    softmax_cross_entropy_with_hess,
+    softmax_focal_loss,
+    softmax_focal_loss_with_grad,
     softplus,
+    value_and_grad,
 )
 from .parallel import get_num_threads, set_num_threads, threads
 
 __all__ = [
     "LossGrad",
+    "LossGradHess",
     "build_info",
     "get_num_threads",
     "log_sigmoid",
@@ -38,8 +44,12 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_cross_entropy_with_hess",
+    "softmax_focal_loss",
+    "softmax_focal_loss_with_grad",
     "softplus",
     "threads",
+    "value_and_grad",
 ]
 
 __version__ = build_info()["version"]

@@ -52,6 +52,24 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
     return _native(array.astype(dtype))
 
 
+def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
+    """Make classes (int64) and their weights of a pair of integers and floats; None where a tuple is no such pair."""
+    if len(given) != 2:
+        return None
+    try:
+        classes, weights = np.asarray(given[0]), np.asarray(given[1])
+    except ValueError:  # lists of uneven lengths
+        return None
+    if classes.ndim == 0 or weights.ndim == 0 or classes.dtype.kind not in "iu" or _kind(weights) != "f":
+        return None
+    if axis is not None and axis < min(classes.ndim, weights.ndim):
+        classes, weights = np.moveaxis(classes, axis, -1), np.moveaxis(weights, axis, -1)
+    if classes.dtype.kind == "u":
+        classes = as_target(classes, classes.ndim, None, dtype)
+    with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
+        return _native(classes.astype(np.int64, copy=False)), _native(weights.astype(dtype, copy=False))
+
+
 def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make labels of booleans, the integers 0 and 1, or floats."""
     array = np.asarray(given)
@@ -94,6 +112,7 @@ def check_out(
         raise ValueError(f"out must have shape {np.shape(logits)}, got {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
+    inputs = [array for given in inputs for array in (given if isinstance(given, tuple) else (given,))]
     if not _same_view(out, logits):
         inputs = [logits, *inputs]
     if any(isinstance(array, np.ndarray) and _overlap(out, array) for array in inputs):

@@ -10,7 +10,7 @@ pub use points::PointProblem;
 pub use rows::{RowProblem, Targets};
 pub use stored::{StoredPointProblem, StoredRowProblem};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::Isa;
@@ -56,6 +56,20 @@ pub trait Problem<T: Real>: Sync {
 
     /// The same, and the gradient, divided.
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64;
+}
+
+/// A loss that tells the diagonal of its Hessian too: what [`value_grad_hess`] evaluates.
+pub trait CurvedProblem<T: Real>: Problem<T> {
+    /// What [`value_and_grad`](Problem::value_and_grad) does, and the diagonal of the Hessian, divided.
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, T>,
+        hess: &mut [T],
+        divisor: f64,
+        each: Option<&mut [T]>,
+    ) -> f64;
 }
 
 /// The loss of all rows.
@@ -104,6 +118,39 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
         parallel::sum(blocks, rows * classes, |(b, rows, each)| {
             O::filled(isa, rows, |rows| problem.value_and_grad(isa, b * size, rows, divisor, each))
+        })
+    })
+}
+
+/// The loss of all rows, its gradient, and the diagonal of its Hessian, which is written to `hess`.
+///
+/// # Errors
+/// As of [`value_and_grad`], and [`Error::Shape`] where `hess` has not one place a logit.
+pub fn value_grad_hess<S: Storage, O: Place<S>>(
+    problem: &impl CurvedProblem<S::Real>,
+    mut logits: RowsIo<'_, S, O>,
+    hess: &mut [O],
+    reduction: Reduction,
+) -> Result<Loss<S::Real>> {
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    if hess.len() != rows * classes {
+        return Err(Error::Shape { name: "hess", expected: vec![rows, classes], got: vec![hess.len()] });
+    }
+    problem.check(isa, rows, classes)?;
+    let divisor = divisor(problem, isa, reduction, rows, classes);
+    if divisor == 0.0 {
+        logits.target().fill(O::default());
+        hess.fill(O::default());
+        return Ok(Loss::Scalar(0.0));
+    }
+    let size = parallel::block_rows(classes);
+    reduce(problem, reduction, rows, classes, divisor, |each| {
+        let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
+        let blocks = with_losses(blocks, each, size * problem.losses_per_row(classes));
+        parallel::sum(blocks, rows * classes, |(b, (rows, hess), each)| {
+            O::filled(isa, rows, |rows| {
+                O::results(isa, hess, |hess| problem.value_grad_hess(isa, b * size, rows, hess, divisor, each))
+            })
         })
     })
 }

@@ -1,9 +1,9 @@
 //! Floating targets in half precision: problems that widen theirs a block at a time, and hand the block to the problem
 //! that it is then.
 
-use super::{PointProblem, Problem, RowProblem, Targets};
+use super::{CurvedProblem, PointProblem, Problem, RowProblem, Targets};
 use crate::error::{Error, Result};
-use crate::losses::{PointLoss, RowLoss};
+use crate::losses::{CurvedRowLoss, PointLoss, RowLoss};
 use crate::parallel;
 use crate::simd::Isa;
 use crate::storage::Storage;
@@ -67,6 +67,20 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
         each: Option<&mut [S::Real]>,
     ) -> f64 {
         self.block(isa, first, rows.rows(), |problem| problem.value_and_grad(isa, 0, rows, divisor, each))
+    }
+}
+
+impl<S: Storage, L: CurvedRowLoss<S::Real> + Clone> CurvedProblem<S::Real> for StoredRowProblem<'_, S, L> {
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, S::Real>,
+        hess: &mut [S::Real],
+        divisor: f64,
+        each: Option<&mut [S::Real]>,
+    ) -> f64 {
+        self.block(isa, first, rows.rows(), |problem| problem.value_grad_hess(isa, 0, rows, hess, divisor, each))
     }
 }
 

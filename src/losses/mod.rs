@@ -3,15 +3,22 @@
 //! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target.
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
 
+mod logit_map;
+mod row_weights;
 mod sigmoid_cross_entropy;
 mod softmax_cross_entropy;
+mod softmax_focal_loss;
 
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
+pub use softmax_focal_loss::SoftmaxFocalLoss;
+
+pub(crate) use logit_map::LogitMap;
 
 use crate::columns::{ColumnSums, Columns};
 use crate::math::Real;
 use crate::simd::{Lanes, RowIo, Simd};
+use crate::sparse::Pairs;
 
 /// What a row of logits is held against.
 #[derive(Clone, Copy, Debug)]
@@ -20,10 +27,20 @@ pub enum RowTarget<'a, T> {
     Class(usize),
     /// A distribution over the row's classes.
     Distribution(&'a [T]),
+    /// A distribution over few of the row's classes.
+    Sparse(Pairs<'a, T>),
 }
 
 /// A loss of one row of logits.
 pub trait RowLoss<T: Real>: Sync {
+    /// What becomes of the logits before the loss sees them.
+    fn logit_map(&self) -> LogitMap<T>;
+
+    /// Whether a sparse target must be made dense first.
+    fn wants_dense_targets(&self) -> bool {
+        false
+    }
+
     /// Whether [`weight`](Self::weight) is 1 for every class.
     fn classes_are_equal(&self) -> bool;
 
@@ -51,6 +68,12 @@ pub trait RowLoss<T: Real>: Sync {
         divisor: T,
         grad: &mut [T],
     ) -> S::V;
+}
+
+/// A loss of one row of logits that tells the diagonal of its Hessian too.
+pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
+    /// `scale` times the diagonal of the Hessian, which is written to `hess`.
+    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
 }
 
 /// As many rows as a register has lanes, or fewer: the lanes left over count for nothing.

@@ -28,7 +28,10 @@ mod _core {
     #[pymodule_export]
     use super::sigmoid_family::{sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad};
     #[pymodule_export]
-    use super::softmax_family::{softmax_cross_entropy, softmax_cross_entropy_with_grad};
+    use super::softmax_family::{
+        softmax_cross_entropy, softmax_cross_entropy_with_grad, softmax_cross_entropy_with_hess, softmax_focal_loss,
+        softmax_focal_loss_with_grad,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

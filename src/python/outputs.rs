@@ -2,8 +2,8 @@
 
 use super::arrays::{Array, Number, detached, slow};
 use super::inputs::Input;
-use crate::{Isa, Loss, Problem, Reduction, RowsIo};
-use numpy::{Element, IntoPyArray, PyArrayMethods};
+use crate::{CurvedProblem, Isa, Loss, Problem, Reduction, RowsIo};
+use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
 
@@ -96,6 +96,14 @@ impl<'py, S: Number> Output<'py, S> {
         Ok(Output { array, over_logits: false, copy_to: Some(out.clone()), axis })
     }
 
+    /// The dtype of the result.
+    fn dtype(&self) -> Bound<'py, PyArrayDescr> {
+        match &self.array {
+            Place::Stored(array) => array.object().dtype(),
+            Place::Real(array) => array.object().dtype(),
+        }
+    }
+
     /// The logits, and the place for the result.
     pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, S>) -> crate::Result<Io<'a, S>> {
         Ok(match &mut self.array {
@@ -153,17 +161,13 @@ pub(super) fn evaluate<'py, S: Number>(
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements) = (logits.py(), logits.array.len());
-    let wrap = |loss| match loss {
-        Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),
-        Loss::Each(losses) => numbers(py, losses, shape),
-    };
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
-        return wrap(detached(py, elements, || crate::value(problem, rows, reduction))?);
+        return wrap(py, detached(py, elements, || crate::value(problem, rows, reduction))?, shape);
     };
     let loss =
         fill!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
-    let loss = wrap(loss)?;
+    let loss = wrap(py, loss, shape)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
@@ -178,6 +182,39 @@ pub(super) fn evaluate_stored<'py, S: Number>(
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     evaluate(logits, problem, reduction, shape, output)
+}
+
+/// The triple of loss, gradient and the diagonal of the Hessian, which is a new array of the gradient's type.
+#[cold]
+#[inline(never)]
+pub(super) fn evaluate_hess<'py, S: Number>(
+    logits: &Input<'py, S>,
+    problem: &impl CurvedProblem<S::Real>,
+    reduction: Reduction,
+    shape: &[usize],
+    mut output: Output<'py, S>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, elements, dtype) = (logits.py(), logits.array.len(), output.dtype());
+    let (loss, hess) = fill!(output, logits, rows => {
+        let mut hess = Array::empty(dtype, logits.array.shape())?;
+        let places = hess.data_mut();
+        let loss = detached(py, elements, || crate::value_grad_hess(problem, rows, places, reduction))?;
+        (loss, hess.object().clone().into_any())
+    });
+    let hess = match logits.axis {
+        Some(axis) => slow(py, "restore_axis", (hess, axis))?,
+        None => hess,
+    };
+    Ok((wrap(py, loss, shape)?, output.finish(py)?, hess).into_pyobject(py)?.into_any())
+}
+
+/// A loss as the caller sees it.
+#[inline]
+fn wrap<'py, T: Element>(py: Python<'py>, loss: Loss<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    match loss {
+        Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),
+        Loss::Each(losses) => numbers(py, losses, shape),
+    }
 }
 
 /// An array of a shape; a NumPy scalar where it has no axes.

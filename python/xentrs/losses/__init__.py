@@ -12,16 +12,24 @@ alone: they are computed in float32, a cache-sized block at a time, sums in doub
 once. A loss by row or element (reduction "none") stays in float32.
 """
 
+from .differentiate import value_and_grad
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
-from .results import FloatArray, Loss, LossGrad, Reduction
+from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target
 from .sigmoid_family import sigmoid_cross_entropy, sigmoid_cross_entropy_with_grad
-from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_grad
+from .softmax_family import (
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_grad,
+    softmax_cross_entropy_with_hess,
+)
+from .softmax_focal import softmax_focal_loss, softmax_focal_loss_with_grad
 
 __all__ = [
     "FloatArray",
     "Loss",
     "LossGrad",
+    "LossGradHess",
     "Reduction",
+    "Target",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
@@ -31,5 +39,9 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_cross_entropy_with_hess",
+    "softmax_focal_loss",
+    "softmax_focal_loss_with_grad",
     "softplus",
+    "value_and_grad",
 ]

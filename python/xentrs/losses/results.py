@@ -3,12 +3,15 @@
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FloatArray", "Loss", "LossGrad", "Reduction"]
+__all__ = ["ArrayLike", "FloatArray", "Loss", "LossGrad", "LossGradHess", "Reduction", "Target"]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+# Of the softmax family: classes, distributions, or a pair of classes and their weights.
+Target: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 # A float for "mean" and "sum", an array for "none". `| Any` spares the caller a cast in either case.
 Loss: TypeAlias = float | Any
@@ -25,3 +28,19 @@ class LossGrad(NamedTuple):
 
     grad: FloatArray
     """The gradient, with the shape and dtype of the logits, or those of ``out``."""
+
+
+class LossGradHess(NamedTuple):
+    """A loss, its gradient and its curvature, as every ``_with_hess`` function returns them.
+
+    It unpacks like a tuple: ``loss, grad, hess = sigmoid_cross_entropy_with_hess(logits, target)``.
+    """
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad: FloatArray
+    """The gradient, with the shape and dtype of the logits, or those of ``out``."""
+
+    hess: FloatArray
+    """The diagonal of the Hessian, a new array with the shape and dtype of the gradient."""

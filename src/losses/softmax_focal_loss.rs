@@ -1,0 +1,338 @@
+//! Softmax focal loss: cross-entropy that looks away from what is already right.
+//!
+//! # Formula
+//! With `u`, `p = softmax(z)` and `logsumexp` as in [`softmax_cross_entropy`](super::softmax_cross_entropy), and a focus
+//! `gamma >= 0`:
+//!
+//! ```text
+//! loss = sum_k u_k (1 - p_k)^gamma (logsumexp(z) - z_k)          + z_loss logsumexp(z)^2
+//! ```
+//!
+//! # Gradient
+//! With `l_k = logsumexp(z) - z_k = -ln p_k` and `A_k = (1 - p_k)^gamma + gamma (1 - p_k)^(gamma - 1) p_k l_k`:
+//!
+//! ```text
+//! v_k = u_k A_k       V = sum_k v_k       d loss / d z_j = V p_j - v_j     + 2 z_loss logsumexp(z) p_j
+//! ```
+//!
+//! which is the gradient of cross-entropy with other weights. For `gamma = 0`, `A` is 1 and the loss *is* cross-entropy: the
+//! same code computes it.
+//!
+//! # Domain, shapes, units
+//! As in cross-entropy; `gamma` finite and non-negative; the loss is in nats.
+//!
+//! # Precision
+//! `1 - p_k` is that of the largest class from the complement, `rest / (1 + rest)`, and at least 1/2 for all others, so
+//! that `(1 - p)^gamma = exp(gamma ln(1 - p))` keeps its digits; the powers of the largest class and of a labelled one are
+//! taken in double precision. `A = (1 - p)^gamma (1 + gamma p l / (1 - p))`, where `l / (1 - p)` tends to 1 as `p` does.
+//!
+//! # Special values
+//! `p_k = 1`: for `gamma > 0` loss and gradient of the term are 0, the limit, also for `gamma < 1`, where the slope of the
+//! power alone is infinite. `p_k = 0`: `A_k = 1`, so the gradient is that of cross-entropy, and the loss +inf. All else as in
+//! cross-entropy.
+//!
+//! # References
+//! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal loss for dense object detection*, ICCV 2017,
+//! arXiv:1708.02002, section 3.
+
+use super::row_weights::RowWeights;
+use super::{Group, LogitMap, RowLoss, RowTarget, SoftmaxCrossEntropy};
+use crate::columns::Columns;
+use crate::error::{Error, Result};
+use crate::math::{Real, exp, log1p};
+use crate::rows::{BLOCK, RowSum, Softmax};
+use crate::simd::{Lanes, RowIo, Simd, fold, position};
+
+/// Softmax focal loss with its options: those of cross-entropy, and the focus.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxFocalLoss<'a, T> {
+    cross_entropy: SoftmaxCrossEntropy<'a, T>,
+    gamma: f64,
+}
+
+impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
+    /// `gamma` is how fast what is right loses its weight: 0 is cross-entropy, 2 the authors' choice.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a `gamma` that is negative or not finite.
+    pub fn new(cross_entropy: SoftmaxCrossEntropy<'a, T>, gamma: f64) -> Result<Self> {
+        if !(gamma >= 0.0 && gamma.is_finite()) {
+            let got = format!("{gamma:?}");
+            return Err(Error::Parameter { name: "gamma", expected: "finite and non-negative", got });
+        }
+        Ok(SoftmaxFocalLoss { cross_entropy, gamma })
+    }
+
+    /// Of a class with probability `p`, its complement `q` and `cost = -ln p`: `q^gamma cost` and `A`.
+    #[inline(always)]
+    fn focus(&self, p: f64, q: f64, cost: f64) -> Focus {
+        let power = q.powf(self.gamma);
+        if p == 0.0 {
+            Focus { loss: cost, slope: 1.0 }
+        } else if q == 0.0 {
+            Focus { loss: 0.0, slope: 0.0 }
+        } else {
+            Focus { loss: power * cost, slope: power * (1.0 + self.gamma * p * (cost / q)) }
+        }
+    }
+
+    #[inline(always)]
+    fn focus_of<S: Simd<T>>(&self, s: S, sum: RowSum<T>, logit: T) -> Focus {
+        let (p, q) = sum.probability(s, logit);
+        self.focus(p, q, sum.log_partition(s) + sum.gap(logit))
+    }
+
+    /// Everything about a row with weights for all classes; `None` where no class has the largest logit, all being NaN or
+    /// -inf.
+    #[inline(always)]
+    fn terms<S: Simd<T>>(&self, s: S, logits: &[T], weights: &RowWeights<'_, T>) -> Option<Terms<T>> {
+        let sum = RowSum::of(s, logits);
+        let top = position(s, logits, sum.max)?;
+        let lanes = FocusLanes {
+            gamma: T::from_f64(self.gamma),
+            max: sum.max,
+            log_partition: T::from_f64(sum.log_partition(s)),
+            softmax: sum.softmax(s, 1.0),
+        };
+        // 1. the classes below the maximum, and what those at the maximum weigh
+        let (mut loss, mut slopes, mut tied) = (0.0, 0.0, 0.0);
+        for (b, block) in logits.chunks(BLOCK).enumerate() {
+            let zero = s.splat(T::ZERO);
+            let [(a, v, m), (c, w, n)] = fold::<2, _, _, _>(
+                s,
+                block,
+                -T::INFINITY,
+                (zero, zero, zero),
+                #[inline(always)]
+                |(loss, slopes, tied), i, z| {
+                    let u = weights.register(s, b * BLOCK + i, 1.0);
+                    let (is_idle, is_max) = (u.eq(zero), z.eq(s.splat(lanes.max)));
+                    let (own_loss, slope) = lanes.at(s, z);
+                    let own_loss = S::V::select(is_max, zero, S::V::select(is_idle, zero, u * own_loss));
+                    let slope = S::V::select(is_max, zero, S::V::select(is_idle, zero, u * slope));
+                    (loss + own_loss, slopes + slope, tied + S::V::select(is_max, u, zero))
+                },
+            );
+            loss += (a + c).sum().to_f64();
+            slopes += (v + w).sum().to_f64();
+            tied += (m + n).sum().to_f64();
+        }
+        // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
+        let (own, u) = (self.focus_of(s, sum, sum.max), weights.at(top));
+        let mut labelled = None;
+        let mut dense = u;
+        if let RowTarget::Class(y) = weights.target
+            && let Some((_, share)) = weights.pair(0)
+        {
+            if y == top {
+                dense -= share;
+            } else {
+                // 3. a labelled class that is not the largest
+                let focus = self.focus_of(s, sum, logits[y]);
+                loss += share * focus.loss;
+                slopes += share * focus.slope;
+                labelled = Some((y, logits[y], weights.at(y) * focus.slope));
+            }
+        }
+        let tied = if sum.probability(s, sum.max).0 > 0.5 { 0.0 } else { (tied - dense).max(0.0) };
+        loss += (tied + u) * own.loss;
+        Some(Terms { sum, lanes, top, own: u * own.slope, peak: own.slope, others: slopes + tied * own.slope, labelled, loss })
+    }
+}
+
+/// The share of a class in the loss of a row and in its gradient, for a weight of 1.
+#[derive(Clone, Copy)]
+struct Focus {
+    loss: f64,
+    slope: f64,
+}
+
+/// The same of registers of classes whose probability is at most 1/2.
+#[derive(Clone, Copy)]
+struct FocusLanes<T> {
+    gamma: T,
+    max: T,
+    log_partition: T,
+    softmax: Softmax<T>,
+}
+
+impl<T: Real> FocusLanes<T> {
+    #[inline(always)]
+    fn at<S: Simd<T>>(&self, s: S, z: S::V) -> (S::V, S::V) {
+        let (zero, one, gamma) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(self.gamma));
+        let p = self.softmax.of(s, z);
+        let cost = (s.splat(self.max) - z) + s.splat(self.log_partition);
+        let power = exp(s, gamma * log1p(s, zero - p));
+        let slope = power + power * (gamma * p * cost / (one - p));
+        (power * cost, S::V::select(p.eq(zero), one, slope))
+    }
+}
+
+/// A row with weights for all classes.
+struct Terms<T> {
+    sum: RowSum<T>,
+    lanes: FocusLanes<T>,
+    /// The class of the largest logit, its `v`, and its `A`.
+    top: usize,
+    own: f64,
+    peak: f64,
+    /// The sum of all other `v`.
+    others: f64,
+    /// A class that is listed and not the largest: its logit and `v`.
+    labelled: Option<(usize, T, f64)>,
+    loss: f64,
+}
+
+impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
+    #[inline(always)]
+    fn logit_map(&self) -> LogitMap<T> {
+        self.cross_entropy.logit_map()
+    }
+
+    fn wants_dense_targets(&self) -> bool {
+        self.gamma != 0.0
+    }
+
+    #[inline(always)]
+    fn classes_are_equal(&self) -> bool {
+        self.cross_entropy.classes_are_equal()
+    }
+
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
+        self.cross_entropy.weight(s, target)
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
+        if self.gamma == 0.0 {
+            return self.cross_entropy.value(s, logits, target);
+        }
+        let weights = self.cross_entropy.weights(s, target);
+        if weights.total == 0.0 {
+            return 0.0;
+        }
+        let (sum, loss) = match weights.listed(logits) {
+            Some(listed) if !weights.is_dense() => {
+                let sum = RowSum::of(s, logits);
+                (sum, listed.own * self.focus_of(s, sum, listed.logit).loss)
+            }
+            _ => match self.terms(s, logits, &weights) {
+                Some(terms) => (terms.sum, terms.loss),
+                None => return f64::NAN,
+            },
+        };
+        let log_partition = sum.log_partition(s);
+        // A row that is NaN is so whatever its target: of a sum that is no number, nothing is compared.
+        let undefined = if log_partition.is_nan() { log_partition } else { 0.0 };
+        loss + undefined + self.cross_entropy.z_terms(sum.max.to_f64(), log_partition).0
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+        if self.gamma == 0.0 {
+            return self.cross_entropy.value_and_grad(s, row, target, scale);
+        }
+        let weights = self.cross_entropy.weights(s, target);
+        if weights.total == 0.0 {
+            row.target().fill(T::ZERO);
+            return 0.0;
+        }
+        match weights.listed(row.source()) {
+            Some(listed) if !weights.is_dense() => {
+                // 1. maximum and sum of exponentials, which are kept
+                let (sum, unit) = RowSum::keeping(s, row);
+                let log_partition = sum.log_partition(s);
+                let (z_loss, pull) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
+                let (pull, endless) = if pull == f64::INFINITY {
+                    let len = row.source().len();
+                    (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+                } else {
+                    (pull, None)
+                };
+                // 2. the gradient of the other classes: (w A + pull) p_k
+                let focus = self.focus_of(s, sum, listed.logit);
+                let force = listed.own * focus.slope + pull;
+                let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
+                row.finish(
+                    s,
+                    #[inline(always)]
+                    |e| sign * scaled.of(s, e),
+                );
+                // 3. of the labelled one, from the complement
+                let (p, q) = sum.probability(s, listed.logit);
+                row.target()[listed.class] = T::from_f64(scale * (pull * p - listed.own * focus.slope * q));
+                if let Some(k) = endless {
+                    row.target()[k] = T::INFINITY;
+                }
+                if log_partition.is_nan() {
+                    row.target().fill(T::NAN);
+                }
+                listed.own * focus.loss + if log_partition.is_nan() { log_partition } else { z_loss }
+            }
+            _ => {
+                let Some(terms) = self.terms(s, row.source(), &weights) else {
+                    row.target().fill(T::NAN);
+                    return f64::NAN;
+                };
+                let log_partition = terms.sum.log_partition(s);
+                if log_partition.is_nan() {
+                    row.target().fill(T::NAN);
+                    return f64::NAN;
+                }
+                let (z_loss, pull) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
+                let (pull, endless) = if pull == f64::INFINITY { (0.0, true) } else { (pull, false) };
+                // 1. (V + pull) p_k - v_k
+                let total = terms.own + terms.others;
+                let force = s.splat(T::from_f64(scale * (total + pull)));
+                let (lanes, zero) = (terms.lanes, s.splat(T::ZERO));
+                let (max, peak) = (s.splat(lanes.max), s.splat(T::from_f64(terms.peak)));
+                row.map(
+                    s,
+                    -T::INFINITY,
+                    #[inline(always)]
+                    |k, z| {
+                        let u = weights.register(s, k, scale);
+                        let slope = S::V::select(z.eq(max), peak, lanes.at(s, z).1);
+                        force * lanes.softmax.of(s, z) - S::V::select(u.eq(zero), zero, u * slope)
+                    },
+                );
+                // 2. the largest class, and a labelled one, from the complement
+                let exact = |v: f64, others: f64, (p, q): (f64, f64)| {
+                    T::from_f64(scale * ((others + pull) * p - v * q))
+                };
+                let top = terms.sum.probability(s, terms.sum.max);
+                row.target()[terms.top] = exact(terms.own, terms.others, top);
+                if let Some((y, logit, v)) = terms.labelled {
+                    row.target()[y] = exact(v, total - v, terms.sum.probability(s, logit));
+                }
+                if endless {
+                    row.target()[terms.top] = T::INFINITY;
+                }
+                terms.loss + z_loss
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn goes_across(&self, classes: usize) -> bool {
+        self.gamma == 0.0 && self.cross_entropy.goes_across(classes)
+    }
+
+    #[inline(always)]
+    fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        self.cross_entropy.value_across(s, group)
+    }
+
+    #[inline(always)]
+    fn value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        self.cross_entropy.value_and_grad_across(s, exponentials, group, divisor, grad)
+    }
+}

@@ -1,0 +1,82 @@
+//! Distributions that are zero but for a few classes: pairs of a class and its weight.
+
+use crate::error::{Error, Result};
+use crate::simd::Float;
+use crate::view::{Classes, Labels, Rows, check_weights};
+
+/// One sparse distribution a row: as many pairs of a class and its weight in each. A class may occur more than once, then
+/// its weights add; a pair with the ignored class counts for nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Sparse<'a, T> {
+    classes: Classes<'a>,
+    weights: Rows<'a, T>,
+}
+
+impl<'a, T: Float> Sparse<'a, T> {
+    /// Checks every class and every weight; `labels` has one class for each number of `weights`, in the same order.
+    ///
+    /// # Errors
+    /// [`Error::Label`] names the row of the first class outside `[0, classes)` that is not `ignore_index`;
+    /// [`Error::Value`] the first weight that is negative or not finite; [`Error::Shape`] unless there are as many classes
+    /// as weights.
+    pub fn new(labels: Labels<'a>, weights: Rows<'a, T>, classes: usize, ignore_index: Option<i64>) -> Result<Self> {
+        let (rows, pairs) = (weights.rows(), weights.classes());
+        if labels.len() != rows * pairs {
+            return Err(Error::Shape { name: "target", expected: vec![rows, pairs], got: vec![labels.len()] });
+        }
+        let classes = Classes::new(labels, classes, ignore_index).map_err(|error| match error {
+            Error::Label { label, row, classes, ignore_index } => {
+                Error::Label { label, row: row / pairs, classes, ignore_index }
+            }
+            other => other,
+        })?;
+        check_weights("target weights", weights.flat(), &[rows, pairs])?;
+        Ok(Sparse { classes, weights })
+    }
+
+    /// How many rows there are.
+    #[inline]
+    pub fn rows(&self) -> usize {
+        self.weights.rows()
+    }
+
+    /// How many pairs a row has.
+    #[inline]
+    pub fn pairs(&self) -> usize {
+        self.weights.classes()
+    }
+
+    /// The pairs of one row.
+    #[inline(always)]
+    pub fn row(&self, row: usize) -> Pairs<'_, T> {
+        Pairs { classes: &self.classes, first: row * self.pairs(), weights: self.weights.row(row) }
+    }
+}
+
+/// The pairs of one row.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs<'a, T> {
+    classes: &'a Classes<'a>,
+    first: usize,
+    weights: &'a [T],
+}
+
+impl<T: Float> Pairs<'_, T> {
+    /// How many there are, ignored ones included.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_empty()
+    }
+
+    /// A class of the row's and its weight; `None` where it is ignored.
+    #[inline(always)]
+    pub fn get(&self, pair: usize) -> Option<(usize, f64)> {
+        self.classes.get(self.first + pair).map(|class| (class, self.weights[pair].to_f64()))
+    }
+}
