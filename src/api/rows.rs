@@ -211,13 +211,12 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
             let loss = match problem.target(first + i) {
                 Some(target) if weight != 0.0 => {
                     let target = densified(target, scratch.dense);
-                    weight
-                        * if map.is_identity() {
-                            problem.loss.value(s, logits.row(i), target)
-                        } else {
-                            map.row(s, logits.row(i), scratch.mapped);
-                            problem.loss.value(s, scratch.mapped, target)
-                        }
+                    let mut row = logits.row(i);
+                    if !map.is_identity() {
+                        map.row(s, row, scratch.mapped);
+                        row = scratch.mapped;
+                    }
+                    weight * problem.loss.value(s, row, target)
                 }
                 _ => 0.0,
             };
@@ -281,54 +280,42 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
         let scratch = Scratch::of(problem, classes, streams, scratch);
         for i in 0..count {
             let weight = problem.sample_weight(first + i);
-            let mut row = rows.row(i, scratch.streamed);
-            let loss = match problem.target(first + i) {
-                Some(target) if weight != 0.0 => {
-                    let (target, scale) = (densified(target, scratch.dense), weight / divisor);
-                    weight
-                        * if map.is_identity() {
-                            problem.loss.value_and_grad(s, &mut row, target, scale)
-                        } else if map.has_softcap() {
-                            // The gradient, in scratch, times the slope of the map
-                            map.row_and_slopes(s, row.source(), scratch.mapped, scratch.slopes);
-                            let mut mapped = RowIo::in_place(scratch.mapped);
-                            let loss = problem.loss.value_and_grad(s, &mut mapped, target, scale);
-                            let slopes = &*scratch.slopes;
-                            mapped.map(
-                                s,
-                                T::ZERO,
-                                #[inline(always)]
-                                |k, g| g * read(s, slopes, k, T::ZERO),
-                            );
-                            drop(row);
-                            let target = &mut rows.target()[i * classes..][..classes];
-                            if streams > 0 {
-                                RowIo::streaming(slopes, target, scratch.mapped).finish(
-                                    s,
-                                    #[inline(always)]
-                                    |g| g,
-                                );
-                            } else {
-                                target.copy_from_slice(scratch.mapped);
-                            }
-                            loss
-                        } else {
-                            map.row(s, row.source(), scratch.mapped);
-                            drop(row);
-                            let target_row = &mut rows.target()[i * classes..][..classes];
-                            let mut mapped = if streams > 0 {
-                                RowIo::streaming(scratch.mapped, target_row, scratch.streamed)
-                            } else {
-                                RowIo::new(scratch.mapped, target_row)
-                            };
-                            problem.loss.value_and_grad(s, &mut mapped, target, scale)
-                        }
-                }
-                _ => {
-                    row.target().fill(T::ZERO);
-                    0.0
-                }
+            let Some(target) = problem.target(first + i).filter(|_| weight != 0.0) else {
+                target_row(&mut rows, i).fill(T::ZERO);
+                continue;
             };
+            let (target, scale) = (densified(target, scratch.dense), weight / divisor);
+            // 1. The logits, mapped, where there is a map. A softcap's slopes are kept, and the gradient stays in scratch.
+            let capped = map.has_softcap();
+            if !map.is_identity() {
+                let row = rows.row(i, scratch.streamed);
+                map.row(s, row.source(), scratch.mapped);
+                if capped {
+                    map.slopes(s, row.source(), scratch.slopes);
+                }
+            }
+            let mut row = match (map.is_identity(), capped, streams > 0) {
+                (true, _, _) => rows.row(i, scratch.streamed),
+                (_, true, _) => RowIo::in_place(scratch.mapped),
+                (_, _, true) => RowIo::streaming(scratch.mapped, target_row(&mut rows, i), scratch.streamed),
+                (_, _, false) => RowIo::new(scratch.mapped, target_row(&mut rows, i)),
+            };
+            // 2. loss and gradient
+            let loss = weight * problem.loss.value_and_grad(s, &mut row, target, scale);
+            // 3. the gradient of what came before the softcap
+            if capped {
+                let (slopes, grad) = (&*scratch.slopes, target_row(&mut rows, i));
+                if streams > 0 {
+                    times(s, slopes, &mut RowIo::in_place(scratch.mapped));
+                    RowIo::streaming(slopes, grad, scratch.mapped).finish(
+                        s,
+                        #[inline(always)]
+                        |g| g,
+                    );
+                } else {
+                    times(s, slopes, &mut RowIo::new(scratch.mapped, grad));
+                }
+            }
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
@@ -373,6 +360,24 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
             }
         }
     }
+}
+
+/// The place of the gradient of a row.
+#[inline(always)]
+fn target_row<'r, T: Real>(rows: &'r mut RowsIo<'_, T>, i: usize) -> &'r mut [T] {
+    let classes = rows.classes();
+    &mut rows.target()[i * classes..][..classes]
+}
+
+/// Multiplies a row by factors.
+#[inline(always)]
+fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
+    row.map(
+        s,
+        T::ZERO,
+        #[inline(always)]
+        |k, x| x * read(s, factors, k, T::ZERO),
+    );
 }
 
 /// What rows that are taken one by one need beside them; what is not needed has no length.

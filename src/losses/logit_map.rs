@@ -103,10 +103,10 @@ impl<T: Real> LogitMap<T> {
         }
     }
 
-    /// Maps a row with a softcap, and gives the derivative of it, times the temperature.
+    /// The derivative of the map at each logit, times the temperature.
     #[inline(always)]
-    pub(crate) fn row_and_slopes<S: Simd<T>>(&self, s: S, logits: &[T], to: &mut [T], slopes: &mut [T]) {
-        self.row(s, logits, to);
+    pub(crate) fn slopes<S: Simd<T>>(&self, s: S, logits: &[T], slopes: &mut [T]) {
+        assert!(logits.len() == slopes.len());
         let Some([shrink, _]) = self.cap else { return slopes.fill(T::ONE) };
         let four = s.splat(T::from_f64(4.0));
         for i in (0..logits.len()).step_by(S::LANES) {
@@ -164,7 +164,8 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let (mut to, mut slopes) = (vec![T::NAN; self.1.len()], vec![T::NAN; self.1.len()]);
-            self.0.row_and_slopes(s, self.1, &mut to, &mut slopes);
+            self.0.row(s, self.1, &mut to);
+            self.0.slopes(s, self.1, &mut slopes);
             (to, slopes)
         }
     }

@@ -27,10 +27,11 @@ impl<'a, T: Real> RowWeights<'a, T> {
         self.spread != 0.0 || matches!(self.target, RowTarget::Distribution(_))
     }
 
-    /// The dense part of each class, where it is the same for all.
+    /// The dense part of each class, where it is the same for all, or where there is none.
     #[inline(always)]
     pub(super) fn uniform(&self) -> Option<f64> {
         match (self.class_weight, self.target) {
+            _ if !self.is_dense() => Some(0.0),
             (Some(_), _) | (None, RowTarget::Distribution(_)) => None,
             (None, _) => Some(self.spread),
         }
@@ -55,6 +56,13 @@ impl<'a, T: Real> RowWeights<'a, T> {
                 sum
             }
         };
+        self.class_weight(k) * (self.keep * t + self.spread)
+    }
+
+    /// The dense part of `u_k`.
+    #[inline(always)]
+    pub(super) fn dense_at(&self, k: usize) -> f64 {
+        let t = if let RowTarget::Distribution(t) = self.target { t[k].to_f64() } else { 0.0 };
         self.class_weight(k) * (self.keep * t + self.spread)
     }
 
@@ -178,6 +186,9 @@ impl<'w, 'a, T: Real> Gaps<'w, 'a, T> {
 impl<T: Real> Watch<T> for Gaps<'_, '_, T> {
     #[inline(always)]
     fn block<S: Simd<T>>(&mut self, s: S, start: usize, logits: &[T], max: T) {
+        if !self.weights.is_dense() {
+            return;
+        }
         if max > self.max {
             if self.mass > 0.0 {
                 self.sum += self.mass * (max.to_f64() - self.max.to_f64());

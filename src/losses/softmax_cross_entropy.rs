@@ -192,18 +192,13 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         if weights.total == 0.0 {
             return 0.0;
         }
-        // 1. maximum and sum of exponentials, and, of the dense weights, the gaps
-        let (sum, gaps) = if weights.is_dense() {
-            let mut gaps = Gaps::of(&weights);
-            let sum = RowSum::watched(s, logits, &mut gaps);
-            (sum, gaps.total())
-        } else {
-            (RowSum::of(s, logits), 0.0)
-        };
+        // 1. maximum and sum of exponentials, and, of dense weights, the gaps
+        let mut gaps = Gaps::of(&weights);
+        let sum = RowSum::watched(s, logits, &mut gaps);
         // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
         let log_partition = sum.log_partition(s);
         let listed = weights.listed(logits).map_or(0.0, |listed| listed.cost(sum));
-        weights.total * log_partition + listed + gaps + self.z_terms(sum.max.to_f64(), log_partition).0
+        weights.total * log_partition + listed + gaps.total() + self.z_terms(sum.max.to_f64(), log_partition).0
     }
 
     #[inline(always)]
@@ -214,12 +209,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             return 0.0;
         }
         let (listed, mut gaps) = (weights.listed(row.source()), Gaps::of(&weights));
-        // 1. maximum and sum of exponentials, which are kept, and, of the dense weights, the gaps
-        let (sum, unit) = if weights.is_dense() {
-            RowSum::keeping_watched(s, row, &mut gaps)
-        } else {
-            RowSum::keeping(s, row)
-        };
+        // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the gaps
+        let (sum, unit) = RowSum::keeping_watched(s, row, &mut gaps);
         let log_partition = sum.log_partition(s);
         let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
         // An infinite logit is pulled without end, and no other.
@@ -233,12 +224,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         let force = weights.total + pull;
         let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
         match weights.uniform() {
-            Some(0.0) if force > 0.0 => row.finish(
-                s,
-                #[inline(always)]
-                |e| scaled.of(s, e),
-            ),
             Some(spread) => {
+                // For a class alone there is nothing to take away, and the memory waits for no arithmetic.
                 let spread = s.splat(T::from_f64(scale * spread));
                 row.finish(
                     s,
@@ -246,11 +233,6 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                     |e| sign * scaled.of(s, e) - spread,
                 );
             }
-            None if !weights.is_dense() && force > 0.0 => row.finish(
-                s,
-                #[inline(always)]
-                |e| scaled.of(s, e),
-            ),
             None => finish_with_place(
                 s,
                 row,
@@ -315,24 +297,9 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        let (sums, weight) = (group.sums, self.group_weight(s, group));
-        // 1. the gradient of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
-        let zero = s.splat(T::ZERO);
-        let (limit, idle) = (weight / s.splat(divisor), weight.eq(zero));
-        let own = zero - limit * sums.complement(s);
-        // 2. of the others: w p_k
-        let factor = sums.scale(s, limit);
-        exponentials.store(
-            s,
-            grad,
-            group.rows,
-            #[inline(always)]
-            |k, e| {
-                let other = limit.min(e * factor);
-                S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
-            },
-        );
-        losses(s, sums, weight)
+        let weight = self.group_weight(s, group);
+        grad_across(s, exponentials, group, weight / s.splat(divisor), grad);
+        losses(s, group.sums, weight)
     }
 }
 
@@ -389,7 +356,7 @@ fn finished<T: Real>(row: &mut RowIo<'_, T>, endless: Option<usize>, loss: f64) 
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     /// What each row's loss is multiplied by: the weights of its sample and of its class.
     #[inline(always)]
-    fn group_weight<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+    pub(super) fn group_weight<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
         let Some(class_weight) = self.class_weight else {
             return group.weight;
         };
@@ -400,6 +367,33 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         }
         group.weight * own
     }
+}
+
+/// Writes the gradients of a group of rows: `weight` times those of cross-entropy, whatever the weight is made of.
+#[inline(always)]
+pub(super) fn grad_across<T: Real, S: Simd<T>>(
+    s: S,
+    exponentials: &mut Columns<'_, T>,
+    group: &Group<S::V>,
+    weight: S::V,
+    grad: &mut [T],
+) {
+    // 1. of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
+    let (zero, sums) = (s.splat(T::ZERO), group.sums);
+    let idle = weight.eq(zero);
+    let own = zero - weight * sums.complement(s);
+    // 2. of the others: w p_k
+    let factor = sums.scale(s, weight);
+    exponentials.store(
+        s,
+        grad,
+        group.rows,
+        #[inline(always)]
+        |k, e| {
+            let other = weight.min(e * factor);
+            S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
+        },
+    );
 }
 
 /// `w (ln(1 + rest) + m - z_y)` of a group of rows, 0 where `w` is.

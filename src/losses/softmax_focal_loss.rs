@@ -15,8 +15,8 @@
 //! v_k = u_k A_k       V = sum_k v_k       d loss / d z_j = V p_j - v_j     + 2 z_loss logsumexp(z) p_j
 //! ```
 //!
-//! which is the gradient of cross-entropy with other weights. For `gamma = 0`, `A` is 1 and the loss *is* cross-entropy: the
-//! same code computes it.
+//! which is the gradient of cross-entropy with other weights. For `gamma = 0`, `A` is 1 and the loss *is* cross-entropy, whose
+//! own code is faster.
 //!
 //! # Domain, shapes, units
 //! As in cross-entropy; `gamma` finite and non-negative; the loss is in nats.
@@ -36,12 +36,13 @@
 //! arXiv:1708.02002, section 3.
 
 use super::row_weights::RowWeights;
+use super::softmax_cross_entropy::grad_across;
 use super::{Group, LogitMap, RowLoss, RowTarget, SoftmaxCrossEntropy};
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::math::{Real, exp, log1p};
 use crate::rows::{BLOCK, RowSum, Softmax};
-use crate::simd::{Lanes, RowIo, Simd, fold, position};
+use crate::simd::{Lanes, MAX_LANES, RowIo, Simd, fold, position};
 
 /// Softmax focal loss with its options: those of cross-entropy, and the focus.
 #[derive(Clone, Copy, Debug)]
@@ -94,49 +95,50 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             log_partition: T::from_f64(sum.log_partition(s)),
             softmax: sum.softmax(s, 1.0),
         };
-        // 1. the classes below the maximum, and what those at the maximum weigh
-        let (mut loss, mut slopes, mut tied) = (0.0, 0.0, 0.0);
+        // 1. the classes below the maximum, which a partial register is filled up with
+        let (mut loss, mut slopes) = (0.0, 0.0);
         for (b, block) in logits.chunks(BLOCK).enumerate() {
             let zero = s.splat(T::ZERO);
-            let [(a, v, m), (c, w, n)] = fold::<2, _, _, _>(
+            let [(a, v), (c, w)] = fold::<2, _, _, _>(
                 s,
                 block,
-                -T::INFINITY,
-                (zero, zero, zero),
+                sum.max,
+                (zero, zero),
                 #[inline(always)]
-                |(loss, slopes, tied), i, z| {
+                |(loss, slopes), i, z| {
                     let u = weights.register(s, b * BLOCK + i, 1.0);
-                    let (is_idle, is_max) = (u.eq(zero), z.eq(s.splat(lanes.max)));
+                    let u = S::V::select(z.eq(s.splat(lanes.max)), zero, u);
                     let (own_loss, slope) = lanes.at(s, z);
-                    let own_loss = S::V::select(is_max, zero, S::V::select(is_idle, zero, u * own_loss));
-                    let slope = S::V::select(is_max, zero, S::V::select(is_idle, zero, u * slope));
-                    (loss + own_loss, slopes + slope, tied + S::V::select(is_max, u, zero))
+                    let is_idle = u.eq(zero);
+                    let loss = loss + S::V::select(is_idle, zero, u * own_loss);
+                    (loss, slopes + S::V::select(is_idle, zero, u * slope))
                 },
             );
             loss += (a + c).sum().to_f64();
             slopes += (v + w).sum().to_f64();
-            tied += (m + n).sum().to_f64();
         }
         // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
         let (own, u) = (self.focus_of(s, sum, sum.max), weights.at(top));
-        let mut labelled = None;
-        let mut dense = u;
-        if let RowTarget::Class(y) = weights.target
-            && let Some((_, share)) = weights.pair(0)
-        {
-            if y == top {
-                dense -= share;
-            } else {
-                // 3. a labelled class that is not the largest
-                let focus = self.focus_of(s, sum, logits[y]);
-                loss += share * focus.loss;
-                slopes += share * focus.slope;
-                labelled = Some((y, logits[y], weights.at(y) * focus.slope));
+        loss += u * own.loss;
+        if sum.rest >= 1.0 {
+            for (k, _) in logits.iter().enumerate().filter(|&(k, &z)| z == sum.max && k != top) {
+                let u = weights.dense_at(k);
+                loss += u * own.loss;
+                slopes += u * own.slope;
             }
         }
-        let tied = if sum.probability(s, sum.max).0 > 0.5 { 0.0 } else { (tied - dense).max(0.0) };
-        loss += (tied + u) * own.loss;
-        Some(Terms { sum, lanes, top, own: u * own.slope, peak: own.slope, others: slopes + tied * own.slope, labelled, loss })
+        // 3. a labelled class that is not the largest
+        let mut labelled = None;
+        if let RowTarget::Class(y) = weights.target
+            && let Some((_, share)) = weights.pair(0)
+            && y != top
+        {
+            let focus = self.focus_of(s, sum, logits[y]);
+            loss += share * focus.loss;
+            slopes += share * focus.slope;
+            labelled = Some((y, logits[y], weights.at(y) * focus.slope));
+        }
+        Some(Terms { sum, lanes, top, own: u * own.slope, peak: own.slope, others: slopes, labelled, loss })
     }
 }
 
@@ -190,7 +192,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     }
 
     fn wants_dense_targets(&self) -> bool {
-        self.gamma != 0.0
+        true
     }
 
     #[inline(always)]
@@ -205,9 +207,6 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
-        if self.gamma == 0.0 {
-            return self.cross_entropy.value(s, logits, target);
-        }
         let weights = self.cross_entropy.weights(s, target);
         if weights.total == 0.0 {
             return 0.0;
@@ -230,9 +229,6 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
-        if self.gamma == 0.0 {
-            return self.cross_entropy.value_and_grad(s, row, target, scale);
-        }
         let weights = self.cross_entropy.weights(s, target);
         if weights.total == 0.0 {
             row.target().fill(T::ZERO);
@@ -316,12 +312,12 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        self.gamma == 0.0 && self.cross_entropy.goes_across(classes)
+        self.cross_entropy.goes_across(classes)
     }
 
     #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
-        self.cross_entropy.value_across(s, group)
+        self.focus_across(s, group).0
     }
 
     #[inline(always)]
@@ -333,6 +329,26 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        self.cross_entropy.value_and_grad_across(s, exponentials, group, divisor, grad)
+        let (losses, slopes) = self.focus_across(s, group);
+        grad_across(s, exponentials, group, slopes / s.splat(divisor), grad);
+        losses
+    }
+}
+
+impl<T: Real> SoftmaxFocalLoss<'_, T> {
+    /// Of a group of rows the losses, and `w A`. The powers are taken a row at a time, in double precision.
+    #[inline(always)]
+    fn focus_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> (S::V, S::V) {
+        let weight = self.cross_entropy.group_weight(s, group);
+        let (sums, mut q, mut cost) = (group.sums, [T::ZERO; MAX_LANES], [T::ZERO; MAX_LANES]);
+        s.store(sums.complement(s), &mut q[..S::LANES]);
+        s.store(log1p(s, sums.rest) + sums.gap(s), &mut cost[..S::LANES]);
+        for (q, cost) in q[..S::LANES].iter_mut().zip(&mut cost).take(group.rows) {
+            let focus = self.focus(1.0 - q.to_f64(), q.to_f64(), cost.to_f64());
+            (*q, *cost) = (T::from_f64(focus.slope), T::from_f64(focus.loss));
+        }
+        let (slope, loss, zero) = (s.load(&q[..S::LANES]), s.load(&cost[..S::LANES]), s.splat(T::ZERO));
+        let idle = weight.eq(zero);
+        (S::V::select(idle, zero, weight * loss), S::V::select(idle, zero, weight * slope))
     }
 }

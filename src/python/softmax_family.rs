@@ -122,6 +122,8 @@ impl<'a, 'py> SoftmaxArguments<'a, 'py> {
         match which {
             Which::CrossEntropy => call.evaluate(loss),
             Which::CrossEntropyHess => call.evaluate_hess(loss),
+            // Without focus it is cross-entropy.
+            Which::Focal(0.0) => call.evaluate(loss),
             Which::Focal(gamma) => call.evaluate(SoftmaxFocalLoss::new(loss, gamma)?),
         }
     }
