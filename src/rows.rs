@@ -58,11 +58,7 @@ impl<T: Real> RowSum<T> {
 
     /// The same, while `watch` sees each block.
     #[inline(always)]
-    pub(crate) fn keeping_watched<S: Simd<T>>(
-        s: S,
-        row: &mut RowIo<'_, T>,
-        watch: &mut impl Watch<T>,
-    ) -> (Self, f64) {
+    pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
         let (sum, pivot) = Self::sweep(s, row, watch);
         (sum, pivot.factor / pivot.exp_of(s, sum.max))
     }

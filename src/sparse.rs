@@ -80,3 +80,30 @@ impl<T: Float> Pairs<'_, T> {
         self.classes.get(self.first + pair).map(|class| (class, self.weights[pair].to_f64()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sparse<'a>(labels: &'a [i64], weights: &'a [f32], rows: usize, pairs: usize) -> Result<Sparse<'a, f32>> {
+        Sparse::new(Labels::I64(labels), Rows::new("target", weights, rows, pairs)?, 3, Some(-100))
+    }
+
+    #[test]
+    fn pairs_are_what_was_given_without_those_ignored() {
+        let target = sparse(&[0, 2, -100, 1], &[0.5, 0.25, 1.0, 2.0], 2, 2).unwrap();
+        assert_eq!((target.rows(), target.pairs()), (2, 2));
+        assert_eq!([target.row(0).get(0), target.row(0).get(1)], [Some((0, 0.5)), Some((2, 0.25))]);
+        assert_eq!([target.row(1).get(0), target.row(1).get(1)], [None, Some((1, 2.0))]);
+        assert!(sparse(&[], &[], 4, 0).unwrap().row(3).is_empty());
+    }
+
+    #[test]
+    fn errors_name_the_row() {
+        let wrong = sparse(&[0, 1, 2, 3], &[0.5; 4], 2, 2).unwrap_err();
+        assert_eq!(wrong, Error::Label { label: 3, row: 1, classes: 3, ignore_index: Some(-100) });
+        let wrong = sparse(&[0, 1], &[0.5, f32::INFINITY], 1, 2).unwrap_err();
+        assert!(matches!(wrong, Error::Value { name: "target weights", index: 1, .. }));
+        assert!(matches!(sparse(&[0, 1, 2], &[0.5; 4], 2, 2), Err(Error::Shape { .. })));
+    }
+}

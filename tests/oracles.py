@@ -30,7 +30,7 @@ class Truth:
     hess_size: Array | None = None
     """The magnitude of the terms that it is the sum of."""
     doubt: tuple[Array, Array] | None = None
-    """How far loss and gradient may be off because the logits were rounded on the way: by a temperature or a softcap."""
+    """How far loss and gradient may be off because a temperature or a softcap has rounded the logits."""
 
     def reduced(self, reduction: str) -> tuple[Any, Array, Array]:
         """Loss, gradient and yardstick under a reduction. The mean of nothing is zero."""

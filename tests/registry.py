@@ -62,7 +62,7 @@ class Case:
 
 
 def some_combinations(options: Sequence[Sequence[Draw]], many: int = 48) -> Iterator[tuple[Draw, ...]]:
-    """All combinations of up to `many`; beyond, enough that each pair of values of two options occurs, and `many` others.
+    """All combinations, where they are few; else `many`, and as many more as it takes for each pair of values to occur.
 
     Always the same ones.
     """

@@ -263,7 +263,9 @@ def test_every_public_name_is_in_the_docs(name: str) -> None:
     assert re.search(directive, reference, re.MULTILINE), f"{name} is not in docs/reference.md"
 
 
-@pytest.mark.parametrize("name", [name for name in EVERYTHING if not name.endswith((".LossGrad", ".LossGradHess", ".build_info"))])
+@pytest.mark.parametrize(
+    "name", [name for name in EVERYTHING if not name.endswith((".LossGrad", ".LossGradHess", ".build_info"))]
+)
 def test_every_docstring_is_complete(name: str) -> None:
     needed = {
         "GL08": "a docstring",

@@ -1,4 +1,4 @@
-"""What the softmax family has beside what the registry tests: sparse targets, maps of the logits, Hessians, the focus."""
+"""The softmax family beyond what the registry tests: sparse targets, maps of the logits, Hessians, the focus."""
 
 import itertools
 import re
@@ -225,12 +225,12 @@ def test_bad_sparse_targets(case: Case, target: Any, error: type[Exception], mes
 @each_case
 def test_out_that_overlaps_a_sparse_target_is_refused(case: Case) -> None:
     shared, classes = np.ones((4, 6)), np.zeros((4, 6), int)
-    with pytest.raises(ValueError, match="out .*overlap"):
+    with pytest.raises(ValueError, match=r"out .*overlap"):
         case.loss_with_grad(np.zeros((4, 6)), (classes, shared), out=shared)
-    with pytest.raises(ValueError, match="out .*overlap"):
+    with pytest.raises(ValueError, match=r"out .*overlap"):
         case.loss_with_grad(np.zeros((4, 6)), (classes, shared[::-1]), out=shared)
     out = np.empty((4, 6))
-    with pytest.raises(ValueError, match="out .*overlap"):
+    with pytest.raises(ValueError, match=r"out .*overlap"):
         case.loss_with_grad(np.zeros((4, 6)), (out.view(np.int64), shared), out=out)
 
 
@@ -385,8 +385,7 @@ def test_hessian_is_the_finite_difference_of_the_gradient() -> None:
             for k in range(shape[1]):
                 step = h * np.eye(shape[1])[k]
                 above, below = (
-                    xe.softmax_cross_entropy_with_grad(logits + sign * step, target, **options).grad
-                    for sign in (1, -1)
+                    xe.softmax_cross_entropy_with_grad(logits + sign * step, target, **options).grad for sign in (1, -1)
                 )
                 np.testing.assert_allclose(hess[:, k], (above - below)[:, k] / (2 * h), rtol=1e-6, atol=1e-9)
 

@@ -67,7 +67,7 @@ def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) ->
     if classes.dtype.kind == "u":
         classes = as_target(classes, classes.ndim, None, dtype)
     with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
-        return _native(classes.astype(np.int64, copy=False)), _native(weights.astype(dtype, copy=False))
+        return _as(classes, np.dtype(np.int64)), _as(weights, dtype)
 
 
 def as_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
@@ -139,6 +139,12 @@ def _kind(array: Array) -> str:
 def _native(array: Array) -> Array:
     """C-ordered, aligned, in the machine's byte order; without a copy where it is so already."""
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+
+def _as(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Of a dtype and native; the same object where it is so already."""
+    done = array.dtype == dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned
+    return array if done else _native(array.astype(dtype))
 
 
 def _same_view(out: Array, logits: object) -> bool:

@@ -66,7 +66,9 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
             Some(weights) => read(s, &weights[..first + rows], first, T::ZERO),
             None => one,
         };
-        Group { rows, class, weight: S::V::select(class.lt(zero), zero, sample), sums: logits.exponentiate(s, class) }
+        let gaps = if self.loss.wants_gaps() { logits.gaps(s) } else { zero };
+        let weight = S::V::select(class.lt(zero), zero, sample);
+        Group { rows, class, weight, gaps, sums: logits.exponentiate(s, class) }
     }
 
     #[inline(always)]
@@ -347,7 +349,8 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
             let hess = &mut hess[i * classes..][..classes];
             match problem.target(first + i) {
                 Some(target) if weight != 0.0 => {
-                    let (target, scale) = (densified(target, scratch.dense), weight / (divisor * map.temperature().powi(2)));
+                    let (target, scale) =
+                        (densified(target, scratch.dense), weight / (divisor * map.temperature().powi(2)));
                     let logits = if map.is_identity() {
                         logits.row(i)
                     } else {
@@ -396,24 +399,14 @@ impl<'k, T: Real> Scratch<'k, T> {
     fn lens<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> [usize; 4] {
         let (map, sparse) = (problem.loss.logit_map(), matches!(problem.target, Targets::Sparse(_)));
         let row = |wanted| if wanted { classes } else { 0 };
-        [
-            row(!map.is_identity()),
-            row(map.has_softcap()),
-            streams,
-            row(sparse && problem.loss.wants_dense_targets()),
-        ]
+        [row(!map.is_identity()), row(map.has_softcap()), streams, row(sparse && problem.loss.wants_dense_targets())]
     }
 
     fn len<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> usize {
         Self::lens(problem, classes, streams).into_iter().sum()
     }
 
-    fn of<L: RowLoss<T>>(
-        problem: &RowProblem<'_, T, L>,
-        classes: usize,
-        streams: usize,
-        scratch: &'k mut [T],
-    ) -> Self {
+    fn of<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize, scratch: &'k mut [T]) -> Self {
         let [mapped, slopes, streamed, _] = Self::lens(problem, classes, streams);
         let (mapped, scratch) = scratch.split_at_mut(mapped);
         let (slopes, scratch) = scratch.split_at_mut(slopes);

@@ -25,7 +25,7 @@
 
 use crate::error::{Error, Result};
 use crate::math::{Logistic, Real, tanh};
-use crate::simd::{Lanes, Simd, read, write};
+use crate::simd::{AHEAD, Lanes, Simd, read, write};
 
 /// The map from logits to what the loss sees.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,7 @@ impl<T: Real> LogitMap<T> {
         match self.cap {
             None => {
                 for i in (0..to.len()).step_by(S::LANES) {
+                    s.prefetch(logits, i + AHEAD);
                     write(s, self.cool.times(s, read(s, logits, i, T::ZERO)), to, i);
                 }
             }

@@ -34,7 +34,10 @@ pub enum RowTarget<'a, T> {
 /// A loss of one row of logits.
 pub trait RowLoss<T: Real>: Sync {
     /// What becomes of the logits before the loss sees them.
-    fn logit_map(&self) -> LogitMap<T>;
+    #[inline(always)]
+    fn logit_map(&self) -> LogitMap<T> {
+        LogitMap::identity()
+    }
 
     /// Whether a sparse target must be made dense first.
     fn wants_dense_targets(&self) -> bool {
@@ -55,6 +58,12 @@ pub trait RowLoss<T: Real>: Sync {
 
     /// Whether [`value_across`](Self::value_across) takes rows of so many classes.
     fn goes_across(&self, classes: usize) -> bool;
+
+    /// Whether a group of rows needs the sums of its gaps.
+    #[inline(always)]
+    fn wants_gaps(&self) -> bool {
+        false
+    }
 
     /// The losses of a group of rows, from their sums.
     fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V;
@@ -84,6 +93,8 @@ pub struct Group<V> {
     pub(crate) class: V,
     /// The weight of each row: that of its sample, or 0 where it is ignored.
     pub(crate) weight: V,
+    /// `sum_k (max z - z_k)`, where the loss wants it.
+    pub(crate) gaps: V,
     pub(crate) sums: ColumnSums<V>,
 }
 
@@ -95,7 +106,7 @@ impl<V: Copy> Group<V> {
         V: Lanes<T>,
     {
         let zero = s.splat(T::ZERO);
-        Group { rows: 0, class: zero, weight: zero, sums: ColumnSums::none(s) }
+        Group { rows: 0, class: zero, weight: zero, gaps: zero, sums: ColumnSums::none(s) }
     }
 }
 

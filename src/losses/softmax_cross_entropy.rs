@@ -41,7 +41,7 @@
 
 use super::row_weights::{Gaps, RowWeights};
 use super::{CurvedRowLoss, Group, LogitMap, RowLoss, RowTarget};
-use crate::columns::{ColumnSums, Columns, MAX_CLASSES};
+use crate::columns::{Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
 use crate::rows::{RowSum, row_total};
@@ -277,15 +277,20 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        self.label_smoothing == 0.0
+        (self.label_smoothing == 0.0 || self.class_weight.is_none())
             && self.z_loss == 0.0
             && !self.map.has_softcap()
             && (1..=MAX_CLASSES).contains(&classes)
     }
 
     #[inline(always)]
+    fn wants_gaps(&self) -> bool {
+        self.label_smoothing != 0.0
+    }
+
+    #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
-        losses(s, group.sums, self.group_weight(s, group))
+        self.losses(s, group, self.group_weight(s, group))
     }
 
     #[inline(always)]
@@ -298,8 +303,30 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         grad: &mut [T],
     ) -> S::V {
         let weight = self.group_weight(s, group);
-        grad_across(s, exponentials, group, weight / s.splat(divisor), grad);
-        losses(s, group.sums, weight)
+        let (scaled, losses) = (weight / s.splat(divisor), self.losses(s, group, weight));
+        if self.label_smoothing == 0.0 {
+            grad_across(s, exponentials, group, scaled, grad);
+            return losses;
+        }
+        // 1. u_k = keep [k = y] + spread and U = 1: the gradient of the labelled class, from the complement
+        let (zero, sums) = (s.splat(T::ZERO), group.sums);
+        let (eps, spread) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
+        let (others, own) = (s.splat(T::from_f64(eps - spread)), s.splat(T::from_f64(1.0 - eps + spread)));
+        let (idle, q) = (weight.eq(zero), sums.complement(s));
+        let own = scaled * (others * (s.splat(T::ONE) - q) - own * q);
+        // 2. of the others: p_k - spread
+        let (factor, spread) = (sums.scale(s, scaled), scaled * s.splat(T::from_f64(spread)));
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            #[inline(always)]
+            |k, e| {
+                let other = scaled.min(e * factor) - spread;
+                S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
+            },
+        );
+        losses
     }
 }
 
@@ -367,6 +394,20 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         }
         group.weight * own
     }
+
+    /// `w (ln(1 + rest) + m - z_y)` of a group of rows, smoothed, 0 where `w` is.
+    #[inline(always)]
+    fn losses<S: Simd<T>>(&self, s: S, group: &Group<S::V>, weight: S::V) -> S::V {
+        let (zero, sums, eps) = (s.splat(T::ZERO), group.sums, self.label_smoothing);
+        let gap = if eps == 0.0 {
+            sums.gap(s)
+        } else {
+            let spread = s.splat(T::from_f64(eps / self.classes as f64)) * group.gaps;
+            // Nothing is kept of a label that is smoothed away, be it ruled out.
+            if eps == 1.0 { spread } else { sums.gap(s).mul_add(s.splat(T::from_f64(1.0 - eps)), spread) }
+        };
+        S::V::select(weight.eq(zero), zero, weight * (log1p(s, sums.rest) + gap))
+    }
 }
 
 /// Writes the gradients of a group of rows: `weight` times those of cross-entropy, whatever the weight is made of.
@@ -394,13 +435,6 @@ pub(super) fn grad_across<T: Real, S: Simd<T>>(
             S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
         },
     );
-}
-
-/// `w (ln(1 + rest) + m - z_y)` of a group of rows, 0 where `w` is.
-#[inline(always)]
-fn losses<T: Real, S: Simd<T>>(s: S, sums: ColumnSums<S::V>, weight: S::V) -> S::V {
-    let (zero, loss) = (s.splat(T::ZERO), log1p(s, sums.rest) + sums.gap(s));
-    S::V::select(weight.eq(zero), zero, weight * loss)
 }
 
 #[cfg(test)]

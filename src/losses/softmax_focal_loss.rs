@@ -294,9 +294,8 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     },
                 );
                 // 2. the largest class, and a labelled one, from the complement
-                let exact = |v: f64, others: f64, (p, q): (f64, f64)| {
-                    T::from_f64(scale * ((others + pull) * p - v * q))
-                };
+                let exact =
+                    |v: f64, others: f64, (p, q): (f64, f64)| T::from_f64(scale * ((others + pull) * p - v * q));
                 let top = terms.sum.probability(s, terms.sum.max);
                 row.target()[terms.top] = exact(terms.own, terms.others, top);
                 if let Some((y, logit, v)) = terms.labelled {
@@ -312,7 +311,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        self.cross_entropy.goes_across(classes)
+        !self.cross_entropy.wants_gaps() && self.cross_entropy.goes_across(classes)
     }
 
     #[inline(always)]
@@ -350,5 +349,79 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
         let (slope, loss, zero) = (s.load(&q[..S::LANES]), s.load(&cost[..S::LANES]), s.splat(T::ZERO));
         let idle = weight.eq(zero);
         (S::V::select(idle, zero, weight * loss), S::V::select(idle, zero, weight * slope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Float, Isa, Kernel};
+
+    /// The formula, in ten lines of float64: the loss, its gradient, and what the gradient is the difference of.
+    fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {
+        let m = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lse = m + z.iter().map(|z| (z - m).exp()).sum::<f64>().ln();
+        let p: Vec<f64> = z.iter().map(|z| (z - lse).exp()).collect();
+        let power = |k: usize| (1.0 - p[k]).powf(gamma);
+        let loss = (0..z.len()).map(|k| u[k] * power(k) * (lse - z[k])).sum();
+        let slope = |k: usize| power(k) * (1.0 + gamma * p[k] * (lse - z[k]) / (1.0 - p[k]));
+        let v: Vec<f64> = (0..z.len()).map(|k| u[k] * slope(k)).collect();
+        let total: f64 = v.iter().sum();
+        (loss, (0..z.len()).map(|k| total * p[k] - v[k]).collect(), total)
+    }
+
+    struct Row<'a, T>(SoftmaxFocalLoss<'a, T>, &'a [T], RowTarget<'a, T>);
+
+    impl<T: Real> Kernel<T> for Row<'_, T> {
+        type Output = (f64, f64, Vec<T>);
+        #[inline(always)]
+        fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+            let Row(loss, logits, target) = self;
+            let mut grad = vec![T::NAN; logits.len()];
+            let value = loss.value(s, logits, target);
+            let same = loss.value_and_grad(s, &mut RowIo::new(logits, &mut grad), target, 1.0);
+            (value, same, grad)
+        }
+    }
+
+    #[test]
+    fn every_kind_of_target_agrees_with_the_oracle_on_every_instruction_set() {
+        for c in (2..40).chain([1000, 1025, 2500]) {
+            let z: Vec<f64> = (0..c).map(|k| ((k * 7919) % 1009) as f64 * 0.012 - 6.0).collect();
+            let (y, eps) = ((c * 31) % c, 0.25);
+            let one_hot: Vec<f64> = (0..c).map(|k| f64::from(u8::from(k == y))).collect();
+            let soft: Vec<f64> = (0..c).map(|k| (k % 3) as f64).collect();
+            let targets = [
+                (RowTarget::Class(y), &one_hot),
+                (RowTarget::Distribution(&one_hot), &one_hot),
+                (RowTarget::Distribution(&soft), &soft),
+            ];
+            for (target, t) in targets {
+                for (gamma, smoothing) in [(2.0, 0.0), (0.5, 0.0), (1.0, eps), (3.3, eps)] {
+                    let spread = smoothing * t.iter().sum::<f64>() / c as f64;
+                    let u: Vec<f64> = t.iter().map(|t| (1.0 - smoothing) * t + spread).collect();
+                    let (loss, grad, size) = oracle(&z, &u, gamma);
+                    for isa in Isa::available() {
+                        let plain = SoftmaxCrossEntropy::new(c, None, smoothing).unwrap();
+                        let ours = SoftmaxFocalLoss::new(plain, gamma).unwrap();
+                        let (value, same, g) = f64::dispatch(isa, Row(ours, &z, target));
+                        let case = format!("c={c} gamma={gamma} {target:?} {}", isa.name());
+                        assert!((value - loss).abs() <= 1e-12 * loss.abs(), "{case}: {value} {loss}");
+                        assert!((value - same).abs() <= 1e-15 * loss.abs(), "{case}: {value} {same}");
+                        for (k, (g, truth)) in g.iter().zip(&grad).enumerate() {
+                            assert!((g - truth).abs() <= 1e-12 * size, "{case} k={k}: {g} {truth}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_focus_is_finite_and_not_negative() {
+        let plain = SoftmaxCrossEntropy::<f32>::new(2, None, 0.0).unwrap();
+        for wrong in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(SoftmaxFocalLoss::new(plain, wrong), Err(Error::Parameter { name: "gamma", .. })));
+        }
     }
 }

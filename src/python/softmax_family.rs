@@ -4,8 +4,8 @@ use super::inputs::{Floats, Input, Logits, Target, data, fork, reduction, span};
 use super::outputs::{Output, Want, evaluate, evaluate_hess, evaluate_stored};
 use super::{Given, arrays::Number};
 use crate::{
-    Classes, CurvedRowLoss, Labels, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss, Sparse,
-    StoredRowProblem, Targets,
+    Classes, CurvedRowLoss, Labels, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    Sparse, StoredRowProblem, Targets,
 };
 use pyo3::prelude::*;
 
@@ -92,12 +92,7 @@ impl<'k, 'py, S: Number> Call<'k, 'py, S> {
 }
 
 impl<'a, 'py> SoftmaxArguments<'a, 'py> {
-    fn run<S: Number>(
-        self,
-        logits: &Input<'py, S>,
-        which: Which,
-        want: Want<'a, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn run<S: Number>(self, logits: &Input<'py, S>, which: Which, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let classes = logits.array.columns();
         let target = logits.target(self.target)?;
         let class_weight = logits.weights(self.class_weight, "class_weight", &[classes])?;

@@ -31,7 +31,8 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         """The row in one word of the output."""
-        return f"{self.loss.removesuffix('_cross_entropy')} {'x'.join(map(str, self.shape))} {self.dtype}"
+        loss = self.loss.removesuffix("_cross_entropy").removesuffix("_loss")
+        return f"{loss} {'x'.join(map(str, self.shape))} {self.dtype}"
 
     @property
     def is_quick(self) -> bool:
@@ -47,6 +48,7 @@ class Work:
         dtype = np.dtype(row.dtype).type
         self.row = row
         self.has_classes = row.loss.startswith("softmax")
+        self.is_focal = row.loss == "softmax_focal_loss"
         self.logits: Array = 5 * rng.standard_normal(row.shape, dtype)
         self.target: Array
         if self.has_classes:
@@ -75,7 +77,7 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     total, block = 0.0, max(1, (1 << 20) * n // work.logits.size)
     for start in range(0, n, block):
         z = work.logits[start : start + block].astype(np.float64)
-        total += float(np.sum(_losses(z, work.target[start : start + block], work.has_classes)))
+        total += float(np.sum(_losses(z, work.target[start : start + block], work)))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
     z, target = work.logits[some].astype(np.float64), work.target[some]
     if work.has_classes:
@@ -83,19 +85,34 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
         p /= p.sum(-1, keepdims=True)
         t = np.zeros_like(p)
         t[np.arange(len(some)), target] = 1.0
+        if work.is_focal:
+            factor = _focus(z, target)[1][:, np.newaxis]
+            p, t = factor * p, factor * t
     else:
         p, t = 1 / (1 + np.exp(-z)), target.astype(np.float64)
     return total / work.count, some, (p - t) / work.count, (p + t) / work.count
 
 
-def _losses(z: Array, target: Array, has_classes: bool) -> Array:
+def _losses(z: Array, target: Array, work: Work) -> Array:
     loss: Array
-    if has_classes:
+    if work.is_focal:
+        loss = _focus(z, target)[0]
+    elif work.has_classes:
         peak = z.max(-1, keepdims=True)
         loss = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), target]
     else:
         loss = np.logaddexp(0.0, z) - target * z
     return loss
+
+
+def _focus(z: Array, target: Array) -> tuple[Array, Array]:
+    """The focal losses of rows with the focus 2, and what their gradients are times those of cross-entropy."""
+    e = np.exp(z - z.max(-1, keepdims=True))
+    rows, total = np.arange(len(z)), e.sum(-1)
+    own = e[rows, target].copy()
+    e[rows, target] = 0
+    p, q, cost = own / total, e.sum(-1) / total, np.log1p(e.sum(-1) / own)
+    return q**2 * cost, q**2 + 2 * q * p * cost
 
 
 class Contestant(NamedTuple):
@@ -144,6 +161,19 @@ def _numpy(work: Work) -> Calls:
         np.divide(out, n, out=out)
         return sigmoid_loss(), out
 
+    def focal_loss() -> Any:
+        return np.mean(_focus(z, target)[0])
+
+    def focal_gradient() -> Any:
+        loss, factor = _focus(z, target)
+        np.exp(z - z.max(axis=1, keepdims=True), out=out)
+        np.divide(out, out.sum(axis=1, keepdims=True), out=out)
+        out[rows, target] -= 1
+        np.multiply(out, factor[:, np.newaxis] / n, out=out)
+        return np.mean(loss), out
+
+    if work.is_focal:
+        return {LOSS: focal_loss, GRADIENT: focal_gradient}
     if work.has_classes:
         return {LOSS: softmax_loss, GRADIENT: softmax_gradient}
     return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
