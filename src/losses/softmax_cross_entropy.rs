@@ -224,8 +224,12 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         let force = weights.total + pull;
         let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
         match weights.uniform() {
+            Some(0.0) if force > 0.0 => row.finish(
+                s,
+                #[inline(always)]
+                |e| scaled.of(s, e),
+            ),
             Some(spread) => {
-                // For a class alone there is nothing to take away, and the memory waits for no arithmetic.
                 let spread = s.splat(T::from_f64(scale * spread));
                 row.finish(
                     s,
