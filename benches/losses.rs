@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
     BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, HingeLoss, Labels, Loss,
-    Place, PointLoss, PointProblem, Problem, Quantity, Question, Real, Reduction, RowProblem, Rows, RowsIo,
-    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, Spread, Storage, Targets, Variable, measure,
-    measure_and_grad, value, value_and_grad,
+    Place, PointLoss, PointProblem, Problem, Quantity, Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo,
+    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable,
+    measure, measure_and_grad, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -79,22 +79,35 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
     group.finish();
 }
 
-fn softmax<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+/// A loss of rows with classes, held against its formula, which is given `-ln p` of the class.
+fn rows<T: Real + Storage<Real = T> + Place<T>>(
+    c: &mut Criterion,
+    bench: &Bench<'_>,
+    loss: impl RowLoss<T>,
+    formula: impl Fn(f64) -> f64,
+) {
     let &Bench { rows, classes, .. } = bench;
     let logits: Vec<T> = noise(rows * classes);
     let labels: Vec<i64> = (0..rows).map(|i| ((i * 7919) % classes) as i64).collect();
     let truth = (0..rows).map(|i| {
         let z = logits[i * classes..][..classes].iter().map(|z| z.to_f64());
-        z.map(f64::exp).sum::<f64>().ln() - logits[i * classes + labels[i] as usize].to_f64()
+        formula(z.map(f64::exp).sum::<f64>().ln() - logits[i * classes + labels[i] as usize].to_f64())
     });
     let truth = truth.sum::<f64>() / rows as f64;
     let target = Classes::new(Labels::I64(&labels), classes, Some(-100)).expect("labels in range");
-    let problem = RowProblem {
-        loss: SoftmaxCrossEntropy::<T>::new(classes, None, 0.0).expect("no options"),
-        target: Targets::Classes(target),
-        sample_weight: None,
-    };
+    let problem = RowProblem { loss, target: Targets::Classes(target), sample_weight: None };
     time(c, bench, &logits, &problem, truth);
+}
+
+fn softmax<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+    let loss = SoftmaxCrossEntropy::<T>::new(bench.classes, None, 0.0).expect("no options");
+    rows(c, bench, loss, |cost| cost);
+}
+
+fn softmax_focal<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
+    let loss = SoftmaxCrossEntropy::<T>::new(bench.classes, None, 0.0).expect("no options");
+    let loss = SoftmaxFocalLoss::new(loss, 2.0).expect("a focus");
+    rows(c, bench, loss, |cost| (-cost).exp_m1().powi(2) * cost);
 }
 
 /// A loss of one number, held against its formula.
@@ -221,6 +234,7 @@ fn table(c: &mut Criterion) {
         match (loss, dtype) {
             ("softmax_cross_entropy", "float32") => softmax::<f32>(c, &bench),
             ("softmax_cross_entropy", "float64") => softmax::<f64>(c, &bench),
+            ("softmax_focal_loss", "float32") => softmax_focal::<f32>(c, &bench),
             ("sigmoid_cross_entropy", "float32") => sigmoid::<f32>(c, &bench),
             ("sigmoid_cross_entropy", "float64") => sigmoid::<f64>(c, &bench),
             ("categorical_cross_entropy", "float32") => categorical::<f32>(c, &bench),

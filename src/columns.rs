@@ -65,6 +65,36 @@ impl<'a, T: Real> Columns<'a, T> {
         load_all(s, lanes, padded, *classes, *classes);
     }
 
+    /// All numbers, a class after the other.
+    #[inline(always)]
+    pub(crate) fn lanes(&mut self) -> &mut [T] {
+        self.lanes
+    }
+
+    /// `sum_k (max z - z_k)` of each row, before its logits become exponentials.
+    #[inline(always)]
+    pub(crate) fn gaps<S: Simd<T>>(&self, s: S) -> S::V {
+        let zero = s.splat(T::ZERO);
+        let [a, b] = fold::<2, _, _, _>(
+            s,
+            self.lanes,
+            -T::INFINITY,
+            s.splat(-T::INFINITY),
+            #[inline(always)]
+            |max, _, z| z.max(max),
+        );
+        let max = a.max(b);
+        let [a, b, c, d] = fold::<4, _, _, _>(
+            s,
+            self.lanes,
+            T::ZERO,
+            zero,
+            #[inline(always)]
+            |sum, _, z| sum + S::V::select(z.eq(max), zero, max - z),
+        );
+        (a + b) + (c + d)
+    }
+
     /// Transposes back `count` rows, one behind the other, every register `v` of class `k` having become `f(k, v)`.
     #[inline(always)]
     pub(crate) fn store<S: Simd<T>>(&mut self, s: S, rows: &mut [T], count: usize, f: impl Fn(S::V, S::V) -> S::V) {

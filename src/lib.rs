@@ -14,8 +14,8 @@
 //! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
 //! simd/        lanes: AVX-512, AVX2, portable
-//! view.rs      rows and labels, checked once         error.rs  what can be wrong with a call
-//! exact.rs     sums that nothing rounds
+//! view.rs      rows and labels, checked once         sparse.rs distributions over few classes
+//! exact.rs     sums that nothing rounds              error.rs  what can be wrong with a call
 //! ```
 //!
 //! # Example
@@ -56,6 +56,7 @@ mod parallel;
 mod python;
 mod rows;
 mod simd;
+mod sparse;
 mod storage;
 mod view;
 
@@ -69,11 +70,13 @@ pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;
 pub use half::Half;
 pub use losses::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Domain, GaussianNll, HingeLoss, Link, PointHess, PointLoss, RowLoss,
-    RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, Spread,
+    BinaryCrossEntropy, CategoricalCrossEntropy, CurvedRowLoss, Domain, GaussianNll, HingeLoss, Link, PointHess,
+    PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    Spread,
 };
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;
+pub use sparse::{Pairs, Sparse};
 pub use storage::{Place, Storage};
 pub use view::{Classes, Labels, Rows, RowsIo};

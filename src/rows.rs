@@ -45,14 +45,26 @@ impl<T: Real> RowSum<T> {
     /// Reads a row once, block by block.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
-        Self::sweep(s, &mut { row }).0
+        Self::watched(s, row, &mut ())
+    }
+
+    /// The same, while `watch` sees each block.
+    #[inline(always)]
+    pub(crate) fn watched<S: Simd<T>>(s: S, row: &[T], watch: &mut impl Watch<T>) -> Self {
+        Self::sweep(s, &mut { row }, watch).0
     }
 
     /// Reads a row once, block by block, and keeps its exponentials in `row`: times the factor that is returned, they are
     /// `exp(z - max)`.
     #[inline(always)]
     pub(crate) fn keeping<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) -> (Self, f64) {
-        let (sum, pivot) = Self::sweep(s, row);
+        Self::keeping_watched(s, row, &mut ())
+    }
+
+    /// The same, while `watch` sees each block.
+    #[inline(always)]
+    pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
+        let (sum, pivot) = Self::sweep(s, row, watch);
         (sum, pivot.factor / pivot.exp_of(s, sum.max))
     }
 
@@ -60,7 +72,7 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn spreading<S: Simd<T>>(s: S, row: &[T]) -> (Self, Spread) {
         let mut spreading = Spreading { row, block: 0, sum: 0.0 };
-        let (sum, pivot) = Self::sweep(s, &mut spreading);
+        let (sum, pivot) = Self::sweep(s, &mut spreading, &mut ());
         let Spreading { block: start, sum: gaps, .. } = spreading;
         // One infinite logit has all the probability, and nothing is apart from it.
         let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(s, sum.max) };
@@ -76,13 +88,14 @@ impl<T: Real> RowSum<T> {
     /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
     /// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
     #[inline(always)]
-    fn sweep<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R) -> (Self, Pivot<T>) {
+    fn sweep<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R, watch: &mut impl Watch<T>) -> (Self, Pivot<T>) {
         let len = row.logits().len();
         let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
         for start in (0..len).step_by(BLOCK) {
             let block = start..len.min(start + BLOCK);
             // 1. maximum of the block
             let block_max = largest(s, &row.logits()[block.clone()]);
+            watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
             if block_max > max {
                 // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
                 // summed: each is exp(max), and one of them is left out.
@@ -230,6 +243,19 @@ impl<T: Real> Pivot<T> {
     fn exp_of<S: Simd<T>>(self, s: S, z: T) -> f64 {
         if z == self.max { 1.0 } else { exp_of(s, z.to_f64() - self.max.to_f64()) }
     }
+}
+
+/// Whoever wants to see the logits of a row, block by block, in the same sweep: while they are in the first-level cache,
+/// and before their exponentials may overwrite them.
+pub(crate) trait Watch<T: Real> {
+    /// The logits from `start` on; `max` is the largest so far, these included.
+    fn block<S: Simd<T>>(&mut self, s: S, start: usize, logits: &[T], max: T);
+}
+
+/// Nobody.
+impl<T: Real> Watch<T> for () {
+    #[inline(always)]
+    fn block<S: Simd<T>>(&mut self, _: S, _: usize, _: &[T], _: T) {}
 }
 
 /// What a row's statistics want beside its sum.

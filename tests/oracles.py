@@ -29,6 +29,8 @@ class Truth:
     """The diagonal of the Hessian of `loss.sum()`, where there is one to ask for."""
     hess_size: Array | None = None
     """The magnitude of the terms that it is the sum of."""
+    doubt: tuple[Array, Array] | None = None
+    """How far loss and gradient may be off because a temperature or a softcap has rounded the logits."""
 
     def reduced(self, reduction: str) -> tuple[Any, Array, Array]:
         """Loss, gradient and yardstick under a reduction. The mean of nothing is zero."""
@@ -39,6 +41,14 @@ class Truth:
         if self.weight == 0:
             return 0.0, np.zeros_like(self.grad), np.zeros_like(self.size)
         return self.loss.sum() / self.weight, self.grad / self.weight, self.size / self.weight
+
+    def doubts(self, reduction: str) -> tuple[Any, Any]:
+        """How far loss and gradient may be off under a reduction, beyond what the yardstick says."""
+        if self.doubt is None or (reduction == "mean" and self.weight == 0):
+            return 0.0, 0.0
+        loss, grad = self.doubt
+        scale = self.weight if reduction == "mean" else 1.0
+        return (loss if reduction == "none" else loss.sum() / scale), grad / scale
 
 
 def minus_log_softmax(logits: ArrayLike) -> Array:
@@ -61,9 +71,16 @@ def softmax_cross_entropy_oracle(
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = -100,
     label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    gamma: float = 0.0,
 ) -> Truth:
     z, t = np.asarray(logits, np.float64), np.asarray(target)
     c = z.shape[-1]
+    x = np.zeros(z.shape) if softcap is None else z / softcap
+    slope = 4 * np.exp(-2 * np.abs(x)) / (1 + np.exp(-2 * np.abs(x))) ** 2 / temperature
+    z = (z if softcap is None else softcap * np.tanh(x)) / temperature
     kept = np.ones(z.shape[:-1], bool)
     if t.dtype.kind in "iu":
         kept = t != ignore_index
@@ -72,21 +89,45 @@ def softmax_cross_entropy_oracle(
     w = np.ones(c) if class_weight is None else np.asarray(class_weight, np.float64)
     s = np.ones(z.shape[:-1]) if sample_weight is None else np.asarray(sample_weight, np.float64)
 
-    # loss = sum_k a_k (-ln p_k)
+    # loss = sum_k a_k (1 - p_k)^g (-ln p_k)
     a = w * ((1 - label_smoothing) * t + label_smoothing * t.sum(-1, keepdims=True) / c)
     cost = minus_log_softmax(z)
-    loss = np.where(a > 0, a * np.where(a > 0, cost, 0), 0).sum(-1)
-
-    # d loss / d z_j = sum_k a_k (p_j - [j = k]) = p_j sum_{k != j} a_k - a_j sum_{k != j} p_k
     p, others = np.exp(-cost), 1 - np.eye(c)
-    up, down = p * (a @ others), a * (p @ others)
+    q = p @ others
+    focus = q**gamma
+    loss = np.where(a > 0, a * focus * np.where(a > 0, cost, 0), 0).sum(-1)
+
+    # d loss / d z_j = sum_k v_k (p_j - [j = k]) = p_j sum_{k != j} v_k - v_j sum_{k != j} p_k
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turn = np.where((gamma > 0) & (p > 0) & (q > 0), gamma * focus / q * p * cost, 0.0)
+    v = a * (focus + turn)
+    up, down = p * (v @ others), v * (q if gamma == 0 else p @ others)
+
+    # z_loss lse^2, and its gradient 2 z_loss lse p
+    lse = np.logaddexp.reduce(z, axis=-1)
+    pull = 2 * z_loss * lse[..., None] * p
+    loss = loss + z_loss * lse**2
 
     s = np.where(kept & (a.sum(-1) > 0), s, 0)
+    grad, size = slope * (up - down + pull), slope * (up + down + np.abs(pull))
+    u = a.sum(-1, keepdims=True)
+    doubt = None
+    if softcap is not None or temperature != 1:
+        # Each logit is off by up to 4 ULP, and so is what the slope of tanh is made of.
+        eps = float(np.finfo(np.asarray(logits).dtype).eps)
+        off = 4 * eps * np.abs(np.where(np.isinf(z), 0, z)).max(-1, keepdims=True)
+        doubt = (
+            s * (off * (up + down + np.abs(pull))).sum(-1),
+            s[..., None] * (size * (2 * (1 + gamma) * off + 16 * eps * np.abs(x)) + slope * 4 * z_loss * p * off),
+        )
     return Truth(
         loss=np.where(s > 0, s * loss, 0),
-        grad=s[..., None] * (up - down),
-        size=s[..., None] * (up + down),
+        grad=s[..., None] * grad,
+        size=s[..., None] * size,
         weight=float((s * (w * t).sum(-1)).sum()),
+        hess=s[..., None] * u * p * q / temperature**2,
+        hess_size=s[..., None] * u * p * q / temperature**2,
+        doubt=doubt,
     )
 
 
@@ -167,6 +208,11 @@ def sigmoid_focal_loss_oracle(
         hess=s * (yes_hess + no_hess),
         hess_size=s * (yes_size + no_size),
     )
+
+
+def softmax_focal_loss_oracle(logits: ArrayLike, target: ArrayLike, *, gamma: float = 2.0, **options: Any) -> Truth:
+    """Cross-entropy of which each term has the factor `(1 - p)^gamma`."""
+    return softmax_cross_entropy_oracle(logits, target, gamma=gamma, **options)
 
 
 def sigmoid_cross_entropy_oracle(

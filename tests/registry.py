@@ -6,6 +6,7 @@ The tests and the benchmarks run over `CASES` and `FUNCTIONS`, so a new loss is 
 """
 
 import itertools
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,7 @@ from oracles import (
     sigmoid_cross_entropy_oracle,
     sigmoid_focal_loss_oracle,
     softmax_cross_entropy_oracle,
+    softmax_focal_loss_oracle,
 )
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -70,7 +72,7 @@ class Case:
     targets: Mapping[str, Draw]
     """Ways to draw a target for logits of a shape, by kind."""
     options: Mapping[str, Sequence[Draw]]
-    """For each option the ways to draw a value. Tests take the cross product."""
+    """For each option the ways to draw a value. Tests take the cross product, or, where that is large, part of it."""
     has_class_axis: bool
     loss_rtol: Mapping[type, float]
     grad_rtol: Mapping[type, float]
@@ -90,9 +92,40 @@ class Case:
         return shape[:-1] if self.has_class_axis else shape
 
     def grid(self, rng: np.random.Generator, dtype: type, shape: Shape) -> Iterator[dict[str, Any]]:
-        """Every combination of the options, with fresh values."""
-        for draws in itertools.product(*self.options.values()):
+        """Every combination of the options, with fresh values; where there are many, those of `some_combinations`."""
+        for draws in some_combinations(list(self.options.values())):
             yield {name: draw(rng, dtype, shape) for name, draw in zip(self.options, draws, strict=True)}
+
+
+def some_combinations(options: Sequence[Sequence[Draw]], many: int = 48) -> Iterator[tuple[Draw, ...]]:
+    """All combinations, where they are few; else `many`, and as many more as it takes for each pair of values to occur.
+
+    Always the same ones.
+    """
+    combinations = list(itertools.product(*(range(len(draws)) for draws in options)))
+    if len(combinations) > many:
+        random.Random(0).shuffle(combinations)
+        rest, seen, kept = combinations[many:], set[Any](), combinations[:many]
+        for combination in combinations:
+            pairs = set(itertools.combinations(enumerate(combination), 2))
+            if combination in kept or not pairs <= seen:
+                seen |= pairs
+                if combination in rest:
+                    kept.append(combination)
+        combinations = kept
+    for combination in combinations:
+        yield tuple(draws[i] for draws, i in zip(options, combination, strict=True))
+
+
+SOFTMAX_OPTIONS: dict[str, Sequence[Draw]] = {
+    "class_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[-1:])],
+    "sample_weight": [constant(None), lambda rng, dtype, shape: weights(rng, dtype, shape[:-1])],
+    "ignore_index": [constant(-100), constant(0)],
+    "label_smoothing": [constant(0.0), constant(0.1), constant(1.0)],
+    "temperature": [constant(1.0), constant(2.0), constant(0.7)],
+    "softcap": [constant(None), constant(30.0)],
+    "z_loss": [constant(0.0), constant(0.01)],
+}
 
 
 @dataclass(frozen=True)
@@ -173,14 +206,22 @@ CASES = [
         domain="logits finite or -inf, one of them finite",
         logits=rough_logits,
         targets={"classes": classes, "distributions": distributions},
-        options={
-            "class_weight": [constant(None), last_axis_weights],
-            "sample_weight": [constant(None), row_weights],
-            "ignore_index": [constant(-100), constant(0)],
-            "label_smoothing": [constant(0.0), constant(0.1), constant(1.0)],
-        },
+        options=SOFTMAX_OPTIONS,
         has_class_axis=True,
         loss_rtol={np.float32: 1e-6, np.float64: 1e-12},
+        grad_rtol={np.float32: 1e-5, np.float64: 1e-12},
+    ),
+    Case(
+        name="softmax_focal_loss",
+        loss=xe.softmax_focal_loss,
+        loss_with_grad=xe.softmax_focal_loss_with_grad,
+        oracle=softmax_focal_loss_oracle,
+        domain="logits finite or -inf, one of them finite",
+        logits=rough_logits,
+        targets={"classes": classes, "distributions": distributions},
+        options={"gamma": [constant(2.0), constant(0.5), constant(0.0)], **SOFTMAX_OPTIONS},
+        has_class_axis=True,
+        loss_rtol={np.float32: 3e-6, np.float64: 1e-12},
         grad_rtol={np.float32: 1e-5, np.float64: 1e-12},
     ),
     Case(

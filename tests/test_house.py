@@ -35,6 +35,7 @@ RUST_FLOORS = """
     distributions
     rows
     columns
+    sparse
     storage
     half
     math

@@ -59,7 +59,11 @@ from .losses import (
     softmax,
     softmax_cross_entropy,
     softmax_cross_entropy_with_grad,
+    softmax_cross_entropy_with_hess,
+    softmax_focal_loss,
+    softmax_focal_loss_with_grad,
     softplus,
+    value_and_grad,
 )
 from .parallel import get_num_threads, set_num_threads, threads
 from .regularizers import js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad
@@ -119,9 +123,13 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_cross_entropy_with_hess",
+    "softmax_focal_loss",
+    "softmax_focal_loss_with_grad",
     "softmax_stats",
     "softplus",
     "threads",
+    "value_and_grad",
 ]
 
 __version__ = build_info()["version"]

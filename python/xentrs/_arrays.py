@@ -73,6 +73,24 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
     return _native(array.astype(dtype))
 
 
+def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
+    """Make classes (int64) and their weights of a pair of integers and floats; None where a tuple is no such pair."""
+    if len(given) != 2:
+        return None
+    try:
+        classes, weights = np.asarray(given[0]), np.asarray(given[1])
+    except ValueError:  # lists of uneven lengths
+        return None
+    if classes.ndim == 0 or weights.ndim == 0 or classes.dtype.kind not in "iu" or _kind(weights) != "f":
+        return None
+    if axis is not None and axis < min(classes.ndim, weights.ndim):
+        classes, weights = np.moveaxis(classes, axis, -1), np.moveaxis(weights, axis, -1)
+    if classes.dtype.kind == "u":
+        classes = as_target(classes, classes.ndim, None, dtype)
+    with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
+        return _as(classes, np.dtype(np.int64)), _as(weights, dtype)
+
+
 def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str, ignored: int | None) -> Array:
     """Make labels of booleans, the integers from `lowest` to 1, the ignored one, or floats."""
     array = np.asarray(given)
@@ -181,6 +199,7 @@ def check_out(
         raise ValueError(f"out must have shape {np.shape(logits)}, got {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
+    inputs = [array for given in inputs for array in (given if isinstance(given, tuple) else (given,))]
     if not _same_view(out, logits):
         inputs = [logits, *inputs]
     if any(isinstance(array, np.ndarray) and _overlap(out, array) for array in inputs):
@@ -207,6 +226,12 @@ def _kind(array: Array) -> str:
 def _native(array: Array) -> Array:
     """C-ordered, aligned, in the machine's byte order; without a copy where it is so already."""
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+
+def _as(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Of a dtype and native; the same object where it is so already."""
+    done = array.dtype == dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned
+    return array if done else _native(array.astype(dtype))
 
 
 def _same_view(out: Array, logits: object) -> bool:

@@ -45,12 +45,16 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_cross_entropy_with_hess",
+    "softmax_focal_loss",
+    "softmax_focal_loss_with_grad",
     "softmax_stats",
     "softplus",
 ]
 
 _Array: TypeAlias = NDArray[Any]  # floating, bfloat16 too, which NumPy's types do not know
 _Loss: TypeAlias = float | Any
+_Target: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 @type_check_only
 class _BuildInfo(TypedDict):
@@ -64,22 +68,72 @@ _Options: TypeAlias = tuple[float | None, int, bool, bool]  # base, axis, normal
 
 def softmax_cross_entropy(
     logits: ArrayLike,
-    target: ArrayLike,
+    target: _Target,
     class_weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     ignore_index: int | None,
     label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
     axis: int,
     reduction: str,
     /,
 ) -> _Loss: ...
 def softmax_cross_entropy_with_grad(
     logits: ArrayLike,
-    target: ArrayLike,
+    target: _Target,
     class_weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     ignore_index: int | None,
     label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    axis: int,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array]: ...
+def softmax_cross_entropy_with_hess(
+    logits: ArrayLike,
+    target: _Target,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    axis: int,
+    reduction: str,
+    out: _Array | None,
+    /,
+) -> tuple[_Loss, _Array, _Array]: ...
+def softmax_focal_loss(
+    logits: ArrayLike,
+    target: _Target,
+    gamma: float,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    axis: int,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def softmax_focal_loss_with_grad(
+    logits: ArrayLike,
+    target: _Target,
+    gamma: float,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
     axis: int,
     reduction: str,
     out: _Array | None,

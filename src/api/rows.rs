@@ -1,12 +1,13 @@
 //! The softmax family: one target a row.
 
-use super::Problem;
+use super::{CurvedProblem, Problem};
 use crate::columns::{self, Columns, GROUPS};
 use crate::error::{Error, Result};
-use crate::losses::{Group, RowLoss, RowTarget};
+use crate::losses::{CurvedRowLoss, Group, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, Simd, read, write};
+use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, read, write};
+use crate::sparse::{Pairs, Sparse};
 use crate::view::{Classes, Rows, RowsIo, check_weights};
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ pub enum Targets<'a, T> {
     Classes(Classes<'a>),
     /// A distribution a row.
     Distributions(Rows<'a, T>),
+    /// A distribution over few classes a row.
+    Sparse(Sparse<'a, T>),
 }
 
 /// A loss of the softmax family, with targets and weights.
@@ -36,6 +39,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         match &self.target {
             Targets::Classes(classes) => classes.get(row).map(RowTarget::Class),
             Targets::Distributions(rows) => Some(RowTarget::Distribution(rows.row(row))),
+            Targets::Sparse(sparse) => Some(RowTarget::Sparse(sparse.row(row))),
         }
     }
 
@@ -45,9 +49,9 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         matches!(self.target, Targets::Classes(_)) && self.loss.goes_across(classes)
     }
 
-    /// What [`Columns`] of rows taken together need.
-    fn scratch_len(&self, classes: usize) -> usize {
-        if self.goes_across(classes) { columns::scratch_len(classes) } else { 0 }
+    /// What [`Columns`] of rows taken together need, or [`Scratch`] where rows are taken one by one.
+    fn scratch_len(&self, classes: usize, streams: usize) -> usize {
+        if self.goes_across(classes) { columns::scratch_len(classes) } else { Scratch::len(self, classes, streams) }
     }
 
     /// The rows from row `first` on, whose logits are made exponentials and summed.
@@ -56,13 +60,15 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let class = match &self.target {
             Targets::Classes(classes) => classes.register(s, first, rows),
-            Targets::Distributions(_) => zero - one,
+            Targets::Distributions(_) | Targets::Sparse(_) => zero - one,
         };
         let sample = match self.sample_weight {
             Some(weights) => read(s, &weights[..first + rows], first, T::ZERO),
             None => one,
         };
-        Group { rows, class, weight: S::V::select(class.lt(zero), zero, sample), sums: logits.exponentiate(s, class) }
+        let gaps = if self.loss.wants_gaps() { logits.gaps(s) } else { zero };
+        let weight = S::V::select(class.lt(zero), zero, sample);
+        Group { rows, class, weight, gaps, sums: logits.exponentiate(s, class) }
     }
 
     #[inline(always)]
@@ -76,6 +82,7 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         let (expected, got) = match self.target {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
             Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.classes()]),
+            Targets::Sparse(target) => (vec![rows, target.pairs()], vec![target.rows(), target.pairs()]),
         };
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got });
@@ -102,22 +109,44 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
             return labels.count() as f64;
         }
         let size = parallel::block_rows(classes);
-        let elements = if let Targets::Classes(_) = self.target { rows } else { rows * classes };
+        let elements = match self.target {
+            Targets::Classes(_) => rows,
+            Targets::Distributions(_) => rows * classes,
+            Targets::Sparse(sparse) => rows * sparse.pairs(),
+        };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
         parallel::sum(blocks, elements, |rows| T::dispatch(isa, RowWeights { problem: self, rows }))
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        T::with_scratch(self.scratch_len(logits.classes()), |scratch| {
+        T::with_scratch(self.scratch_len(logits.classes(), 0), |scratch| {
             T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
         })
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
-        let len = self.scratch_len(rows.classes()).max(rows.scratch_len());
+        let len = self.scratch_len(rows.classes(), rows.scratch_len());
         T::with_scratch(len, |scratch| {
             T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
         })
+    }
+}
+
+impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, T>,
+        hess: &mut [T],
+        divisor: f64,
+        each: Option<&mut [T]>,
+    ) -> f64 {
+        // The Hessian first: the gradient may be written over the logits.
+        T::with_scratch(Scratch::len(self, rows.classes(), 0), |scratch| {
+            T::dispatch(isa, RowHesses { problem: self, first, logits: rows.source(), scratch, hess, divisor });
+        });
+        self.value_and_grad(isa, first, rows, divisor, each)
     }
 }
 
@@ -182,7 +211,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowValues { problem, first, logits, scratch, mut each } = self;
-        let (rows, classes) = (logits.rows(), logits.classes());
+        let (rows, classes, map) = (logits.rows(), logits.classes(), problem.loss.logit_map());
         let mut total = Total::new();
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
@@ -194,6 +223,9 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
                     let (logits, stride) = logits.from(i);
                     let (mut columns, count) = (Columns::of(s, scratch, 0, classes), S::LANES.min(rows - i));
                     columns.load(s, logits, stride, count);
+                    if !map.is_identity() {
+                        map.cool(s, columns.lanes());
+                    }
                     *group = problem.group(s, first + i, count, &mut columns);
                 }
                 // 2. losses
@@ -208,10 +240,19 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
             return total.sum();
         }
         // Many: one by one.
+        let scratch = Scratch::of(problem, classes, 0, scratch);
         for i in 0..rows {
             let weight = problem.sample_weight(first + i);
             let loss = match problem.target(first + i) {
-                Some(target) if weight != 0.0 => weight * problem.loss.value(s, logits.row(i), target),
+                Some(target) if weight != 0.0 => {
+                    let target = densified(target, scratch.dense);
+                    let mut row = logits.row(i);
+                    if !map.is_identity() {
+                        map.row(s, row, scratch.mapped);
+                        row = scratch.mapped;
+                    }
+                    weight * problem.loss.value(s, row, target)
+                }
                 _ => 0.0,
             };
             if let Some(each) = &mut each {
@@ -238,7 +279,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowGrads { problem, first, mut rows, scratch, divisor, mut each } = self;
-        let (count, classes) = (rows.rows(), rows.classes());
+        let (count, classes, map) = (rows.rows(), rows.classes(), problem.loss.logit_map());
+        let divisor = divisor * map.temperature();
         let mut total = Total::new();
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
@@ -250,6 +292,9 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
                     let (logits, stride) = rows.from(i);
                     let (mut columns, count) = (Columns::of(s, scratch, g, classes), S::LANES.min(count - i));
                     columns.load(s, logits, stride, count);
+                    if !map.is_identity() {
+                        map.cool(s, columns.lanes());
+                    }
                     *group = problem.group(s, first + i, count, &mut columns);
                 }
                 // 2. losses and gradients
@@ -266,24 +311,160 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
             return total.sum();
         }
         // Many: one by one.
+        let streams = rows.scratch_len();
+        let scratch = Scratch::of(problem, classes, streams, scratch);
         for i in 0..count {
             let weight = problem.sample_weight(first + i);
-            let mut row = rows.row(i, scratch);
-            let loss = match problem.target(first + i) {
-                Some(target) if weight != 0.0 => {
-                    weight * problem.loss.value_and_grad(s, &mut row, target, weight / divisor)
-                }
-                _ => {
-                    row.target().fill(T::ZERO);
-                    0.0
-                }
+            let Some(target) = problem.target(first + i).filter(|_| weight != 0.0) else {
+                target_row(&mut rows, i).fill(T::ZERO);
+                continue;
             };
+            let (target, scale) = (densified(target, scratch.dense), weight / divisor);
+            // 1. The logits, mapped, where there is a map. A softcap's slopes are kept, and the gradient stays in scratch.
+            let capped = map.has_softcap();
+            if !map.is_identity() {
+                let row = rows.row(i, scratch.streamed);
+                map.row(s, row.source(), scratch.mapped);
+                if capped {
+                    map.slopes(s, row.source(), scratch.slopes);
+                }
+            }
+            let mut row = match (map.is_identity(), capped, streams > 0) {
+                (true, _, _) => rows.row(i, scratch.streamed),
+                (_, true, _) => RowIo::in_place(scratch.mapped),
+                (_, _, true) => RowIo::streaming(scratch.mapped, target_row(&mut rows, i), scratch.streamed),
+                (_, _, false) => RowIo::new(scratch.mapped, target_row(&mut rows, i)),
+            };
+            // 2. loss and gradient
+            let loss = weight * problem.loss.value_and_grad(s, &mut row, target, scale);
+            // 3. the gradient of what came before the softcap
+            if capped {
+                let (slopes, grad) = (&*scratch.slopes, target_row(&mut rows, i));
+                if streams > 0 {
+                    times(s, slopes, &mut RowIo::in_place(scratch.mapped));
+                    RowIo::streaming(slopes, grad, scratch.mapped).finish(
+                        s,
+                        #[inline(always)]
+                        |g| g,
+                    );
+                } else {
+                    times(s, slopes, &mut RowIo::new(scratch.mapped, grad));
+                }
+            }
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
             total.add(loss);
         }
         total.sum()
+    }
+}
+
+/// The diagonals of the Hessians of a block of rows.
+struct RowHesses<'k, 'a, T, L> {
+    problem: &'k RowProblem<'a, T, L>,
+    first: usize,
+    logits: Rows<'k, T>,
+    scratch: &'k mut [T],
+    hess: &'k mut [T],
+    divisor: f64,
+}
+
+impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let RowHesses { problem, first, logits, scratch, hess, divisor } = self;
+        let (classes, map) = (logits.classes(), problem.loss.logit_map());
+        let scratch = Scratch::of(problem, classes, 0, scratch);
+        for i in 0..logits.rows() {
+            let weight = problem.sample_weight(first + i);
+            let hess = &mut hess[i * classes..][..classes];
+            match problem.target(first + i) {
+                Some(target) if weight != 0.0 => {
+                    let (target, scale) =
+                        (densified(target, scratch.dense), weight / (divisor * map.temperature().powi(2)));
+                    let logits = if map.is_identity() {
+                        logits.row(i)
+                    } else {
+                        map.row(s, logits.row(i), scratch.mapped);
+                        &*scratch.mapped
+                    };
+                    problem.loss.hess(s, logits, target, scale, hess);
+                }
+                _ => hess.fill(T::ZERO),
+            }
+        }
+    }
+}
+
+/// The place of the gradient of a row.
+#[inline(always)]
+fn target_row<'r, T: Real>(rows: &'r mut RowsIo<'_, T>, i: usize) -> &'r mut [T] {
+    let classes = rows.classes();
+    &mut rows.target()[i * classes..][..classes]
+}
+
+/// Multiplies a row by factors.
+#[inline(always)]
+fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
+    row.map(
+        s,
+        T::ZERO,
+        #[inline(always)]
+        |k, x| x * read(s, factors, k, T::ZERO),
+    );
+}
+
+/// What rows that are taken one by one need beside them; what is not needed has no length.
+struct Scratch<'k, T> {
+    /// The logits, mapped.
+    mapped: &'k mut [T],
+    /// The slope of the map at each.
+    slopes: &'k mut [T],
+    /// See [`RowIo::streaming`].
+    streamed: &'k mut [T],
+    /// A sparse target, made dense.
+    dense: &'k mut [T],
+}
+
+impl<'k, T: Real> Scratch<'k, T> {
+    fn lens<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> [usize; 4] {
+        let (map, sparse) = (problem.loss.logit_map(), matches!(problem.target, Targets::Sparse(_)));
+        let row = |wanted| if wanted { classes } else { 0 };
+        [row(!map.is_identity()), row(map.has_softcap()), streams, row(sparse && problem.loss.wants_dense_targets())]
+    }
+
+    fn len<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> usize {
+        Self::lens(problem, classes, streams).into_iter().sum()
+    }
+
+    fn of<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize, scratch: &'k mut [T]) -> Self {
+        let [mapped, slopes, streamed, _] = Self::lens(problem, classes, streams);
+        let (mapped, scratch) = scratch.split_at_mut(mapped);
+        let (slopes, scratch) = scratch.split_at_mut(slopes);
+        let (streamed, dense) = scratch.split_at_mut(streamed);
+        Scratch { mapped, slopes, streamed, dense }
+    }
+}
+
+/// A sparse target as a distribution over all classes, where there is place for one.
+fn densified<'t, T: Real>(target: RowTarget<'t, T>, dense: &'t mut [T]) -> RowTarget<'t, T> {
+    match target {
+        RowTarget::Sparse(pairs) if !dense.is_empty() => {
+            dense.fill(T::ZERO);
+            add_pairs(pairs, dense);
+            RowTarget::Distribution(dense)
+        }
+        other => other,
+    }
+}
+
+fn add_pairs<T: Real>(pairs: Pairs<'_, T>, dense: &mut [T]) {
+    for pair in 0..pairs.len() {
+        if let Some((class, t)) = pairs.get(pair) {
+            dense[class] = dense[class] + T::from_f64(t);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{CurvedProblem, PointProblem, Problem, RowProblem, Targets, first_error};
 use crate::error::{Error, Result};
-use crate::losses::{Domain, PointHess, PointLoss, RowLoss};
+use crate::losses::{CurvedRowLoss, Domain, PointHess, PointLoss, RowLoss};
 use crate::parallel;
 use crate::simd::Isa;
 use crate::storage::Storage;
@@ -77,6 +77,20 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
         each: Option<&mut [S::Real]>,
     ) -> f64 {
         self.block(isa, first, rows.rows(), |problem| problem.value_and_grad(isa, 0, rows, divisor, each))
+    }
+}
+
+impl<S: Storage, L: CurvedRowLoss<S::Real> + Clone> CurvedProblem<S::Real> for StoredRowProblem<'_, S, L> {
+    fn value_grad_hess(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, S::Real>,
+        hess: &mut [S::Real],
+        divisor: f64,
+        each: Option<&mut [S::Real]>,
+    ) -> f64 {
+        self.block(isa, first, rows.rows(), |problem| problem.value_grad_hess(isa, 0, rows, hess, divisor, each))
     }
 }
 

@@ -133,6 +133,14 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                     self.of_distribution(s, p, t)
                 }
             }
+            RowTarget::Sparse(pairs) => {
+                let mut total = 0.0;
+                for (y, t) in (0..pairs.len()).filter_map(|pair| pairs.get(pair)) {
+                    let (weight, loss, _) = self.of_class(p[y], y);
+                    total += if weight * t == 0.0 { 0.0 } else { weight * t * loss };
+                }
+                total
+            }
         }
     }
 
@@ -168,6 +176,21 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                 );
                 loss
             }
+            RowTarget::Sparse(pairs) => {
+                // All is read before anything is written, maybe over it.
+                let (loss, p) = (self.value(s, row.source(), target), row.source());
+                let pairs = (0..pairs.len()).filter_map(|pair| pairs.get(pair));
+                let slopes = pairs.map(|(y, t)| {
+                    let (weight, _, slope) = self.of_class(p[y], y);
+                    (y, if weight * t == 0.0 { 0.0 } else { scale * weight * t * slope })
+                });
+                let slopes: Vec<(usize, f64)> = slopes.collect();
+                row.target().fill(T::ZERO);
+                for (y, slope) in slopes {
+                    row.target()[y] = row.target()[y] + T::from_f64(slope);
+                }
+                loss
+            }
         };
         if loss.is_nan() {
             row.target().fill(T::NAN);
@@ -185,6 +208,9 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
         let outside = |p: T| p < T::ZERO || p > T::ONE;
         match target {
             RowTarget::Class(y) => outside(p[y]).then_some(y),
+            RowTarget::Sparse(pairs) => {
+                (0..pairs.len()).filter_map(|pair| pairs.get(pair)).map(|(y, _)| y).find(|&y| outside(p[y]))
+            }
             RowTarget::Distribution(_) => {
                 let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
                 let count = row_total(

@@ -11,10 +11,13 @@ mod categorical_cross_entropy;
 mod gaussian_nll;
 mod hinge_loss;
 mod js_smoothness;
+mod logit_map;
 mod parity_penalty;
+mod row_weights;
 mod sigmoid_cross_entropy;
 mod sigmoid_focal_loss;
 mod softmax_cross_entropy;
+mod softmax_focal_loss;
 mod softmax_stats;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
@@ -27,13 +30,17 @@ pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
+pub use softmax_focal_loss::SoftmaxFocalLoss;
 pub(crate) use softmax_stats::{RowStats, row_stats};
+
+pub(crate) use logit_map::LogitMap;
 
 use crate::columns::{ColumnSums, Columns};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::row_total;
 use crate::simd::{Lanes, RowIo, Simd, read};
+use crate::sparse::Pairs;
 
 /// What a row of logits is held against.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +49,23 @@ pub enum RowTarget<'a, T> {
     Class(usize),
     /// A distribution over the row's classes.
     Distribution(&'a [T]),
+    /// A distribution over few of the row's classes.
+    Sparse(Pairs<'a, T>),
 }
 
 /// A loss of one row of logits.
 pub trait RowLoss<T: Real>: Sync {
+    /// What becomes of the logits before the loss sees them.
+    #[inline(always)]
+    fn logit_map(&self) -> LogitMap<T> {
+        LogitMap::identity()
+    }
+
+    /// Whether a sparse target must be made dense first.
+    fn wants_dense_targets(&self) -> bool {
+        false
+    }
+
     /// Whether [`weight`](Self::weight) is 1 for every class.
     fn classes_are_equal(&self) -> bool;
 
@@ -76,6 +96,12 @@ pub trait RowLoss<T: Real>: Sync {
         false
     }
 
+    /// Whether a group of rows needs the sums of its gaps.
+    #[inline(always)]
+    fn wants_gaps(&self) -> bool {
+        false
+    }
+
     /// The losses of a group of rows, from their sums; asked for only where [`goes_across`](Self::goes_across) holds.
     #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, _: &Group<S::V>) -> S::V {
@@ -102,6 +128,13 @@ pub trait RowLoss<T: Real>: Sync {
 pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, class_weight: Option<&[T]>) -> f64 {
     match (target, class_weight) {
         (RowTarget::Class(_), None) => 1.0,
+        (RowTarget::Sparse(pairs), _) => {
+            let mut total = 0.0;
+            for pair in 0..pairs.len() {
+                total += pairs.get(pair).map_or(0.0, |(y, t)| t * class_weight.map_or(1.0, |w| w[y].to_f64()));
+            }
+            total
+        }
         (RowTarget::Class(y), Some(w)) => w[y].to_f64(),
         (RowTarget::Distribution(t), None) => row_total(
             s,
@@ -120,6 +153,12 @@ pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, 
     }
 }
 
+/// A loss of one row of logits that tells the diagonal of its Hessian too.
+pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
+    /// `scale` times the diagonal of the Hessian, which is written to `hess`.
+    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
+}
+
 /// As many rows as a register has lanes, or fewer: the lanes left over count for nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Group<V> {
@@ -128,6 +167,8 @@ pub struct Group<V> {
     pub(crate) class: V,
     /// The weight of each row: that of its sample, or 0 where it is ignored.
     pub(crate) weight: V,
+    /// `sum_k (max z - z_k)`, where the loss wants it.
+    pub(crate) gaps: V,
     pub(crate) sums: ColumnSums<V>,
 }
 
@@ -139,7 +180,7 @@ impl<V: Copy> Group<V> {
         V: Lanes<T>,
     {
         let zero = s.splat(T::ZERO);
-        Group { rows: 0, class: zero, weight: zero, sums: ColumnSums::none(s) }
+        Group { rows: 0, class: zero, weight: zero, gaps: zero, sums: ColumnSums::none(s) }
     }
 }
 

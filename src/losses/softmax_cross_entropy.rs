@@ -6,34 +6,46 @@
 //! ```text
 //! t'_k  = (1 - eps) t_k + eps sum(t) / c
 //! u_k   = w_k t'_k                        U = sum_k u_k
-//! loss  = sum_k u_k (logsumexp(z) - z_k) = U ln(1 + rest) + sum_k u_k (m - z_k)
+//! loss  = sum_k u_k (logsumexp(z) - z_k)                 + z_loss logsumexp(z)^2
+//!       = U ln(1 + rest) + sum_k u_k (m - z_k)           + z_loss (m + ln(1 + rest))^2
 //! ```
 //!
 //! with `m = max z` and `logsumexp(z) = m + ln(1 + rest)` ([`rows`](crate::rows)). No term is negative, so nothing
-//! cancels: the loss is right to the last digits at any margin.
+//! cancels: the loss is right to the last digits at any margin. What `z` is made of, softcap and temperature, is in
+//! [`logit_map`](super::logit_map).
 //!
 //! # Gradient
-//! `d loss / d z_k = U p_k - u_k` with `p = softmax.of(s, z)`. Where `p_k` is near 1 it comes from the complement,
-//! `(U - u_k) p_k - u_k (1 - p_k)` with `1 - p_k = rest / (1 + rest)`.
+//! `d loss / d z_k = U p_k - u_k + 2 z_loss logsumexp(z) p_k` with `p = softmax(z)`. Where `p_k` is near 1 the first two
+//! terms come from the complement, `(U - u_k) p_k - u_k (1 - p_k)` with `1 - p_k = rest / (1 + rest)`.
+//!
+//! # Hessian
+//! Its diagonal is `U p_k (1 - p_k)`, without `z_loss`; for the largest logit from the complement.
 //!
 //! # Domain, shapes, units
-//! `z` in `[-inf, inf]^c`; `t`, `w` non-negative, of length `c`; the loss is in nats.
+//! `z` in `[-inf, inf]^c`; `t`, `w` non-negative, of length `c`, or `t` as pairs of a class and its weight; `z_loss`
+//! non-negative; the loss is in nats.
+//!
+//! # Precision
+//! As that of `ln(1 + rest)`, for classes and for distributions alike; the gradient is right relative to the two terms
+//! whose difference it is, `(U - u_k) p_k + u_k (1 - p_k)`, and, with `z_loss`, the third.
 //!
 //! # Special values
 //! A term with `u_k = 0` is 0 even where `z_k = -inf`. `u_k > 0` where `p_k = 0`: loss +inf, gradient finite. One logit of
-//! +inf: the limit, `p = 1` there. NaN where a logit is NaN, all are -inf or several +inf. `U = 0`: the row does not count,
-//! whatever its logits: loss 0, gradient 0.
+//! +inf: the limit, `p = 1` there; with `z_loss` loss and gradient of that class are +inf. NaN where a logit is NaN, all are
+//! -inf or several +inf. `U = 0`: the row does not count, whatever its logits: loss 0, gradient 0.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.4 (loss and gradient).
 //! C. Szegedy et al., *Rethinking the Inception architecture for computer vision*, 2016, section 7 (smoothing).
+//! A. Chowdhery et al., *PaLM: Scaling language modeling with pathways*, 2022, arXiv:2204.02311, section 5 (z-loss).
 
-use super::{Group, RowLoss, RowTarget, check_share, total_weight};
-use crate::columns::{ColumnSums, Columns, MAX_CLASSES};
-use crate::error::Result;
+use super::row_weights::{Gaps, RowWeights};
+use super::{CurvedRowLoss, Group, LogitMap, RowLoss, RowTarget, check_share, total_weight};
+use crate::columns::{Columns, MAX_CLASSES};
+use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
 use crate::rows::{RowSum, row_total};
-use crate::simd::{Lanes, RowIo, Simd, position, read};
+use crate::simd::{Lanes, RowIo, Simd, position};
 use crate::view::check_weights;
 
 /// Softmax cross-entropy with its options.
@@ -42,6 +54,8 @@ pub struct SoftmaxCrossEntropy<'a, T> {
     class_weight: Option<&'a [T]>,
     class_weight_sum: f64,
     label_smoothing: f64,
+    z_loss: f64,
+    map: LogitMap<T>,
     classes: usize,
 }
 
@@ -58,21 +72,41 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         }
         check_share("label_smoothing", label_smoothing)?;
         let class_weight_sum = class_weight.map_or(classes as f64, |w| w.iter().map(|w| w.to_f64()).sum());
-        Ok(SoftmaxCrossEntropy { class_weight, class_weight_sum, label_smoothing, classes })
+        let map = LogitMap::identity();
+        Ok(SoftmaxCrossEntropy { class_weight, class_weight_sum, label_smoothing, z_loss: 0.0, map, classes })
     }
 
-    #[inline(always)]
-    fn weight_of(&self, class: usize) -> f64 {
-        self.class_weight.map_or(1.0, |w| w[class].to_f64())
+    /// The same of other logits: `z <- softcap tanh(z / softcap)`, where there is a softcap, then `z <- z / temperature`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless both are positive and finite.
+    pub fn of_logits(self, softcap: Option<f64>, temperature: f64) -> Result<Self> {
+        Ok(SoftmaxCrossEntropy { map: LogitMap::new(softcap, temperature)?, ..self })
+    }
+
+    /// The same, with `z_loss logsumexp(z)^2` added to each row that counts.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for one that is negative or not finite.
+    pub fn with_z_loss(self, z_loss: f64) -> Result<Self> {
+        if !(z_loss >= 0.0 && z_loss.is_finite()) {
+            let got = format!("{z_loss:?}");
+            return Err(Error::Parameter { name: "z_loss", expected: "finite and non-negative", got });
+        }
+        Ok(SoftmaxCrossEntropy { z_loss, ..self })
     }
 
     /// The weights `u` of a row's classes.
     #[inline(always)]
-    fn weights<'t, S: Simd<T>>(&self, s: S, target: RowTarget<'t, T>) -> Weights<'t, T>
+    pub(super) fn weights<'t, S: Simd<T>>(&self, s: S, target: RowTarget<'t, T>) -> RowWeights<'t, T>
     where
         'a: 't,
     {
-        let eps = self.label_smoothing;
+        let (eps, weight) = (self.label_smoothing, self.weight(s, target));
+        let (class_weight, keep) = (self.class_weight, 1.0 - eps);
+        if eps == 0.0 {
+            return RowWeights { class_weight, target, keep, spread: 0.0, total: weight };
+        }
         let mass = match target {
             RowTarget::Class(_) => 1.0,
             RowTarget::Distribution(t) => row_total(
@@ -82,19 +116,35 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
                 #[inline(always)]
                 |_, t| t,
             ),
+            RowTarget::Sparse(pairs) => {
+                let mut mass = 0.0;
+                for pair in 0..pairs.len() {
+                    mass += pairs.get(pair).map_or(0.0, |(_, t)| t);
+                }
+                mass
+            }
         };
         let spread = eps * mass / self.classes as f64;
-        Weights {
-            class_weight: self.class_weight,
-            target,
-            keep: 1.0 - eps,
-            spread,
-            total: (1.0 - eps) * self.weight(s, target) + spread * self.class_weight_sum,
+        RowWeights { class_weight, target, keep, spread, total: keep * weight + spread * self.class_weight_sum }
+    }
+
+    /// What the z-loss of a row is, and what it adds to `U` in its gradient.
+    #[inline(always)]
+    pub(super) fn z_terms(&self, max: f64, log_partition: f64) -> (f64, f64) {
+        if self.z_loss == 0.0 {
+            return (0.0, 0.0);
         }
+        let lse = max + log_partition;
+        (self.z_loss * lse * lse, 2.0 * self.z_loss * lse)
     }
 }
 
 impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn logit_map(&self) -> LogitMap<T> {
+        self.map
+    }
+
     #[inline(always)]
     fn classes_are_equal(&self) -> bool {
         self.class_weight.is_none()
@@ -107,89 +157,113 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
-        match target {
-            RowTarget::Class(y) if self.label_smoothing == 0.0 => {
-                let weight = self.weight_of(y);
-                if weight == 0.0 {
-                    return 0.0;
-                }
-                let sum = RowSum::of(s, logits);
-                weight * (sum.log_partition(s) + sum.gap(logits[y]))
-            }
-            _ => {
-                let weights = self.weights(s, target);
-                if weights.total == 0.0 { 0.0 } else { weights.loss(s, logits, RowSum::of(s, logits)) }
-            }
+        let weights = self.weights(s, target);
+        if weights.total == 0.0 {
+            return 0.0;
         }
+        // 1. maximum and sum of exponentials, and, of dense weights, the gaps
+        let mut gaps = Gaps::of(&weights);
+        let sum = RowSum::watched(s, logits, &mut gaps);
+        // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
+        let log_partition = sum.log_partition(s);
+        let listed = weights.listed(logits).map_or(0.0, |listed| listed.cost(sum));
+        weights.total * log_partition + listed + gaps.total() + self.z_terms(sum.max.to_f64(), log_partition).0
     }
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
-        match target {
-            RowTarget::Class(y) if self.label_smoothing == 0.0 => {
-                let weight = self.weight_of(y);
-                if weight == 0.0 {
-                    row.target().fill(T::ZERO);
-                    return 0.0;
-                }
-                // 1. maximum and sum of exponentials, which are kept
-                let logit = row.source()[y];
-                let (sum, unit) = RowSum::keeping(s, row);
-                // 2. the gradient of the other classes: w p_k
-                let scaled = sum.scale(unit, scale * weight);
+        let weights = self.weights(s, target);
+        if weights.total == 0.0 {
+            row.target().fill(T::ZERO);
+            return 0.0;
+        }
+        let (listed, mut gaps) = (weights.listed(row.source()), Gaps::of(&weights));
+        // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the gaps
+        let (sum, unit) = RowSum::keeping_watched(s, row, &mut gaps);
+        let log_partition = sum.log_partition(s);
+        let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
+        // An infinite logit is pulled without end, and no other.
+        let (pull, endless) = if pull == f64::INFINITY {
+            let len = row.source().len();
+            (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+        } else {
+            (pull, None)
+        };
+        // 2. (U + pull) p_k - u_k, but for the listed part
+        let force = weights.total + pull;
+        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
+        match weights.uniform() {
+            Some(0.0) if force > 0.0 => row.finish(
+                s,
+                #[inline(always)]
+                |e| scaled.of(s, e),
+            ),
+            Some(spread) => {
+                let spread = s.splat(T::from_f64(scale * spread));
                 row.finish(
                     s,
                     #[inline(always)]
-                    |e| scaled.of(s, e),
+                    |e| sign * scaled.of(s, e) - spread,
                 );
-                // 3. of the labelled one: w (p_y - 1), from the complement
-                row.target()[y] = T::from_f64(-scale * weight * sum.probability(s, logit).1);
-                weight * (sum.log_partition(s) + sum.gap(logit))
             }
-            _ => {
-                let weights = self.weights(s, target);
-                if weights.total == 0.0 {
-                    row.target().fill(T::ZERO);
-                    return 0.0;
-                }
-                // 1. maximum and sum of exponentials, and the loss, which reads the row once more
-                let sum = RowSum::of(s, row.source());
-                let loss = weights.loss(s, row.source(), sum);
-                let top = position(s, row.source(), sum.max);
-                // 2. U p_k - u_k
-                let softmax = sum.softmax(s, scale * weights.total);
-                row.map(
-                    s,
-                    T::ZERO,
-                    #[inline(always)]
-                    |k, z| softmax.of(s, z) - weights.register(s, k, scale),
-                );
-                // 3. the largest class, whose probability may be near 1, from the complement
-                if let Some(top) = top {
-                    let u = weights.at(top);
-                    let (p, complement) = sum.probability(s, sum.max);
-                    row.target()[top] = T::from_f64(scale * ((weights.total - u) * p - u * complement));
-                }
-                // 4. a labelled class that is not the largest lacks its own share so far
-                if let RowTarget::Class(y) = target
-                    && top != Some(y)
+            None => finish_with_place(
+                s,
+                row,
+                #[inline(always)]
+                |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
+            ),
+        }
+        // 3. a class whose probability may be near 1, from the complement: the largest, and the listed one most like it
+        let exact = |u: f64, others: f64, (p, complement): (f64, f64)| {
+            T::from_f64(scale * ((others + pull) * p - u * complement))
+        };
+        let top = gaps.top;
+        if let Some(top) = top {
+            let u = weights.at(top);
+            row.target()[top] = exact(u, weights.total - u, sum.probability(s, sum.max));
+        }
+        let Some(listed) = listed else {
+            return finished(row, endless, weights.total * log_partition + gaps.total() + z_loss);
+        };
+        if top != Some(listed.class) {
+            let p = sum.probability(s, listed.logit);
+            row.target()[listed.class] = if weights.is_dense() {
+                let u = weights.at(listed.class);
+                exact(u, weights.total - u, p)
+            } else {
+                exact(listed.own, listed.others, p)
+            };
+        }
+        // 4. the other listed ones lack their own share so far
+        if weights.pairs() > 1 {
+            for pair in 0..weights.pairs() {
+                if let Some((class, u)) = weights.pair(pair)
+                    && class != listed.class
+                    && top != Some(class)
                 {
-                    let own = scale * weights.keep * self.weight_of(y);
-                    row.target()[y] = row.target()[y] - T::from_f64(own);
+                    row.target()[class] = row.target()[class] - T::from_f64(scale * u);
                 }
-                loss
             }
         }
+        finished(row, endless, weights.total * log_partition + listed.cost(sum) + gaps.total() + z_loss)
     }
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        self.label_smoothing == 0.0 && (1..=MAX_CLASSES).contains(&classes)
+        (self.label_smoothing == 0.0 || self.class_weight.is_none())
+            && self.z_loss == 0.0
+            && !self.map.has_softcap()
+            && (1..=MAX_CLASSES).contains(&classes)
+    }
+
+    #[inline(always)]
+    fn wants_gaps(&self) -> bool {
+        self.label_smoothing != 0.0
     }
 
     #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
-        losses(s, group.sums, self.group_weight(s, group))
+        self.losses(s, group, self.group_weight(s, group))
     }
 
     #[inline(always)]
@@ -201,31 +275,88 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        let (sums, weight) = (group.sums, self.group_weight(s, group));
-        // 1. the gradient of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
-        let zero = s.splat(T::ZERO);
-        let (limit, idle) = (weight / s.splat(divisor), weight.eq(zero));
-        let own = zero - limit * sums.complement(s);
-        // 2. of the others: w p_k
-        let factor = sums.scale(s, limit);
+        let weight = self.group_weight(s, group);
+        let (scaled, losses) = (weight / s.splat(divisor), self.losses(s, group, weight));
+        if self.label_smoothing == 0.0 {
+            grad_across(s, exponentials, group, scaled, grad);
+            return losses;
+        }
+        // 1. u_k = keep [k = y] + spread and U = 1: the gradient of the labelled class, from the complement
+        let (zero, sums) = (s.splat(T::ZERO), group.sums);
+        let (eps, spread) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
+        let (others, own) = (s.splat(T::from_f64(eps - spread)), s.splat(T::from_f64(1.0 - eps + spread)));
+        let (idle, q) = (weight.eq(zero), sums.complement(s));
+        let own = scaled * (others * (s.splat(T::ONE) - q) - own * q);
+        // 2. of the others: p_k - spread
+        let (factor, spread) = (sums.scale(s, scaled), scaled * s.splat(T::from_f64(spread)));
         exponentials.store(
             s,
             grad,
             group.rows,
             #[inline(always)]
             |k, e| {
-                let other = limit.min(e * factor);
+                let other = scaled.min(e * factor) - spread;
                 S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
             },
         );
-        losses(s, sums, weight)
+        losses
     }
+}
+
+impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]) {
+        let scale = scale * self.weights(s, target).total;
+        if scale == 0.0 {
+            return hess.fill(T::ZERO);
+        }
+        let sum = RowSum::of(s, logits);
+        // 1. p_k (1 - p_k), for probabilities of at most 1/2
+        let (softmax, one, factor) = (sum.softmax(s, 1.0), s.splat(T::ONE), s.splat(T::from_f64(scale)));
+        RowIo::new(logits, hess).map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, z| {
+                let p = softmax.of(s, z);
+                factor * (p * (one - p))
+            },
+        );
+        // 2. the largest, from the complement
+        if let Some(top) = position(s, logits, sum.max) {
+            let (p, complement) = sum.probability(s, sum.max);
+            hess[top] = T::from_f64(scale * p * complement);
+        }
+    }
+}
+
+/// What is kept of a row becomes its result, of `f(k, register at k)`.
+#[inline(always)]
+fn finish_with_place<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, f: impl Fn(usize, S::V) -> S::V) {
+    let len = row.source().len();
+    RowIo::in_place(row.kept(len)).map(s, T::ZERO, f);
+    if row.kept(len).as_ptr() != row.target().as_ptr().cast_mut() {
+        row.finish(
+            s,
+            #[inline(always)]
+            |v| v,
+        );
+    }
+}
+
+/// The loss of a row whose gradient is written, but for the class whose z-loss is endless.
+#[inline(always)]
+fn finished<T: Real>(row: &mut RowIo<'_, T>, endless: Option<usize>, loss: f64) -> f64 {
+    if let Some(k) = endless {
+        row.target()[k] = T::INFINITY;
+    }
+    loss
 }
 
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     /// What each row's loss is multiplied by: the weights of its sample and of its class.
     #[inline(always)]
-    fn group_weight<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+    pub(super) fn group_weight<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
         let Some(class_weight) = self.class_weight else {
             return group.weight;
         };
@@ -236,74 +367,47 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         }
         group.weight * own
     }
+
+    /// `w (ln(1 + rest) + m - z_y)` of a group of rows, smoothed, 0 where `w` is.
+    #[inline(always)]
+    fn losses<S: Simd<T>>(&self, s: S, group: &Group<S::V>, weight: S::V) -> S::V {
+        let (zero, sums, eps) = (s.splat(T::ZERO), group.sums, self.label_smoothing);
+        let gap = if eps == 0.0 {
+            sums.gap(s)
+        } else {
+            let spread = s.splat(T::from_f64(eps / self.classes as f64)) * group.gaps;
+            // Nothing is kept of a label that is smoothed away, be it ruled out.
+            if eps == 1.0 { spread } else { sums.gap(s).mul_add(s.splat(T::from_f64(1.0 - eps)), spread) }
+        };
+        S::V::select(weight.eq(zero), zero, weight * (log1p(s, sums.rest) + gap))
+    }
 }
 
-/// `w (ln(1 + rest) + m - z_y)` of a group of rows, 0 where `w` is.
+/// Writes the gradients of a group of rows: `weight` times those of cross-entropy, whatever the weight is made of.
 #[inline(always)]
-fn losses<T: Real, S: Simd<T>>(s: S, sums: ColumnSums<S::V>, weight: S::V) -> S::V {
-    let (zero, loss) = (s.splat(T::ZERO), log1p(s, sums.rest) + sums.gap(s));
-    S::V::select(weight.eq(zero), zero, weight * loss)
-}
-
-/// `u_k = w_k (keep t_k + spread)`: every kind of target, smoothed and weighted.
-#[derive(Clone, Copy)]
-struct Weights<'a, T> {
-    class_weight: Option<&'a [T]>,
-    target: RowTarget<'a, T>,
-    keep: f64,
-    spread: f64,
-    /// `U`
-    total: f64,
-}
-
-impl<T: Real> Weights<'_, T> {
-    /// `u_k`
-    #[inline(always)]
-    fn at(&self, k: usize) -> f64 {
-        let t = match self.target {
-            RowTarget::Class(y) => f64::from(u8::from(y == k)),
-            RowTarget::Distribution(t) => t[k].to_f64(),
-        };
-        self.class_weight.map_or(1.0, |w| w[k].to_f64()) * (self.keep * t + self.spread)
-    }
-
-    /// The register of `scale u` that starts at class `k`; a labelled class lacks its own share.
-    #[inline(always)]
-    fn register<S: Simd<T>>(&self, s: S, k: usize, scale: f64) -> S::V {
-        let mut u = s.splat(T::from_f64(scale * self.spread));
-        if let RowTarget::Distribution(t) = self.target {
-            u = read(s, t, k, T::ZERO).mul_add(s.splat(T::from_f64(scale * self.keep)), u);
-        }
-        match self.class_weight {
-            Some(w) => u * read(s, w, k, T::ZERO),
-            None => u,
-        }
-    }
-
-    /// `U ln(1 + rest) + sum_k u_k (m - z_k)`
-    #[inline(always)]
-    fn loss<S: Simd<T>>(&self, s: S, logits: &[T], sum: RowSum<T>) -> f64 {
-        let (zero, max) = (s.splat(T::ZERO), s.splat(sum.max));
-        // The filler is the maximum, whose gap is 0; so is that of a class without weight, be it -inf.
-        let spread = row_total(
-            s,
-            logits,
-            sum.max,
-            #[inline(always)]
-            |k, z| {
-                let u = self.register(s, k, 1.0);
-                S::V::select(z.eq(max), zero, S::V::select(u.eq(zero), zero, u * (max - z)))
-            },
-        );
-        let own = match self.target {
-            RowTarget::Class(y) => {
-                let own = self.keep * self.class_weight.map_or(1.0, |w| w[y].to_f64());
-                if own == 0.0 { 0.0 } else { own * sum.gap(logits[y]) }
-            }
-            RowTarget::Distribution(_) => 0.0,
-        };
-        self.total * sum.log_partition(s) + spread + own
-    }
+pub(super) fn grad_across<T: Real, S: Simd<T>>(
+    s: S,
+    exponentials: &mut Columns<'_, T>,
+    group: &Group<S::V>,
+    weight: S::V,
+    grad: &mut [T],
+) {
+    // 1. of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
+    let (zero, sums) = (s.splat(T::ZERO), group.sums);
+    let idle = weight.eq(zero);
+    let own = zero - weight * sums.complement(s);
+    // 2. of the others: w p_k
+    let factor = sums.scale(s, weight);
+    exponentials.store(
+        s,
+        grad,
+        group.rows,
+        #[inline(always)]
+        |k, e| {
+            let other = weight.min(e * factor);
+            S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
+        },
+    );
 }
 
 #[cfg(test)]

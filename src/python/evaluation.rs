@@ -29,7 +29,7 @@ pub(super) fn softmax_stats<'py>(
         let labels = match &classes {
             Target::I32(array) => Labels::I32(array.data()),
             Target::I64(array) => Labels::I64(array.data()),
-            Target::Distributions(_) => unreachable!("classes are asked for"),
+            Target::Distributions(_) | Target::Sparse(..) => unreachable!("classes are asked for"),
         };
         let classes = Classes::new(labels, logits.array.columns(), ignore_index)?;
         let (rows, weights) = (logits.array.rows()?, data(&sample_weight));

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use std::ops::Range;
 
 /// Runs an expression for logits of any type.
@@ -287,7 +288,7 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(Some(array))
     }
 
-    /// Classes or distributions, one a row.
+    /// Classes, distributions or sparse distributions, one a row.
     pub(super) fn target(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
         let target = self.any_target(given)?;
         self.fitting(target)
@@ -296,7 +297,7 @@ impl<'py, S: Number> Input<'py, S> {
     /// Classes, one a row.
     pub(super) fn classes(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
         let target = self.any_target(given)?;
-        if let Target::Distributions(_) = target {
+        if let Target::Distributions(_) | Target::Sparse(..) = target {
             let got = slow(self.py(), "dtype_of", (given,))?;
             return Err(PyTypeError::new_err(format!("target must be integers (classes), got {got}")));
         }
@@ -305,6 +306,11 @@ impl<'py, S: Number> Input<'py, S> {
 
     fn any_target(&self, given: &Bound<'py, PyAny>) -> PyResult<Target<'py, S>> {
         if let Some(target) = Target::in_place(given, self.axis) {
+            return Ok(target);
+        }
+        if given.is_instance_of::<PyTuple>()
+            && let Some(target) = self.sparse_target(given)?
+        {
             return Ok(target);
         }
         let array = slow(self.py(), "as_target", (given, self.leading().len(), self.axis, self.real_dtype()))?;
@@ -319,11 +325,38 @@ impl<'py, S: Number> Input<'py, S> {
             Target::I32(classes) => (self.leading().to_vec(), classes.shape().to_vec()),
             Target::I64(classes) => (self.leading().to_vec(), classes.shape().to_vec()),
             Target::Distributions(rows) => (self.as_given(self.array.shape()), self.as_given(rows.shape())),
+            Target::Sparse(..) => return Ok(target),
         };
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got }.into());
         }
         Ok(target)
+    }
+
+    /// A pair `(classes, weights)`; None where the tuple is something else.
+    #[cold]
+    fn sparse_target(&self, given: &Bound<'py, PyAny>) -> PyResult<Option<Target<'py, S>>> {
+        let pair = slow(self.py(), "as_sparse", (given, self.axis, self.real_dtype()))?;
+        if pair.is_none() {
+            return Ok(None);
+        }
+        let (classes, weights): (Bound<'py, PyAny>, Bound<'py, PyAny>) = pair.extract()?;
+        // What passes through as it was is where the caller put it.
+        let (first, second) = (given.get_item(0)?, given.get_item(1)?);
+        let classes = if classes.is(&first) { Array::in_place(&classes) } else { None }
+            .map_or_else(|| Array::copy(&classes), Ok)?;
+        let mut weights = if weights.is(&second) { Array::in_place(&weights) } else { None }
+            .map_or_else(|| Array::copy(&weights), Ok)?;
+        let pairs = weights.shape().last().copied().unwrap_or(0);
+        let expected = [self.leading(), &[pairs]].concat();
+        for (name, shape) in [("target classes", classes.shape()), ("target weights", weights.shape())] {
+            if shape != expected {
+                let (expected, got) = (self.as_given(&expected), self.as_given(shape));
+                return Err(Error::Shape { name, expected, got }.into());
+            }
+        }
+        weights.fold(pairs);
+        Ok(Some(Target::Sparse(classes, weights)))
     }
 }
 
@@ -365,6 +398,8 @@ pub(super) enum Target<'py, S: Number> {
     I32(Array<'py, i32>),
     I64(Array<'py, i64>),
     Distributions(Floats<'py, S>),
+    /// Classes and their weights.
+    Sparse(Array<'py, i64>, Array<'py, S::Real>),
 }
 
 impl<'py, S: Number> Target<'py, S> {
@@ -382,11 +417,13 @@ impl<'py, S: Number> Target<'py, S> {
         Floats::in_place(given).map(Target::Distributions)
     }
 
-    pub(super) fn span(&self) -> Option<Range<usize>> {
+    /// Where it stands; the second one is of the weights of a sparse one.
+    pub(super) fn spans(&self) -> [Option<Range<usize>>; 2] {
         match self {
-            Target::I32(array) => array.span(),
-            Target::I64(array) => array.span(),
-            Target::Distributions(floats) => floats.span(),
+            Target::I32(array) => [array.span(), None],
+            Target::I64(array) => [array.span(), None],
+            Target::Distributions(floats) => [floats.span(), None],
+            Target::Sparse(classes, weights) => [classes.span(), weights.span()],
         }
     }
 }

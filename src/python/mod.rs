@@ -50,7 +50,10 @@ mod _core {
         sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess,
     };
     #[pymodule_export]
-    use super::softmax_family::{softmax_cross_entropy, softmax_cross_entropy_with_grad};
+    use super::softmax_family::{
+        softmax_cross_entropy, softmax_cross_entropy_with_grad, softmax_cross_entropy_with_hess, softmax_focal_loss,
+        softmax_focal_loss_with_grad,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

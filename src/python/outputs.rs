@@ -199,11 +199,15 @@ pub(super) fn evaluate_hess<'py, S: Number>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements, dtype) = (logits.py(), logits.array.len(), output.dtype());
     let (loss, hess) = fill!(output, logits, rows => {
-        let mut hess = Array::empty(dtype, shape)?;
+        let mut hess = Array::empty(dtype, logits.array.shape())?;
         let places = hess.data_mut();
         let loss = detached(py, elements, || crate::value_grad_hess(problem, rows, places, reduction))?;
-        (loss, hess.object().clone())
+        (loss, hess.object().clone().into_any())
     });
+    let hess = match logits.axis {
+        Some(axis) => slow(py, "restore_axis", (hess, axis))?,
+        None => hess,
+    };
     Ok((wrap(py, loss, shape)?, output.finish(py)?, hess).into_pyobject(py)?.into_any())
 }
 

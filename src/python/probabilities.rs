@@ -1,9 +1,10 @@
 //! Losses of probabilities, not of logits.
 
-use super::inputs::{Floats, Input, Logits, Target, data, fork, reduction, span};
-use super::outputs::{Output, Want, evaluate, evaluate_stored};
+use super::inputs::{Input, Logits, Target, data, fork, reduction, span};
+use super::outputs::{Output, Want};
+use super::softmax_family::Call;
 use super::{Given, arrays::Number};
-use crate::{CategoricalCrossEntropy, Classes, Labels, RowProblem, StoredRowProblem, Targets};
+use crate::CategoricalCrossEntropy;
 use pyo3::prelude::*;
 
 /// The targets and options of `categorical_cross_entropy`.
@@ -24,24 +25,15 @@ impl<'a, 'py> CategoricalArguments<'a, 'py> {
         let class_weight = p.weights(self.class_weight, "class_weight", &[classes])?;
         let sample_weight = p.weights(self.sample_weight, "sample_weight", p.leading())?;
         let output = want.output(|out| {
-            let given = [Some(self.target), self.class_weight, self.sample_weight];
-            let spans = [target.span(), span(&class_weight), span(&sample_weight)];
-            Output::of(p, out, given, spans)
+            let second = matches!(target, Target::Sparse(..)).then_some(self.target);
+            let given = [Some(self.target), second, self.class_weight, self.sample_weight];
+            let [first, second] = target.spans();
+            Output::of(p, out, given, [first, second, span(&class_weight), span(&sample_weight)])
         })?;
         let loss = CategoricalCrossEntropy::new(classes, data(&class_weight), self.eps)?;
-        let (sample_weight, shape) = (data(&sample_weight), p.leading());
-        let labels = |labels| Classes::new(labels, classes, self.ignore_index).map(Targets::Classes);
-        let target = match &target {
-            Target::I32(array) => labels(Labels::I32(array.data()))?,
-            Target::I64(array) => labels(Labels::I64(array.data()))?,
-            Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
-            Target::Distributions(Floats::Stored(rows)) => {
-                let problem = StoredRowProblem { loss, target: rows.rows()?, sample_weight };
-                return evaluate_stored(p, &problem, reduction(self.reduction)?, shape, output);
-            }
-        };
-        let problem = RowProblem { loss, target, sample_weight };
-        evaluate(p, &problem, reduction(self.reduction)?, shape, output)
+        let (ignore_index, reduction) = (self.ignore_index, reduction(self.reduction)?);
+        Call { logits: p, target: &target, sample_weight: data(&sample_weight), ignore_index, reduction, output }
+            .evaluate(loss)
     }
 }
 

@@ -1,12 +1,15 @@
 //! Classes that exclude each other.
 
 use super::inputs::{Floats, Input, Logits, Target, data, fork, reduction, span};
-use super::outputs::{Output, Want, evaluate, evaluate_stored};
+use super::outputs::{Output, Want, evaluate, evaluate_hess, evaluate_stored};
 use super::{Given, arrays::Number};
-use crate::{Classes, Labels, RowProblem, SoftmaxCrossEntropy, StoredRowProblem, Targets};
+use crate::{
+    Classes, CurvedRowLoss, Labels, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    Sparse, StoredRowProblem, Targets,
+};
 use pyo3::prelude::*;
 
-/// The targets and options of `softmax_cross_entropy`.
+/// The targets and options that the losses of this family share.
 #[derive(Clone, Copy)]
 struct SoftmaxArguments<'a, 'py> {
     target: Given<'a, 'py>,
@@ -14,39 +17,118 @@ struct SoftmaxArguments<'a, 'py> {
     sample_weight: Option<Given<'a, 'py>>,
     ignore_index: Option<i64>,
     label_smoothing: f64,
+    temperature: f64,
+    softcap: Option<f64>,
+    z_loss: f64,
     reduction: Given<'a, 'py>,
 }
 
+/// Which one is asked for.
+#[derive(Clone, Copy)]
+enum Which {
+    CrossEntropy,
+    CrossEntropyHess,
+    Focal(f64),
+}
+
+/// What is evaluated, but for the loss.
+pub(super) struct Call<'k, 'py, S: Number> {
+    pub(super) logits: &'k Input<'py, S>,
+    pub(super) target: &'k Target<'py, S>,
+    pub(super) sample_weight: Option<&'k [S::Real]>,
+    pub(super) ignore_index: Option<i64>,
+    pub(super) reduction: Reduction,
+    pub(super) output: Option<Output<'py, S>>,
+}
+
+/// Runs an expression for a problem with targets of any kind; the second one where they are stored in half precision.
+macro_rules! pose {
+    ($call:ident, $loss:ident, $problem:ident => $result:expr, $stored:expr) => {{
+        let (classes, sample_weight) = ($call.logits.array.columns(), $call.sample_weight);
+        let labels = |labels| Classes::new(labels, classes, $call.ignore_index).map(Targets::Classes);
+        let target = match $call.target {
+            Target::I32(array) => labels(Labels::I32(array.data()))?,
+            Target::I64(array) => labels(Labels::I64(array.data()))?,
+            Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
+            Target::Sparse(classes, weights) => $call.sparse(classes.data(), weights.data(), weights.columns())?,
+            Target::Distributions(Floats::Stored(rows)) => {
+                let $problem = StoredRowProblem { loss: $loss, target: rows.rows()?, sample_weight };
+                return $stored;
+            }
+        };
+        let $problem = RowProblem { loss: $loss, target, sample_weight };
+        $result
+    }};
+}
+
+impl<'k, 'py, S: Number> Call<'k, 'py, S> {
+    #[cold]
+    fn sparse(&self, labels: &'k [i64], weights: &'k [S::Real], pairs: usize) -> PyResult<Targets<'k, S::Real>> {
+        let (rows, classes) = (self.logits.array.row_count(), self.logits.array.columns());
+        let weights = Rows::new("target", weights, rows, pairs)?;
+        Ok(Targets::Sparse(Sparse::new(Labels::I64(labels), weights, classes, self.ignore_index)?))
+    }
+
+    #[inline(always)]
+    pub(super) fn evaluate(self, loss: impl RowLoss<S::Real> + Clone) -> PyResult<Bound<'py, PyAny>> {
+        let shape = self.logits.leading();
+        pose!(
+            self, loss, problem =>
+            evaluate(self.logits, &problem, self.reduction, shape, self.output),
+            evaluate_stored(self.logits, &problem, self.reduction, shape, self.output)
+        )
+    }
+
+    #[cold]
+    fn evaluate_hess(mut self, loss: impl CurvedRowLoss<S::Real> + Clone) -> PyResult<Bound<'py, PyAny>> {
+        let shape = self.logits.leading();
+        let Some(output) = self.output.take() else { return self.evaluate(loss) };
+        pose!(
+            self, loss, problem =>
+            evaluate_hess(self.logits, &problem, self.reduction, shape, output),
+            evaluate_hess(self.logits, &problem, self.reduction, shape, output)
+        )
+    }
+}
+
 impl<'a, 'py> SoftmaxArguments<'a, 'py> {
-    fn run<S: Number>(self, logits: &Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn run<S: Number>(self, logits: &Input<'py, S>, which: Which, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let classes = logits.array.columns();
         let target = logits.target(self.target)?;
         let class_weight = logits.weights(self.class_weight, "class_weight", &[classes])?;
         let sample_weight = logits.weights(self.sample_weight, "sample_weight", logits.leading())?;
         let output = want.output(|out| {
-            let given = [Some(self.target), self.class_weight, self.sample_weight];
-            let spans = [target.span(), span(&class_weight), span(&sample_weight)];
-            Output::of(logits, out, given, spans)
+            let second = matches!(target, Target::Sparse(..)).then_some(self.target);
+            let given = [Some(self.target), second, self.class_weight, self.sample_weight];
+            let [first, second] = target.spans();
+            Output::of(logits, out, given, [first, second, span(&class_weight), span(&sample_weight)])
         })?;
-        let loss = SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?;
-        let (sample_weight, shape) = (data(&sample_weight), logits.leading());
-        let labels = |labels| Classes::new(labels, classes, self.ignore_index).map(Targets::Classes);
-        let target = match &target {
-            Target::I32(array) => labels(Labels::I32(array.data()))?,
-            Target::I64(array) => labels(Labels::I64(array.data()))?,
-            Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
-            Target::Distributions(Floats::Stored(rows)) => {
-                let problem = StoredRowProblem { loss, target: rows.rows()?, sample_weight };
-                return evaluate_stored(logits, &problem, reduction(self.reduction)?, shape, output);
-            }
+        let loss = SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?
+            .of_logits(self.softcap, self.temperature)?
+            .with_z_loss(self.z_loss)?;
+        let call = Call {
+            logits,
+            target: &target,
+            sample_weight: data(&sample_weight),
+            ignore_index: self.ignore_index,
+            reduction: reduction(self.reduction)?,
+            output,
         };
-        let problem = RowProblem { loss, target, sample_weight };
-        evaluate(logits, &problem, reduction(self.reduction)?, shape, output)
+        match which {
+            Which::CrossEntropy => call.evaluate(loss),
+            Which::CrossEntropyHess => call.evaluate_hess(loss),
+            // Without focus it is cross-entropy.
+            Which::Focal(0.0) => call.evaluate(loss),
+            Which::Focal(gamma) => call.evaluate(SoftmaxFocalLoss::new(loss, gamma)?),
+        }
     }
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction, /))]
+#[pyo3(signature = (
+    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
+    reduction, /
+))]
 #[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
 pub(super) fn softmax_cross_entropy<'py>(
     logits: Given<'_, 'py>,
@@ -55,16 +137,31 @@ pub(super) fn softmax_cross_entropy<'py>(
     sample_weight: Option<Given<'_, 'py>>,
     ignore_index: Option<i64>,
     label_smoothing: f64,
+    temperature: f64,
+    softcap: Option<f64>,
+    z_loss: f64,
     axis: isize,
     reduction: Given<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments { target, class_weight, sample_weight, ignore_index, label_smoothing, reduction };
-    fork!(Logits::of(logits, "logits", Some(axis))?, logits => arguments.run(&logits, Want::Loss))
+    let arguments = SoftmaxArguments {
+        target,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+    };
+    let logits = Logits::of(logits, "logits", Some(axis))?;
+    fork!(logits, logits => arguments.run(&logits, Which::CrossEntropy, Want::Loss))
 }
 
 #[pyfunction]
 #[pyo3(signature = (
-    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction, out, /
+    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
+    reduction, out, /
 ))]
 #[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
 pub(super) fn softmax_cross_entropy_with_grad<'py>(
@@ -74,10 +171,127 @@ pub(super) fn softmax_cross_entropy_with_grad<'py>(
     sample_weight: Option<Given<'_, 'py>>,
     ignore_index: Option<i64>,
     label_smoothing: f64,
+    temperature: f64,
+    softcap: Option<f64>,
+    z_loss: f64,
     axis: isize,
     reduction: Given<'_, 'py>,
     out: Option<Given<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments { target, class_weight, sample_weight, ignore_index, label_smoothing, reduction };
-    fork!(Logits::of(logits, "logits", Some(axis))?, logits => arguments.run(&logits, Want::Gradient(out)))
+    let arguments = SoftmaxArguments {
+        target,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+    };
+    let logits = Logits::of(logits, "logits", Some(axis))?;
+    fork!(logits, logits => arguments.run(&logits, Which::CrossEntropy, Want::Gradient(out)))
+}
+
+#[pyfunction]
+#[pyo3(signature = (
+    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, temperature, axis, reduction, out, /
+))]
+#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
+pub(super) fn softmax_cross_entropy_with_hess<'py>(
+    logits: Given<'_, 'py>,
+    target: Given<'_, 'py>,
+    class_weight: Option<Given<'_, 'py>>,
+    sample_weight: Option<Given<'_, 'py>>,
+    ignore_index: Option<i64>,
+    label_smoothing: f64,
+    temperature: f64,
+    axis: isize,
+    reduction: Given<'_, 'py>,
+    out: Option<Given<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = SoftmaxArguments {
+        target,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap: None,
+        z_loss: 0.0,
+        reduction,
+    };
+    let logits = Logits::of(logits, "logits", Some(axis))?;
+    fork!(logits, logits => arguments.run(&logits, Which::CrossEntropyHess, Want::Gradient(out)))
+}
+
+#[pyfunction]
+#[pyo3(signature = (
+    logits, target, gamma, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
+    reduction, /
+))]
+#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
+pub(super) fn softmax_focal_loss<'py>(
+    logits: Given<'_, 'py>,
+    target: Given<'_, 'py>,
+    gamma: f64,
+    class_weight: Option<Given<'_, 'py>>,
+    sample_weight: Option<Given<'_, 'py>>,
+    ignore_index: Option<i64>,
+    label_smoothing: f64,
+    temperature: f64,
+    softcap: Option<f64>,
+    z_loss: f64,
+    axis: isize,
+    reduction: Given<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = SoftmaxArguments {
+        target,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+    };
+    let logits = Logits::of(logits, "logits", Some(axis))?;
+    fork!(logits, logits => arguments.run(&logits, Which::Focal(gamma), Want::Loss))
+}
+
+#[pyfunction]
+#[pyo3(signature = (
+    logits, target, gamma, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
+    reduction, out, /
+))]
+#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
+pub(super) fn softmax_focal_loss_with_grad<'py>(
+    logits: Given<'_, 'py>,
+    target: Given<'_, 'py>,
+    gamma: f64,
+    class_weight: Option<Given<'_, 'py>>,
+    sample_weight: Option<Given<'_, 'py>>,
+    ignore_index: Option<i64>,
+    label_smoothing: f64,
+    temperature: f64,
+    softcap: Option<f64>,
+    z_loss: f64,
+    axis: isize,
+    reduction: Given<'_, 'py>,
+    out: Option<Given<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = SoftmaxArguments {
+        target,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+    };
+    let logits = Logits::of(logits, "logits", Some(axis))?;
+    fork!(logits, logits => arguments.run(&logits, Which::Focal(gamma), Want::Gradient(out)))
 }

@@ -83,10 +83,14 @@ pub(crate) fn position<T: Float, S: Simd<T>>(s: S, xs: &[T], x: T) -> Option<usi
     let wanted = s.splat(x);
     // A filler that is not `x`: the tail must not match past the end.
     let fill = if x == T::ZERO { T::ONE } else { T::ZERO };
-    (0..xs.len()).step_by(S::LANES).find_map(|i| {
+    // A loop, not `find_map`: its closure would not always be inlined, and would then lack the instruction set.
+    for i in (0..xs.len()).step_by(S::LANES) {
         let hits = read(s, xs, i, fill).eq(wanted).bits();
-        (hits != 0).then(|| i + hits.trailing_zeros() as usize)
-    })
+        if hits != 0 {
+            return Some(i + hits.trailing_zeros() as usize);
+        }
+    }
+    None
 }
 
 /// Numbers to read and the place for what becomes of them: two slices of one length, or one that is overwritten.

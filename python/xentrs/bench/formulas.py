@@ -81,6 +81,18 @@ def _softmax_slopes(z: Array, y: Array) -> tuple[Array, Array]:
     return p, t
 
 
+def _focus(z: Array, y: Array) -> tuple[Array, Array]:
+    """The cost of the labelled class, and how much of its gradient the factor `(1 - p)^2` leaves."""
+    cost = _softmax_values(z, y)
+    p, rest = np.exp(-cost), -np.expm1(-cost)
+    return rest**2 * cost, rest**2 + 2 * rest * p * cost
+
+
+def _softmax_focal_slopes(z: Array, y: Array) -> tuple[Array, Array]:
+    (p, t), factor = _softmax_slopes(z, y), _focus(z, y)[1][:, np.newaxis]
+    return factor * p, factor * t
+
+
 def _focal_values(z: Array, t: Array) -> Array:
     p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
     return t * q**2 * np.logaddexp(0, -z) + (1 - t) * p**2 * np.logaddexp(0, z)
@@ -109,6 +121,7 @@ def _perplexity_slopes(p: Array, q: Array) -> tuple[Array, Array]:
 
 FORMULAS: Mapping[str, Formula] = {
     "softmax_cross_entropy": Formula(_classes, _softmax_values, _softmax_slopes, peers_know_it=True),
+    "softmax_focal_loss": Formula(_classes, lambda z, y: _focus(z, y)[0], _softmax_focal_slopes),
     "sigmoid_cross_entropy": Formula(
         _answers,
         lambda z, t: np.logaddexp(0, z) - t * z,

@@ -14,6 +14,7 @@ once. A loss by row or element (reduction "none") stays in float32.
 """
 
 from .continuous import gaussian_nll, gaussian_nll_with_grad
+from .differentiate import value_and_grad
 from .focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
 from .margins import hinge_loss, hinge_loss_with_grad
@@ -23,13 +24,18 @@ from .probabilities import (
     categorical_cross_entropy,
     categorical_cross_entropy_with_grad,
 )
-from .results import FloatArray, GaussianLossGrad, Loss, LossGrad, LossGradHess, Reduction
+from .results import FloatArray, GaussianLossGrad, Loss, LossGrad, LossGradHess, Reduction, Target
 from .sigmoid_family import (
     sigmoid_cross_entropy,
     sigmoid_cross_entropy_with_grad,
     sigmoid_cross_entropy_with_hess,
 )
-from .softmax_family import softmax_cross_entropy, softmax_cross_entropy_with_grad
+from .softmax_family import (
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_grad,
+    softmax_cross_entropy_with_hess,
+)
+from .softmax_focal import softmax_focal_loss, softmax_focal_loss_with_grad
 
 __all__ = [
     "FloatArray",
@@ -38,6 +44,7 @@ __all__ = [
     "LossGrad",
     "LossGradHess",
     "Reduction",
+    "Target",
     "binary_cross_entropy",
     "binary_cross_entropy_with_grad",
     "categorical_cross_entropy",
@@ -59,5 +66,9 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_grad",
+    "softmax_cross_entropy_with_hess",
+    "softmax_focal_loss",
+    "softmax_focal_loss_with_grad",
     "softplus",
+    "value_and_grad",
 ]

@@ -5,12 +5,25 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FloatArray", "GaussianLossGrad", "Loss", "LossGrad", "LossGradHess", "Reduction", "loss_grad"]
+__all__ = [
+    "ArrayLike",
+    "FloatArray",
+    "GaussianLossGrad",
+    "Loss",
+    "LossGrad",
+    "LossGradHess",
+    "Reduction",
+    "Target",
+    "loss_grad",
+]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+# Of the softmax family: classes, distributions, or a pair of classes and their weights.
+Target: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 # A float for "mean" and "sum", an array for "none". `| Any` spares the caller a cast in either case.
 Loss: TypeAlias = float | Any

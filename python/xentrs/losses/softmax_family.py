@@ -1,21 +1,22 @@
 """Losses of classes that exclude each other: the softmax family."""
 
-from numpy.typing import ArrayLike
-
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
+from .results import ArrayLike, FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target, loss_grad
 
-__all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_grad"]
+__all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_grad", "softmax_cross_entropy_with_hess"]
 
 
 def softmax_cross_entropy(
     logits: ArrayLike,
-    target: ArrayLike,
+    target: Target,
     *,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = -100,
     label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
 ) -> Loss:
@@ -23,10 +24,11 @@ def softmax_cross_entropy(
 
     A row of logits ``z`` with the target distribution ``t`` (one-hot for a class) costs::
 
-        loss = sum_k w_k t'_k (lse(z) - z_k)        lse(z) = ln sum_k exp(z_k)
-        t'_k = (1 - e) t_k + e sum(t) / c           w = class_weight, e = label_smoothing
+        loss = sum_k w_k t'_k (lse(z) - z_k) + z_loss lse(z)^2       lse(z) = ln sum_k exp(z_k)
+        t'_k = (1 - e) t_k + e sum(t) / c                            w = class_weight, e = label_smoothing
 
-    which for a class ``y`` without options is ``-ln softmax(z)[y]``.
+    which for a class ``y`` without options is ``-ln softmax(z)[y]``. Before that the logits ``z`` become
+    ``softcap tanh(z / softcap)``, where there is a softcap, and then ``z / temperature``.
 
     Parameters
     ----------
@@ -35,7 +37,10 @@ def softmax_cross_entropy(
         The class axis is the last one unless `axis` says otherwise.
     target : array_like
         Integers hold classes in ``[0, c)`` and have the shape of `logits` without the class axis. Floats hold
-        distributions over the classes ("soft labels") and have the shape of `logits`; they need not sum to one.
+        distributions over the classes ("soft labels") and have the shape of `logits`; they need not sum to one. A tuple
+        ``(classes, weights)`` of integers and floats holds sparse distributions: both have the shape of `logits`, but
+        for the class axis, which has any length ``k``. A class may occur more than once, then its weights add; a pair
+        whose class is `ignore_index` counts for nothing. Weights are finite and non-negative.
     class_weight : array_like, shape (c,), optional
         Non-negative weight ``w_k`` of each class.
     sample_weight : array_like, shape (...), optional
@@ -44,6 +49,13 @@ def softmax_cross_entropy(
         A row with this class has no loss, no weight and zero gradient. None ignores nothing.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target spread evenly over all classes [1]_.
+    temperature : float, default 1.0
+        Positive number that the logits are divided by: above 1 it makes probabilities more even [3]_.
+    softcap : float, optional
+        Positive bound that the logits are smoothly kept below, in size [4]_.
+    z_loss : float, default 0.0
+        Non-negative factor of ``lse(z)^2``, which keeps the logits from drifting [5]_. It is added to every row that
+        counts.
     axis : int, default -1
         The class axis of `logits`.
     reduction : {"mean", "sum", "none"}, default "mean"
@@ -61,14 +73,17 @@ def softmax_cross_entropy(
     IndexError
         If a class is neither in ``[0, c)`` nor `ignore_index`; the message names its row.
     ValueError
-        If a shape does not fit, a weight is negative or not finite, `label_smoothing` is outside [0, 1], `reduction`
-        is unknown or `axis` does not exist.
+        If a shape does not fit, a weight is negative or not finite, `label_smoothing` is outside [0, 1], `temperature`
+        or `softcap` is not positive and finite, `z_loss` is negative or not finite, `reduction` is unknown or `axis`
+        does not exist.
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is neither integers nor floats.
 
     See Also
     --------
     softmax_cross_entropy_with_grad : the loss together with its gradient.
+    softmax_cross_entropy_with_hess : and with the diagonal of its Hessian.
+    softmax_focal_loss : with less weight on rows that are right already.
     sigmoid_cross_entropy : independent labels, any number of which are right.
 
     Notes
@@ -81,6 +96,9 @@ def softmax_cross_entropy(
     the logits rule out costs +inf. One logit of +inf takes all the probability. A NaN, several +inf or nothing but
     -inf in a row that counts makes the loss of that row NaN. If no row has weight the loss is 0.
 
+    `temperature` and `softcap` round each logit once more, to its type, or to float32 for half precision; the loss is
+    right for the logits so rounded. A softcap turns -inf into ``-softcap``, so that a masked class is masked no more.
+
     Against ``torch.nn.functional.cross_entropy``: the class axis is the last, not the second. "mean" divides by the
     total weight for distributions too, not by the number of rows, so classes and their one-hot rows cost the same. The
     mean of nothing is 0, not NaN.
@@ -91,6 +109,9 @@ def softmax_cross_entropy(
        Computer Vision", CVPR 2016, section 7.
     .. [2] P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and softmax functions",
        IMA Journal of Numerical Analysis 41(4), 2021. https://doi.org/10.1093/imanum/draa038
+    .. [3] G. Hinton, O. Vinyals and J. Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+    .. [4] Gemma Team, "Gemma 2: Improving Open Language Models at a Practical Size", 2024, arXiv:2408.00118, section 2.
+    .. [5] A. Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, arXiv:2204.02311, section 5.
 
     Examples
     --------
@@ -115,20 +136,43 @@ def softmax_cross_entropy(
 
     >>> round(xe.softmax_cross_entropy(logits[0], [0.5, 0.5, 0.0]), 4)
     0.9076
+
+    The same, as pairs of a class and its weight, which cost no more than a class however many classes there are:
+
+    >>> round(xe.softmax_cross_entropy(logits[0], ([0, 1], [0.5, 0.5])), 4)
+    0.9076
+
+    Less sure of itself:
+
+    >>> xe.softmax_cross_entropy(logits, [0, 2], temperature=2.0, reduction="none").round(4)
+    array([0.6803, 1.9555])
     """
     return _core.softmax_cross_entropy(
-        logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction
+        logits,
+        target,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        axis,
+        reduction,
     )
 
 
 def softmax_cross_entropy_with_grad(
     logits: ArrayLike,
-    target: ArrayLike,
+    target: Target,
     *,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = -100,
     label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
@@ -137,14 +181,17 @@ def softmax_cross_entropy_with_grad(
 
     With ``p = softmax(z)`` and the smoothed target ``t'`` the gradient of a row is::
 
-        d loss / d z_j = p_j sum_k w_k t'_k - w_j t'_j
+        d loss / d z_j = p_j sum_k w_k t'_k - w_j t'_j + 2 z_loss lse(z) p_j
 
-    which for a class ``y`` without options is ``p_j - [j = y]``. Row ``i`` is scaled by ``s_i``, and for "mean"
-    divided by the total weight. The gradient for "none" is that of the sum.
+    which for a class ``y`` without options is ``p_j - [j = y]``. To the logits as they were given it is that times
+    ``(1 - tanh(z / softcap)^2) / temperature``. Row ``i`` is scaled by ``s_i``, and for "mean" divided by the total
+    weight. The gradient for "none" is that of the sum.
 
     Parameters
     ----------
-    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction
+    logits, target, class_weight, sample_weight, ignore_index, label_smoothing
+        As in `softmax_cross_entropy`.
+    temperature, softcap, z_loss, axis, reduction
         As in `softmax_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
@@ -196,6 +243,95 @@ def softmax_cross_entropy_with_grad(
     """
     return loss_grad(
         _core.softmax_cross_entropy_with_grad(
-            logits, target, class_weight, sample_weight, ignore_index, label_smoothing, axis, reduction, out
+            logits,
+            target,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            temperature,
+            softcap,
+            z_loss,
+            axis,
+            reduction,
+            out,
+        )
+    )
+
+
+def softmax_cross_entropy_with_hess(
+    logits: ArrayLike,
+    target: Target,
+    *,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+) -> LossGradHess:
+    """Softmax cross-entropy, its gradient, and the diagonal of its Hessian with respect to the logits.
+
+    With ``p = softmax(z / temperature)`` and the smoothed target ``t'`` the diagonal of a row is::
+
+        d^2 loss / d z_j^2 = p_j (1 - p_j) sum_k w_k t'_k / temperature^2
+
+    scaled as the gradient is. Newton steps and gradient boosting take the diagonal for the whole.
+
+    Parameters
+    ----------
+    logits, target, class_weight, sample_weight, ignore_index, label_smoothing
+        As in `softmax_cross_entropy`.
+    temperature, axis, reduction
+        As in `softmax_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient, as in `softmax_cross_entropy_with_grad`. The Hessian is always a new array.
+
+    Returns
+    -------
+    LossGradHess
+        The named tuple ``(loss, grad, hess)``: loss and gradient as from `softmax_cross_entropy_with_grad`, the
+        diagonal in the shape and dtype of the gradient.
+
+    Raises
+    ------
+    IndexError, ValueError, TypeError
+        As in `softmax_cross_entropy`, or if `out` does not fit. Nothing is written to `out` then.
+
+    See Also
+    --------
+    softmax_cross_entropy : the loss alone, with the meaning of each option.
+
+    Notes
+    -----
+    Where ``p_j`` is near 1, ``1 - p_j`` is computed as the sum of the other probabilities, so the curvature of a
+    confident row is not lost. It is 0 in a row that does not count, and NaN in a row whose loss is NaN.
+
+    The bound of `softcap` and the term of `z_loss` bend the loss in ways of their own: they are no options here.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> loss, grad, hess = xe.softmax_cross_entropy_with_hess([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], [0, 2])
+    >>> round(loss, 4)
+    1.7513
+    >>> hess.round(4)
+    array([[0.1114, 0.0924, 0.041 ],
+           [0.0216, 0.0411, 0.0216]])
+    """
+    return LossGradHess(
+        *_core.softmax_cross_entropy_with_hess(
+            logits,
+            target,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            temperature,
+            axis,
+            reduction,
+            out,
         )
     )

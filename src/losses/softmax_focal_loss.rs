@@ -1,0 +1,427 @@
+//! Softmax focal loss: cross-entropy that looks away from what is already right.
+//!
+//! # Formula
+//! With `u`, `p = softmax(z)` and `logsumexp` as in [`softmax_cross_entropy`](super::softmax_cross_entropy), and a focus
+//! `gamma >= 0`:
+//!
+//! ```text
+//! loss = sum_k u_k (1 - p_k)^gamma (logsumexp(z) - z_k)          + z_loss logsumexp(z)^2
+//! ```
+//!
+//! # Gradient
+//! With `l_k = logsumexp(z) - z_k = -ln p_k` and `A_k = (1 - p_k)^gamma + gamma (1 - p_k)^(gamma - 1) p_k l_k`:
+//!
+//! ```text
+//! v_k = u_k A_k       V = sum_k v_k       d loss / d z_j = V p_j - v_j     + 2 z_loss logsumexp(z) p_j
+//! ```
+//!
+//! which is the gradient of cross-entropy with other weights. For `gamma = 0`, `A` is 1 and the loss *is* cross-entropy, whose
+//! own code is faster.
+//!
+//! # Domain, shapes, units
+//! As in cross-entropy; `gamma` finite and non-negative; the loss is in nats.
+//!
+//! # Precision
+//! `1 - p_k` is that of the largest class from the complement, `rest / (1 + rest)`, and at least 1/2 for all others, so
+//! that `(1 - p)^gamma = exp(gamma ln(1 - p))` keeps its digits; the powers of the largest class and of a labelled one are
+//! taken in double precision. `A = (1 - p)^gamma (1 + gamma p l / (1 - p))`, where `l / (1 - p)` tends to 1 as `p` does.
+//!
+//! # Special values
+//! `p_k = 1`: for `gamma > 0` loss and gradient of the term are 0, the limit, also for `gamma < 1`, where the slope of the
+//! power alone is infinite. `p_k = 0`: `A_k = 1`, so the gradient is that of cross-entropy, and the loss +inf. All else as in
+//! cross-entropy.
+//!
+//! # References
+//! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal loss for dense object detection*, ICCV 2017,
+//! arXiv:1708.02002, section 3.
+
+use super::row_weights::RowWeights;
+use super::softmax_cross_entropy::grad_across;
+use super::{Group, LogitMap, RowLoss, RowTarget, SoftmaxCrossEntropy};
+use crate::columns::Columns;
+use crate::error::{Error, Result};
+use crate::math::{Real, exp, log1p};
+use crate::rows::{BLOCK, RowSum, Softmax};
+use crate::simd::{Lanes, MAX_LANES, RowIo, Simd, fold, position};
+
+/// Softmax focal loss with its options: those of cross-entropy, and the focus.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxFocalLoss<'a, T> {
+    cross_entropy: SoftmaxCrossEntropy<'a, T>,
+    gamma: f64,
+}
+
+impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
+    /// `gamma` is how fast what is right loses its weight: 0 is cross-entropy, 2 the authors' choice.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a `gamma` that is negative or not finite.
+    pub fn new(cross_entropy: SoftmaxCrossEntropy<'a, T>, gamma: f64) -> Result<Self> {
+        if !(gamma >= 0.0 && gamma.is_finite()) {
+            let got = format!("{gamma:?}");
+            return Err(Error::Parameter { name: "gamma", expected: "finite and non-negative", got });
+        }
+        Ok(SoftmaxFocalLoss { cross_entropy, gamma })
+    }
+
+    /// Of a class with probability `p`, its complement `q` and `cost = -ln p`: `q^gamma cost` and `A`.
+    #[inline(always)]
+    fn focus(&self, p: f64, q: f64, cost: f64) -> Focus {
+        let power = q.powf(self.gamma);
+        if p == 0.0 {
+            Focus { loss: cost, slope: 1.0 }
+        } else if q == 0.0 {
+            Focus { loss: 0.0, slope: 0.0 }
+        } else {
+            Focus { loss: power * cost, slope: power * (1.0 + self.gamma * p * (cost / q)) }
+        }
+    }
+
+    #[inline(always)]
+    fn focus_of<S: Simd<T>>(&self, s: S, sum: RowSum<T>, logit: T) -> Focus {
+        let (p, q) = sum.probability(s, logit);
+        self.focus(p, q, sum.log_partition(s) + sum.gap(logit))
+    }
+
+    /// Everything about a row with weights for all classes; `None` where no class has the largest logit, all being NaN or
+    /// -inf.
+    #[inline(always)]
+    fn terms<S: Simd<T>>(&self, s: S, logits: &[T], weights: &RowWeights<'_, T>) -> Option<Terms<T>> {
+        let sum = RowSum::of(s, logits);
+        let top = position(s, logits, sum.max)?;
+        let lanes = FocusLanes {
+            gamma: T::from_f64(self.gamma),
+            max: sum.max,
+            log_partition: T::from_f64(sum.log_partition(s)),
+            softmax: sum.softmax(s, 1.0),
+        };
+        // 1. the classes below the maximum, which a partial register is filled up with
+        let (mut loss, mut slopes) = (0.0, 0.0);
+        for (b, block) in logits.chunks(BLOCK).enumerate() {
+            let zero = s.splat(T::ZERO);
+            let [(a, v), (c, w)] = fold::<2, _, _, _>(
+                s,
+                block,
+                sum.max,
+                (zero, zero),
+                #[inline(always)]
+                |(loss, slopes), i, z| {
+                    let u = weights.register(s, b * BLOCK + i, 1.0);
+                    let u = S::V::select(z.eq(s.splat(lanes.max)), zero, u);
+                    let (own_loss, slope) = lanes.at(s, z);
+                    let is_idle = u.eq(zero);
+                    let loss = loss + S::V::select(is_idle, zero, u * own_loss);
+                    (loss, slopes + S::V::select(is_idle, zero, u * slope))
+                },
+            );
+            loss += (a + c).sum().to_f64();
+            slopes += (v + w).sum().to_f64();
+        }
+        // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
+        let (own, u) = (self.focus_of(s, sum, sum.max), weights.at(top));
+        loss += u * own.loss;
+        if sum.rest >= 1.0 {
+            for (k, _) in logits.iter().enumerate().filter(|&(k, &z)| z == sum.max && k != top) {
+                let u = weights.dense_at(k);
+                loss += u * own.loss;
+                slopes += u * own.slope;
+            }
+        }
+        // 3. a labelled class that is not the largest
+        let mut labelled = None;
+        if let RowTarget::Class(y) = weights.target
+            && let Some((_, share)) = weights.pair(0)
+            && y != top
+        {
+            let focus = self.focus_of(s, sum, logits[y]);
+            loss += share * focus.loss;
+            slopes += share * focus.slope;
+            labelled = Some((y, logits[y], weights.at(y) * focus.slope));
+        }
+        Some(Terms { sum, lanes, top, own: u * own.slope, peak: own.slope, others: slopes, labelled, loss })
+    }
+}
+
+/// The share of a class in the loss of a row and in its gradient, for a weight of 1.
+#[derive(Clone, Copy)]
+struct Focus {
+    loss: f64,
+    slope: f64,
+}
+
+/// The same of registers of classes whose probability is at most 1/2.
+#[derive(Clone, Copy)]
+struct FocusLanes<T> {
+    gamma: T,
+    max: T,
+    log_partition: T,
+    softmax: Softmax<T>,
+}
+
+impl<T: Real> FocusLanes<T> {
+    #[inline(always)]
+    fn at<S: Simd<T>>(&self, s: S, z: S::V) -> (S::V, S::V) {
+        let (zero, one, gamma) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(self.gamma));
+        let p = self.softmax.of(s, z);
+        let cost = (s.splat(self.max) - z) + s.splat(self.log_partition);
+        let power = exp(s, gamma * log1p(s, zero - p));
+        let slope = power + power * (gamma * p * cost / (one - p));
+        (power * cost, S::V::select(p.eq(zero), one, slope))
+    }
+}
+
+/// A row with weights for all classes.
+struct Terms<T> {
+    sum: RowSum<T>,
+    lanes: FocusLanes<T>,
+    /// The class of the largest logit, its `v`, and its `A`.
+    top: usize,
+    own: f64,
+    peak: f64,
+    /// The sum of all other `v`.
+    others: f64,
+    /// A class that is listed and not the largest: its logit and `v`.
+    labelled: Option<(usize, T, f64)>,
+    loss: f64,
+}
+
+impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
+    #[inline(always)]
+    fn logit_map(&self) -> LogitMap<T> {
+        self.cross_entropy.logit_map()
+    }
+
+    fn wants_dense_targets(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn classes_are_equal(&self) -> bool {
+        self.cross_entropy.classes_are_equal()
+    }
+
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
+        self.cross_entropy.weight(s, target)
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
+        let weights = self.cross_entropy.weights(s, target);
+        if weights.total == 0.0 {
+            return 0.0;
+        }
+        let (sum, loss) = match weights.listed(logits) {
+            Some(listed) if !weights.is_dense() => {
+                let sum = RowSum::of(s, logits);
+                (sum, listed.own * self.focus_of(s, sum, listed.logit).loss)
+            }
+            _ => match self.terms(s, logits, &weights) {
+                Some(terms) => (terms.sum, terms.loss),
+                None => return f64::NAN,
+            },
+        };
+        let log_partition = sum.log_partition(s);
+        // A row that is NaN is so whatever its target: of a sum that is no number, nothing is compared.
+        let undefined = if log_partition.is_nan() { log_partition } else { 0.0 };
+        loss + undefined + self.cross_entropy.z_terms(sum.max.to_f64(), log_partition).0
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+        let weights = self.cross_entropy.weights(s, target);
+        if weights.total == 0.0 {
+            row.target().fill(T::ZERO);
+            return 0.0;
+        }
+        match weights.listed(row.source()) {
+            Some(listed) if !weights.is_dense() => {
+                // 1. maximum and sum of exponentials, which are kept
+                let (sum, unit) = RowSum::keeping(s, row);
+                let log_partition = sum.log_partition(s);
+                let (z_loss, pull) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
+                let (pull, endless) = if pull == f64::INFINITY {
+                    let len = row.source().len();
+                    (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+                } else {
+                    (pull, None)
+                };
+                // 2. the gradient of the other classes: (w A + pull) p_k
+                let focus = self.focus_of(s, sum, listed.logit);
+                let force = listed.own * focus.slope + pull;
+                let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
+                row.finish(
+                    s,
+                    #[inline(always)]
+                    |e| sign * scaled.of(s, e),
+                );
+                // 3. of the labelled one, from the complement
+                let (p, q) = sum.probability(s, listed.logit);
+                row.target()[listed.class] = T::from_f64(scale * (pull * p - listed.own * focus.slope * q));
+                if let Some(k) = endless {
+                    row.target()[k] = T::INFINITY;
+                }
+                if log_partition.is_nan() {
+                    row.target().fill(T::NAN);
+                }
+                listed.own * focus.loss + if log_partition.is_nan() { log_partition } else { z_loss }
+            }
+            _ => {
+                let Some(terms) = self.terms(s, row.source(), &weights) else {
+                    row.target().fill(T::NAN);
+                    return f64::NAN;
+                };
+                let log_partition = terms.sum.log_partition(s);
+                if log_partition.is_nan() {
+                    row.target().fill(T::NAN);
+                    return f64::NAN;
+                }
+                let (z_loss, pull) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
+                let (pull, endless) = if pull == f64::INFINITY { (0.0, true) } else { (pull, false) };
+                // 1. (V + pull) p_k - v_k
+                let total = terms.own + terms.others;
+                let force = s.splat(T::from_f64(scale * (total + pull)));
+                let (lanes, zero) = (terms.lanes, s.splat(T::ZERO));
+                let (max, peak) = (s.splat(lanes.max), s.splat(T::from_f64(terms.peak)));
+                row.map(
+                    s,
+                    -T::INFINITY,
+                    #[inline(always)]
+                    |k, z| {
+                        let u = weights.register(s, k, scale);
+                        let slope = S::V::select(z.eq(max), peak, lanes.at(s, z).1);
+                        force * lanes.softmax.of(s, z) - S::V::select(u.eq(zero), zero, u * slope)
+                    },
+                );
+                // 2. the largest class, and a labelled one, from the complement
+                let exact =
+                    |v: f64, others: f64, (p, q): (f64, f64)| T::from_f64(scale * ((others + pull) * p - v * q));
+                let top = terms.sum.probability(s, terms.sum.max);
+                row.target()[terms.top] = exact(terms.own, terms.others, top);
+                if let Some((y, logit, v)) = terms.labelled {
+                    row.target()[y] = exact(v, total - v, terms.sum.probability(s, logit));
+                }
+                if endless {
+                    row.target()[terms.top] = T::INFINITY;
+                }
+                terms.loss + z_loss
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn goes_across(&self, classes: usize) -> bool {
+        !self.cross_entropy.wants_gaps() && self.cross_entropy.goes_across(classes)
+    }
+
+    #[inline(always)]
+    fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        self.focus_across(s, group).0
+    }
+
+    #[inline(always)]
+    fn value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        let (losses, slopes) = self.focus_across(s, group);
+        grad_across(s, exponentials, group, slopes / s.splat(divisor), grad);
+        losses
+    }
+}
+
+impl<T: Real> SoftmaxFocalLoss<'_, T> {
+    /// Of a group of rows the losses, and `w A`. The powers are taken a row at a time, in double precision.
+    #[inline(always)]
+    fn focus_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> (S::V, S::V) {
+        let weight = self.cross_entropy.group_weight(s, group);
+        let (sums, mut q, mut cost) = (group.sums, [T::ZERO; MAX_LANES], [T::ZERO; MAX_LANES]);
+        s.store(sums.complement(s), &mut q[..S::LANES]);
+        s.store(log1p(s, sums.rest) + sums.gap(s), &mut cost[..S::LANES]);
+        for (q, cost) in q[..S::LANES].iter_mut().zip(&mut cost).take(group.rows) {
+            let focus = self.focus(1.0 - q.to_f64(), q.to_f64(), cost.to_f64());
+            (*q, *cost) = (T::from_f64(focus.slope), T::from_f64(focus.loss));
+        }
+        let (slope, loss, zero) = (s.load(&q[..S::LANES]), s.load(&cost[..S::LANES]), s.splat(T::ZERO));
+        let idle = weight.eq(zero);
+        (S::V::select(idle, zero, weight * loss), S::V::select(idle, zero, weight * slope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Float, Isa, Kernel};
+
+    /// The formula, in ten lines of float64: the loss, its gradient, and what the gradient is the difference of.
+    fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {
+        let m = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lse = m + z.iter().map(|z| (z - m).exp()).sum::<f64>().ln();
+        let p: Vec<f64> = z.iter().map(|z| (z - lse).exp()).collect();
+        let power = |k: usize| (1.0 - p[k]).powf(gamma);
+        let loss = (0..z.len()).map(|k| u[k] * power(k) * (lse - z[k])).sum();
+        let slope = |k: usize| power(k) * (1.0 + gamma * p[k] * (lse - z[k]) / (1.0 - p[k]));
+        let v: Vec<f64> = (0..z.len()).map(|k| u[k] * slope(k)).collect();
+        let total: f64 = v.iter().sum();
+        (loss, (0..z.len()).map(|k| total * p[k] - v[k]).collect(), total)
+    }
+
+    struct Row<'a, T>(SoftmaxFocalLoss<'a, T>, &'a [T], RowTarget<'a, T>);
+
+    impl<T: Real> Kernel<T> for Row<'_, T> {
+        type Output = (f64, f64, Vec<T>);
+        #[inline(always)]
+        fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+            let Row(loss, logits, target) = self;
+            let mut grad = vec![T::NAN; logits.len()];
+            let value = loss.value(s, logits, target);
+            let same = loss.value_and_grad(s, &mut RowIo::new(logits, &mut grad), target, 1.0);
+            (value, same, grad)
+        }
+    }
+
+    #[test]
+    fn every_kind_of_target_agrees_with_the_oracle_on_every_instruction_set() {
+        for c in (2..40).chain([1000, 1025, 2500]) {
+            let z: Vec<f64> = (0..c).map(|k| ((k * 7919) % 1009) as f64 * 0.012 - 6.0).collect();
+            let (y, eps) = ((c * 31) % c, 0.25);
+            let one_hot: Vec<f64> = (0..c).map(|k| f64::from(u8::from(k == y))).collect();
+            let soft: Vec<f64> = (0..c).map(|k| (k % 3) as f64).collect();
+            let targets = [
+                (RowTarget::Class(y), &one_hot),
+                (RowTarget::Distribution(&one_hot), &one_hot),
+                (RowTarget::Distribution(&soft), &soft),
+            ];
+            for (target, t) in targets {
+                for (gamma, smoothing) in [(2.0, 0.0), (0.5, 0.0), (1.0, eps), (3.3, eps)] {
+                    let spread = smoothing * t.iter().sum::<f64>() / c as f64;
+                    let u: Vec<f64> = t.iter().map(|t| (1.0 - smoothing) * t + spread).collect();
+                    let (loss, grad, size) = oracle(&z, &u, gamma);
+                    for isa in Isa::available() {
+                        let plain = SoftmaxCrossEntropy::new(c, None, smoothing).unwrap();
+                        let ours = SoftmaxFocalLoss::new(plain, gamma).unwrap();
+                        let (value, same, g) = f64::dispatch(isa, Row(ours, &z, target));
+                        let case = format!("c={c} gamma={gamma} {target:?} {}", isa.name());
+                        assert!((value - loss).abs() <= 1e-12 * loss.abs(), "{case}: {value} {loss}");
+                        assert!((value - same).abs() <= 1e-15 * loss.abs(), "{case}: {value} {same}");
+                        for (k, (g, truth)) in g.iter().zip(&grad).enumerate() {
+                            assert!((g - truth).abs() <= 1e-12 * size, "{case} k={k}: {g} {truth}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_focus_is_finite_and_not_negative() {
+        let plain = SoftmaxCrossEntropy::<f32>::new(2, None, 0.0).unwrap();
+        for wrong in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(SoftmaxFocalLoss::new(plain, wrong), Err(Error::Parameter { name: "gamma", .. })));
+        }
+    }
+}
