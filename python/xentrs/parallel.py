@@ -66,9 +66,9 @@ def set_num_threads(n: SupportsIndex) -> None:
 
     Notes
     -----
-    A child process that is forked inherits the number; one that is started anew reads its environment. Each number that
-    is used has a pool of so many threads, which start at its first large call and sleep between calls until the process
-    ends.
+    A child process that is forked inherits the number; one that is started anew reads its environment. The calling
+    thread is one of them. Each number that is used has a pool of the others, which start at its first large call and
+    sleep between calls until the process ends.
 
     Examples
     --------
