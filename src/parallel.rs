@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_scope_decides_which_threads_do_the_work() {
         for threads in [1, 2, 5] {
-            let names = std::sync::Mutex::new(std::collections::BTreeSet::new());
+            let names = Mutex::new(std::collections::BTreeSet::new());
             let all = std::sync::Barrier::new(threads);
             with_num_threads(n(threads), || {
                 // As many blocks as threads, each of which waits for the others.
