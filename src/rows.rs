@@ -18,7 +18,7 @@
 //! P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J.
 //! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
 
-use crate::math::{Exp, Real, exp_of, exp_scaled, exp_small_of, log1p_of};
+use crate::math::{Exp, Real, exp_scaled};
 use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold};
 use std::ops::Range;
 
@@ -48,7 +48,7 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn keeping<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) -> (Self, f64) {
         let (sum, pivot) = Self::sweep(s, row);
-        (sum, pivot.factor / pivot.exp_of(s, sum.max))
+        (sum, pivot.factor / pivot.exp_of(sum.max))
     }
 
     /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
@@ -64,32 +64,32 @@ impl<T: Real> RowSum<T> {
             if block_max > max {
                 // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
                 // summed: each is exp(max), and one of them is left out.
-                rest += if max > -T::INFINITY { pivot.exp_of(s, max) } else { 0.0 };
+                rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
                 if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
-                    let new = Pivot::at(s, block_max);
-                    let change = new.exp_of(s, pivot.max);
+                    let new = Pivot::at(block_max);
+                    let change = new.exp_of(pivot.max);
                     row.rescale(s, start, T::from_f64(change * pivot.factor / new.factor));
                     rest *= change;
                     pivot = new;
                 }
                 max = block_max;
                 let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
-                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(s, max);
+                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
             } else {
                 // 2b. The old one stands: the whole block belongs to the rest.
                 rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
             }
         }
         // 3. from units of exp(pivot) to units of exp(max)
-        rest /= pivot.exp_of(s, max);
+        rest /= pivot.exp_of(max);
         let undefined = max == -T::INFINITY || (max == T::INFINITY && rest != 0.0);
         (RowSum { max, rest: if undefined { f64::NAN } else { rest } }, pivot)
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
     #[inline(always)]
-    pub(crate) fn log_partition<S: Simd<T>>(self, s: S) -> f64 {
-        log1p_of(s, self.rest)
+    pub(crate) fn log_partition(self) -> f64 {
+        self.rest.ln_1p()
     }
 
     /// `max z - z_k`, exact; 0 for the maximum even where it is infinite.
@@ -100,20 +100,20 @@ impl<T: Real> RowSum<T> {
 
     /// The probability of one class, and one minus it without cancellation.
     #[inline(always)]
-    pub(crate) fn probability<S: Simd<T>>(self, s: S, logit: T) -> (f64, f64) {
+    pub(crate) fn probability(self, logit: T) -> (f64, f64) {
         let partition = 1.0 + self.rest;
         if logit == self.max {
             (1.0 / partition, self.rest / partition)
         } else {
-            let p = exp_of(s, -self.gap(logit)) / partition;
+            let p = (-self.gap(logit)).exp() / partition;
             (p, 1.0 - p)
         }
     }
 
     /// All probabilities of the row, times a factor, from its logits.
     #[inline(always)]
-    pub(crate) fn softmax<S: Simd<T>>(self, s: S, factor: f64) -> Softmax<T> {
-        let pivot = Pivot::at(s, self.max);
+    pub(crate) fn softmax(self, factor: f64) -> Softmax<T> {
+        let pivot = Pivot::at(self.max);
         Softmax { pivot, scale: self.scale(pivot.factor, factor) }
     }
 
@@ -168,14 +168,14 @@ struct Pivot<T> {
 
 impl<T: Real> Pivot<T> {
     #[inline(always)]
-    fn at<S: Simd<T>>(s: S, max: T) -> Self {
+    fn at(max: T) -> Self {
         let m = max.to_f64();
         if m.abs() >= T::PIVOT_LIMIT {
             return Pivot { max, shift: max, exponent: T::ZERO, factor: 1.0 };
         }
         let n = (m * f64::LOG2_E).round_ties_even();
         let r = (m - n * f64::LN_2_HI) - n * f64::LN_2_LO;
-        Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: exp_small_of(s, -r) }
+        Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: (-r).exp() }
     }
 
     /// Before there is a maximum: nothing but -inf, whose exponential is 0, and NaN.
@@ -192,8 +192,8 @@ impl<T: Real> Pivot<T> {
 
     /// `exp(z - max)` of a single one; 1 for the maximum, be it infinite.
     #[inline(always)]
-    fn exp_of<S: Simd<T>>(self, s: S, z: T) -> f64 {
-        if z == self.max { 1.0 } else { exp_of(s, z.to_f64() - self.max.to_f64()) }
+    fn exp_of(self, z: T) -> f64 {
+        if z == self.max { 1.0 } else { (z.to_f64() - self.max.to_f64()).exp() }
     }
 }
 
@@ -279,7 +279,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        let top = T::from_f64(pivot.exp_of(s, max) / pivot.factor);
+        let top = T::from_f64(pivot.exp_of(max) / pivot.factor);
         let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
         if SKIP_MAX {
             let [(a, m), (b, n)] = self.keep::<2, _, _>(
@@ -361,7 +361,7 @@ pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl F
 pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
     let sum = RowSum::of(s, row);
     if sum.max.to_f64().is_finite() {
-        T::from_f64(sum.max.to_f64() + sum.log_partition(s))
+        T::from_f64(sum.max.to_f64() + sum.log_partition())
     } else if row.iter().any(|z| z.partial_cmp(z).is_none()) {
         T::NAN
     } else {
@@ -385,7 +385,7 @@ pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
 #[inline(always)]
 pub(crate) fn log_softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     let sum = RowSum::of(s, row.source());
-    let (max, log_partition) = (s.splat(sum.max), s.splat(T::from_f64(sum.log_partition(s))));
+    let (max, log_partition) = (s.splat(sum.max), s.splat(T::from_f64(sum.log_partition())));
     row.map(
         s,
         T::ZERO,

@@ -133,7 +133,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                     return 0.0;
                 }
                 let sum = RowSum::of(s, logits);
-                weight * (sum.log_partition(s) + sum.gap(logits[y]))
+                weight * (sum.log_partition() + sum.gap(logits[y]))
             }
             _ => {
                 let weights = self.weights(s, target);
@@ -162,8 +162,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                     |e| scaled.of(s, e),
                 );
                 // 3. of the labelled one: w (p_y - 1), from the complement
-                row.target()[y] = T::from_f64(-scale * weight * sum.probability(s, logit).1);
-                weight * (sum.log_partition(s) + sum.gap(logit))
+                row.target()[y] = T::from_f64(-scale * weight * sum.probability(logit).1);
+                weight * (sum.log_partition() + sum.gap(logit))
             }
             _ => {
                 let weights = self.weights(s, target);
@@ -176,7 +176,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                 let loss = weights.loss(s, row.source(), sum);
                 let top = position(s, row.source(), sum.max);
                 // 2. U p_k - u_k
-                let softmax = sum.softmax(s, scale * weights.total);
+                let softmax = sum.softmax(scale * weights.total);
                 row.map(
                     s,
                     T::ZERO,
@@ -186,7 +186,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
                 // 3. the largest class, whose probability may be near 1, from the complement
                 if let Some(top) = top {
                     let u = weights.at(top);
-                    let (p, complement) = sum.probability(s, sum.max);
+                    let (p, complement) = sum.probability(sum.max);
                     row.target()[top] = T::from_f64(scale * ((weights.total - u) * p - u * complement));
                 }
                 // 4. a labelled class that is not the largest lacks its own share so far
@@ -321,7 +321,7 @@ impl<T: Real> Weights<'_, T> {
             }
             RowTarget::Distribution(_) => 0.0,
         };
-        self.total * sum.log_partition(s) + spread + own
+        self.total * sum.log_partition() + spread + own
     }
 }
 

@@ -142,12 +142,6 @@ fn reduced<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     (n.mul_add(s.splat(-T::LN_2_HI), x), n)
 }
 
-/// `exp(x)` for `|x| <= ln 2 / 2`, where nothing needs to be reduced. At most 1 ULP.
-#[inline(always)]
-pub(super) fn exp_small<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    (x * x).mul_add(T::q(s, x), x) + s.splat(T::ONE)
-}
-
 /// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
