@@ -34,19 +34,16 @@ pub(crate) fn block_rows(row_elements: usize) -> usize {
     (BLOCK_ELEMENTS / row_elements.max(1)).max(1)
 }
 
-/// Whether work on so many elements leaves the calling thread.
-pub(crate) fn is_parallel(elements: usize) -> bool {
-    elements >= PARALLEL_ELEMENTS && num_threads() > 1
-}
-
 /// The sum of `f` over blocks of work, taken in order: on this thread, or, for `elements` enough, on all of them.
 pub(crate) fn sum<B: Send>(
     blocks: impl ExactSizeIterator<Item = B> + Send,
     elements: usize,
     f: impl Fn(B) -> f64 + Sync,
 ) -> f64 {
-    let helpers = if is_parallel(elements) { num_threads().min(blocks.len()) - 1 } else { 0 };
-    let Some(pool) = (helpers > 0).then(pool).flatten() else {
+    // Asked once: another thread may set another number meanwhile.
+    let others = if elements >= PARALLEL_ELEMENTS { num_threads() - 1 } else { 0 };
+    let helpers = others.min(blocks.len().saturating_sub(1));
+    let Some(pool) = (helpers > 0).then(|| pool(others)).flatten() else {
         // Not `sum`, which begins with -0.
         return blocks.map(f).fold(0.0, Add::add);
     };
@@ -212,11 +209,10 @@ impl Slot {
     }
 }
 
-/// The pool of this process that makes one thread as many as are wanted, built at its first use.
-fn pool() -> Option<&'static ThreadPool> {
+/// The pool of this process with so many threads, at least one, built at its first use.
+fn pool(threads: usize) -> Option<&'static ThreadPool> {
     static FIRST: Slot = Slot::empty();
-    let (process, threads) = (std::process::id(), num_threads() - 1);
-    let mut slot = &FIRST;
+    let (process, mut slot) = (std::process::id(), &FIRST);
     loop {
         let found = slot.get_or_build(process, threads)?;
         if found.process == process && found.threads == threads {

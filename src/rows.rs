@@ -23,7 +23,7 @@
 //! P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J.
 //! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
 
-use crate::math::{Exp, Real, exp_of, exp_scaled, exp_small_of, log1p_of};
+use crate::math::{Exp, Real, exp_scaled};
 use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold, position};
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
         let (sum, pivot) = Self::sweep(s, row, watch);
-        (sum, pivot.factor / pivot.exp_of(s, sum.max))
+        (sum, pivot.factor / pivot.exp_of(sum.max))
     }
 
     /// Reads a row once, block by block, for its entropy and the place of its maximum too.
@@ -75,14 +75,14 @@ impl<T: Real> RowSum<T> {
         let (sum, pivot) = Self::sweep(s, &mut spreading, &mut ());
         let Spreading { block: start, sum: gaps, .. } = spreading;
         // One infinite logit has all the probability, and nothing is apart from it.
-        let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(s, sum.max) };
+        let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(sum.max) };
         let top = if sum.rest.is_nan() {
             None
         } else {
             let block = &row[start..row.len().min(start + BLOCK)];
             position(s, block, sum.max).map(|i| start + i)
         };
-        (sum, Spread { top, entropy: sum.log_partition(s) + gaps / (1.0 + sum.rest) })
+        (sum, Spread { top, entropy: sum.log_partition() + gaps / (1.0 + sum.rest) })
     }
 
     /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
@@ -99,40 +99,40 @@ impl<T: Real> RowSum<T> {
             if block_max > max {
                 // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
                 // summed: each is exp(max), and one of them is left out.
-                rest += if max > -T::INFINITY { pivot.exp_of(s, max) } else { 0.0 };
+                rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
                 row.rise(start, max, block_max, rest);
                 if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
-                    let new = Pivot::at(s, block_max);
+                    let new = Pivot::at(block_max);
                     row.rescale(s, start, pivot, new);
-                    rest *= new.exp_of(s, pivot.max);
+                    rest *= new.exp_of(pivot.max);
                     pivot = new;
                 }
                 max = block_max;
                 let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
-                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(s, max);
+                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
             } else {
                 // 2b. The old one stands: the whole block belongs to the rest.
                 rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
             }
         }
         // 3. from units of exp(pivot) to units of exp(max)
-        rest /= pivot.exp_of(s, max);
+        rest /= pivot.exp_of(max);
         let undefined = max == -T::INFINITY || (max == T::INFINITY && rest != 0.0);
         (RowSum { max, rest: if undefined { f64::NAN } else { rest } }, pivot)
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
     #[inline(always)]
-    pub(crate) fn log_partition<S: Simd<T>>(self, s: S) -> f64 {
-        log1p_of(s, self.rest)
+    pub(crate) fn log_partition(self) -> f64 {
+        self.rest.ln_1p()
     }
 
     /// `logsumexp(z)` of the row that was summed: -inf for a row of -inf, +inf where a logit is, NaN where one is.
     #[inline(always)]
-    pub(crate) fn logsumexp<S: Simd<T>>(self, s: S, row: &[T]) -> f64 {
+    pub(crate) fn logsumexp(self, row: &[T]) -> f64 {
         let max = self.max.to_f64();
         if max.is_finite() {
-            max + self.log_partition(s)
+            max + self.log_partition()
         } else if row.iter().any(|z| z.partial_cmp(z).is_none()) {
             f64::NAN
         } else {
@@ -148,20 +148,20 @@ impl<T: Real> RowSum<T> {
 
     /// The probability of one class, and one minus it without cancellation.
     #[inline(always)]
-    pub(crate) fn probability<S: Simd<T>>(self, s: S, logit: T) -> (f64, f64) {
+    pub(crate) fn probability(self, logit: T) -> (f64, f64) {
         let partition = 1.0 + self.rest;
         if logit == self.max {
             (1.0 / partition, self.rest / partition)
         } else {
-            let p = exp_of(s, -self.gap(logit)) / partition;
+            let p = (-self.gap(logit)).exp() / partition;
             (p, 1.0 - p)
         }
     }
 
     /// All probabilities of the row, times a factor, from its logits.
     #[inline(always)]
-    pub(crate) fn softmax<S: Simd<T>>(self, s: S, factor: f64) -> Softmax<T> {
-        let pivot = Pivot::at(s, self.max);
+    pub(crate) fn softmax(self, factor: f64) -> Softmax<T> {
+        let pivot = Pivot::at(self.max);
         Softmax { pivot, scale: self.scale(pivot.factor, factor) }
     }
 
@@ -216,14 +216,14 @@ struct Pivot<T> {
 
 impl<T: Real> Pivot<T> {
     #[inline(always)]
-    fn at<S: Simd<T>>(s: S, max: T) -> Self {
+    fn at(max: T) -> Self {
         let m = max.to_f64();
         if m.abs() >= T::PIVOT_LIMIT {
             return Pivot { max, shift: max, exponent: T::ZERO, factor: 1.0 };
         }
         let n = (m * f64::LOG2_E).round_ties_even();
         let r = (m - n * f64::LN_2_HI) - n * f64::LN_2_LO;
-        Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: exp_small_of(s, -r) }
+        Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: (-r).exp() }
     }
 
     /// Before there is a maximum: nothing but -inf, whose exponential is 0, and NaN.
@@ -240,8 +240,8 @@ impl<T: Real> Pivot<T> {
 
     /// `exp(z - max)` of a single one; 1 for the maximum, be it infinite.
     #[inline(always)]
-    fn exp_of<S: Simd<T>>(self, s: S, z: T) -> f64 {
-        if z == self.max { 1.0 } else { exp_of(s, z.to_f64() - self.max.to_f64()) }
+    fn exp_of(self, z: T) -> f64 {
+        if z == self.max { 1.0 } else { (z.to_f64() - self.max.to_f64()).exp() }
     }
 }
 
@@ -411,8 +411,8 @@ impl<T: Real> Exponentials<T> for Spreading<'_, T> {
     }
 
     #[inline(always)]
-    fn rescale<S: Simd<T>>(&mut self, s: S, _: usize, from: Pivot<T>, to: Pivot<T>) {
-        self.sum *= to.exp_of(s, from.max);
+    fn rescale<S: Simd<T>>(&mut self, _: S, _: usize, from: Pivot<T>, to: Pivot<T>) {
+        self.sum *= to.exp_of(from.max);
     }
 }
 
@@ -431,7 +431,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        let top = T::from_f64(pivot.exp_of(s, max) / pivot.factor);
+        let top = T::from_f64(pivot.exp_of(max) / pivot.factor);
         let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
         if SKIP_MAX {
             let [(a, m), (b, n)] = self.keep::<2, _, _>(
@@ -465,7 +465,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
 
     #[inline(always)]
     fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, from: Pivot<T>, to: Pivot<T>) {
-        let factor = s.splat(T::from_f64(to.exp_of(s, from.max) * from.factor / to.factor));
+        let factor = s.splat(T::from_f64(to.exp_of(from.max) * from.factor / to.factor));
         RowIo::in_place(self.kept(len)).map(
             s,
             T::ZERO,
@@ -511,7 +511,7 @@ pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl F
 /// `logsumexp(z)`: -inf for a row of -inf, +inf where a logit is, NaN where one is.
 #[inline(always)]
 pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
-    T::from_f64(RowSum::of(s, row).logsumexp(s, row))
+    T::from_f64(RowSum::of(s, row).logsumexp(row))
 }
 
 /// `softmax(z)`, written over or beside the row.
@@ -530,7 +530,7 @@ pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
 #[inline(always)]
 pub(crate) fn log_softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     let sum = RowSum::of(s, row.source());
-    let (max, log_partition) = (s.splat(sum.max), s.splat(T::from_f64(sum.log_partition(s))));
+    let (max, log_partition) = (s.splat(sum.max), s.splat(T::from_f64(sum.log_partition())));
     row.map(
         s,
         T::ZERO,

@@ -255,10 +255,24 @@ fn check_len(name: &'static str, len: usize, rows: usize, classes: usize) -> Res
 #[derive(Clone, Copy, Debug)]
 pub struct Classes<'a> {
     labels: Labels<'a>,
-    classes: usize,
-    ignore_index: Option<i64>,
+    rule: Rule,
     /// How many of the rows are not ignored.
     count: usize,
+}
+
+/// Which labels are classes: those in `[0, classes)`, but for the ignored one.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    classes: u64,
+    /// -1, which is no class anyway, where none is ignored: one comparison does for both.
+    ignored: i64,
+}
+
+impl Rule {
+    #[inline(always)]
+    fn is_class(self, label: i64) -> bool {
+        ((label as u64) < self.classes) & (label != self.ignored)
+    }
 }
 
 /// Class labels as they come.
@@ -302,13 +316,13 @@ impl<'a> Classes<'a> {
     /// [`Error::Label`] names the first label outside `[0, classes)` that is not `ignore_index`; an unknown `XENTRS_ISA`.
     #[inline]
     pub fn new(labels: Labels<'a>, classes: usize, ignore_index: Option<i64>) -> Result<Self> {
-        let isa = Isa::active()?;
-        let (valid, ignored) = match labels {
-            Labels::I32(labels) => f32::dispatch(isa, Tally { labels, classes, ignore_index }),
-            Labels::I64(labels) => f32::dispatch(isa, Tally { labels, classes, ignore_index }),
+        let (isa, rule) = (Isa::active()?, Rule { classes: classes as u64, ignored: ignore_index.unwrap_or(-1) });
+        let (count, ignored) = match labels {
+            Labels::I32(labels) => f32::dispatch(isa, Tally { labels, rule }),
+            Labels::I64(labels) => f32::dispatch(isa, Tally { labels, rule }),
         };
-        let checked = Classes { labels, classes, ignore_index, count: valid };
-        if valid + ignored == labels.len() {
+        let checked = Classes { labels, rule, count };
+        if count + ignore_index.map_or(0, |_| ignored) == labels.len() {
             return Ok(checked);
         }
         let is_wrong = |&row: &usize| checked.get(row).is_none() && Some(labels.get(row)) != ignore_index;
@@ -337,7 +351,8 @@ impl<'a> Classes<'a> {
     /// counts as ignored, and nothing is read out of bounds.
     #[inline(always)]
     pub fn get(&self, row: usize) -> Option<usize> {
-        self.valid(self.labels.get(row))
+        let label = self.labels.get(row);
+        self.rule.is_class(label).then_some(label as usize)
     }
 
     /// The classes of at most a register of rows, as whole numbers; -1 for a row that is ignored, and past the last.
@@ -351,8 +366,6 @@ impl<'a> Classes<'a> {
 
     #[inline(always)]
     fn numbers<T: Float, S: Simd<T>, L: Copy + From<i8> + Into<i64>>(&self, s: S, labels: &[L]) -> S::V {
-        // -1 is no class, so that one comparison does for both: nothing is ignored, or something is.
-        let (classes, ignored) = (self.classes as u64, self.ignore_index.unwrap_or(-1));
         let (mut some, mut lanes) = ([L::from(-1); MAX_LANES], [T::ZERO; MAX_LANES]);
         // A whole register is copied, tested and converted by loops of fixed length, of which the compiler makes vectors.
         if labels.len() == S::LANES {
@@ -362,42 +375,30 @@ impl<'a> Classes<'a> {
         }
         for (lane, label) in lanes[..S::LANES].iter_mut().zip(some) {
             let label: i64 = label.into();
-            let counts = (label as u64) < classes && label != ignored;
-            *lane = T::from_f64(f64::from(if counts { label as i32 } else { -1 }));
+            *lane = T::from_f64(f64::from(if self.rule.is_class(label) { label as i32 } else { -1 }));
         }
         s.load(&lanes[..S::LANES])
     }
-
-    #[inline(always)]
-    fn valid(&self, label: i64) -> Option<usize> {
-        ((label as u64) < self.classes as u64 && Some(label) != self.ignore_index).then_some(label as usize)
-    }
 }
 
-/// How many labels are classes, and how many are ignored: a kernel without lanes of its own and without branches, which
-/// the compiler gives those of the instruction set.
+/// How many labels are classes, and how many the ignored one: a kernel without lanes of its own and without branches,
+/// which the compiler gives those of the instruction set.
 struct Tally<'a, L> {
     labels: &'a [L],
-    classes: usize,
-    ignore_index: Option<i64>,
+    rule: Rule,
 }
 
 impl<L: Copy + Into<i64>> Kernel<f32> for Tally<'_, L> {
     type Output = (usize, usize);
     #[inline(always)]
     fn run<S: Simd<f32>>(self, _: S) -> (usize, usize) {
-        // A label that is no class anyway stands for none.
-        let (classes, ignored) = (self.classes as u64, self.ignore_index.unwrap_or(-1));
-        let (mut inside, mut hits, mut both) = (0, 0, 0);
+        let (mut count, mut ignored) = (0, 0);
         for &label in self.labels {
             let label: i64 = label.into();
-            let (is_class, is_ignored) = ((label as u64) < classes, label == ignored);
-            inside += u64::from(is_class);
-            hits += u64::from(is_ignored);
-            both += u64::from(is_class && is_ignored);
+            count += usize::from(self.rule.is_class(label));
+            ignored += usize::from(label == self.rule.ignored);
         }
-        let hits = if self.ignore_index.is_some() { hits } else { 0 };
-        ((inside - both) as usize, hits as usize)
+        (count, ignored)
     }
 }
 

@@ -41,7 +41,7 @@ impl<T: Real> Measure<T> for CrossEntropy {
     #[inline(always)]
     fn slopes<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
         let zero = s.splat(T::ZERO);
-        let nobody = at.p.eq(zero) & at.q.eq(zero);
+        let nobody = (at.p + at.q).eq(zero);
         [S::V::select(nobody, zero, at.q_cost), zero_with(s, at.p, zero - at.p / at.q)]
     }
 

@@ -55,7 +55,7 @@ impl<T: Real> Measure<T> for KlDivergence {
     #[inline(always)]
     fn slopes<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
         let zero = s.splat(T::ZERO);
-        let nobody = at.p.eq(zero) & at.q.eq(zero);
+        let nobody = (at.p + at.q).eq(zero);
         [S::V::select(nobody, zero, zero - at.log_ratio), S::V::select(nobody, zero, at.difference / at.q)]
     }
 

@@ -26,7 +26,7 @@ impl<T: Real> Side<T> {
         let sum = RowSum::of(s, row);
         let is_one = sum.max == T::INFINITY;
         let sum = if is_one { RowSum { max: T::ZERO, rest: sum.rest } } else { sum };
-        Side { sum, softmax: sum.softmax(s, 1.0), is_one }
+        Side { sum, softmax: sum.softmax(1.0), is_one }
     }
 
     /// The logits as they count.
@@ -63,7 +63,7 @@ impl<T: Real> Pair<T> {
         let p = Side::of(s, p);
         let q = if M::PAIR { Side::of(s, q) } else { p };
         let margin = q.sum.max.to_f64() - p.sum.max.to_f64();
-        let all = (p.sum.log_partition(s) - q.sum.log_partition(s)) - margin;
+        let all = (p.sum.log_partition() - q.sum.log_partition()) - margin;
         let shift = T::from_f64(all);
         Pair { p, q, shift, shift_rest: T::from_f64(all - shift.to_f64()) }
     }
@@ -75,8 +75,8 @@ impl<T: Real> Pair<T> {
     }
 
     #[inline(always)]
-    fn facts<S: Simd<T>>(self, s: S, excess: f64) -> Facts {
-        Facts { excess, p_partition: self.p.sum.log_partition(s), q_partition: self.q.sum.log_partition(s) }
+    fn facts(self, excess: f64) -> Facts {
+        Facts { excess, p_partition: self.p.sum.log_partition(), q_partition: self.q.sum.log_partition() }
     }
 
     #[inline(always)]
@@ -92,7 +92,7 @@ impl<T: Real> Pair<T> {
         // 2. ln(q / p); a class that neither row has is one of equal probabilities
         let none = zero - infinity;
         let log_ratio = (gap + s.splat(self.shift)) + (lost + s.splat(self.shift_rest));
-        let log_ratio = S::V::select(z.eq(none) & y.eq(none), zero, log_ratio);
+        let log_ratio = S::V::select(z.max(y).eq(none), zero, log_ratio);
         // 3. what follows from it; tanh is odd to the bit, so swapped rows have the opposite difference
         let ratio = tanh(s, log_ratio * s.splat(T::from_f64(0.5)));
         At { p, q, difference: (p + q) * ratio, ratio, log_ratio, p_cost: self.p.gap(s, z), q_cost: self.q.gap(s, y) }
@@ -107,7 +107,7 @@ pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T
         return f64::NAN;
     }
     let [sum, excess, ..] = sums(s, measure, pair, p, q, false);
-    measure.finish(sum, pair.facts(s, excess))
+    measure.finish(sum, pair.facts(excess))
 }
 
 /// The value of a row, and its gradient with respect to the logits.
@@ -151,7 +151,7 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
     {
         q.target().fill(T::NAN);
     }
-    if undefined { f64::NAN } else { measure.finish(sum, pair.facts(s, excess)) }
+    if undefined { f64::NAN } else { measure.finish(sum, pair.facts(excess)) }
 }
 
 /// The sums over the classes of terms, of differences, and, where they are wanted, of both flows: in double precision

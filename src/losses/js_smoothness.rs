@@ -85,7 +85,7 @@ impl<'k, T: Real> Position<'k, T> {
             top.into_iter().for_each(|top| self.logits[top] = T::ZERO);
             self.sum = RowSum { max: T::ZERO, rest: 0.0 };
         }
-        let softmax = self.sum.softmax(s, 1.0);
+        let softmax = self.sum.softmax(1.0);
         RowIo::new(self.logits, self.probabilities).map(
             s,
             -T::INFINITY,
@@ -118,7 +118,7 @@ impl<'k, T: Real> Position<'k, T> {
         if sum.abs() <= 0.5 {
             sum.ln_1p()
         } else {
-            (self.sum.max.to_f64() - other.sum.max.to_f64()) + (self.sum.log_partition(s) - other.sum.log_partition(s))
+            (self.sum.max.to_f64() - other.sum.max.to_f64()) + (self.sum.log_partition() - other.sum.log_partition())
         }
     }
 

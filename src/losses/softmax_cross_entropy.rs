@@ -165,7 +165,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         let mut gaps = Gaps::of(&weights);
         let sum = RowSum::watched(s, logits, &mut gaps);
         // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
-        let log_partition = sum.log_partition(s);
+        let log_partition = sum.log_partition();
         let listed = weights.listed(logits).map_or(0.0, |listed| listed.cost(sum));
         weights.total * log_partition + listed + gaps.total() + self.z_terms(sum.max.to_f64(), log_partition).0
     }
@@ -180,7 +180,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         let (listed, mut gaps) = (weights.listed(row.source()), Gaps::of(&weights));
         // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the gaps
         let (sum, unit) = RowSum::keeping_watched(s, row, &mut gaps);
-        let log_partition = sum.log_partition(s);
+        let log_partition = sum.log_partition();
         let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
         // An infinite logit is pulled without end, and no other.
         let (pull, endless) = if pull == f64::INFINITY {
@@ -220,13 +220,13 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         let top = gaps.top;
         if let Some(top) = top {
             let u = weights.at(top);
-            row.target()[top] = exact(u, weights.total - u, sum.probability(s, sum.max));
+            row.target()[top] = exact(u, weights.total - u, sum.probability(sum.max));
         }
         let Some(listed) = listed else {
             return finished(row, endless, weights.total * log_partition + gaps.total() + z_loss);
         };
         if top != Some(listed.class) {
-            let p = sum.probability(s, listed.logit);
+            let p = sum.probability(listed.logit);
             row.target()[listed.class] = if weights.is_dense() {
                 let u = weights.at(listed.class);
                 exact(u, weights.total - u, p)
@@ -312,7 +312,7 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         }
         let sum = RowSum::of(s, logits);
         // 1. p_k (1 - p_k), for probabilities of at most 1/2
-        let (softmax, one, factor) = (sum.softmax(s, 1.0), s.splat(T::ONE), s.splat(T::from_f64(scale)));
+        let (softmax, one, factor) = (sum.softmax(1.0), s.splat(T::ONE), s.splat(T::from_f64(scale)));
         RowIo::new(logits, hess).map(
             s,
             T::ZERO,
@@ -324,7 +324,7 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         );
         // 2. the largest, from the complement
         if let Some(top) = position(s, logits, sum.max) {
-            let (p, complement) = sum.probability(s, sum.max);
+            let (p, complement) = sum.probability(sum.max);
             hess[top] = T::from_f64(scale * p * complement);
         }
     }

@@ -78,9 +78,9 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
     }
 
     #[inline(always)]
-    fn focus_of<S: Simd<T>>(&self, s: S, sum: RowSum<T>, logit: T) -> Focus {
-        let (p, q) = sum.probability(s, logit);
-        self.focus(p, q, sum.log_partition(s) + sum.gap(logit))
+    fn focus_of(&self, sum: RowSum<T>, logit: T) -> Focus {
+        let (p, q) = sum.probability(logit);
+        self.focus(p, q, sum.log_partition() + sum.gap(logit))
     }
 
     /// Everything about a row with weights for all classes; `None` where no class has the largest logit, all being NaN or
@@ -92,8 +92,8 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
         let lanes = FocusLanes {
             gamma: T::from_f64(self.gamma),
             max: sum.max,
-            log_partition: T::from_f64(sum.log_partition(s)),
-            softmax: sum.softmax(s, 1.0),
+            log_partition: T::from_f64(sum.log_partition()),
+            softmax: sum.softmax(1.0),
         };
         // 1. the classes below the maximum, which a partial register is filled up with
         let (mut loss, mut slopes) = (0.0, 0.0);
@@ -118,7 +118,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             slopes += (v + w).sum().to_f64();
         }
         // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
-        let (own, u) = (self.focus_of(s, sum, sum.max), weights.at(top));
+        let (own, u) = (self.focus_of(sum, sum.max), weights.at(top));
         loss += u * own.loss;
         if sum.rest >= 1.0 {
             for (k, _) in logits.iter().enumerate().filter(|&(k, &z)| z == sum.max && k != top) {
@@ -133,7 +133,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             && let Some((_, share)) = weights.pair(0)
             && y != top
         {
-            let focus = self.focus_of(s, sum, logits[y]);
+            let focus = self.focus_of(sum, logits[y]);
             loss += share * focus.loss;
             slopes += share * focus.slope;
             labelled = Some((y, logits[y], weights.at(y) * focus.slope));
@@ -214,14 +214,14 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         let (sum, loss) = match weights.listed(logits) {
             Some(listed) if !weights.is_dense() => {
                 let sum = RowSum::of(s, logits);
-                (sum, listed.own * self.focus_of(s, sum, listed.logit).loss)
+                (sum, listed.own * self.focus_of(sum, listed.logit).loss)
             }
             _ => match self.terms(s, logits, &weights) {
                 Some(terms) => (terms.sum, terms.loss),
                 None => return f64::NAN,
             },
         };
-        let log_partition = sum.log_partition(s);
+        let log_partition = sum.log_partition();
         // A row that is NaN is so whatever its target: of a sum that is no number, nothing is compared.
         let undefined = if log_partition.is_nan() { log_partition } else { 0.0 };
         loss + undefined + self.cross_entropy.z_terms(sum.max.to_f64(), log_partition).0
@@ -238,7 +238,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
             Some(listed) if !weights.is_dense() => {
                 // 1. maximum and sum of exponentials, which are kept
                 let (sum, unit) = RowSum::keeping(s, row);
-                let log_partition = sum.log_partition(s);
+                let log_partition = sum.log_partition();
                 let (z_loss, pull) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
                 let (pull, endless) = if pull == f64::INFINITY {
                     let len = row.source().len();
@@ -247,7 +247,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     (pull, None)
                 };
                 // 2. the gradient of the other classes: (w A + pull) p_k
-                let focus = self.focus_of(s, sum, listed.logit);
+                let focus = self.focus_of(sum, listed.logit);
                 let force = listed.own * focus.slope + pull;
                 let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
                 row.finish(
@@ -256,7 +256,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     |e| sign * scaled.of(s, e),
                 );
                 // 3. of the labelled one, from the complement
-                let (p, q) = sum.probability(s, listed.logit);
+                let (p, q) = sum.probability(listed.logit);
                 row.target()[listed.class] = T::from_f64(scale * (pull * p - listed.own * focus.slope * q));
                 if let Some(k) = endless {
                     row.target()[k] = T::INFINITY;
@@ -271,7 +271,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     row.target().fill(T::NAN);
                     return f64::NAN;
                 };
-                let log_partition = terms.sum.log_partition(s);
+                let log_partition = terms.sum.log_partition();
                 if log_partition.is_nan() {
                     row.target().fill(T::NAN);
                     return f64::NAN;
@@ -296,10 +296,10 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 // 2. the largest class, and a labelled one, from the complement
                 let exact =
                     |v: f64, others: f64, (p, q): (f64, f64)| T::from_f64(scale * ((others + pull) * p - v * q));
-                let top = terms.sum.probability(s, terms.sum.max);
+                let top = terms.sum.probability(terms.sum.max);
                 row.target()[terms.top] = exact(terms.own, terms.others, top);
                 if let Some((y, logit, v)) = terms.labelled {
-                    row.target()[y] = exact(v, total - v, terms.sum.probability(s, logit));
+                    row.target()[y] = exact(v, total - v, terms.sum.probability(logit));
                 }
                 if endless {
                     row.target()[terms.top] = T::INFINITY;

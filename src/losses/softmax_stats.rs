@@ -48,8 +48,8 @@ pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, row: &[T], class: Option<usiz
     // 1. one sweep
     let (sum, Spread { top, entropy }) = RowSum::spreading(s, row);
     // 2. the loss, as softmax cross-entropy has it
-    let loss = class.map_or(0.0, |y| sum.log_partition(s) + sum.gap(row[y]));
-    RowStats { loss, logsumexp: sum.logsumexp(s, row), entropy, argmax: top }
+    let loss = class.map_or(0.0, |y| sum.log_partition() + sum.gap(row[y]));
+    RowStats { loss, logsumexp: sum.logsumexp(row), entropy, argmax: top }
 }
 
 #[cfg(test)]

@@ -75,12 +75,6 @@ macro_rules! lanes {
         impl Simd<$T> for Avx2 {
             type V = $V;
             const LANES: usize = $lanes;
-            type Wide = Avx2;
-
-            #[inline(always)]
-            fn wide(self) -> Avx2 {
-                self
-            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {
@@ -236,7 +230,6 @@ macro_rules! lanes {
             }
         }
 
-        operators! { $M: BitAnd bitand (a, b) => $M(unsafe { $and(a.0, b.0) }); }
         operators! { $V:
             Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
             Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });

@@ -63,12 +63,6 @@ macro_rules! lanes {
         impl Simd<$T> for Avx512 {
             type V = $V;
             const LANES: usize = $lanes;
-            type Wide = Avx512;
-
-            #[inline(always)]
-            fn wide(self) -> Avx512 {
-                self
-            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {
@@ -205,7 +199,6 @@ macro_rules! lanes {
             }
         }
 
-        operators! { $M: BitAnd bitand (a, b) => $M(a.0 & b.0); }
         operators! { $V:
             Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
             Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });

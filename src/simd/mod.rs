@@ -41,7 +41,7 @@ pub(crate) use slices::{AHEAD, RowIo, Spot, fold, position, read, write};
 
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::ops::{Add, BitAnd, Div, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// `f32` or `f64`: a number that lanes are made of.
 pub trait Float:
@@ -96,11 +96,6 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     type V: Lanes<T>;
     /// How many lanes a register has.
     const LANES: usize;
-    /// The same instruction set, for double precision.
-    type Wide: Simd<f64>;
-
-    /// The token of [`Wide`](Self::Wide).
-    fn wide(self) -> Self::Wide;
 
     /// The same number in every lane.
     fn splat(self, x: T) -> Self::V;
@@ -195,7 +190,7 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
 }
 
 /// One truth value a lane.
-pub trait Mask: Copy + BitAnd<Output = Self> {
+pub trait Mask: Copy {
     /// Bit `i` is lane `i`.
     fn bits(self) -> u32;
 }

@@ -20,12 +20,6 @@ macro_rules! lanes {
         impl Simd<$T> for Portable {
             type V = $V;
             const LANES: usize = $lanes;
-            type Wide = Portable;
-
-            #[inline(always)]
-            fn wide(self) -> Portable {
-                self
-            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {
@@ -149,7 +143,6 @@ macro_rules! lanes {
             }
         }
 
-        operators! { $M: BitAnd bitand (a, b) => $M(from_fn(|i| a.0[i] & b.0[i])); }
         operators! { $V:
             Add add (a, b) => $V(from_fn(|i| a.0[i] + b.0[i]));
             Sub sub (a, b) => $V(from_fn(|i| a.0[i] - b.0[i]));

@@ -31,7 +31,7 @@ impl<T: Float> Kernel<T> for Operations<'_, T> {
             each(&|x, _| x.abs()),
             each(&|x, y| S::V::select(x.lt(y), one, zero)),
             each(&|x, y| S::V::select(x.eq(y), one, zero)),
-            each(&|x, y| S::V::select(x.lt(y) & zero.lt(x), x, y)),
+            each(&|x, y| S::V::select(x.lt(y), x, zero - y)),
             each(&|x, y| y.zero_where_lt(x, y)),
         ]
     }
@@ -49,7 +49,7 @@ fn plain(a: f64, b: f64) -> [f64; 11] {
         a.abs(),
         flag(a < b),
         flag(a == b),
-        if a < b && 0.0 < a { a } else { b },
+        if a < b { a } else { -b },
         if a < b { 0.0 } else { b },
     ]
 }
