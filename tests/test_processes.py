@@ -44,7 +44,7 @@ class Fingerprint:
 
 
 def of_losses(case: Case, kind: str, shapes: list[tuple[int, int]]) -> str:
-    """Two dozen combinations of the options of a case, every reduction, the gradient beside the logits and over them."""
+    """Two dozen combinations of options, every reduction, the gradient beside the logits and over them."""
     fingerprint, rng = Fingerprint(), np.random.default_rng(82)
     for shape, dtype in itertools.product(shapes, (*DTYPES, np.float16)):
         logits, target = case.logits(rng, dtype, shape), case.targets[kind](rng, dtype, shape)
