@@ -24,7 +24,7 @@
 //! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
 
 use crate::math::{Exp, Real, exp_scaled};
-use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold, position};
+use crate::simd::{AHEAD, Kernel, Lanes, RowIo, Simd, fold, position};
 use std::ops::Range;
 
 /// Elements that are read twice, for their maximum and for their exponentials: they stay in the first-level cache, and
@@ -85,40 +85,9 @@ impl<T: Real> RowSum<T> {
         (sum, Spread { top, entropy: sum.log_partition() + gaps / (1.0 + sum.rest) })
     }
 
-    /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
-    /// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
     #[inline(always)]
     fn sweep<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R, watch: &mut impl Watch<T>) -> (Self, Pivot<T>) {
-        let len = row.logits().len();
-        let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
-        for start in (0..len).step_by(BLOCK) {
-            let block = start..len.min(start + BLOCK);
-            // 1. maximum of the block
-            let block_max = largest(s, &row.logits()[block.clone()]);
-            watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
-            if block_max > max {
-                // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
-                // summed: each is exp(max), and one of them is left out.
-                rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
-                row.rise(start, max, block_max, rest);
-                if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
-                    let new = Pivot::at(block_max);
-                    row.rescale(s, start, pivot, new);
-                    rest *= new.exp_of(pivot.max);
-                    pivot = new;
-                }
-                max = block_max;
-                let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
-                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
-            } else {
-                // 2b. The old one stands: the whole block belongs to the rest.
-                rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
-            }
-        }
-        // 3. from units of exp(pivot) to units of exp(max)
-        rest /= pivot.exp_of(max);
-        let undefined = max == -T::INFINITY || (max == T::INFINITY && rest != 0.0);
-        (RowSum { max, rest: if undefined { f64::NAN } else { rest } }, pivot)
+        s.call(Sweep { row, watch })
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
@@ -169,6 +138,53 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn scale(self, unit: f64, factor: f64) -> Scale<T> {
         Scale { factor: T::from_f64(factor * unit / (1.0 + self.rest)), limit: T::from_f64(factor) }
+    }
+}
+
+/// One sweep over a row, a function of its own.
+///
+/// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
+/// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
+struct Sweep<'k, R, W> {
+    row: &'k mut R,
+    watch: &'k mut W,
+}
+
+impl<T: Real, R: Exponentials<T>, W: Watch<T>> Kernel<T> for Sweep<'_, R, W> {
+    type Output = (RowSum<T>, Pivot<T>);
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let Sweep { row, watch } = self;
+        let len = row.logits().len();
+        let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
+        for start in (0..len).step_by(BLOCK) {
+            let block = start..len.min(start + BLOCK);
+            // 1. maximum of the block
+            let block_max = largest(s, &row.logits()[block.clone()]);
+            watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
+            if block_max > max {
+                // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
+                // summed: each is exp(max), and one of them is left out.
+                rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
+                row.rise(start, max, block_max, rest);
+                if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
+                    let new = Pivot::at(block_max);
+                    row.rescale(s, start, pivot, new);
+                    rest *= new.exp_of(pivot.max);
+                    pivot = new;
+                }
+                max = block_max;
+                let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
+                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
+            } else {
+                // 2b. The old one stands: the whole block belongs to the rest.
+                rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
+            }
+        }
+        // 3. from units of exp(pivot) to units of exp(max)
+        rest /= pivot.exp_of(max);
+        let undefined = max == -T::INFINITY || (max == T::INFINITY && rest != 0.0);
+        (RowSum { max, rest: if undefined { f64::NAN } else { rest } }, pivot)
     }
 }
 

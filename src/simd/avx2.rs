@@ -25,6 +25,7 @@ pub(super) fn enter<T: Float, K: Kernel<T>>(token: Avx2, kernel: K) -> K::Output
 where
     Avx2: Simd<T>,
 {
+    #[inline(never)]
     #[target_feature(enable = "avx2,fma")]
     fn inner<T: Float, K: Kernel<T>>(token: Avx2, kernel: K) -> K::Output
     where
@@ -75,6 +76,11 @@ macro_rules! lanes {
         impl Simd<$T> for Avx2 {
             type V = $V;
             const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn call<K: Kernel<$T>>(self, kernel: K) -> K::Output {
+                enter(self, kernel)
+            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {

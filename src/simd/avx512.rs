@@ -31,6 +31,7 @@ pub(super) fn enter<T: Float, K: Kernel<T>>(token: Avx512, kernel: K) -> K::Outp
 where
     Avx512: Simd<T>,
 {
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
     fn inner<T: Float, K: Kernel<T>>(token: Avx512, kernel: K) -> K::Output
     where
@@ -63,6 +64,11 @@ macro_rules! lanes {
         impl Simd<$T> for Avx512 {
             type V = $V;
             const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn call<K: Kernel<$T>>(self, kernel: K) -> K::Output {
+                enter(self, kernel)
+            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {

@@ -97,6 +97,10 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     /// How many lanes a register has.
     const LANES: usize;
 
+    /// Runs a part of a kernel as a function of its own, which is compiled once for all that call it. A call costs a few
+    /// nanoseconds, as registers go through memory: once a row that is nothing, once a register it would be all.
+    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output;
+
     /// The same number in every lane.
     fn splat(self, x: T) -> Self::V;
     /// A whole register; `xs` has exactly [`Self::LANES`] elements.
@@ -232,7 +236,7 @@ macro_rules! float {
                     isa::Token::Avx512(token) => avx512::enter::<$t, K>(token, kernel),
                     #[cfg(target_arch = "x86_64")]
                     isa::Token::Avx2(token) => avx2::enter::<$t, K>(token, kernel),
-                    isa::Token::Portable(token) => kernel.run(token),
+                    isa::Token::Portable(token) => portable::enter::<$t, K>(token, kernel),
                 }
             }
         }

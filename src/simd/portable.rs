@@ -1,11 +1,20 @@
 //! Lanes for any processor: plain arrays of 32 bytes, which the compiler turns into two SSE2 or NEON registers.
 
-use super::{Lanes, Mask, Simd};
+use super::{Float, Kernel, Lanes, Mask, Simd};
 use std::array::from_fn;
 
 /// The instruction set that every processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portable;
+
+/// Runs a kernel, in a function of its own as on the other instruction sets: it would be compiled anew wherever it is used.
+#[inline(never)]
+pub(super) fn enter<T: Float, K: Kernel<T>>(token: Portable, kernel: K) -> K::Output
+where
+    Portable: Simd<T>,
+{
+    kernel.run(token)
+}
 
 macro_rules! lanes {
     ($V:ident, $M:ident, $T:ty, $bits:ty, $lanes:literal, $digits:literal, $bias:literal) => {
@@ -20,6 +29,11 @@ macro_rules! lanes {
         impl Simd<$T> for Portable {
             type V = $V;
             const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn call<K: Kernel<$T>>(self, kernel: K) -> K::Output {
+                enter(self, kernel)
+            }
 
             #[inline(always)]
             fn splat(self, x: $T) -> $V {
