@@ -200,6 +200,41 @@ impl<T: Real> Scale<T> {
     pub(crate) fn of<S: Simd<T>>(self, s: S, exponentials: S::V) -> S::V {
         s.splat(self.limit).min(exponentials * s.splat(self.factor))
     }
+
+    /// The exponentials that were kept of a row become `sign` times this much of them, less `spread`.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, sign: f64, spread: f64) {
+        s.call(Finish { row, scale: self, sign: T::from_f64(sign), spread: T::from_f64(spread) });
+    }
+}
+
+/// The second sweep over a row, a function of its own.
+struct Finish<'k, 'r, T> {
+    row: &'k mut RowIo<'r, T>,
+    scale: Scale<T>,
+    sign: T,
+    spread: T,
+}
+
+impl<T: Real> Kernel<T> for Finish<'_, '_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Finish { row, scale, sign, spread } = self;
+        if sign == T::ONE && spread == T::ZERO {
+            return row.finish(
+                s,
+                #[inline(always)]
+                |e| scale.of(s, e),
+            );
+        }
+        let (sign, spread) = (s.splat(sign), s.splat(spread));
+        row.finish(
+            s,
+            #[inline(always)]
+            |e| sign * scale.of(s, e) - spread,
+        );
+    }
 }
 
 /// Probabilities of a row, times a factor, a register at a time.
@@ -534,12 +569,7 @@ pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
 #[inline(always)]
 pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     let (sum, unit) = RowSum::keeping(s, row);
-    let scale = sum.scale(unit, 1.0);
-    row.finish(
-        s,
-        #[inline(always)]
-        |e| scale.of(s, e),
-    );
+    sum.scale(unit, 1.0).finish(s, row, 1.0, 0.0);
 }
 
 /// `log_softmax(z) = (z - max) - ln(1 + rest)`: two subtractions keep what one would lose where the maximum is large.

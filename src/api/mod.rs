@@ -52,7 +52,9 @@ pub enum Loss<T> {
 /// A loss with everything but the logits: what [`value`] and [`value_and_grad`] evaluate.
 pub trait Problem<T: Real>: Sync {
     /// What the logits are called, and what they may be.
-    const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
+    fn inputs(&self) -> (&'static str, Domain) {
+        ("logits", Domain::Reals)
+    }
 
     /// Holds shapes and weights against the shape of the logits.
     ///
@@ -114,7 +116,7 @@ pub trait CurvedProblem<T: Real>: Problem<T> {
 /// # Errors
 /// What [`Problem::check`] and [`Problem::check_targets`] find, logits outside their domain, and an unknown `XENTRS_ISA`.
 pub fn value<S: Storage>(
-    problem: &impl Problem<S::Real>,
+    problem: &dyn Problem<S::Real>,
     logits: Rows<'_, S>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
@@ -146,7 +148,7 @@ pub fn value<S: Storage>(
 /// # Errors
 /// As of [`value`]; nothing is written then, unless to a [fresh](RowsIo::fresh) place.
 pub fn value_and_grad<S: Storage, O: Place<S>>(
-    problem: &impl Problem<S::Real>,
+    problem: &dyn Problem<S::Real>,
     mut logits: RowsIo<'_, S, O>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
@@ -171,7 +173,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
 /// # Errors
 /// As of [`value_and_grad`], and [`Error::Shape`] where `hess` has not one place a logit.
 pub fn value_grad_hess<S: Storage, O: Place<S>>(
-    problem: &impl CurvedProblem<S::Real>,
+    problem: &dyn CurvedProblem<S::Real>,
     mut logits: RowsIo<'_, S, O>,
     hess: &mut [O],
     reduction: Reduction,
@@ -202,7 +204,7 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
 /// Checks what must be known before anything is written: the divisor, and the logits where they, and what they are held
 /// against, may be checked after the pass, as their place for results is a fresh one.
 fn before_writing<'a, S: Storage, O: Place<S>>(
-    problem: &impl Problem<S::Real>,
+    problem: &dyn Problem<S::Real>,
     isa: Isa,
     logits: &RowsIo<'a, S, O>,
     reduction: Reduction,
@@ -220,7 +222,7 @@ fn before_writing<'a, S: Storage, O: Place<S>>(
 
 /// Checks what was not checked before, where the sum of the losses asks for it.
 fn check_if_nan<S: Storage>(
-    problem: &impl Problem<S::Real>,
+    problem: &dyn Problem<S::Real>,
     isa: Isa,
     unchecked: Option<Rows<'_, S>>,
     total: f64,
@@ -233,9 +235,9 @@ fn check_if_nan<S: Storage>(
 
 /// Holds targets and logits against what the loss allows.
 #[cold]
-fn check_numbers<S: Storage, P: Problem<S::Real>>(problem: &P, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+fn check_numbers<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
     problem.check_targets(isa)?;
-    let (name, domain) = P::INPUTS;
+    let (name, domain) = problem.inputs();
     if domain == Domain::Reals {
         return Ok(());
     }
@@ -249,7 +251,7 @@ fn check_numbers<S: Storage, P: Problem<S::Real>>(problem: &P, isa: Isa, logits:
 }
 
 /// Holds all rows against the domain of the loss, where it has one.
-fn check_logits<S: Storage>(problem: &impl Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+fn check_logits<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
     if !problem.has_domain() {
         return Ok(());
     }
@@ -321,13 +323,13 @@ impl<T: Real> Kernel<T> for Outside<'_, T> {
     }
 }
 
-fn divisor<T: Real>(problem: &impl Problem<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {
+fn divisor<T: Real>(problem: &dyn Problem<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {
     if reduction == Reduction::Mean { problem.divisor(isa, rows, classes) } else { 1.0 }
 }
 
 /// Runs `sum` with a place for every single loss, where they are wanted, and makes of it what the reduction says.
 fn reduce<T: Real>(
-    problem: &impl Problem<T>,
+    problem: &dyn Problem<T>,
     reduction: Reduction,
     rows: usize,
     classes: usize,

@@ -23,7 +23,9 @@ pub struct PointProblem<'a, T, L> {
 }
 
 impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
-    const INPUTS: (&'static str, Domain) = (L::NAME, L::INPUTS);
+    fn inputs(&self) -> (&'static str, Domain) {
+        (L::NAME, L::INPUTS)
+    }
 
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         if self.target.len() != rows * classes {

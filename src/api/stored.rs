@@ -122,7 +122,9 @@ impl<S: Storage, L: PointLoss<S::Real> + Clone> StoredPointProblem<'_, S, L> {
 }
 
 impl<S: Storage, L: PointLoss<S::Real> + Clone> Problem<S::Real> for StoredPointProblem<'_, S, L> {
-    const INPUTS: (&'static str, Domain) = (L::NAME, L::INPUTS);
+    fn inputs(&self) -> (&'static str, Domain) {
+        (L::NAME, L::INPUTS)
+    }
 
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         if self.target.len() != rows * classes {

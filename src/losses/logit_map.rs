@@ -25,7 +25,7 @@
 
 use crate::error::{Error, Result};
 use crate::math::{Logistic, Real, tanh};
-use crate::simd::{AHEAD, Lanes, Simd, read, write};
+use crate::simd::{AHEAD, Kernel, Lanes, Simd, read, write};
 
 /// The map from logits to what the loss sees.
 #[derive(Clone, Copy, Debug)]
@@ -79,21 +79,7 @@ impl<T: Real> LogitMap<T> {
     /// Maps a row.
     #[inline(always)]
     pub(crate) fn row<S: Simd<T>>(&self, s: S, logits: &[T], to: &mut [T]) {
-        assert!(logits.len() == to.len());
-        match self.cap {
-            None => {
-                for i in (0..to.len()).step_by(S::LANES) {
-                    s.prefetch(logits, i + AHEAD);
-                    write(s, self.cool.times(s, read(s, logits, i, T::ZERO)), to, i);
-                }
-            }
-            Some([shrink, stretch]) => {
-                for i in (0..to.len()).step_by(S::LANES) {
-                    let x = shrink.times(s, read(s, logits, i, T::ZERO));
-                    write(s, stretch.times(s, tanh(s, x)), to, i);
-                }
-            }
-        }
+        s.call(MapRow { map: self, logits, to });
     }
 
     /// Maps numbers where they are, by a temperature alone.
@@ -107,8 +93,54 @@ impl<T: Real> LogitMap<T> {
     /// The derivative of the map at each logit, times the temperature.
     #[inline(always)]
     pub(crate) fn slopes<S: Simd<T>>(&self, s: S, logits: &[T], slopes: &mut [T]) {
+        s.call(Slopes { map: self, logits, slopes });
+    }
+}
+
+/// A row, mapped.
+struct MapRow<'k, T> {
+    map: &'k LogitMap<T>,
+    logits: &'k [T],
+    to: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for MapRow<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let MapRow { map, logits, to } = self;
+        assert!(logits.len() == to.len());
+        match map.cap {
+            None => {
+                for i in (0..to.len()).step_by(S::LANES) {
+                    s.prefetch(logits, i + AHEAD);
+                    write(s, map.cool.times(s, read(s, logits, i, T::ZERO)), to, i);
+                }
+            }
+            Some([shrink, stretch]) => {
+                for i in (0..to.len()).step_by(S::LANES) {
+                    let x = shrink.times(s, read(s, logits, i, T::ZERO));
+                    write(s, stretch.times(s, tanh(s, x)), to, i);
+                }
+            }
+        }
+    }
+}
+
+/// The slopes of a row.
+struct Slopes<'k, T> {
+    map: &'k LogitMap<T>,
+    logits: &'k [T],
+    slopes: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for Slopes<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Slopes { map, logits, slopes } = self;
         assert!(logits.len() == slopes.len());
-        let Some([shrink, _]) = self.cap else { return slopes.fill(T::ONE) };
+        let Some([shrink, _]) = map.cap else { return slopes.fill(T::ONE) };
         let four = s.splat(T::from_f64(4.0));
         for i in (0..logits.len()).step_by(S::LANES) {
             let x = shrink.times(s, read(s, logits, i, T::ZERO));
@@ -155,7 +187,7 @@ fn check_positive(name: &'static str, x: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Kernel};
+    use crate::simd::{Float, Isa};
 
     /// Every logit mapped, and its slope.
     struct Map<'a, T>(LogitMap<T>, &'a [T]);

@@ -39,7 +39,7 @@ use crate::columns::{ColumnSums, Columns};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::row_total;
-use crate::simd::{Lanes, RowIo, Simd, read};
+use crate::simd::{Kernel, Lanes, RowIo, Simd, read};
 use crate::sparse::Pairs;
 
 /// What a row of logits is held against.
@@ -136,20 +136,36 @@ pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, 
             total
         }
         (RowTarget::Class(y), Some(w)) => w[y].to_f64(),
-        (RowTarget::Distribution(t), None) => row_total(
-            s,
-            t,
-            T::ZERO,
-            #[inline(always)]
-            |_, t| t,
-        ),
-        (RowTarget::Distribution(t), Some(w)) => row_total(
-            s,
-            t,
-            T::ZERO,
-            #[inline(always)]
-            |k, t| t * read(s, w, k, T::ZERO),
-        ),
+        (RowTarget::Distribution(t), _) => s.call(TotalWeight { t, class_weight }),
+    }
+}
+
+/// `sum_k w_k t_k` of a distribution.
+struct TotalWeight<'k, T> {
+    t: &'k [T],
+    class_weight: Option<&'k [T]>,
+}
+
+impl<T: Real> Kernel<T> for TotalWeight<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        match self.class_weight {
+            None => row_total(
+                s,
+                self.t,
+                T::ZERO,
+                #[inline(always)]
+                |_, t| t,
+            ),
+            Some(w) => row_total(
+                s,
+                self.t,
+                T::ZERO,
+                #[inline(always)]
+                |k, t| t * read(s, w, k, T::ZERO),
+            ),
+        }
     }
 }
 
@@ -257,7 +273,7 @@ fn check_share(name: &'static str, share: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Kernel, Mask, read};
+    use crate::simd::{Float, Isa, Mask};
 
     /// The lanes that a domain excludes, a number at a time.
     struct Excluded(Domain, f32);

@@ -44,7 +44,7 @@ use super::{CurvedRowLoss, Group, LogitMap, RowLoss, RowTarget, check_share, tot
 use crate::columns::{Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
-use crate::rows::{RowSum, row_total};
+use crate::rows::RowSum;
 use crate::simd::{Lanes, RowIo, Simd, position};
 use crate::view::check_weights;
 
@@ -107,23 +107,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         if eps == 0.0 {
             return RowWeights { class_weight, target, keep, spread: 0.0, total: weight };
         }
-        let mass = match target {
-            RowTarget::Class(_) => 1.0,
-            RowTarget::Distribution(t) => row_total(
-                s,
-                t,
-                T::ZERO,
-                #[inline(always)]
-                |_, t| t,
-            ),
-            RowTarget::Sparse(pairs) => {
-                let mut mass = 0.0;
-                for pair in 0..pairs.len() {
-                    mass += pairs.get(pair).map_or(0.0, |(_, t)| t);
-                }
-                mass
-            }
-        };
+        let mass = total_weight(s, target, None);
         let spread = eps * mass / self.classes as f64;
         RowWeights { class_weight, target, keep, spread, total: keep * weight + spread * self.class_weight_sum }
     }
@@ -191,27 +175,18 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         };
         // 2. (U + pull) p_k - u_k, but for the listed part
         let force = weights.total + pull;
-        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
+        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), 1f64.copysign(force));
         match weights.uniform() {
-            Some(0.0) if force > 0.0 => row.finish(
-                s,
-                #[inline(always)]
-                |e| scaled.of(s, e),
-            ),
-            Some(spread) => {
-                let spread = s.splat(T::from_f64(scale * spread));
-                row.finish(
+            Some(spread) => scaled.finish(s, row, sign, scale * spread),
+            None => {
+                let sign = s.splat(T::from_f64(sign));
+                finish_with_place(
                     s,
+                    row,
                     #[inline(always)]
-                    |e| sign * scaled.of(s, e) - spread,
+                    |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
                 );
             }
-            None => finish_with_place(
-                s,
-                row,
-                #[inline(always)]
-                |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
-            ),
         }
         // 3. a class whose probability may be near 1, from the complement: the largest, and the listed one most like it
         let exact = |u: f64, others: f64, (p, complement): (f64, f64)| {

@@ -42,7 +42,7 @@ use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::math::{Real, exp, log1p};
 use crate::rows::{BLOCK, RowSum, Softmax};
-use crate::simd::{Lanes, MAX_LANES, RowIo, Simd, fold, position};
+use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, fold, position};
 
 /// Softmax focal loss with its options: those of cross-entropy, and the focus.
 #[derive(Clone, Copy, Debug)]
@@ -87,10 +87,26 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
     /// -inf.
     #[inline(always)]
     fn terms<S: Simd<T>>(&self, s: S, logits: &[T], weights: &RowWeights<'_, T>) -> Option<Terms<T>> {
+        s.call(Focusing { focal: self, logits, weights })
+    }
+}
+
+/// What makes [`Terms`] of a row.
+struct Focusing<'k, 'a, T> {
+    focal: &'k SoftmaxFocalLoss<'a, T>,
+    logits: &'k [T],
+    weights: &'k RowWeights<'k, T>,
+}
+
+impl<T: Real> Kernel<T> for Focusing<'_, '_, T> {
+    type Output = Option<Terms<T>>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Option<Terms<T>> {
+        let Focusing { focal, logits, weights } = self;
         let sum = RowSum::of(s, logits);
         let top = position(s, logits, sum.max)?;
         let lanes = FocusLanes {
-            gamma: T::from_f64(self.gamma),
+            gamma: T::from_f64(focal.gamma),
             max: sum.max,
             log_partition: T::from_f64(sum.log_partition()),
             softmax: sum.softmax(1.0),
@@ -118,7 +134,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             slopes += (v + w).sum().to_f64();
         }
         // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
-        let (own, u) = (self.focus_of(sum, sum.max), weights.at(top));
+        let (own, u) = (focal.focus_of(sum, sum.max), weights.at(top));
         loss += u * own.loss;
         if sum.rest >= 1.0 {
             for (k, _) in logits.iter().enumerate().filter(|&(k, &z)| z == sum.max && k != top) {
@@ -133,7 +149,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             && let Some((_, share)) = weights.pair(0)
             && y != top
         {
-            let focus = self.focus_of(sum, logits[y]);
+            let focus = focal.focus_of(sum, logits[y]);
             loss += share * focus.loss;
             slopes += share * focus.slope;
             labelled = Some((y, logits[y], weights.at(y) * focus.slope));
@@ -249,12 +265,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 // 2. the gradient of the other classes: (w A + pull) p_k
                 let focus = self.focus_of(sum, listed.logit);
                 let force = listed.own * focus.slope + pull;
-                let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
-                row.finish(
-                    s,
-                    #[inline(always)]
-                    |e| sign * scaled.of(s, e),
-                );
+                sum.scale(unit, scale * force.abs()).finish(s, row, 1f64.copysign(force), 0.0);
                 // 3. of the labelled one, from the complement
                 let (p, q) = sum.probability(listed.logit);
                 row.target()[listed.class] = T::from_f64(scale * (pull * p - listed.own * focus.slope * q));
@@ -355,7 +366,7 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Kernel};
+    use crate::simd::{Float, Isa};
 
     /// The formula, in ten lines of float64: the loss, its gradient, and what the gradient is the difference of.
     fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {

@@ -155,10 +155,9 @@ impl<'a, 'py> Want<'a, 'py> {
 }
 
 /// The loss, or the pair of loss and gradient; an unreduced loss has the shape given.
-#[inline]
 pub(super) fn evaluate<'py, S: Number>(
     logits: &Input<'py, S>,
-    problem: &impl Problem<S::Real>,
+    problem: &dyn Problem<S::Real>,
     reduction: Reduction,
     shape: &[usize],
     output: Option<Output<'py, S>>,
@@ -174,25 +173,12 @@ pub(super) fn evaluate<'py, S: Number>(
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
-/// [`evaluate`], out of the way of tiny calls: a second caller within them would keep the first one from being inlined.
-#[cold]
-#[inline(never)]
-pub(super) fn evaluate_stored<'py, S: Number>(
-    logits: &Input<'py, S>,
-    problem: &impl Problem<S::Real>,
-    reduction: Reduction,
-    shape: &[usize],
-    output: Option<Output<'py, S>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(logits, problem, reduction, shape, output)
-}
-
 /// The triple of loss, gradient and the diagonal of the Hessian, which is a new array of the gradient's type.
 #[cold]
 #[inline(never)]
 pub(super) fn evaluate_hess<'py, S: Number>(
     logits: &Input<'py, S>,
-    problem: &impl CurvedProblem<S::Real>,
+    problem: &dyn CurvedProblem<S::Real>,
     reduction: Reduction,
     shape: &[usize],
     mut output: Output<'py, S>,

@@ -3,7 +3,7 @@
 use super::Given;
 use super::arrays::{Array, Number};
 use super::inputs::{Floats, Input, Logits, data, fork, reduction, span};
-use super::outputs::{Output, Want, evaluate, evaluate_hess, evaluate_stored};
+use super::outputs::{Output, Want, evaluate, evaluate_hess};
 use crate::simd::Float;
 use crate::{
     BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, PointProblem, SigmoidCrossEntropy, SigmoidFocalLoss,
@@ -68,7 +68,7 @@ impl<'a, 'py> PointArguments<'a, 'py> {
         match &against.target {
             Floats::Real(target) => evaluate(&logits, &against.problem(loss, target.data()), reduction, shape, output),
             Floats::Stored(target) => {
-                evaluate_stored(&logits, &against.stored_problem(loss, target.data()), reduction, shape, output)
+                evaluate(&logits, &against.stored_problem(loss, target.data()), reduction, shape, output)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Classes that exclude each other.
 
 use super::inputs::{Floats, Input, Logits, Target, data, fork, reduction, span};
-use super::outputs::{Output, Want, evaluate, evaluate_hess, evaluate_stored};
+use super::outputs::{Output, Want, evaluate, evaluate_hess};
 use super::{Given, arrays::Number};
 use crate::{
     Classes, CurvedRowLoss, Labels, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
@@ -41,9 +41,9 @@ pub(super) struct Call<'k, 'py, S: Number> {
     pub(super) output: Option<Output<'py, S>>,
 }
 
-/// Runs an expression for a problem with targets of any kind; the second one where they are stored in half precision.
+/// Runs an expression for a problem with targets of any kind.
 macro_rules! pose {
-    ($call:ident, $loss:ident, $problem:ident => $result:expr, $stored:expr) => {{
+    ($call:ident, $loss:ident, $problem:ident => $result:expr) => {{
         let (classes, sample_weight) = ($call.logits.array.columns(), $call.sample_weight);
         let labels = |labels| Classes::new(labels, classes, $call.ignore_index).map(Targets::Classes);
         let target = match $call.target {
@@ -53,7 +53,7 @@ macro_rules! pose {
             Target::Sparse(classes, weights) => $call.sparse(classes.data(), weights.data(), weights.columns())?,
             Target::Distributions(Floats::Stored(rows)) => {
                 let $problem = StoredRowProblem { loss: $loss, target: rows.rows()?, sample_weight };
-                return $stored;
+                return $result;
             }
         };
         let $problem = RowProblem { loss: $loss, target, sample_weight };
@@ -72,22 +72,14 @@ impl<'k, 'py, S: Number> Call<'k, 'py, S> {
     #[inline(always)]
     pub(super) fn evaluate(self, loss: impl RowLoss<S::Real> + Clone) -> PyResult<Bound<'py, PyAny>> {
         let shape = self.logits.leading();
-        pose!(
-            self, loss, problem =>
-            evaluate(self.logits, &problem, self.reduction, shape, self.output),
-            evaluate_stored(self.logits, &problem, self.reduction, shape, self.output)
-        )
+        pose!(self, loss, problem => evaluate(self.logits, &problem, self.reduction, shape, self.output))
     }
 
     #[cold]
     fn evaluate_hess(mut self, loss: impl CurvedRowLoss<S::Real> + Clone) -> PyResult<Bound<'py, PyAny>> {
         let shape = self.logits.leading();
         let Some(output) = self.output.take() else { return self.evaluate(loss) };
-        pose!(
-            self, loss, problem =>
-            evaluate_hess(self.logits, &problem, self.reduction, shape, output),
-            evaluate_hess(self.logits, &problem, self.reduction, shape, output)
-        )
+        pose!(self, loss, problem => evaluate_hess(self.logits, &problem, self.reduction, shape, output))
     }
 }
 
