@@ -40,7 +40,7 @@ pub struct LogitMap<T> {
 impl<T: Real> LogitMap<T> {
     /// That which leaves logits as they are.
     pub(super) fn identity() -> Self {
-        LogitMap { temperature: 1.0, cap: None, cool: Factor { high: T::ONE, low: T::ZERO } }
+        LogitMap { temperature: 1.0, cap: None, cool: Factor::one() }
     }
 
     /// # Errors
@@ -158,6 +158,12 @@ struct Factor<T> {
 }
 
 impl<T: Real> Factor<T> {
+    /// 1, without the work of [`of`](Self::of).
+    fn one() -> Self {
+        let low = f64::from(f32::EPSILON);
+        Factor { high: T::from_f64(1.0 - low), low: T::from_f64(low) }
+    }
+
     /// The quotient of two positive numbers, within the range of the type.
     fn of(numerator: f64, divisor: f64) -> Self {
         // Far from where a part would be infinite or 0.

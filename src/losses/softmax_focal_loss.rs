@@ -368,14 +368,17 @@ mod tests {
     use super::*;
     use crate::simd::{Float, Isa};
 
-    /// The formula, in ten lines of float64: the loss, its gradient, and what the gradient is the difference of.
+    /// The formula, in a dozen lines of float64: the loss, its gradient, and what the gradient is the difference of.
     fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {
         let m = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let lse = m + z.iter().map(|z| (z - m).exp()).sum::<f64>().ln();
         let p: Vec<f64> = z.iter().map(|z| (z - lse).exp()).collect();
-        let power = |k: usize| (1.0 - p[k]).powf(gamma);
-        let loss = (0..z.len()).map(|k| u[k] * power(k) * (lse - z[k])).sum();
-        let slope = |k: usize| power(k) * (1.0 + gamma * p[k] * (lse - z[k]) / (1.0 - p[k]));
+        // 1 - p and -ln p, from the others where p is near 1
+        let q = |k: usize| (0..z.len()).filter(|&j| j != k).map(|j| p[j]).sum::<f64>();
+        let cost = |k: usize| if q(k) < 0.5 { -(-q(k)).ln_1p() } else { lse - z[k] };
+        let power = |k: usize| q(k).powf(gamma);
+        let loss = (0..z.len()).map(|k| u[k] * power(k) * cost(k)).sum();
+        let slope = |k: usize| power(k) * (1.0 + gamma * p[k] * cost(k) / q(k));
         let v: Vec<f64> = (0..z.len()).map(|k| u[k] * slope(k)).collect();
         let total: f64 = v.iter().sum();
         (loss, (0..z.len()).map(|k| total * p[k] - v[k]).collect(), total)
