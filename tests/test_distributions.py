@@ -77,11 +77,10 @@ def test_values_against_sixty_digits(quantity: Quantity, form: str, dtype: type)
 @each_quantity
 def test_long_rows_and_many(quantity: Quantity, dtype: type) -> None:
     rng, eps = np.random.default_rng(81), float(np.finfo(dtype).eps)
-    for shape in [(1, 1000), (1, 2500)]:
-        for form in FORMS:
-            given = arguments(quantity, rng, form, dtype, shape)
-            truth = oracles.rows(quantity.oracle, form, *given)
-            assert_close(quantity.function(*given, **options_of(form)), truth, 16 * eps, note=form)
+    for form in FORMS:
+        given = arguments(quantity, rng, form, dtype, (1, 1100))  # more than a block
+        truth = oracles.rows(quantity.oracle, form, *given)
+        assert_close(quantity.function(*given, **options_of(form)), truth, 16 * eps, note=form)
     given = arguments(quantity, rng, "probabilities", dtype, (20_000, 11))
     value = quantity.function(*given)
     some = np.arange(0, 20_000, 1999)

@@ -50,7 +50,7 @@ def assert_stats(stats: xe.SoftmaxStats, z: Any, target: Any, dtype: type, weigh
 @each_dtype
 def test_every_shape(dtype: type) -> None:
     rng = np.random.default_rng(200)
-    for shape in [*((7, c) for c in range(1, 70)), (1, 1), (129, 10), (3, 1024), (3, 1025), (4, 5000), (2, 3, 4, 5)]:
+    for shape in [*((7, c) for c in range(1, 70)), (1, 1), (129, 10), (3, 1024), (3, 1025), (2, 2500), (2, 3, 4, 5)]:
         z, target = rough_logits(rng, dtype, shape), classes(rng, dtype, shape)
         weight = rng.integers(0, 3, shape[:-1]).astype(dtype)
         assert_stats(xe.softmax_stats(z, target), z, target, dtype, note=str(shape))
