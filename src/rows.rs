@@ -33,7 +33,7 @@ pub(crate) const BLOCK: usize = 1024;
 
 /// What a row's softmax is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RowSum<T> {
+pub struct RowSum<T> {
     /// The largest logit.
     pub(crate) max: T,
     /// The sum of `exp(z_k - max)` over every class but one that attains the maximum. NaN where no distribution is
@@ -42,6 +42,11 @@ pub(crate) struct RowSum<T> {
 }
 
 impl<T: Real> RowSum<T> {
+    /// Of no logits.
+    pub(crate) fn none() -> Self {
+        RowSum { max: -T::INFINITY, rest: 0.0 }
+    }
+
     /// Reads a row once, block by block.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
@@ -51,7 +56,32 @@ impl<T: Real> RowSum<T> {
     /// The same, while `watch` sees each block.
     #[inline(always)]
     pub(crate) fn watched<S: Simd<T>>(s: S, row: &[T], watch: &mut impl Watch<T>) -> Self {
-        Self::sweep(s, &mut { row }, watch).0
+        Self::sweep(s, &mut { row }, watch).0.defined()
+    }
+
+    /// Reads a part of a row: one of a row [`joined`](Self::joined) from such.
+    #[inline(always)]
+    pub(crate) fn of_part<S: Simd<T>>(s: S, part: &[T]) -> Self {
+        Self::sweep(s, &mut { part }, &mut ()).0
+    }
+
+    /// The sum of a row, from those of its parts.
+    pub(crate) fn joined(parts: impl Iterator<Item = Self>) -> Self {
+        parts.fold(Self::none(), Self::and).defined()
+    }
+
+    /// The part with the lower maximum is brought to the unit of the other, and that maximum joins the rest.
+    fn and(self, other: Self) -> Self {
+        let (high, low) = if other.max > self.max { (other, self) } else { (self, other) };
+        let one = if low.max == -T::INFINITY { 0.0 } else { 1.0 };
+        RowSum { max: high.max, rest: high.rest + (one + low.rest) * (-high.gap(low.max)).exp() }
+    }
+
+    /// NaN where no distribution is defined, whatever the sum.
+    #[inline(always)]
+    fn defined(self) -> Self {
+        let undefined = self.max == -T::INFINITY || (self.max == T::INFINITY && self.rest != 0.0);
+        RowSum { rest: if undefined { f64::NAN } else { self.rest }, ..self }
     }
 
     /// Reads a row once, block by block, and keeps its exponentials in `row`: times the factor that is returned, they are
@@ -65,6 +95,13 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
         let (sum, pivot) = Self::sweep(s, row, watch);
+        (sum.defined(), pivot.factor / pivot.exp_of(sum.max))
+    }
+
+    /// The same of a part of a row.
+    #[inline(always)]
+    pub(crate) fn keeping_part<S: Simd<T>>(s: S, part: &mut RowIo<'_, T>) -> (Self, f64) {
+        let (sum, pivot) = Self::sweep(s, part, &mut ());
         (sum, pivot.factor / pivot.exp_of(sum.max))
     }
 
@@ -73,6 +110,7 @@ impl<T: Real> RowSum<T> {
     pub(crate) fn spreading<S: Simd<T>>(s: S, row: &[T]) -> (Self, Spread) {
         let mut spreading = Spreading { row, block: 0, sum: 0.0 };
         let (sum, pivot) = Self::sweep(s, &mut spreading, &mut ());
+        let sum = sum.defined();
         let Spreading { block: start, sum: gaps, .. } = spreading;
         // One infinite logit has all the probability, and nothing is apart from it.
         let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(sum.max) };
@@ -134,6 +172,19 @@ impl<T: Real> RowSum<T> {
         Softmax { pivot, scale: self.scale(pivot.factor, factor) }
     }
 
+    /// `(z - max) - ln(1 + rest)` of all or some of the row: two subtractions keep what one would lose where the maximum is
+    /// large.
+    #[inline(always)]
+    pub(crate) fn log_softmax<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>) {
+        let (max, log_partition) = (s.splat(self.max), s.splat(T::from_f64(self.log_partition())));
+        row.map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition,
+        );
+    }
+
     /// What makes probabilities, times a factor, of exponentials that are `unit` short of `exp(z - max)`.
     #[inline(always)]
     pub(crate) fn scale(self, unit: f64, factor: f64) -> Scale<T> {
@@ -183,8 +234,7 @@ impl<T: Real, R: Exponentials<T>, W: Watch<T>> Kernel<T> for Sweep<'_, R, W> {
         }
         // 3. from units of exp(pivot) to units of exp(max)
         rest /= pivot.exp_of(max);
-        let undefined = max == -T::INFINITY || (max == T::INFINITY && rest != 0.0);
-        (RowSum { max, rest: if undefined { f64::NAN } else { rest } }, pivot)
+        (RowSum { max, rest }, pivot)
     }
 }
 
@@ -572,15 +622,8 @@ pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     sum.scale(unit, 1.0).finish(s, row, 1.0, 0.0);
 }
 
-/// `log_softmax(z) = (z - max) - ln(1 + rest)`: two subtractions keep what one would lose where the maximum is large.
+/// `log_softmax(z)`, written over or beside the row.
 #[inline(always)]
 pub(crate) fn log_softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
-    let sum = RowSum::of(s, row.source());
-    let (max, log_partition) = (s.splat(sum.max), s.splat(T::from_f64(sum.log_partition())));
-    row.map(
-        s,
-        T::ZERO,
-        #[inline(always)]
-        |_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition,
-    );
+    RowSum::of(s, row.source()).log_softmax(s, row);
 }

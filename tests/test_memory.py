@@ -26,7 +26,7 @@ linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system 
 protects = pytest.mark.skipif(os.name != "posix", reason="this system has no mprotect")
 
 LENGTHS = range(1, 71)  # four registers of sixteen lanes, and a tail
-BLOCKS = [(300, 7), (70_001, 3), (9, 33_003)]  # many blocks, on several threads
+BLOCKS = [(300, 7), (70_001, 3), (9, 33_003), (2, 70_001)]  # many blocks, on several threads, and rows in parts
 
 # --- Guard pages ------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 //! The functions underneath the losses, over arrays.
 
-use super::with_losses;
+use super::{long_rows, with_losses};
 use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
@@ -49,6 +49,13 @@ pub enum Function {
 /// An unknown `XENTRS_ISA`; nothing is written then.
 pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.classes(), parallel::block_rows(rows.classes()));
+    let is_of_rows = matches!(function, Function::Softmax | Function::LogSoftmax);
+    if is_of_rows && long_rows::are_split(rows.rows(), rows.classes()) {
+        for row in rows.blocks(1) {
+            O::filled(isa, row, |row| apply_to_long(isa, function, row));
+        }
+        return Ok(());
+    }
     let blocks = rows.blocks(size);
     parallel::sum(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
@@ -58,6 +65,17 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
         })
     });
     Ok(())
+}
+
+/// Softmax or log-softmax of one row, on all threads.
+fn apply_to_long<T: Real>(isa: Isa, function: Function, mut row: RowsIo<'_, T>) {
+    let source = row.apart().map(|rows| rows.row(0));
+    if function == Function::Softmax {
+        let (sum, parts) = long_rows::keep(isa, source, row.target());
+        long_rows::finish(isa, row.target(), &parts, sum, 1.0);
+    } else {
+        long_rows::log_softmax(isa, source, row.target());
+    }
 }
 
 struct Apply<'k, T> {
@@ -116,6 +134,15 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
         return Err(Error::Shape { name: "out", expected: vec![rows], got: vec![out.len()] });
     }
     let size = parallel::block_rows(classes);
+    if long_rows::are_split(rows, classes) {
+        for (out, row) in out.iter_mut().zip(logits.blocks(1)) {
+            *out = S::widened(isa, row, |row| {
+                let row = row.row(0);
+                S::Real::from_f64(long_rows::sum(isa, row).logsumexp(row))
+            });
+        }
+        return Ok(());
+    }
     let blocks = with_losses(logits.blocks(size), Some(out), size);
     parallel::sum(blocks, rows * classes, |(_, logits, out)| {
         S::widened(isa, logits, |logits| S::Real::dispatch(isa, LogSumExp { logits, out }))

@@ -5,6 +5,7 @@ mod distributions;
 mod evaluation;
 mod functions;
 mod gaussian;
+mod long_rows;
 mod penalties;
 mod points;
 mod rows;
@@ -84,6 +85,11 @@ pub trait Problem<T: Real>: Sync {
         Ok(())
     }
 
+    /// Whether each row is shared among all threads, so that rows are taken one by one.
+    fn splits_rows(&self, _classes: usize) -> bool {
+        false
+    }
+
     /// How many losses a row gives.
     fn losses_per_row(&self, classes: usize) -> usize;
 
@@ -131,7 +137,7 @@ pub fn value<S: Storage>(
     let size = parallel::block_rows(classes);
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        let total = parallel::sum(blocks, rows * classes, |(b, logits, each)| {
+        let total = parallel::sum(blocks, shared(problem, rows, classes), |(b, logits, each)| {
             S::widened(isa, logits, |logits| problem.value(isa, b * size, logits, each))
         });
         // One pass over the data: what is wrong with it, if anything, is asked only now.
@@ -161,7 +167,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
     let size = parallel::block_rows(classes);
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        let total = parallel::sum(blocks, rows * classes, |(b, rows, each)| {
+        let total = parallel::sum(blocks, shared(problem, rows, classes), |(b, rows, each)| {
             O::filled(isa, rows, |rows| problem.value_and_grad(isa, b * size, rows, divisor, each))
         });
         check_if_nan(problem, isa, unchecked, total)
@@ -192,7 +198,7 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
     reduce(problem, reduction, rows, classes, divisor, |each| {
         let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
         let blocks = with_losses(blocks, each, size * problem.losses_per_row(classes));
-        let total = parallel::sum(blocks, rows * classes, |(b, (rows, hess), each)| {
+        let total = parallel::sum(blocks, shared(problem, rows, classes), |(b, (rows, hess), each)| {
             O::filled(isa, rows, |rows| {
                 O::results(isa, hess, |hess| problem.value_grad_hess(isa, b * size, rows, hess, divisor, each))
             })
@@ -321,6 +327,11 @@ impl<T: Real> Kernel<T> for Outside<'_, T> {
         }
         None
     }
+}
+
+/// The elements that threads share by rows.
+fn shared<T: Real>(problem: &dyn Problem<T>, rows: usize, classes: usize) -> usize {
+    if problem.splits_rows(classes) { 0 } else { rows * classes }
 }
 
 fn divisor<T: Real>(problem: &dyn Problem<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {

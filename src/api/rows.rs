@@ -1,6 +1,6 @@
 //! The softmax family: one target a row.
 
-use super::{CurvedProblem, Problem};
+use super::{CurvedProblem, Problem, long_rows};
 use crate::columns::{self, Columns, GROUPS};
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Group, RowLoss, RowTarget};
@@ -71,6 +71,75 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         Group { rows, class, weight, gaps, sums: logits.exponentiate(s, class) }
     }
 
+    /// The labels, where rows are so long and so few that each is shared among all threads.
+    fn labels_of_long_rows(&self, classes: usize) -> Option<&Classes<'_>> {
+        match &self.target {
+            Targets::Classes(labels) if long_rows::are_split(labels.rows(), classes) => {
+                self.loss.follows_from_sum().then_some(labels)
+            }
+            _ => None,
+        }
+    }
+
+    /// The losses of long rows.
+    fn long_values(
+        &self,
+        isa: Isa,
+        labels: &Classes<'_>,
+        first: usize,
+        logits: Rows<'_, T>,
+        mut each: Option<&mut [T]>,
+    ) -> f64 {
+        let mut total = 0.0;
+        for i in 0..logits.rows() {
+            let (weight, row) = (self.sample_weight(first + i), logits.row(i));
+            let Some(class) = labels.get(first + i).filter(|_| weight != 0.0) else {
+                continue;
+            };
+            let loss = weight * self.loss.of_sum(long_rows::sum(isa, row), class, row[class]).loss;
+            if let Some(each) = &mut each {
+                each[i] = T::from_f64(loss);
+            }
+            total += loss;
+        }
+        total
+    }
+
+    /// The losses and gradients of long rows.
+    fn long_grads(
+        &self,
+        isa: Isa,
+        labels: &Classes<'_>,
+        first: usize,
+        mut rows: RowsIo<'_, T>,
+        divisor: f64,
+        mut each: Option<&mut [T]>,
+    ) -> f64 {
+        let mut total = 0.0;
+        for i in 0..rows.rows() {
+            let (weight, source) = (self.sample_weight(first + i), rows.apart().map(|rows| rows.row(i)));
+            let grad = target_row(&mut rows, i);
+            let Some(class) = labels.get(first + i).filter(|_| weight != 0.0) else {
+                grad.fill(T::ZERO);
+                continue;
+            };
+            let (logit, scale) = (source.unwrap_or(grad)[class], weight / divisor);
+            let (sum, parts) = long_rows::keep(isa, source, grad);
+            let row = self.loss.of_sum(sum, class, logit);
+            if row.others == 0.0 {
+                grad.fill(T::ZERO);
+                continue;
+            }
+            long_rows::finish(isa, grad, &parts, sum, scale * row.others);
+            grad[class] = T::from_f64(scale * row.own);
+            if let Some(each) = &mut each {
+                each[i] = T::from_f64(weight * row.loss);
+            }
+            total += weight * row.loss;
+        }
+        total
+    }
+
     #[inline(always)]
     fn sample_weight(&self, row: usize) -> f64 {
         self.sample_weight.map_or(1.0, |weights| weights[row].to_f64())
@@ -98,6 +167,10 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         T::dispatch(isa, RowDomain { problem: self, first, logits })
     }
 
+    fn splits_rows(&self, classes: usize) -> bool {
+        self.labels_of_long_rows(classes).is_some()
+    }
+
     fn losses_per_row(&self, _: usize) -> usize {
         1
     }
@@ -119,12 +192,18 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
+        if let Some(labels) = self.labels_of_long_rows(logits.classes()) {
+            return self.long_values(isa, labels, first, logits, each);
+        }
         T::with_scratch(self.scratch_len(logits.classes(), 0), |scratch| {
             T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
         })
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
+        if let Some(labels) = self.labels_of_long_rows(rows.classes()) {
+            return self.long_grads(isa, labels, first, rows, divisor, each);
+        }
         let len = self.scratch_len(rows.classes(), rows.scratch_len());
         T::with_scratch(len, |scratch| {
             T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })

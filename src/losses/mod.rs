@@ -38,7 +38,7 @@ pub(crate) use logit_map::LogitMap;
 use crate::columns::{ColumnSums, Columns};
 use crate::error::{Error, Result};
 use crate::math::Real;
-use crate::rows::row_total;
+use crate::rows::{RowSum, row_total};
 use crate::simd::{Kernel, Lanes, RowIo, Simd, read};
 use crate::sparse::Pairs;
 
@@ -77,6 +77,19 @@ pub trait RowLoss<T: Real>: Sync {
 
     /// The loss, and `scale` times its gradient, which is written to the row.
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64;
+
+    /// Whether [`of_sum`](Self::of_sum) tells the loss of a row that has a class, and its gradient.
+    #[inline(always)]
+    fn follows_from_sum(&self) -> bool {
+        false
+    }
+
+    /// Loss and gradient of a row whose exponentials have been summed, from nothing but the sum and the logit of its class;
+    /// asked for only where [`follows_from_sum`](Self::follows_from_sum) holds.
+    #[inline(always)]
+    fn of_sum(&self, _sum: RowSum<T>, _class: usize, _logit: T) -> OfSum {
+        OfSum { loss: f64::NAN, others: f64::NAN, own: f64::NAN }
+    }
 
     /// Whether some numbers are no logits of this loss, and [`outside`](Self::outside) finds them.
     #[inline(always)]
@@ -173,6 +186,16 @@ impl<T: Real> Kernel<T> for TotalWeight<'_, T> {
 pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
     /// `scale` times the diagonal of the Hessian, which is written to `hess`.
     fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
+}
+
+/// What the sum of a row's exponentials says of its loss.
+#[derive(Clone, Copy, Debug)]
+pub struct OfSum {
+    pub(crate) loss: f64,
+    /// The gradient of each class but the row's own, divided by its probability.
+    pub(crate) others: f64,
+    /// The gradient of the row's own class.
+    pub(crate) own: f64,
 }
 
 /// As many rows as a register has lanes, or fewer: the lanes left over count for nothing.

@@ -40,7 +40,7 @@
 //! A. Chowdhery et al., *PaLM: Scaling language modeling with pathways*, 2022, arXiv:2204.02311, section 5 (z-loss).
 
 use super::row_weights::{Gaps, RowWeights};
-use super::{CurvedRowLoss, Group, LogitMap, RowLoss, RowTarget, check_share, total_weight};
+use super::{CurvedRowLoss, Group, LogitMap, OfSum, RowLoss, RowTarget, check_share, total_weight};
 use crate::columns::{Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
@@ -221,6 +221,21 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             }
         }
         finished(row, endless, weights.total * log_partition + listed.cost(sum) + gaps.total() + z_loss)
+    }
+
+    #[inline(always)]
+    fn follows_from_sum(&self) -> bool {
+        self.label_smoothing == 0.0 && self.z_loss == 0.0 && self.map.is_identity()
+    }
+
+    #[inline(always)]
+    fn of_sum(&self, sum: RowSum<T>, class: usize, logit: T) -> OfSum {
+        let weight = self.class_weight.map_or(1.0, |w| w[class].to_f64());
+        if weight == 0.0 {
+            return OfSum { loss: 0.0, others: 0.0, own: 0.0 };
+        }
+        let loss = weight * (sum.log_partition() + sum.gap(logit));
+        OfSum { loss, others: weight, own: -weight * sum.probability(logit).1 }
     }
 
     #[inline(always)]
