@@ -57,9 +57,10 @@ impl<T: Real> SigmoidCrossEntropy<T> {
     #[inline(always)]
     fn loss<S: Simd<T>>(s: S, logit: S::V, logistic: Logistic<S::V>, positive: S::V, negative: S::V) -> S::V {
         let zero = s.splat(T::ZERO);
-        let miss = S::V::select(positive.eq(zero), zero, positive * (zero - logit).max(zero));
-        let false_alarm = S::V::select(negative.eq(zero), zero, negative * logit.max(zero));
-        (positive + negative).mul_add(logistic.log1p(s), miss + false_alarm)
+        // What counts against the answer that the logit gives: one of the two last terms, the other is 0.
+        let against = S::V::select(logit.lt(zero), positive, negative);
+        let linear = S::V::select(against.eq(zero), zero, against * logit.abs());
+        (positive + negative).mul_add(logistic.log1p(s), linear)
     }
 }
 

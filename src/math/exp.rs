@@ -26,6 +26,8 @@ pub trait Exp: Float {
     const LN_2_LO: Self;
     /// Added and taken away again, it rounds to a whole number: `1.5 * 2^(digits - 1)`.
     const ROUND: Self;
+    /// `ROUND` plus the bias of exponents: the low bits of `POWER + n` are the exponent field of `2^n`.
+    const POWER: Self;
     /// `q(r) = (exp(r) - 1 - r) / r^2` as a polynomial.
     fn q<S: Simd<Self>>(s: S, r: S::V) -> S::V;
     /// The exponent of the smallest normal number.
@@ -51,6 +53,7 @@ impl Exp for f32 {
     const LN_2_HI: Self = 0.693_145_75; // 22713 / 2^15
     const LN_2_LO: Self = 1.428_606_8e-6;
     const ROUND: Self = 12_582_912.0; // 1.5 * 2^23
+    const POWER: Self = 12_583_039.0; // + 127
     const MIN_EXPONENT: Self = -126.0;
     const EXP_RANGE: [Self; 2] = [-104.0, 89.0]; // ln 2^-150 = -103.97, ln 2^128 = 88.72
     const PIVOT_LIMIT: f64 = 256.0; // > 2 * 126 ln 2; n has 9 bits, LN_2_HI 15
@@ -71,6 +74,7 @@ impl Exp for f64 {
     const LN_2_HI: Self = 0.693_147_180_601_954_5; // 33 bits
     const LN_2_LO: Self = -4.200_915_072_681_084_6e-11;
     const ROUND: Self = 6_755_399_441_055_744.0; // 1.5 * 2^52
+    const POWER: Self = 6_755_399_441_056_767.0; // + 1023
     const MIN_EXPONENT: Self = -1022.0;
     const EXP_RANGE: [Self; 2] = [-746.0, 710.0]; // ln 2^-1075 = -745.13, ln 2^1024 = 709.78
     const PIVOT_LIMIT: f64 = 2048.0; // > 2 * 1022 ln 2; n has 12 bits, LN_2_HI 33
@@ -114,64 +118,85 @@ pub(super) fn splats<const N: usize, T: Float, S: Simd<T>>(s: S, xs: [T; N]) -> 
     registers
 }
 
-/// `(w, n)` with `exp(x) = (1 + w) 2^n` and `w` in `[sqrt(1/2) - 1, sqrt(2) - 1]`: for sums, a tenth faster than
-/// [`exp_parts_tight`].
+/// An argument without its multiples of `ln 2`.
+struct Reduced<V> {
+    /// `x - n LN_2_HI`, exact.
+    high: V,
+    /// `-n LN_2_LO`
+    low: V,
+    n: V,
+    /// `n` plus what it was rounded with.
+    rounded: V,
+}
+
+/// `x = n ln 2 + high + low`, with `n` rounded by a number whose last bit counts 1.
+#[inline(always)]
+fn reduced<T: Exp, S: Simd<T>>(s: S, x: S::V, round: S::V) -> Reduced<S::V> {
+    // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
+    let rounded = x.mul_add(s.splat(T::LOG2_E), round);
+    let n = rounded - round;
+    // 2. n ln 2 in two parts
+    Reduced { high: n.mul_add(s.splat(-T::LN_2_HI), x), low: n * s.splat(-T::LN_2_LO), n, rounded }
+}
+
+/// `w = exp(high + low) - 1`, `r` being rounded in the small terms alone: `w = high + (low + r^2 q(r))`.
+#[inline(always)]
+fn tight<T: Exp, S: Simd<T>>(s: S, x: &Reduced<S::V>) -> S::V {
+    let r = x.high + x.low;
+    x.high + (r * r).mul_add(T::q(s, r), x.low)
+}
+
+/// The same as `w = r + r^2 q(r)`: for sums, a tenth faster.
+#[inline(always)]
+fn plain<T: Exp, S: Simd<T>>(s: S, x: &Reduced<S::V>) -> S::V {
+    let r = x.n.mul_add(s.splat(-T::LN_2_LO), x.high);
+    (r * r).mul_add(T::q(s, r), r)
+}
+
+/// `(w, n)` with `exp(x) = (1 + w) 2^n` and `w` in `[sqrt(1/2) - 1, sqrt(2) - 1]`.
 #[inline(always)]
 pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    let (high, n) = reduced(s, x);
-    // 3. r = high - n LN_2_LO, and w = r + r^2 q(r): the caller adds the 1, so that what is small is added first.
-    let r = n.mul_add(s.splat(-T::LN_2_LO), high);
-    ((r * r).mul_add(T::q(s, r), r), n)
+    let x = reduced(s, x, s.splat(T::ROUND));
+    (plain(s, &x), x.n)
 }
 
-/// The same, where `r` is rounded in the small terms alone: `w = high + (low + r^2 q(r))`.
+/// `x 2^n` for a whole number `n` between the exponents of the smallest and the largest normal number.
 #[inline(always)]
-fn exp_parts_tight<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    let (high, n) = reduced(s, x);
-    let low = n * s.splat(-T::LN_2_LO);
-    let r = high + low;
-    (high + (r * r).mul_add(T::q(s, r), low), n)
-}
-
-/// `(x - n LN_2_HI, n)`, the first of them exact.
-#[inline(always)]
-fn reduced<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
-    let n = x.mul_add(s.splat(T::LOG2_E), s.splat(T::ROUND)) - s.splat(T::ROUND);
-    // 2. the upper bits of n ln 2
-    (n.mul_add(s.splat(-T::LN_2_HI), x), n)
+pub(super) fn ldexp<T: Exp, S: Simd<T>>(s: S, x: S::V, n: S::V) -> S::V {
+    x * (n + s.splat(T::POWER)).to_power()
 }
 
 /// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     // 1. Beyond these nothing changes any more; a NaN, on the right, stays.
-    let [lowest, highest] = splats(s, T::EXP_RANGE);
-    let (w, n) = exp_parts_tight(s, lowest.max(highest.min(x)));
+    let ([lowest, highest], round) = (splats(s, T::EXP_RANGE), s.splat(T::ROUND));
+    let x = reduced(s, lowest.max(highest.min(x)), round);
     // 2. 2^n may be no normal number: two factors. The first product is exact, so that the result is rounded once.
-    let half = n.mul_add(s.splat(T::from_f64(0.5)), s.splat(T::ROUND)) - s.splat(T::ROUND);
-    (w + s.splat(T::ONE)).ldexp(half).ldexp(n - half)
+    let half = x.n.mul_add(s.splat(T::from_f64(0.5)), round) - round;
+    ldexp(s, ldexp(s, tight(s, &x) + s.splat(T::ONE), half), x.n - half)
 }
 
 /// `exp(x) / 2^exponent` for whole `exponent`, where the result is at most 2; 0 where it is well below the normal
 /// numbers. At most 1.05 ULP: for sums.
 #[inline(always)]
 pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
-    let (w, n) = exp_parts(s, x);
-    scaled(s, w, n - exponent)
+    let x = reduced(s, x, s.splat(T::POWER) - exponent);
+    scaled(s, plain(s, &x), x.rounded)
 }
 
 /// `exp(x)` for `x <= 0`; 0 where the result is below the normal numbers. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let (w, n) = exp_parts_tight(s, x);
-    scaled(s, w, n)
+    let x = reduced(s, x, s.splat(T::POWER));
+    scaled(s, tight(s, &x), x.rounded)
 }
 
-/// `(1 + w) 2^n`, or 0.
+/// `(1 + w) 2^n`, or 0 below the normal numbers, from `POWER + n`: its bits make `2^n`, and nothing is converted.
 #[inline(always)]
-fn scaled<T: Exp, S: Simd<T>>(s: S, w: S::V, n: S::V) -> S::V {
-    (w + s.splat(T::ONE)).ldexp(n).zero_where_lt(n, s.splat(T::MIN_EXPONENT))
+fn scaled<T: Exp, S: Simd<T>>(s: S, w: S::V, rounded: S::V) -> S::V {
+    let power = rounded.to_power();
+    w.mul_add(power, power).zero_where_lt(rounded, s.splat(T::POWER + T::MIN_EXPONENT))
 }
 
 /// `exp(x) - 1` for `x` in `[-64, 0]`.
@@ -180,6 +205,6 @@ pub(super) fn expm1_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     // (1 + w) 2^n - 1 = w 2^n + (2^n - 1), where nothing but w is rounded; for n = 0 it is w to the last bit.
     let (w, n) = exp_parts(s, x);
     let one = s.splat(T::ONE);
-    let power = one.ldexp(n);
+    let power = ldexp(s, one, n);
     w.mul_add(power, power - one)
 }

@@ -3,8 +3,10 @@
 //! # Method
 //! `u = m 2^k` with `m` in `[sqrt(1/2), sqrt(2))`, `f = m - 1`, `s = f / (2 + f)`: then
 //! `ln(1 + f) = 2 atanh(s) = 2 s + s z P(z)` with `z = s^2 <= 0.0295`, and `2 s = f - s f`, so that only the small
-//! part of the result carries rounding errors. On `[0, 1]` the same form holds without `m` and `k`, with `z <= 1/9`
-//! and a longer `P`.
+//! part of the result carries rounding errors.
+//!
+//! On `[0, 1]` neither quotient nor exponent is needed: `ln(1 + x) = x - x^2 / 2 + x^3 R(x)`, a longer polynomial whose
+//! terms do not wait for each other.
 //!
 //! # Precision
 //! `ln` at most 1 ULP, `log1p` 1.6, on `[0, 1]` 1.35.
@@ -12,15 +14,15 @@
 //! # References
 //! J.-M. Muller, *Elementary Functions*, 3rd edition, 2016, section 11.3 (the `atanh` form is that of FDLIBM).
 
-use super::exp::Exp;
+use super::exp::{Exp, ldexp, splats};
 use crate::simd::{Float, Lanes, Simd};
 
 /// The constants of a float type.
 pub trait Log: Float {
     /// `P(z) = (2 atanh(s) / s - 2) / z` for `z <= 0.0295`, lowest power first.
     const POLYNOMIAL_LOG: &'static [Self];
-    /// The same for `z <= 1/9`.
-    const POLYNOMIAL_LOG_UNIT: &'static [Self];
+    /// `R(x) = (ln(1 + x) - x + x^2 / 2) / x^3` on `[0, 1]`.
+    fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V;
     /// The smallest normal number.
     const MIN_NORMAL: Self;
     /// `2^DIGITS` makes every subnormal number normal.
@@ -30,14 +32,21 @@ pub trait Log: Float {
 }
 
 // Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
-// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 1/9: 2^-33.0 and
-// 2^-59.4 (one coefficient less: 2^-27.7 and 2^-54.2).
+// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5. R, for the relative error of
+// log1p on [0, 1], by the same method: 2^-27.0 and 2^-58.9 (one coefficient less: 2^-24.2 and 2^-56.3).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
-    const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[0.666_666_75, 0.399_989_5, 0.286_152_18, 0.214_437_19, 0.242_463_44];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 24.0;
     const TO_NORMAL: Self = (1u32 << 24) as Self;
+
+    #[inline(always)]
+    fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V {
+        let x2 = x * x;
+        let low = cubic(s, [0.333_322_5, -0.249_750_78, 0.197_741_76, -0.155_69], x, x2);
+        let high = cubic(s, [0.110_240_45, -0.060_909_12, 0.021_868_002, -0.003_675_639_4], x, x2);
+        (x2 * x2).mul_add(high, low)
+    }
 }
 
 impl Log for f64 {
@@ -50,21 +59,35 @@ impl Log for f64 {
         0.153_138_305_011_132_2,
         0.147_982_801_888_496_72,
     ];
-    const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[
-        0.666_666_666_666_663_1,
-        0.400_000_000_001_558_94,
-        0.285_714_285_480_142_9,
-        0.222_222_239_604_089_9,
-        0.181_817_442_303_728_48,
-        0.153_865_538_994_655_7,
-        0.133_010_464_958_656_48,
-        0.121_055_566_437_359_07,
-        0.083_422_178_062_251_51,
-        0.170_150_039_663_635_12,
-    ];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 53.0;
     const TO_NORMAL: Self = (1u64 << 53) as Self;
+
+    #[inline(always)]
+    fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V {
+        let fours = [
+            [0.333_333_333_333_271_6, -0.249_999_999_993_151_5, 0.199_999_999_693_297_35, -0.166_666_659_030_815_46],
+            [0.142_857_021_401_667_8, -0.124_998_663_951_470_36, 0.111_100_412_460_601_58, -0.099_935_372_976_217_32],
+            [0.090_606_834_089_021_11, -0.082_217_004_041_973_48, 0.073_615_878_934_254_68, -0.063_464_769_398_704_24],
+            [
+                0.050_885_204_946_394_064,
+                -0.036_417_527_470_511_29,
+                0.022_265_748_115_623_183,
+                -0.011_101_899_532_593_025,
+            ],
+            [
+                0.004_278_297_014_729_379,
+                -0.001_184_707_666_817_01,
+                0.000_208_498_854_568_237_7,
+                -1.744_422_122_998_781e-5,
+            ],
+        ];
+        let x2 = x * x;
+        let x4 = x2 * x2;
+        let part = |k: usize| cubic(s, fours[k], x, x2);
+        let high = (x4 * x4).mul_add(part(4), x4.mul_add(part(3), part(2)));
+        (x4 * x4).mul_add(high, x4.mul_add(part(1), part(0)))
+    }
 }
 
 /// A polynomial by Horner's scheme, lowest power first.
@@ -77,6 +100,13 @@ fn polynomial<T: Float, S: Simd<T>>(s: S, coefficients: &[T], z: S::V) -> S::V {
         p = p.mul_add(z, s.splat(c));
     }
     p
+}
+
+/// Four terms of a polynomial by Estrin's scheme, lowest power first.
+#[inline(always)]
+fn cubic<T: Float, S: Simd<T>>(s: S, coefficients: [T; 4], x: S::V, x2: S::V) -> S::V {
+    let [c0, c1, c2, c3] = splats(s, coefficients);
+    x2.mul_add(x.mul_add(c3, c2), x.mul_add(c1, c0))
 }
 
 /// `ln(1 + f) + k ln 2` for `1 + f` in `[sqrt(1/2), sqrt(2))`.
@@ -148,7 +178,7 @@ pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let lost = x - (u - one);
     // 2. u + lost = (1 + f) 2^k: for k = 0, f is x again to the last bit.
     let (m, k) = u.split();
-    let f = (m - one) + lost.ldexp((zero - k).max(s.splat(T::MIN_EXPONENT)));
+    let f = (m - one) + ldexp(s, lost, (zero - k).max(s.splat(T::MIN_EXPONENT)));
     // 3. A zero keeps its sign.
     S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
 }
@@ -156,9 +186,7 @@ pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
 /// `ln(1 + x)` for `x` in `[0, 1]`, at most 1.35 ULP.
 #[inline(always)]
 pub(crate) fn log1p_unit<T: Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // 2 atanh(x / (2 + x)) = x + ratio (z P(z) - x): 1 + x is never rounded, and no exponent is taken off.
-    let ratio = x / (x + s.splat(T::ONE + T::ONE));
-    let z = ratio * ratio;
-    let p = polynomial(s, T::POLYNOMIAL_LOG_UNIT, z);
-    ratio.mul_add(p.mul_add(z, s.splat(T::ZERO) - x), x)
+    // x + (x^3 R(x) - x^2 / 2), which rounds least of several ways, with and without FMA.
+    let x2 = x * x;
+    x + (x2 * x).mul_add(T::log1p_tail(s, x), x2 * s.splat(T::from_f64(-0.5)))
 }

@@ -177,14 +177,9 @@ macro_rules! lanes {
                 $V(unsafe { $andnot(a.lt(b).0, self.0) })
             }
 
-            // The float 1.5 * 2^digits + bias + n holds n + bias in its low bits: shifted up, they are 2^n.
             #[inline(always)]
-            fn ldexp(self, n: Self) -> Self {
-                const MAGIC: $T = 1.5 * (1u64 << $digits) as $T + $bias as $T;
-                unsafe {
-                    let power = $to_float($up::<$digits>($to_int($add(n.0, $splat(MAGIC)))));
-                    $V($mul(self.0, power))
-                }
+            fn to_power(self) -> Self {
+                $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
             }
 
             // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a

@@ -47,9 +47,9 @@ macro_rules! lanes {
     (
         $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $mask:ty, $int:ty,
         $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $abs:ident,
-        $cmp:ident $blend:ident $keep:ident $scalef:ident $sum:ident $largest:ident,
+        $cmp:ident $blend:ident $keep:ident $sum:ident $largest:ident,
         $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident $stream:ident,
-        $to_int:ident $to_float:ident $iadd:ident $iand:ident $ior:ident $isplat:ident $shift:ident,
+        $to_int:ident $to_float:ident $iadd:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $magic:literal,
         { $($columns:item)* }
     ) => {
@@ -169,8 +169,8 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn ldexp(self, n: Self) -> Self {
-                $V(unsafe { $scalef(self.0, n.0) })
+            fn to_power(self) -> Self {
+                $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
             }
 
             #[inline(always)]
@@ -179,7 +179,7 @@ macro_rules! lanes {
                 // float by standing in the low bits of a large power of two.
                 unsafe {
                     let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
-                    let field = $shift::<$digits>(cut);
+                    let field = $down::<$digits>(cut);
                     let fraction = $iand(cut, $isplat((1 << $digits) - 1));
                     let m = $to_float($iadd(fraction, $isplat($sqrt_half)));
                     let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat($magic));
@@ -217,10 +217,10 @@ macro_rules! lanes {
 lanes!(
     F32x16, M16, f32, 16, __m512, __mmask16, i32,
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps _mm512_abs_ps,
-    _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_scalef_ps _mm512_reduce_add_ps _mm512_reduce_max_ps,
+    _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_reduce_add_ps _mm512_reduce_max_ps,
     _mm512_set1_ps _mm512_loadu_ps _mm512_mask_loadu_ps _mm512_storeu_ps _mm512_mask_storeu_ps _mm512_stream_ps,
     _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi32
-    _mm512_srli_epi32,
+    _mm512_slli_epi32 _mm512_srli_epi32,
     23, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000, 8_388_735.0, // 2^23 + 127
     {
         #[inline(always)]
@@ -258,10 +258,10 @@ lanes!(
 lanes!(
     F64x8, M8, f64, 8, __m512d, __mmask8, i64,
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd _mm512_abs_pd,
-    _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_scalef_pd _mm512_reduce_add_pd _mm512_reduce_max_pd,
+    _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_reduce_add_pd _mm512_reduce_max_pd,
     _mm512_set1_pd _mm512_loadu_pd _mm512_mask_loadu_pd _mm512_storeu_pd _mm512_mask_storeu_pd _mm512_stream_pd,
     _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi64
-    _mm512_srli_epi64,
+    _mm512_slli_epi64 _mm512_srli_epi64,
     52, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000, 4_503_599_627_371_519.0, // 2^52 + 1023
     {}
 );

@@ -183,8 +183,9 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
     fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self;
     /// 0 where `a < b`, `self` elsewhere: also where `a` is NaN.
     fn zero_where_lt(self, a: Self, b: Self) -> Self;
-    /// `self * 2^n` for a whole number `n` between the exponents of the smallest and the largest normal number.
-    fn ldexp(self, n: Self) -> Self;
+    /// The number whose exponent field is made of the low bits of this one: `2^n` of `1.5 * 2^digits + bias + n`, for a
+    /// whole number `n` between the exponents of the smallest and the largest normal number.
+    fn to_power(self) -> Self;
     /// A positive normal number as `(m, k)` with `self = m * 2^k` and `m` in `[sqrt(1/2), sqrt(2))`.
     fn split(self) -> (Self, Self);
     /// The sum of all lanes, halves first.

@@ -111,11 +111,9 @@ macro_rules! lanes {
                 $V(from_fn(|i| <$T>::from_bits(self.0[i].to_bits() & !below.0[i])))
             }
 
-            // The float 1.5 * 2^digits + bias + n holds n + bias in its low bits: shifted up, they are 2^n.
             #[inline(always)]
-            fn ldexp(self, n: Self) -> Self {
-                const MAGIC: $T = 1.5 * (1u64 << $digits) as $T + $bias as $T;
-                $V(from_fn(|i| self.0[i] * <$T>::from_bits((n.0[i] + MAGIC).to_bits() << $digits)))
+            fn to_power(self) -> Self {
+                $V(from_fn(|i| <$T>::from_bits(self.0[i].to_bits() << $digits)))
             }
 
             // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a

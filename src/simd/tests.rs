@@ -93,9 +93,11 @@ impl<T: Float> Kernel<T> for Shapes<'_, T> {
         let tops = fold::<4, _, _, _>(s, self.0, -T::INFINITY, s.splat(-T::INFINITY), |top, _, v| v.max(top));
         let sum = sums.into_iter().map(|v| v.sum().to_f64()).sum();
         let top = tops.into_iter().map(|v| v.largest().to_f64()).fold(f64::NEG_INFINITY, f64::max);
+        // 1.5 * 2^digits + bias
+        let power = T::from_f64(if size_of::<T>() == 4 { 12_583_039.0 } else { 6_755_399_441_056_767.0 });
         let split = |x: T| {
             let (m, k) = s.splat(x).split();
-            (m.largest(), k.largest(), m.ldexp(k).largest())
+            (m.largest(), k.largest(), (m * (k + s.splat(power)).to_power()).largest())
         };
         (sum, top, self.0.iter().map(|&x| split(x)).collect())
     }
