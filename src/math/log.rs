@@ -21,6 +21,8 @@ use crate::simd::{Float, Lanes, Simd};
 pub trait Log: Float {
     /// `P(z) = (2 atanh(s) / s - 2) / z` for `z <= 0.0295`, lowest power first.
     const POLYNOMIAL_LOG: &'static [Self];
+    /// The same for `z <= 1/9`.
+    const POLYNOMIAL_LOG_UNIT: &'static [Self];
     /// `R(x) = (ln(1 + x) - x + x^2 / 2) / x^3` on `[0, 1]`.
     fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V;
     /// The smallest normal number.
@@ -32,10 +34,12 @@ pub trait Log: Float {
 }
 
 // Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
-// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5. R, for the relative error of
-// log1p on [0, 1], by the same method: 2^-27.0 and 2^-58.9 (one coefficient less: 2^-24.2 and 2^-56.3).
+// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 1/9: 2^-33.0 and
+// 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0 and 2^-58.9 (one coefficient less:
+// 2^-24.2 and 2^-56.3).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
+    const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[0.666_666_75, 0.399_989_5, 0.286_152_18, 0.214_437_19, 0.242_463_44];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 24.0;
     const TO_NORMAL: Self = (1u32 << 24) as Self;
@@ -58,6 +62,18 @@ impl Log for f64 {
         0.181_835_724_011_387_1,
         0.153_138_305_011_132_2,
         0.147_982_801_888_496_72,
+    ];
+    const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[
+        0.666_666_666_666_663_1,
+        0.400_000_000_001_558_94,
+        0.285_714_285_480_142_9,
+        0.222_222_239_604_089_9,
+        0.181_817_442_303_728_48,
+        0.153_865_538_994_655_7,
+        0.133_010_464_958_656_48,
+        0.121_055_566_437_359_07,
+        0.083_422_178_062_251_51,
+        0.170_150_039_663_635_12,
     ];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 53.0;
