@@ -71,10 +71,9 @@ impl<'a, T: Real> Columns<'a, T> {
         self.lanes
     }
 
-    /// `sum_k (max z - z_k)` of each row, before its logits become exponentials.
+    /// The largest number of each row, of those that are none NaN.
     #[inline(always)]
-    pub(crate) fn gaps<S: Simd<T>>(&self, s: S) -> S::V {
-        let zero = s.splat(T::ZERO);
+    fn maxima<S: Simd<T>>(&self, s: S) -> S::V {
         let [a, b] = fold::<2, _, _, _>(
             s,
             self.lanes,
@@ -83,7 +82,27 @@ impl<'a, T: Real> Columns<'a, T> {
             #[inline(always)]
             |max, _, z| z.max(max),
         );
-        let max = a.max(b);
+        a.max(b)
+    }
+
+    /// The sum of each row.
+    #[inline(always)]
+    pub(crate) fn totals<S: Simd<T>>(&self, s: S) -> S::V {
+        let [a, b, c, d] = fold::<4, _, _, _>(
+            s,
+            self.lanes,
+            T::ZERO,
+            s.splat(T::ZERO),
+            #[inline(always)]
+            |sum, _, x| sum + x,
+        );
+        (a + b) + (c + d)
+    }
+
+    /// `sum_k (max z - z_k)` of each row, before its logits become exponentials.
+    #[inline(always)]
+    pub(crate) fn gaps<S: Simd<T>>(&self, s: S) -> S::V {
+        let (zero, max) = (s.splat(T::ZERO), self.maxima(s));
         let [a, b, c, d] = fold::<4, _, _, _>(
             s,
             self.lanes,
@@ -93,6 +112,38 @@ impl<'a, T: Real> Columns<'a, T> {
             |sum, _, z| sum + S::V::select(z.eq(max), zero, max - z),
         );
         (a + b) + (c + d)
+    }
+
+    /// `sum_k u_k (max z - z_k)` of each row; a class without weight costs nothing, be it -inf.
+    #[inline(always)]
+    pub(crate) fn weighted_gaps<S: Simd<T>>(&self, s: S, weights: &Columns<'_, T>) -> S::V {
+        let (zero, max) = (s.splat(T::ZERO), self.maxima(s));
+        let [a, b, c, d] = fold::<4, _, _, _>(
+            s,
+            self.lanes,
+            T::ZERO,
+            zero,
+            #[inline(always)]
+            |sum, i, z| {
+                let u = s.load(&weights.lanes[i..i + S::LANES]);
+                sum + S::V::select(z.eq(max), zero, S::V::select(u.eq(zero), zero, u * (max - z)))
+            },
+        );
+        (a + b) + (c + d)
+    }
+
+    /// Every register `v` of class `k` becomes `f(k, v)`.
+    #[inline(always)]
+    pub(crate) fn map<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
+        for (k, column) in self.lanes.chunks_exact_mut(S::LANES).enumerate() {
+            s.store(f(k, s.load(column)), column);
+        }
+    }
+
+    /// The register of a class.
+    #[inline(always)]
+    pub(crate) fn column<S: Simd<T>>(&self, s: S, class: usize) -> S::V {
+        s.load(&self.lanes[class * S::LANES..][..S::LANES])
     }
 
     /// Transposes back `count` rows, one behind the other, every register `v` of class `k` having become `f(k, v)`.
@@ -111,15 +162,7 @@ impl<'a, T: Real> Columns<'a, T> {
     pub(crate) fn exponentiate<S: Simd<T>>(&mut self, s: S, class: S::V) -> ColumnSums<S::V> {
         let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
         // 1. maxima
-        let [a, b] = fold::<2, _, _, _>(
-            s,
-            self.lanes,
-            -T::INFINITY,
-            zero - infinity,
-            #[inline(always)]
-            |max, _, z| z.max(max),
-        );
-        let max = a.max(b);
+        let max = self.maxima(s);
         // 2. pivots: see rows::Pivot; an infinite maximum counts as 0, and all that is less as -inf
         let size = max.abs();
         let is_small = size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT)));
@@ -241,6 +284,18 @@ impl<V: Copy> ColumnSums<V> {
         V: Lanes<T>,
     {
         factor / (self.unit * (s.splat(T::ONE) + self.rest))
+    }
+
+    /// The probability of the class whose exponential is `e`, and one minus it, which does not cancel for the maximum.
+    #[inline(always)]
+    pub(crate) fn probability<T: Real, S: Simd<T, V = V>>(self, s: S, e: V) -> (V, V)
+    where
+        V: Lanes<T>,
+    {
+        let one = s.splat(T::ONE);
+        let partition = one + self.rest;
+        let (p, is_max) = (e / (self.unit * partition), e.eq(self.unit));
+        (V::select(is_max, one / partition, one.min(p)), V::select(is_max, self.rest / partition, one - p))
     }
 
     /// One minus the probability of the class of each row, without cancellation.

@@ -46,29 +46,82 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     /// Whether rows are taken together, a row a lane.
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        matches!(self.target, Targets::Classes(_)) && self.loss.goes_across(classes)
+        match self.target {
+            Targets::Classes(_) => self.loss.goes_across(classes),
+            Targets::Distributions(_) | Targets::Sparse(_) => self.loss.weighs_across(classes),
+        }
     }
 
     /// What [`Columns`] of rows taken together need, or [`Scratch`] where rows are taken one by one.
     fn scratch_len(&self, classes: usize, streams: usize) -> usize {
-        if self.goes_across(classes) { columns::scratch_len(classes) } else { Scratch::len(self, classes, streams) }
+        match self.target {
+            _ if !self.goes_across(classes) => Scratch::len(self, classes, streams),
+            Targets::Classes(_) => columns::scratch_len(classes),
+            // the weights of the classes beside the logits
+            Targets::Distributions(_) | Targets::Sparse(_) => 2 * columns::scratch_len(classes),
+        }
     }
 
-    /// The rows from row `first` on, whose logits are made exponentials and summed.
+    /// The rows from row `first` on, whose logits are made exponentials and summed; `weights` is the place for those that
+    /// their distributions give the classes.
     #[inline(always)]
-    fn group<S: Simd<T>>(&self, s: S, first: usize, rows: usize, logits: &mut Columns<'_, T>) -> Group<S::V> {
+    fn group<S: Simd<T>>(
+        &self,
+        s: S,
+        first: usize,
+        rows: usize,
+        logits: &mut Columns<'_, T>,
+        weights: Option<Columns<'_, T>>,
+    ) -> Group<S::V> {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        let class = match &self.target {
-            Targets::Classes(classes) => classes.register(s, first, rows),
-            Targets::Distributions(_) | Targets::Sparse(_) => zero - one,
-        };
         let sample = match self.sample_weight {
             Some(weights) => read(s, &weights[..first + rows], first, T::ZERO),
             None => one,
         };
+        if let Some(mut weights) = weights {
+            self.load_targets(s, first, rows, &mut weights);
+            let total = self.loss.weigh_across(s, &mut weights);
+            let (weight, gaps) = (S::V::select(total.eq(zero), zero, sample), logits.weighted_gaps(s, &weights));
+            let class = zero - one;
+            return Group { rows, is_soft: true, class, weight, total, gaps, sums: logits.exponentiate(s, class) };
+        }
+        let class = match &self.target {
+            Targets::Classes(classes) => classes.register(s, first, rows),
+            Targets::Distributions(_) | Targets::Sparse(_) => zero - one,
+        };
         let gaps = if self.loss.wants_gaps() { logits.gaps(s) } else { zero };
         let weight = S::V::select(class.lt(zero), zero, sample);
-        Group { rows, class, weight, gaps, sums: logits.exponentiate(s, class) }
+        Group { rows, is_soft: false, class, weight, total: one, gaps, sums: logits.exponentiate(s, class) }
+    }
+
+    /// The place for the weights of a group's classes, where it has distributions.
+    #[inline(always)]
+    fn weights<'w, S: Simd<T>>(&self, s: S, scratch: &'w mut [T], g: usize, classes: usize) -> Option<Columns<'w, T>> {
+        (!scratch.is_empty()).then(|| Columns::of(s, scratch, g, classes))
+    }
+
+    /// The distributions of some rows.
+    #[inline(always)]
+    fn load_targets<S: Simd<T>>(&self, s: S, first: usize, rows: usize, to: &mut Columns<'_, T>) {
+        match &self.target {
+            Targets::Classes(_) => {}
+            Targets::Distributions(targets) => {
+                let (targets, stride) = targets.from(first);
+                to.load(s, targets, stride, rows);
+            }
+            Targets::Sparse(sparse) => {
+                to.lanes().fill(T::ZERO);
+                for row in 0..rows {
+                    let pairs = sparse.row(first + row);
+                    for pair in 0..pairs.len() {
+                        if let Some((class, t)) = pairs.get(pair) {
+                            let place = &mut to.lanes()[class * S::LANES + row];
+                            *place = *place + T::from_f64(t);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// The labels, where rows are so long and so few that each is shared among all threads.
@@ -295,6 +348,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
             let mut groups = [Group::none(s); GROUPS];
+            let (scratch, weights) = scratch.split_at_mut(columns::scratch_len(classes));
             for start in (0..rows).step_by(GROUPS * S::LANES) {
                 let starts = (start..rows).step_by(S::LANES);
                 // 1. sums of exponentials
@@ -305,7 +359,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
                     if !map.is_identity() {
                         map.cool(s, columns.lanes());
                     }
-                    *group = problem.group(s, first + i, count, &mut columns);
+                    let weights = problem.weights(s, weights, 0, classes);
+                    *group = problem.group(s, first + i, count, &mut columns, weights);
                 }
                 // 2. losses
                 for (group, i) in groups.iter().zip(starts) {
@@ -364,6 +419,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
         // Few classes: as many rows at once as there are lanes.
         if problem.goes_across(classes) {
             let (divisor, mut groups) = (T::from_f64(divisor), [Group::none(s); GROUPS]);
+            let (scratch, weights) = scratch.split_at_mut(columns::scratch_len(classes));
             for start in (0..count).step_by(GROUPS * S::LANES) {
                 let starts = (start..count).step_by(S::LANES);
                 // 1. exponentials, kept, and their sums
@@ -374,13 +430,15 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
                     if !map.is_identity() {
                         map.cool(s, columns.lanes());
                     }
-                    *group = problem.group(s, first + i, count, &mut columns);
+                    let weights = problem.weights(s, weights, g, classes);
+                    *group = problem.group(s, first + i, count, &mut columns, weights);
                 }
                 // 2. losses and gradients
                 for (g, (group, i)) in groups.iter().zip(starts).enumerate() {
                     let mut columns = Columns::of(s, scratch, g, classes);
                     let grad = &mut rows.target()[i * classes..];
-                    let losses = problem.loss.value_and_grad_across(s, &mut columns, group, divisor, grad);
+                    let weights = problem.weights(s, weights, g, classes);
+                    let losses = problem.loss.value_and_grad_across(s, &mut columns, weights, group, divisor, grad);
                     if let Some(each) = &mut each {
                         write(s, losses, each, i);
                     }

@@ -115,18 +115,32 @@ pub trait RowLoss<T: Real>: Sync {
         false
     }
 
+    /// Whether [`weigh_across`](Self::weigh_across) takes distributions over so many classes.
+    #[inline(always)]
+    fn weighs_across(&self, _classes: usize) -> bool {
+        false
+    }
+
+    /// Makes of the distributions of a group of rows the weights `u` of their classes, and tells the sums of these.
+    #[inline(always)]
+    fn weigh_across<S: Simd<T>>(&self, s: S, _targets: &mut Columns<'_, T>) -> S::V {
+        s.splat(T::NAN)
+    }
+
     /// The losses of a group of rows, from their sums; asked for only where [`goes_across`](Self::goes_across) holds.
     #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, _: &Group<S::V>) -> S::V {
         s.splat(T::NAN)
     }
 
-    /// The losses, and their gradients over a divisor, which are made of the exponentials and written to the rows of `grad`.
+    /// The losses, and their gradients over a divisor, which are made of the exponentials, and of the weights of
+    /// distributions, and written to the rows of `grad`.
     #[inline(always)]
     fn value_and_grad_across<S: Simd<T>>(
         &self,
         s: S,
         _exponentials: &mut Columns<'_, T>,
+        _weights: Option<Columns<'_, T>>,
         group: &Group<S::V>,
         _divisor: T,
         grad: &mut [T],
@@ -202,11 +216,15 @@ pub struct OfSum {
 #[derive(Clone, Copy, Debug)]
 pub struct Group<V> {
     pub(crate) rows: usize,
-    /// The class of each row, a whole number; -1 where it is ignored.
+    /// Whether they have distributions, not classes.
+    pub(crate) is_soft: bool,
+    /// The class of each row, a whole number; -1 where it is ignored, or has a distribution.
     pub(crate) class: V,
     /// The weight of each row: that of its sample, or 0 where it is ignored.
     pub(crate) weight: V,
-    /// `sum_k (max z - z_k)`, where the loss wants it.
+    /// `sum_k u_k` of a distribution; 1 of a class.
+    pub(crate) total: V,
+    /// `sum_k u_k (max z - z_k)` of a distribution; of a class `sum_k (max z - z_k)`, where the loss wants it.
     pub(crate) gaps: V,
     pub(crate) sums: ColumnSums<V>,
 }
@@ -219,7 +237,8 @@ impl<V: Copy> Group<V> {
         V: Lanes<T>,
     {
         let zero = s.splat(T::ZERO);
-        Group { rows: 0, class: zero, weight: zero, gaps: zero, sums: ColumnSums::none(s) }
+        let sums = ColumnSums::none(s);
+        Group { rows: 0, is_soft: false, class: zero, weight: zero, total: zero, gaps: zero, sums }
     }
 }
 

@@ -252,8 +252,36 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
+    fn weighs_across(&self, classes: usize) -> bool {
+        self.z_loss == 0.0 && !self.map.has_softcap() && (1..=MAX_CLASSES).contains(&classes)
+    }
+
+    #[inline(always)]
+    fn weigh_across<S: Simd<T>>(&self, s: S, targets: &mut Columns<'_, T>) -> S::V {
+        // u_k = w_k (keep t_k + spread)
+        let (eps, keep) = (self.label_smoothing, s.splat(T::from_f64(1.0 - self.label_smoothing)));
+        let spread = match eps {
+            0.0 => s.splat(T::ZERO),
+            _ => targets.totals(s) * s.splat(T::from_f64(eps / self.classes as f64)),
+        };
+        targets.map(
+            s,
+            #[inline(always)]
+            |k, t| {
+                let u = keep.mul_add(t, spread);
+                self.class_weight.map_or(
+                    u,
+                    #[inline(always)]
+                    |w| u * s.splat(w[k]),
+                )
+            },
+        );
+        targets.totals(s)
+    }
+
+    #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
-        self.losses(s, group, self.group_weight(s, group))
+        if group.is_soft { soft_losses(s, group) } else { self.losses(s, group, self.group_weight(s, group)) }
     }
 
     #[inline(always)]
@@ -261,10 +289,15 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         &self,
         s: S,
         exponentials: &mut Columns<'_, T>,
+        weights: Option<Columns<'_, T>>,
         group: &Group<S::V>,
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
+        if let Some(weights) = weights {
+            soft_grad_across(s, exponentials, &weights, group, divisor, grad);
+            return soft_losses(s, group);
+        }
         let weight = self.group_weight(s, group);
         let (scaled, losses) = (weight / s.splat(divisor), self.losses(s, group, weight));
         if self.label_smoothing == 0.0 {
@@ -371,6 +404,44 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         };
         S::V::select(weight.eq(zero), zero, weight * (log1p(s, sums.rest) + gap))
     }
+}
+
+/// `s (U ln(1 + rest) + sum_k u_k (m - z_k))` of a group of rows with distributions, 0 where `s` or `U` is.
+#[inline(always)]
+fn soft_losses<T: Real, S: Simd<T>>(s: S, group: &Group<S::V>) -> S::V {
+    let (zero, weight) = (s.splat(T::ZERO), group.weight);
+    let loss = group.total.mul_add(log1p(s, group.sums.rest), group.gaps);
+    S::V::select(weight.eq(zero), zero, weight * loss)
+}
+
+/// Writes the gradients of a group of rows with distributions, `s (U p_k - u_k)`.
+#[inline(always)]
+fn soft_grad_across<T: Real, S: Simd<T>>(
+    s: S,
+    exponentials: &mut Columns<'_, T>,
+    weights: &Columns<'_, T>,
+    group: &Group<S::V>,
+    divisor: T,
+    grad: &mut [T],
+) {
+    let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
+    let idle = group.weight.eq(zero);
+    exponentials.map(
+        s,
+        #[inline(always)]
+        |k, e| {
+            // (U - u) p - u (1 - p), where neither p nor its complement has lost its digits
+            let (u, (p, complement)) = (weights.column(s, k), group.sums.probability(s, e));
+            S::V::select(idle, zero, scale * ((group.total - u) * p - u * complement))
+        },
+    );
+    exponentials.store(
+        s,
+        grad,
+        group.rows,
+        #[inline(always)]
+        |_, g| g,
+    );
 }
 
 /// Writes the gradients of a group of rows: `weight` times those of cross-entropy, whatever the weight is made of.
