@@ -45,13 +45,14 @@ impl<T: Real> RowSum<T> {
     /// Reads a row once, block by block.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
-        Self::watched(s, row, &mut ())
+        // So many ask for it that it is a function of its own; below it is inlined.
+        s.call(Sweep { row: &mut { row }, watch: &mut () }).0
     }
 
     /// The same, while `watch` sees each block.
     #[inline(always)]
     pub(crate) fn watched<S: Simd<T>>(s: S, row: &[T], watch: &mut impl Watch<T>) -> Self {
-        Self::sweep(s, &mut { row }, watch).0
+        Sweep { row: &mut { row }, watch }.run(s).0
     }
 
     /// Reads a row once, block by block, and keeps its exponentials in `row`: times the factor that is returned, they are
@@ -64,7 +65,7 @@ impl<T: Real> RowSum<T> {
     /// The same, while `watch` sees each block.
     #[inline(always)]
     pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
-        let (sum, pivot) = Self::sweep(s, row, watch);
+        let (sum, pivot) = Sweep { row, watch }.run(s);
         (sum, pivot.factor / pivot.exp_of(sum.max))
     }
 
@@ -72,7 +73,7 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn spreading<S: Simd<T>>(s: S, row: &[T]) -> (Self, Spread) {
         let mut spreading = Spreading { row, block: 0, sum: 0.0 };
-        let (sum, pivot) = Self::sweep(s, &mut spreading, &mut ());
+        let (sum, pivot) = Sweep { row: &mut spreading, watch: &mut () }.run(s);
         let Spreading { block: start, sum: gaps, .. } = spreading;
         // One infinite logit has all the probability, and nothing is apart from it.
         let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(sum.max) };
@@ -83,11 +84,6 @@ impl<T: Real> RowSum<T> {
             position(s, block, sum.max).map(|i| start + i)
         };
         (sum, Spread { top, entropy: sum.log_partition() + gaps / (1.0 + sum.rest) })
-    }
-
-    #[inline(always)]
-    fn sweep<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R, watch: &mut impl Watch<T>) -> (Self, Pivot<T>) {
-        s.call(Sweep { row, watch })
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
@@ -141,7 +137,7 @@ impl<T: Real> RowSum<T> {
     }
 }
 
-/// One sweep over a row, a function of its own.
+/// One sweep over a row.
 ///
 /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
 /// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
@@ -204,35 +200,18 @@ impl<T: Real> Scale<T> {
     /// The exponentials that were kept of a row become `sign` times this much of them, less `spread`.
     #[inline(always)]
     pub(crate) fn finish<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, sign: f64, spread: f64) {
-        s.call(Finish { row, scale: self, sign: T::from_f64(sign), spread: T::from_f64(spread) });
-    }
-}
-
-/// The second sweep over a row, a function of its own.
-struct Finish<'k, 'r, T> {
-    row: &'k mut RowIo<'r, T>,
-    scale: Scale<T>,
-    sign: T,
-    spread: T,
-}
-
-impl<T: Real> Kernel<T> for Finish<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Finish { row, scale, sign, spread } = self;
-        if sign == T::ONE && spread == T::ZERO {
+        if sign == 1.0 && spread == 0.0 {
             return row.finish(
                 s,
                 #[inline(always)]
-                |e| scale.of(s, e),
+                |e| self.of(s, e),
             );
         }
-        let (sign, spread) = (s.splat(sign), s.splat(spread));
+        let (sign, spread) = (s.splat(T::from_f64(sign)), s.splat(T::from_f64(spread)));
         row.finish(
             s,
             #[inline(always)]
-            |e| sign * scale.of(s, e) - spread,
+            |e| sign * self.of(s, e) - spread,
         );
     }
 }
