@@ -50,19 +50,20 @@ impl<T: Real> RowSum<T> {
     /// Reads a row once, block by block.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
-        Self::watched(s, row, &mut ())
+        Self::of_part(s, row).defined()
     }
 
     /// The same, while `watch` sees each block.
     #[inline(always)]
     pub(crate) fn watched<S: Simd<T>>(s: S, row: &[T], watch: &mut impl Watch<T>) -> Self {
-        Self::sweep(s, &mut { row }, watch).0.defined()
+        Sweep { row: &mut { row }, watch }.run(s).0.defined()
     }
 
     /// Reads a part of a row: one of a row [`joined`](Self::joined) from such.
     #[inline(always)]
     pub(crate) fn of_part<S: Simd<T>>(s: S, part: &[T]) -> Self {
-        Self::sweep(s, &mut { part }, &mut ()).0
+        // So many ask for it that it is a function of its own; below it is inlined.
+        s.call(Sweep { row: &mut { part }, watch: &mut () }).0
     }
 
     /// The sum of a row, from those of its parts.
@@ -88,20 +89,21 @@ impl<T: Real> RowSum<T> {
     /// `exp(z - max)`.
     #[inline(always)]
     pub(crate) fn keeping<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) -> (Self, f64) {
-        Self::keeping_watched(s, row, &mut ())
+        let (sum, unit) = Self::keeping_part(s, row);
+        (sum.defined(), unit)
     }
 
     /// The same, while `watch` sees each block.
     #[inline(always)]
     pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
-        let (sum, pivot) = Self::sweep(s, row, watch);
+        let (sum, pivot) = Sweep { row, watch }.run(s);
         (sum.defined(), pivot.factor / pivot.exp_of(sum.max))
     }
 
     /// The same of a part of a row.
     #[inline(always)]
     pub(crate) fn keeping_part<S: Simd<T>>(s: S, part: &mut RowIo<'_, T>) -> (Self, f64) {
-        let (sum, pivot) = Self::sweep(s, part, &mut ());
+        let (sum, pivot) = Sweep { row: part, watch: &mut () }.run(s);
         (sum, pivot.factor / pivot.exp_of(sum.max))
     }
 
@@ -109,7 +111,7 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn spreading<S: Simd<T>>(s: S, row: &[T]) -> (Self, Spread) {
         let mut spreading = Spreading { row, block: 0, sum: 0.0 };
-        let (sum, pivot) = Self::sweep(s, &mut spreading, &mut ());
+        let (sum, pivot) = Sweep { row: &mut spreading, watch: &mut () }.run(s);
         let sum = sum.defined();
         let Spreading { block: start, sum: gaps, .. } = spreading;
         // One infinite logit has all the probability, and nothing is apart from it.
@@ -121,11 +123,6 @@ impl<T: Real> RowSum<T> {
             position(s, block, sum.max).map(|i| start + i)
         };
         (sum, Spread { top, entropy: sum.log_partition() + gaps / (1.0 + sum.rest) })
-    }
-
-    #[inline(always)]
-    fn sweep<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R, watch: &mut impl Watch<T>) -> (Self, Pivot<T>) {
-        s.call(Sweep { row, watch })
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
@@ -192,7 +189,7 @@ impl<T: Real> RowSum<T> {
     }
 }
 
-/// One sweep over a row, a function of its own.
+/// One sweep over a row.
 ///
 /// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
 /// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
@@ -254,35 +251,18 @@ impl<T: Real> Scale<T> {
     /// The exponentials that were kept of a row become `sign` times this much of them, less `spread`.
     #[inline(always)]
     pub(crate) fn finish<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, sign: f64, spread: f64) {
-        s.call(Finish { row, scale: self, sign: T::from_f64(sign), spread: T::from_f64(spread) });
-    }
-}
-
-/// The second sweep over a row, a function of its own.
-struct Finish<'k, 'r, T> {
-    row: &'k mut RowIo<'r, T>,
-    scale: Scale<T>,
-    sign: T,
-    spread: T,
-}
-
-impl<T: Real> Kernel<T> for Finish<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Finish { row, scale, sign, spread } = self;
-        if sign == T::ONE && spread == T::ZERO {
+        if sign == 1.0 && spread == 0.0 {
             return row.finish(
                 s,
                 #[inline(always)]
-                |e| scale.of(s, e),
+                |e| self.of(s, e),
             );
         }
-        let (sign, spread) = (s.splat(sign), s.splat(spread));
+        let (sign, spread) = (s.splat(T::from_f64(sign)), s.splat(T::from_f64(spread)));
         row.finish(
             s,
             #[inline(always)]
-            |e| sign * scale.of(s, e) - spread,
+            |e| sign * self.of(s, e) - spread,
         );
     }
 }
