@@ -147,7 +147,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         }
         // 1. maximum and sum of exponentials, and, of dense weights, the gaps
         let mut gaps = Gaps::of(&weights);
-        let sum = RowSum::watched(s, logits, &mut gaps);
+        let sum = if weights.is_dense() { RowSum::watched(s, logits, &mut gaps) } else { RowSum::of(s, logits) };
         // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
         let log_partition = sum.log_partition();
         let listed = weights.listed(logits).map_or(0.0, |listed| listed.cost(sum));
@@ -163,7 +163,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         }
         let (listed, mut gaps) = (weights.listed(row.source()), Gaps::of(&weights));
         // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the gaps
-        let (sum, unit) = RowSum::keeping_watched(s, row, &mut gaps);
+        let (sum, unit) =
+            if weights.is_dense() { RowSum::keeping_watched(s, row, &mut gaps) } else { RowSum::keeping(s, row) };
         let log_partition = sum.log_partition();
         let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
         // An infinite logit is pulled without end, and no other.
