@@ -3,7 +3,7 @@
 //! The same margin-exact form as in [`rows`](crate::rows), with a pivot in every lane: `exp(z - m) = 2^(n - n_m) p / p_m`
 //! where `exp(z) = 2^n p`; a quotient of equal numbers is exactly 1.
 
-use crate::math::{Real, exp_parts, exp_scaled};
+use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 
 /// Rows longer than this are faster taken one by one.
@@ -49,6 +49,17 @@ impl<'a, T: Real> Columns<'a, T> {
         let len = classes * S::LANES;
         let (padded, groups) = scratch.split_at_mut(len);
         Columns { lanes: &mut groups[group * len..][..len], padded, classes }
+    }
+
+    /// The same where these are `SOFT`, else nothing.
+    #[inline(always)]
+    pub(crate) fn of_soft<const SOFT: bool, S: Simd<T>>(
+        s: S,
+        scratch: &'a mut [T],
+        group: usize,
+        classes: usize,
+    ) -> Self {
+        if SOFT { Self::of(s, scratch, group, classes) } else { Columns { lanes: &mut [], padded: &mut [], classes } }
     }
 
     /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
@@ -246,7 +257,7 @@ impl<V: Copy> Pivots<V> {
                 Some(shift) => z - shift,
                 None => z,
             };
-            let e = V::select(is_max, self.unit, exp_scaled(s, shifted, self.exponent));
+            let e = V::select(is_max, self.unit, exp_scaled_late(s, shifted, self.exponent));
             sum = V::select(is_max, sum, sum + e);
             others = V::select(is_max, others + one, others);
             logit = V::select(is_own, z, logit);
@@ -305,7 +316,7 @@ impl<V: Copy> ColumnSums<V> {
         V: Lanes<T>,
     {
         let one = s.splat(T::ONE);
-        let own = exp_scaled(s, self.logit - self.shift, self.exponent);
+        let own = exp_scaled_late(s, self.logit - self.shift, self.exponent);
         let others = V::select(self.logit.eq(self.max), self.rest, one + self.rest - own / self.unit);
         others / (one + self.rest)
     }

@@ -133,20 +133,40 @@ pub trait RowLoss<T: Real>: Sync {
         s.splat(T::NAN)
     }
 
-    /// The losses, and their gradients over a divisor, which are made of the exponentials, and of the weights of
-    /// distributions, and written to the rows of `grad`.
+    /// The losses, and their gradients over a divisor, which are made of the exponentials and written to the rows of `grad`.
     #[inline(always)]
     fn value_and_grad_across<S: Simd<T>>(
         &self,
         s: S,
         _exponentials: &mut Columns<'_, T>,
-        _weights: Option<Columns<'_, T>>,
         group: &Group<S::V>,
         _divisor: T,
         grad: &mut [T],
     ) -> S::V {
         grad.fill(T::NAN);
         self.value_across(s, group)
+    }
+
+    /// The same as [`value_across`](Self::value_across), of rows with distributions.
+    #[inline(always)]
+    fn soft_value_across<S: Simd<T>>(&self, s: S, _: &Group<S::V>) -> S::V {
+        s.splat(T::NAN)
+    }
+
+    /// The same as [`value_and_grad_across`](Self::value_and_grad_across), of rows with distributions, and the weights that these
+    /// give the classes.
+    #[inline(always)]
+    fn soft_value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        _exponentials: &mut Columns<'_, T>,
+        _weights: &Columns<'_, T>,
+        group: &Group<S::V>,
+        _divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        grad.fill(T::NAN);
+        self.soft_value_across(s, group)
     }
 }
 
@@ -216,8 +236,6 @@ pub struct OfSum {
 #[derive(Clone, Copy, Debug)]
 pub struct Group<V> {
     pub(crate) rows: usize,
-    /// Whether they have distributions, not classes.
-    pub(crate) is_soft: bool,
     /// The class of each row, a whole number; -1 where it is ignored, or has a distribution.
     pub(crate) class: V,
     /// The weight of each row: that of its sample, or 0 where it is ignored.
@@ -238,7 +256,7 @@ impl<V: Copy> Group<V> {
     {
         let zero = s.splat(T::ZERO);
         let sums = ColumnSums::none(s);
-        Group { rows: 0, is_soft: false, class: zero, weight: zero, total: zero, gaps: zero, sums }
+        Group { rows: 0, class: zero, weight: zero, total: zero, gaps: zero, sums }
     }
 }
 

@@ -112,6 +112,17 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         RowWeights { class_weight, target, keep, spread, total: keep * weight + spread * self.class_weight_sum }
     }
 
+    /// The class of a row of which nothing else is asked: its weight is not 0, and all follows from the sum.
+    #[inline(always)]
+    fn plain_class(&self, target: RowTarget<'_, T>) -> Option<usize> {
+        match target {
+            RowTarget::Class(y) if self.label_smoothing == 0.0 && self.z_loss == 0.0 => {
+                (self.class_weight.is_none_or(|w| w[y] != T::ZERO)).then_some(y)
+            }
+            _ => None,
+        }
+    }
+
     /// What the z-loss of a row is, and what it adds to `U` in its gradient.
     #[inline(always)]
     pub(super) fn z_terms(&self, max: f64, log_partition: f64) -> (f64, f64) {
@@ -141,6 +152,9 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
+        if let Some(class) = self.plain_class(target) {
+            return self.of_sum(RowSum::watched(s, logits, &mut ()), class, logits[class]).loss;
+        }
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
             return 0.0;
@@ -156,6 +170,21 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+        if let Some(class) = self.plain_class(target) {
+            let logit = row.source()[class];
+            // 1. maximum and sum of exponentials, which are kept
+            let (sum, unit) = RowSum::keeping(s, row);
+            let OfSum { loss, others, own } = self.of_sum(sum, class, logit);
+            // 2. w p_k, but for the class itself, which has its gradient from the complement
+            let scaled = sum.scale(unit, scale * others);
+            row.finish(
+                s,
+                #[inline(always)]
+                |e| scaled.of(s, e),
+            );
+            row.target()[class] = T::from_f64(scale * own);
+            return loss;
+        }
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
             row.target().fill(T::ZERO);
@@ -282,7 +311,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
-        if group.is_soft { soft_losses(s, group) } else { self.losses(s, group, self.group_weight(s, group)) }
+        self.losses(s, group, self.group_weight(s, group))
     }
 
     #[inline(always)]
@@ -290,15 +319,10 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         &self,
         s: S,
         exponentials: &mut Columns<'_, T>,
-        weights: Option<Columns<'_, T>>,
         group: &Group<S::V>,
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        if let Some(weights) = weights {
-            soft_grad_across(s, exponentials, &weights, group, divisor, grad);
-            return soft_losses(s, group);
-        }
         let weight = self.group_weight(s, group);
         let (scaled, losses) = (weight / s.splat(divisor), self.losses(s, group, weight));
         if self.label_smoothing == 0.0 {
@@ -324,6 +348,45 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             },
         );
         losses
+    }
+
+    #[inline(always)]
+    fn soft_value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        // s (U ln(1 + rest) + sum_k u_k (m - z_k))
+        let (zero, weight) = (s.splat(T::ZERO), group.weight);
+        let loss = group.total.mul_add(log1p(s, group.sums.rest), group.gaps);
+        S::V::select(weight.eq(zero), zero, weight * loss)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        weights: &Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
+        let idle = group.weight.eq(zero);
+        exponentials.map(
+            s,
+            #[inline(always)]
+            |k, e| {
+                // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where neither p nor its complement has lost its digits
+                let (u, (p, complement)) = (weights.column(s, k), group.sums.probability(s, e));
+                S::V::select(idle, zero, scale * ((group.total - u) * p - u * complement))
+            },
+        );
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            #[inline(always)]
+            |_, g| g,
+        );
+        self.soft_value_across(s, group)
     }
 }
 
@@ -405,44 +468,6 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         };
         S::V::select(weight.eq(zero), zero, weight * (log1p(s, sums.rest) + gap))
     }
-}
-
-/// `s (U ln(1 + rest) + sum_k u_k (m - z_k))` of a group of rows with distributions, 0 where `s` or `U` is.
-#[inline(always)]
-fn soft_losses<T: Real, S: Simd<T>>(s: S, group: &Group<S::V>) -> S::V {
-    let (zero, weight) = (s.splat(T::ZERO), group.weight);
-    let loss = group.total.mul_add(log1p(s, group.sums.rest), group.gaps);
-    S::V::select(weight.eq(zero), zero, weight * loss)
-}
-
-/// Writes the gradients of a group of rows with distributions, `s (U p_k - u_k)`.
-#[inline(always)]
-fn soft_grad_across<T: Real, S: Simd<T>>(
-    s: S,
-    exponentials: &mut Columns<'_, T>,
-    weights: &Columns<'_, T>,
-    group: &Group<S::V>,
-    divisor: T,
-    grad: &mut [T],
-) {
-    let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
-    let idle = group.weight.eq(zero);
-    exponentials.map(
-        s,
-        #[inline(always)]
-        |k, e| {
-            // (U - u) p - u (1 - p), where neither p nor its complement has lost its digits
-            let (u, (p, complement)) = (weights.column(s, k), group.sums.probability(s, e));
-            S::V::select(idle, zero, scale * ((group.total - u) * p - u * complement))
-        },
-    );
-    exponentials.store(
-        s,
-        grad,
-        group.rows,
-        #[inline(always)]
-        |_, g| g,
-    );
 }
 
 /// Writes the gradients of a group of rows: `weight` times those of cross-entropy, whatever the weight is made of.

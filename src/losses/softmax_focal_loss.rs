@@ -335,7 +335,6 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         &self,
         s: S,
         exponentials: &mut Columns<'_, T>,
-        _: Option<Columns<'_, T>>,
         group: &Group<S::V>,
         divisor: T,
         grad: &mut [T],

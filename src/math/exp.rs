@@ -185,6 +185,13 @@ pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S
     scaled(s, plain(s, &x), x.rounded)
 }
 
+/// The same where the exponent becomes known last: nothing but the scaling waits for it.
+#[inline(always)]
+pub(crate) fn exp_scaled_late<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
+    let x = reduced(s, x, s.splat(T::POWER));
+    scaled(s, plain(s, &x), x.rounded - exponent)
+}
+
 /// `exp(x)` for `x <= 0`; 0 where the result is below the normal numbers. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {

@@ -1,0 +1,203 @@
+//! Rows of few classes, taken together: a row a lane, a class a register.
+
+use super::{RowProblem, Targets};
+use crate::columns::{self, Columns, GROUPS};
+use crate::losses::{Group, RowLoss};
+use crate::math::Real;
+use crate::simd::{Kernel, Lanes, MAX_LANES, Simd, read, write};
+use crate::view::{Rows, RowsIo};
+
+impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+    /// Whether rows are taken together.
+    pub(super) fn goes_across(&self, classes: usize) -> bool {
+        if self.is_soft() { self.loss.weighs_across(classes) } else { self.loss.goes_across(classes) }
+    }
+
+    /// Whether rows have distributions, not classes.
+    pub(super) fn is_soft(&self) -> bool {
+        !matches!(self.target, Targets::Classes(_))
+    }
+
+    /// What [`Columns`] need: of the logits, and, behind them, of the weights that distributions give the classes.
+    pub(super) fn across_len(&self, classes: usize) -> usize {
+        columns::scratch_len(classes) * if self.is_soft() { 2 } else { 1 }
+    }
+
+    /// The rows from row `first` on, whose logits are made exponentials and summed; where these are `SOFT`, `weights` gets
+    /// those that their distributions give the classes.
+    #[inline(always)]
+    fn group<const SOFT: bool, S: Simd<T>>(
+        &self,
+        s: S,
+        first: usize,
+        rows: usize,
+        logits: &mut Columns<'_, T>,
+        weights: &mut Columns<'_, T>,
+    ) -> Group<S::V> {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let sample = match self.sample_weight {
+            Some(weights) => read(s, &weights[..first + rows], first, T::ZERO),
+            None => one,
+        };
+        if SOFT {
+            self.load_targets(s, first, rows, weights);
+            let total = self.loss.weigh_across(s, weights);
+            let (weight, gaps) = (S::V::select(total.eq(zero), zero, sample), logits.weighted_gaps(s, weights));
+            let class = zero - one;
+            return Group { rows, class, weight, total, gaps, sums: logits.exponentiate(s, class) };
+        }
+        let class = match &self.target {
+            Targets::Classes(classes) => classes.register(s, first, rows),
+            Targets::Distributions(_) | Targets::Sparse(_) => zero - one,
+        };
+        let gaps = if self.loss.wants_gaps() { logits.gaps(s) } else { zero };
+        let weight = S::V::select(class.lt(zero), zero, sample);
+        Group { rows, class, weight, total: one, gaps, sums: logits.exponentiate(s, class) }
+    }
+
+    /// The distributions of some rows.
+    #[inline(always)]
+    fn load_targets<S: Simd<T>>(&self, s: S, first: usize, rows: usize, to: &mut Columns<'_, T>) {
+        match &self.target {
+            Targets::Classes(_) => {}
+            Targets::Distributions(targets) => {
+                let (targets, stride) = targets.from(first);
+                to.load(s, targets, stride, rows);
+            }
+            Targets::Sparse(sparse) => {
+                to.lanes().fill(T::ZERO);
+                for row in 0..rows {
+                    let pairs = sparse.row(first + row);
+                    for pair in 0..pairs.len() {
+                        if let Some((class, t)) = pairs.get(pair) {
+                            let place = &mut to.lanes()[class * S::LANES + row];
+                            *place = *place + T::from_f64(t);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The losses of a block of rows.
+pub(super) struct ValuesAcross<'k, 'a, T, L, const SOFT: bool> {
+    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) first: usize,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+impl<T: Real, L: RowLoss<T>, const SOFT: bool> Kernel<T> for ValuesAcross<'_, '_, T, L, SOFT> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let ValuesAcross { problem, first, logits, scratch, mut each } = self;
+        let (rows, classes, map) = (logits.rows(), logits.classes(), problem.loss.logit_map());
+        let (mut total, mut groups) = (Total::new(), [Group::none(s); GROUPS]);
+        let (scratch, weights) = scratch.split_at_mut(columns::scratch_len(classes));
+        for start in (0..rows).step_by(GROUPS * S::LANES) {
+            let starts = (start..rows).step_by(S::LANES);
+            // 1. sums of exponentials
+            for (group, i) in groups.iter_mut().zip(starts.clone()) {
+                let (logits, stride) = logits.from(i);
+                let (mut columns, count) = (Columns::of(s, scratch, 0, classes), S::LANES.min(rows - i));
+                columns.load(s, logits, stride, count);
+                if !map.is_identity() {
+                    map.cool(s, columns.lanes());
+                }
+                let mut weights = Columns::of_soft::<SOFT, S>(s, weights, 0, classes);
+                *group = problem.group::<SOFT, S>(s, first + i, count, &mut columns, &mut weights);
+            }
+            // 2. losses
+            for (group, i) in groups.iter().zip(starts) {
+                let losses =
+                    if SOFT { problem.loss.soft_value_across(s, group) } else { problem.loss.value_across(s, group) };
+                if let Some(each) = &mut each {
+                    write(s, losses, each, i);
+                }
+                total.add(s, losses);
+            }
+        }
+        total.sum()
+    }
+}
+
+/// The losses and gradients of a block of rows.
+pub(super) struct GradsAcross<'k, 'a, T, L, const SOFT: bool> {
+    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) first: usize,
+    pub(super) rows: RowsIo<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) divisor: f64,
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+impl<T: Real, L: RowLoss<T>, const SOFT: bool> Kernel<T> for GradsAcross<'_, '_, T, L, SOFT> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let GradsAcross { problem, first, mut rows, scratch, divisor, mut each } = self;
+        let (count, classes, map) = (rows.rows(), rows.classes(), problem.loss.logit_map());
+        let divisor = T::from_f64(divisor * map.temperature());
+        let (mut total, mut groups) = (Total::new(), [Group::none(s); GROUPS]);
+        let (scratch, weights) = scratch.split_at_mut(columns::scratch_len(classes));
+        for start in (0..count).step_by(GROUPS * S::LANES) {
+            let starts = (start..count).step_by(S::LANES);
+            // 1. exponentials, kept, and their sums
+            for (g, (group, i)) in groups.iter_mut().zip(starts.clone()).enumerate() {
+                let (logits, stride) = rows.from(i);
+                let (mut columns, count) = (Columns::of(s, scratch, g, classes), S::LANES.min(count - i));
+                columns.load(s, logits, stride, count);
+                if !map.is_identity() {
+                    map.cool(s, columns.lanes());
+                }
+                let mut weights = Columns::of_soft::<SOFT, S>(s, weights, g, classes);
+                *group = problem.group::<SOFT, S>(s, first + i, count, &mut columns, &mut weights);
+            }
+            // 2. losses and gradients
+            for (g, (group, i)) in groups.iter().zip(starts).enumerate() {
+                let mut columns = Columns::of(s, scratch, g, classes);
+                let grad = &mut rows.target()[i * classes..];
+                let losses = if SOFT {
+                    let weights = Columns::of(s, weights, g, classes);
+                    problem.loss.soft_value_and_grad_across(s, &mut columns, &weights, group, divisor, grad)
+                } else {
+                    problem.loss.value_and_grad_across(s, &mut columns, group, divisor, grad)
+                };
+                if let Some(each) = &mut each {
+                    write(s, losses, each, i);
+                }
+                total.add(s, losses);
+            }
+        }
+        total.sum()
+    }
+}
+
+/// A sum of registers of losses, in double precision.
+struct Total {
+    lanes: [f64; MAX_LANES],
+}
+
+impl Total {
+    #[inline(always)]
+    fn new() -> Self {
+        Total { lanes: [0.0; MAX_LANES] }
+    }
+
+    #[inline(always)]
+    fn add<T: Real, S: Simd<T>>(&mut self, s: S, losses: S::V) {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(losses, &mut lanes[..S::LANES]);
+        for (sum, loss) in self.lanes.iter_mut().zip(lanes) {
+            *sum += loss.to_f64();
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        self.lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
+    }
+}

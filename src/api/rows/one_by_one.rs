@@ -1,0 +1,218 @@
+//! Rows taken one by one.
+
+use super::{RowProblem, Targets, target_row};
+use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
+use crate::math::Real;
+use crate::simd::{Kernel, RowIo, Simd, read};
+use crate::sparse::Pairs;
+use crate::view::{Rows, RowsIo};
+
+/// The losses of a block of rows.
+pub(super) struct RowValues<'k, 'a, T, L> {
+    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) first: usize,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let RowValues { problem, first, logits, scratch, mut each } = self;
+        let (rows, classes, map) = (logits.rows(), logits.classes(), problem.loss.logit_map());
+        let mut total = 0.0;
+        let scratch = Scratch::of(problem, classes, 0, scratch);
+        for i in 0..rows {
+            let weight = problem.sample_weight(first + i);
+            let loss = match problem.target(first + i) {
+                Some(target) if weight != 0.0 => {
+                    let target = densified(target, scratch.dense);
+                    let mut row = logits.row(i);
+                    if !map.is_identity() {
+                        map.row(s, row, scratch.mapped);
+                        row = scratch.mapped;
+                    }
+                    weight * problem.loss.value(s, row, target)
+                }
+                _ => 0.0,
+            };
+            if let Some(each) = &mut each {
+                each[i] = T::from_f64(loss);
+            }
+            total += loss;
+        }
+        total
+    }
+}
+
+/// The losses and gradients of a block of rows.
+pub(super) struct RowGrads<'k, 'a, T, L> {
+    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) first: usize,
+    pub(super) rows: RowsIo<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) divisor: f64,
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let RowGrads { problem, first, mut rows, scratch, divisor, mut each } = self;
+        let (count, classes, map) = (rows.rows(), rows.classes(), problem.loss.logit_map());
+        let divisor = divisor * map.temperature();
+        let mut total = 0.0;
+        let streams = rows.scratch_len();
+        let scratch = Scratch::of(problem, classes, streams, scratch);
+        for i in 0..count {
+            let weight = problem.sample_weight(first + i);
+            let Some(target) = problem.target(first + i).filter(|_| weight != 0.0) else {
+                target_row(&mut rows, i).fill(T::ZERO);
+                continue;
+            };
+            let (target, scale) = (densified(target, scratch.dense), weight / divisor);
+            // 1. The logits, mapped, where there is a map. A softcap's slopes are kept, and the gradient stays in scratch.
+            let capped = map.has_softcap();
+            if !map.is_identity() {
+                let row = rows.row(i, scratch.streamed);
+                map.row(s, row.source(), scratch.mapped);
+                if capped {
+                    map.slopes(s, row.source(), scratch.slopes);
+                }
+            }
+            let mut row = match (map.is_identity(), capped, streams > 0) {
+                (true, _, _) => rows.row(i, scratch.streamed),
+                (_, true, _) => RowIo::in_place(scratch.mapped),
+                (_, _, true) => RowIo::streaming(scratch.mapped, target_row(&mut rows, i), scratch.streamed),
+                (_, _, false) => RowIo::new(scratch.mapped, target_row(&mut rows, i)),
+            };
+            // 2. loss and gradient
+            let loss = weight * problem.loss.value_and_grad(s, &mut row, target, scale);
+            // 3. the gradient of what came before the softcap
+            if capped {
+                let (slopes, grad) = (&*scratch.slopes, target_row(&mut rows, i));
+                if streams > 0 {
+                    times(s, slopes, &mut RowIo::in_place(scratch.mapped));
+                    RowIo::streaming(slopes, grad, scratch.mapped).finish(
+                        s,
+                        #[inline(always)]
+                        |g| g,
+                    );
+                } else {
+                    times(s, slopes, &mut RowIo::new(scratch.mapped, grad));
+                }
+            }
+            if let Some(each) = &mut each {
+                each[i] = T::from_f64(loss);
+            }
+            total += loss;
+        }
+        total
+    }
+}
+
+/// The diagonals of the Hessians of a block of rows.
+pub(super) struct RowHesses<'k, 'a, T, L> {
+    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) first: usize,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) hess: &'k mut [T],
+    pub(super) divisor: f64,
+}
+
+impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let RowHesses { problem, first, logits, scratch, hess, divisor } = self;
+        let (classes, map) = (logits.classes(), problem.loss.logit_map());
+        let scratch = Scratch::of(problem, classes, 0, scratch);
+        for i in 0..logits.rows() {
+            let weight = problem.sample_weight(first + i);
+            let hess = &mut hess[i * classes..][..classes];
+            match problem.target(first + i) {
+                Some(target) if weight != 0.0 => {
+                    let (target, scale) =
+                        (densified(target, scratch.dense), weight / (divisor * map.temperature().powi(2)));
+                    let logits = if map.is_identity() {
+                        logits.row(i)
+                    } else {
+                        map.row(s, logits.row(i), scratch.mapped);
+                        &*scratch.mapped
+                    };
+                    problem.loss.hess(s, logits, target, scale, hess);
+                }
+                _ => hess.fill(T::ZERO),
+            }
+        }
+    }
+}
+
+/// Multiplies a row by factors.
+#[inline(always)]
+fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
+    row.map(
+        s,
+        T::ZERO,
+        #[inline(always)]
+        |k, x| x * read(s, factors, k, T::ZERO),
+    );
+}
+
+/// What rows need beside them; what is not needed has no length.
+pub(super) struct Scratch<'k, T> {
+    /// The logits, mapped.
+    mapped: &'k mut [T],
+    /// The slope of the map at each.
+    slopes: &'k mut [T],
+    /// See [`RowIo::streaming`].
+    streamed: &'k mut [T],
+    /// A sparse target, made dense.
+    dense: &'k mut [T],
+}
+
+impl<'k, T: Real> Scratch<'k, T> {
+    fn lens<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> [usize; 4] {
+        let (map, sparse) = (problem.loss.logit_map(), matches!(problem.target, Targets::Sparse(_)));
+        let row = |wanted| if wanted { classes } else { 0 };
+        [row(!map.is_identity()), row(map.has_softcap()), streams, row(sparse && problem.loss.wants_dense_targets())]
+    }
+
+    pub(super) fn len<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> usize {
+        Self::lens(problem, classes, streams).into_iter().sum()
+    }
+
+    fn of<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize, scratch: &'k mut [T]) -> Self {
+        let [mapped, slopes, streamed, _] = Self::lens(problem, classes, streams);
+        let (mapped, scratch) = scratch.split_at_mut(mapped);
+        let (slopes, scratch) = scratch.split_at_mut(slopes);
+        let (streamed, dense) = scratch.split_at_mut(streamed);
+        Scratch { mapped, slopes, streamed, dense }
+    }
+}
+
+/// A sparse target as a distribution over all classes, where there is place for one.
+#[inline(always)]
+fn densified<'t, T: Real>(target: RowTarget<'t, T>, dense: &'t mut [T]) -> RowTarget<'t, T> {
+    match target {
+        RowTarget::Sparse(pairs) if !dense.is_empty() => {
+            add_pairs(pairs, dense);
+            RowTarget::Distribution(dense)
+        }
+        other => other,
+    }
+}
+
+#[inline(never)]
+fn add_pairs<T: Real>(pairs: Pairs<'_, T>, dense: &mut [T]) {
+    dense.fill(T::ZERO);
+    for pair in 0..pairs.len() {
+        if let Some((class, t)) = pairs.get(pair) {
+            dense[class] = dense[class] + T::from_f64(t);
+        }
+    }
+}
