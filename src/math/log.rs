@@ -81,7 +81,7 @@ impl Log for f64 {
 
     #[inline(always)]
     fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V {
-        let fours = [
+        let [a, b, c, d, e] = [
             [0.333_333_333_333_271_6, -0.249_999_999_993_151_5, 0.199_999_999_693_297_35, -0.166_666_659_030_815_46],
             [0.142_857_021_401_667_8, -0.124_998_663_951_470_36, 0.111_100_412_460_601_58, -0.099_935_372_976_217_32],
             [0.090_606_834_089_021_11, -0.082_217_004_041_973_48, 0.073_615_878_934_254_68, -0.063_464_769_398_704_24],
@@ -100,9 +100,10 @@ impl Log for f64 {
         ];
         let x2 = x * x;
         let x4 = x2 * x2;
-        let part = |k: usize| cubic(s, fours[k], x, x2);
-        let high = (x4 * x4).mul_add(part(4), x4.mul_add(part(3), part(2)));
-        (x4 * x4).mul_add(high, x4.mul_add(part(1), part(0)))
+        let low = x4.mul_add(cubic(s, b, x, x2), cubic(s, a, x, x2));
+        let middle = x4.mul_add(cubic(s, d, x, x2), cubic(s, c, x, x2));
+        let x8 = x4 * x4;
+        x8.mul_add(x8.mul_add(cubic(s, e, x, x2), middle), low)
     }
 }
 

@@ -83,8 +83,11 @@ def _softmax_slopes(z: Array, y: Array) -> tuple[Array, Array]:
 
 def _focus(z: Array, y: Array) -> tuple[Array, Array]:
     """The cost of the labelled class, and how much of its gradient the factor `(1 - p)^2` leaves."""
-    cost = _softmax_values(z, y)
-    p, rest = np.exp(-cost), -np.expm1(-cost)
+    rows, e = np.arange(len(z)), np.exp(z - z.max(-1, keepdims=True))
+    total, own = e.sum(-1), e[rows, y]
+    e[rows, y] = 0.0  # 1 - p is what the others have: it would lose its digits as a difference
+    p, rest = own / total, e.sum(-1) / total
+    cost = np.where(rest < 0.5, -np.log1p(-np.minimum(rest, 0.5)), -np.log(p))
     return rest**2 * cost, rest**2 + 2 * rest * p * cost
 
 
@@ -161,9 +164,9 @@ FORMULAS: Mapping[str, Formula] = {
     "kl_divergence": Formula(
         _two,
         lambda p, q: (p * np.log(p / q) - p + q).sum(-1),
-        lambda p, q: (np.log(p / q), np.zeros_like(q)),
+        lambda p, q: (np.log(p), np.log(q)),
         is_loss=False,
     ),
-    "js_divergence": Formula(_two, _js, lambda p, q: (np.log(2 * p / (p + q)) / 2, np.zeros_like(q)), is_loss=False),
+    "js_divergence": Formula(_two, _js, lambda p, q: (np.log(p) / 2, np.log((p + q) / 2) / 2), is_loss=False),
 }
 """Every row of the table is one of these."""
