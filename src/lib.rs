@@ -7,7 +7,7 @@
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
 //! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
-//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
+//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order;  lend.rs  a closure for threads in time
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
@@ -49,6 +49,7 @@ mod distributions;
 mod error;
 mod exact;
 mod half;
+mod lend;
 mod losses;
 mod math;
 mod parallel;

@@ -11,9 +11,9 @@
 //! a child wait for what another thread of its parent was about to do: no lock is held here that a fork could leave locked.
 
 use crate::error::{Error, Result};
+use crate::lend;
 use rayon::ThreadPool;
 use std::cell::Cell;
-use std::hint::spin_loop;
 use std::iter::Enumerate;
 use std::num::NonZero;
 use std::ops::Add;
@@ -22,9 +22,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Elements of a block: large enough to hide the hand-over to a thread, small enough to share evenly.
 const BLOCK_ELEMENTS: usize = 1 << 15;
-
-/// Looks at the others before this thread goes to sleep: some 50 microseconds.
-const PATIENCE: usize = 1 << 11;
 
 /// Below so many elements waking a thread costs more than it saves.
 pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 16;
@@ -57,19 +54,8 @@ pub(crate) fn sum<B: Send>(
             next = queue.blocks.next();
         }
     };
-    // This thread begins at once, and is joined by those that wake up meanwhile. It does not lie down to sleep at once:
-    // to be woken takes longer than a block does.
-    let at_work = AtomicUsize::new(helpers);
-    pool.in_place_scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(|_| {
-                work();
-                at_work.fetch_sub(1, Relaxed);
-            });
-        }
-        work();
-        (0..PATIENCE).take_while(|_| at_work.load(Relaxed) > 0).for_each(|_| spin_loop());
-    });
+    // This thread begins at once, and is joined by those that wake up before all is done.
+    lend::with_helpers(&work, helpers, |errand| pool.spawn(|| errand.run()));
     lock(&queue).sums.iter().fold(0.0, Add::add)
 }
 

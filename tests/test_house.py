@@ -30,6 +30,7 @@ RUST_FLOORS = """
     python
     api
     parallel
+    lend
     linear
     losses
     distributions
@@ -149,7 +150,7 @@ def test_rust_imports_point_down(file: str) -> None:
         (r"\b(pyo3|numpy)\b", r"python/|lib\.rs"),
         (r"\brayon\b", r"parallel\.rs"),
         (r"\b(core|std)::arch\b", r"simd/"),
-        (r"\bunsafe\b", r"simd/|python/|view\.rs"),
+        (r"\bunsafe\b", r"simd/|python/|view\.rs|lend\.rs"),
     ],
 )
 def test_each_thing_has_one_home(pattern: str, home: str) -> None:
