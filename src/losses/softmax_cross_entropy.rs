@@ -112,13 +112,17 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         RowWeights { class_weight, target, keep, spread, total: keep * weight + spread * self.class_weight_sum }
     }
 
-    /// The class of a row of which nothing else is asked: its weight is not 0, and all follows from the sum.
+    /// Whether all that is asked of a row with a class follows from the sum of its exponentials, as the loss sees them.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.label_smoothing == 0.0 && self.z_loss == 0.0
+    }
+
+    /// The class of a row for which that is so, where its weight is not 0.
     #[inline(always)]
     fn plain_class(&self, target: RowTarget<'_, T>) -> Option<usize> {
         match target {
-            RowTarget::Class(y) if self.label_smoothing == 0.0 && self.z_loss == 0.0 => {
-                (self.class_weight.is_none_or(|w| w[y] != T::ZERO)).then_some(y)
-            }
+            RowTarget::Class(y) if self.is_plain() => (self.class_weight.is_none_or(|w| w[y] != T::ZERO)).then_some(y),
             _ => None,
         }
     }
@@ -255,7 +259,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn follows_from_sum(&self) -> bool {
-        self.label_smoothing == 0.0 && self.z_loss == 0.0 && self.map.is_identity()
+        self.is_plain() && self.map.is_identity()
     }
 
     #[inline(always)]
@@ -270,10 +274,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        (self.label_smoothing == 0.0 || self.class_weight.is_none())
-            && self.z_loss == 0.0
-            && !self.map.has_softcap()
-            && (1..=MAX_CLASSES).contains(&classes)
+        (self.label_smoothing == 0.0 || self.class_weight.is_none()) && self.weighs_across(classes)
     }
 
     #[inline(always)]
