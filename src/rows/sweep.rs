@@ -1,0 +1,331 @@
+//! The sweep that the sum of a row is made of: block by block, exponentials are summed, and kept where they are wanted.
+
+use super::{BLOCK, RowSum};
+use crate::math::{Exp, Real, exp_scaled};
+use crate::simd::{AHEAD, Kernel, Lanes, RowIo, Simd, fold};
+use std::ops::Range;
+
+/// One sweep over a row.
+///
+/// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
+/// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
+pub(super) struct Sweep<'k, R, W> {
+    pub(super) row: &'k mut R,
+    pub(super) watch: &'k mut W,
+}
+
+impl<T: Real, R: Exponentials<T>, W: Watch<T>> Kernel<T> for Sweep<'_, R, W> {
+    type Output = (RowSum<T>, Pivot<T>);
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let Sweep { row, watch } = self;
+        let len = row.logits().len();
+        let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
+        for start in (0..len).step_by(BLOCK) {
+            let block = start..len.min(start + BLOCK);
+            // 1. maximum of the block
+            let block_max = largest(s, &row.logits()[block.clone()]);
+            watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
+            if block_max > max {
+                // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
+                // summed: each is exp(max), and one of them is left out.
+                rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
+                row.rise(start, max, block_max, rest);
+                if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
+                    let new = Pivot::at(block_max);
+                    row.rescale(s, start, pivot, new);
+                    rest *= new.exp_of(pivot.max);
+                    pivot = new;
+                }
+                max = block_max;
+                let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
+                rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
+            } else {
+                // 2b. The old one stands: the whole block belongs to the rest.
+                rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
+            }
+        }
+        // 3. from units of exp(pivot) to units of exp(max)
+        rest /= pivot.exp_of(max);
+        (RowSum { max, rest }, pivot)
+    }
+}
+
+/// The constants of a row with which `exp(z - max)` needs no rounded subtraction.
+///
+/// `exp(z - max) = factor * 2^(n - exponent) * exp(r)` where `z - shift = n ln 2 + r`.
+#[derive(Clone, Copy)]
+pub(super) struct Pivot<T> {
+    max: T,
+    /// 0, or, for a maximum so large that `n ln 2` would be inexact, the maximum itself: then every logit whose
+    /// exponential does not underflow is within a factor of two of it, and `z - max` is exact.
+    shift: T,
+    exponent: T,
+    pub(super) factor: f64,
+}
+
+impl<T: Real> Pivot<T> {
+    #[inline(always)]
+    pub(super) fn at(max: T) -> Self {
+        let m = max.to_f64();
+        if m.abs() >= T::PIVOT_LIMIT {
+            return Pivot { max, shift: max, exponent: T::ZERO, factor: 1.0 };
+        }
+        let n = (m * f64::LOG2_E).round_ties_even();
+        let r = (m - n * f64::LN_2_HI) - n * f64::LN_2_LO;
+        Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: (-r).exp() }
+    }
+
+    /// Before there is a maximum: nothing but -inf, whose exponential is 0, and NaN.
+    #[inline(always)]
+    fn none() -> Self {
+        Pivot { max: -T::INFINITY, shift: T::ZERO, exponent: T::ZERO, factor: 1.0 }
+    }
+
+    /// `exp(z - max) / factor`, as right as `exp` is; 0 where that is well below the normal numbers.
+    #[inline(always)]
+    pub(super) fn exp<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
+        exp_scaled(s, z - s.splat(self.shift), s.splat(self.exponent))
+    }
+
+    /// `exp(z - max)` of a single one; 1 for the maximum, be it infinite.
+    #[inline(always)]
+    pub(super) fn exp_of(self, z: T) -> f64 {
+        if z == self.max { 1.0 } else { (z.to_f64() - self.max.to_f64()).exp() }
+    }
+}
+
+/// Whoever wants to see the logits of a row, block by block, in the same sweep: while they are in the first-level cache,
+/// and before their exponentials may overwrite them.
+pub(crate) trait Watch<T: Real> {
+    /// The logits from `start` on; `max` is the largest so far, these included.
+    fn block<S: Simd<T>>(&mut self, s: S, start: usize, logits: &[T], max: T);
+}
+
+/// Nobody.
+impl<T: Real> Watch<T> for () {
+    #[inline(always)]
+    fn block<S: Simd<T>>(&mut self, _: S, _: usize, _: &[T], _: T) {}
+}
+
+/// A row whose exponentials are summed, and, where the gradient wants them again, kept.
+pub(super) trait Exponentials<T: Real> {
+    fn logits(&self) -> &[T];
+
+    /// The maximum rises in the block that begins at `start`; the exponentials of all logits before it sum to `rest`.
+    #[inline(always)]
+    fn rise(&mut self, _start: usize, _from: T, _to: T, _rest: f64) {}
+
+    /// The sum of `exp(z - pivot) / factor` over a block; with `SKIP_MAX` those equal to `max` are left out, and counted.
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64);
+
+    /// Moves what has been kept of the first `len` logits to another pivot.
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, _: S, _len: usize, _from: Pivot<T>, _to: Pivot<T>) {}
+}
+
+/// Summed only.
+impl<T: Real> Exponentials<T> for &[T] {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let (zero, one, max, start) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), block.start);
+        if SKIP_MAX {
+            let [(a, m), (b, n)] = fold::<2, _, _, _>(
+                s,
+                &self[block],
+                -T::INFINITY,
+                (zero, zero),
+                #[inline(always)]
+                |(sum, ties), i, z| {
+                    s.prefetch(self, start + i + AHEAD);
+                    let is_max = z.eq(max);
+                    (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
+                },
+            );
+            ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+        } else {
+            let [a, b, c, d] = fold::<4, _, _, _>(
+                s,
+                &self[block],
+                -T::INFINITY,
+                zero,
+                #[inline(always)]
+                |sum, i, z| {
+                    s.prefetch(self, start + i + AHEAD);
+                    sum + pivot.exp(s, z)
+                },
+            );
+            (((a + b) + (c + d)).sum().to_f64(), 0.0)
+        }
+    }
+}
+
+/// Summed, and once more times their distance from the maximum.
+pub(super) struct Spreading<'a, T> {
+    pub(super) row: &'a [T],
+    /// Where the block begins that the maximum was first met in.
+    pub(super) block: usize,
+    /// `sum_k exp(z_k - pivot) (max - z_k)`, with the maximum so far.
+    pub(super) sum: f64,
+}
+
+/// Beyond this distance from the maximum all exponentials are 0: at least `HEADROOM` and the exponents of normal numbers.
+/// Not infinite, so that 0 times it is 0.
+const FAR: f64 = 4096.0;
+
+impl<T: Real> Exponentials<T> for Spreading<'_, T> {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self.row
+    }
+
+    #[inline(always)]
+    fn rise(&mut self, start: usize, from: T, to: T, rest: f64) {
+        self.block = start;
+        // Every exponential so far is now further from the maximum, by as much as it rises.
+        if from > -T::INFINITY {
+            self.sum += rest * (to.to_f64() - from.to_f64()).min(FAR);
+        }
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let (zero, one, far) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(FAR)));
+        let (max, start, row) = (s.splat(max), block.start, self.row);
+        // A NaN, on the left, is passed over: its exponential is one already.
+        let (sum, ties, gaps);
+        if SKIP_MAX {
+            let [(a, m, g), (b, n, h)] = fold::<2, _, _, _>(
+                s,
+                &row[block],
+                -T::INFINITY,
+                (zero, zero, zero),
+                #[inline(always)]
+                |(sum, ties, gaps), i, z| {
+                    s.prefetch(row, start + i + AHEAD);
+                    let is_max = z.eq(max);
+                    let e = S::V::select(is_max, zero, pivot.exp(s, z));
+                    (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
+                },
+            );
+            (sum, ties, gaps) = (a + b, m + n, g + h);
+        } else {
+            let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
+                s,
+                &row[block],
+                -T::INFINITY,
+                (zero, zero),
+                #[inline(always)]
+                |(sum, gaps), i, z| {
+                    s.prefetch(row, start + i + AHEAD);
+                    let e = pivot.exp(s, z);
+                    (sum + e, e.mul_add((max - z).min(far), gaps))
+                },
+            );
+            (sum, ties, gaps) = ((a + b) + (c + d), zero, (e + f) + (g + h));
+        }
+        self.sum += gaps.sum().to_f64() * pivot.factor;
+        (sum.sum().to_f64(), ties.sum().to_f64())
+    }
+
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, _: S, _: usize, from: Pivot<T>, to: Pivot<T>) {
+        self.sum *= to.exp_of(from.max);
+    }
+}
+
+/// Summed and kept.
+impl<T: Real> Exponentials<T> for RowIo<'_, T> {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self.source()
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let top = T::from_f64(pivot.exp_of(max) / pivot.factor);
+        let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
+        if SKIP_MAX {
+            let [(a, m), (b, n)] = self.keep::<2, _, _>(
+                s,
+                block,
+                -T::INFINITY,
+                (zero, zero),
+                #[inline(always)]
+                |(sum, ties), z| {
+                    let (is_max, e) = (z.eq(max), pivot.exp(s, z));
+                    let ties = ties + S::V::select(is_max, one, zero);
+                    ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
+                },
+            );
+            ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+        } else {
+            let [a, b, c, d] = self.keep::<4, _, _>(
+                s,
+                block,
+                -T::INFINITY,
+                zero,
+                #[inline(always)]
+                |sum, z| {
+                    let e = pivot.exp(s, z);
+                    (sum + e, e)
+                },
+            );
+            (((a + b) + (c + d)).sum().to_f64(), 0.0)
+        }
+    }
+
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, from: Pivot<T>, to: Pivot<T>) {
+        let factor = s.splat(T::from_f64(to.exp_of(from.max) * from.factor / to.factor));
+        RowIo::in_place(self.kept(len)).map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, e| e * factor,
+        );
+    }
+}
+
+/// The largest element that is not NaN; -inf where there is none.
+#[inline(always)]
+fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
+    let [a, b, c, d] = fold::<4, _, _, _>(
+        s,
+        xs,
+        -T::INFINITY,
+        s.splat(-T::INFINITY),
+        #[inline(always)]
+        |max, _, z| z.max(max),
+    );
+    a.max(b).max(c.max(d)).largest()
+}
