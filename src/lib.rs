@@ -8,6 +8,7 @@
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
 //! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order;  lend.rs  a closure for threads in time
+//! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
@@ -50,6 +51,7 @@ mod error;
 mod exact;
 mod half;
 mod lend;
+mod linear;
 mod losses;
 mod math;
 mod parallel;
@@ -62,10 +64,11 @@ mod storage;
 mod view;
 
 pub use api::{
-    CurvedProblem, Form, Function, GaussianProblem, Groups, Loss, Neighbours, PointProblem, Problem, Quantity,
-    Question, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem, Tally, Targets, Variable,
-    apply, gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, logsumexp, measure, measure_and_grad,
-    parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
+    CurvedProblem, Form, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss, Neighbours, PointProblem,
+    Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem, Tally, Targets,
+    Variable, apply, gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value,
+    linear_value_and_grads, logsumexp, measure, measure_and_grad, parity_penalty, parity_penalty_with_grad, softmax_stats,
+    value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;

@@ -5,6 +5,7 @@ mod distributions;
 mod evaluation;
 mod functions;
 mod gaussian;
+mod linear_cross_entropy;
 mod long_rows;
 mod penalties;
 mod points;
@@ -15,6 +16,7 @@ pub use distributions::{Form, Quantity, Question, Variable, measure, measure_and
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
 pub use gaussian::{GaussianProblem, gaussian_value_and_grads};
+pub use linear_cross_entropy::{LinearGrads, LinearProblem, linear_value, linear_value_and_grads};
 pub use penalties::{
     Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
 };
@@ -88,6 +90,11 @@ pub trait Problem<T: Real>: Sync {
     /// Whether each row is shared among all threads, so that rows are taken one by one.
     fn splits_rows(&self, _classes: usize) -> bool {
         false
+    }
+
+    /// Whether a row has a part in the loss; one that has none has gradient zero, whatever its logits are.
+    fn counts(&self, _isa: Isa, _row: usize, _classes: usize) -> bool {
+        true
     }
 
     /// How many losses a row gives.

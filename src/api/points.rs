@@ -42,6 +42,13 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
         })
     }
 
+    fn counts(&self, _: Isa, row: usize, classes: usize) -> bool {
+        let weight = |point: usize| self.sample_weight.map_or(T::ONE, |weights| weights[point]);
+        let is_ignored = |point: usize| self.ignored.is_some_and(|ignored| self.target[point] == ignored);
+        (self.sample_weight.is_none() && self.ignored.is_none())
+            || (row * classes..(row + 1) * classes).any(|point| weight(point) != T::ZERO && !is_ignored(point))
+    }
+
     fn losses_per_row(&self, classes: usize) -> usize {
         classes
     }

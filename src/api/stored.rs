@@ -5,7 +5,7 @@ use super::{CurvedProblem, PointProblem, Problem, RowProblem, Targets, first_err
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Domain, PointHess, PointLoss, RowLoss};
 use crate::parallel;
-use crate::simd::Isa;
+use crate::simd::{Float, Isa};
 use crate::storage::Storage;
 use crate::view::{Rows, RowsIo, check_weights};
 
@@ -50,6 +50,10 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
         let before = first * logits.classes();
         self.block(isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
             .map_err(|error| error.moved(before))
+    }
+
+    fn counts(&self, _: Isa, row: usize, _: usize) -> bool {
+        self.sample_weight.is_none_or(|weights| weights[row] != S::Real::ZERO)
     }
 
     fn losses_per_row(&self, _: usize) -> usize {
@@ -138,6 +142,11 @@ impl<S: Storage, L: PointLoss<S::Real> + Clone> Problem<S::Real> for StoredPoint
         first_error(len, parallel::block_rows(1), len, |first, points| {
             self.block(isa, first, points, |problem| problem.check_targets(isa)).map_err(|error| error.moved(first))
         })
+    }
+
+    fn counts(&self, isa: Isa, row: usize, classes: usize) -> bool {
+        (self.sample_weight.is_none() && self.ignored.is_none())
+            || self.block(isa, row * classes, classes, |problem| problem.counts(isa, 0, classes))
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {

@@ -79,6 +79,10 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         self.labels_of_long_rows(classes).is_some()
     }
 
+    fn counts(&self, _: Isa, row: usize, _: usize) -> bool {
+        self.target(row).is_some() && self.sample_weight(row) != 0.0
+    }
+
     fn losses_per_row(&self, _: usize) -> usize {
         1
     }

@@ -1,0 +1,202 @@
+//! Products of matrices on the calling thread: the only file that names the crate `gemm`.
+//!
+//! A matrix is a view with two strides, so a transpose, or a block of a larger one, costs nothing. A result is cut into
+//! blocks that do not overlap, which threads fill side by side; their size depends on the shape alone, and so do the bits.
+
+use crate::simd::Float;
+use crate::view::Rows;
+use gemm::{Parallelism, gemm};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A matrix to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, T> {
+    data: *const T,
+    shape: [usize; 2],
+    strides: [usize; 2],
+    numbers: PhantomData<&'a [T]>,
+}
+
+/// A matrix to write, or a block of one: it begins at row and column `start`.
+pub(crate) struct MatrixMut<'a, T> {
+    data: *mut T,
+    start: [usize; 2],
+    shape: [usize; 2],
+    strides: [usize; 2],
+    numbers: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is a slice that is borrowed for `'a`, of which some numbers are left out; as a slice goes, so does it.
+unsafe impl<T: Sync> Send for Matrix<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Matrix<'_, T> {}
+// SAFETY: as above; nobody else has its numbers, since a matrix is only ever cut into blocks that do not overlap.
+unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
+
+impl<'a, T: Float> Matrix<'a, T> {
+    /// Rows, which may stand apart.
+    pub(crate) fn of(rows: Rows<'a, T>) -> Self {
+        let (data, stride) = rows.from(0);
+        let shape = [rows.rows(), rows.classes()];
+        assert!(span(shape, [stride, 1]) <= data.len());
+        Matrix { data: data.as_ptr(), shape, strides: [stride, 1], numbers: PhantomData }
+    }
+
+    /// Rows one behind the other.
+    pub(crate) fn packed(data: &'a [T], columns: usize) -> Self {
+        Matrix::of(Rows::packed(data, data.len().checked_div(columns).unwrap_or(0), columns))
+    }
+
+    /// Its transpose.
+    pub(crate) fn t(self) -> Self {
+        let Matrix { shape: [rows, columns], strides: [row, column], .. } = self;
+        Matrix { shape: [columns, rows], strides: [column, row], ..self }
+    }
+
+    /// How many rows it has.
+    pub(crate) fn len(self) -> usize {
+        self.shape[0]
+    }
+
+    /// Some of its rows.
+    pub(crate) fn rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.shape[0], "rows of the matrix");
+        let skipped = if rows.is_empty() { 0 } else { rows.start * self.strides[0] };
+        // SAFETY: the first number of a row that it has, or its own first.
+        let data = unsafe { self.data.add(skipped) };
+        Matrix { data, shape: [rows.len(), self.shape[1]], ..self }
+    }
+
+    /// Some of its columns.
+    pub(crate) fn columns(self, columns: Range<usize>) -> Self {
+        self.t().rows(columns).t()
+    }
+}
+
+impl<'a, T: Float> MatrixMut<'a, T> {
+    /// Rows one behind the other.
+    pub(crate) fn packed(data: &'a mut [T], columns: usize) -> Self {
+        let shape = [data.len().checked_div(columns).unwrap_or(0), columns];
+        MatrixMut { data: data.as_mut_ptr(), start: [0, 0], shape, strides: [columns, 1], numbers: PhantomData }
+    }
+
+    /// The rows that it is of the whole.
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.start[0]..self.start[0] + self.shape[0]
+    }
+
+    /// The columns that it is of the whole.
+    pub(crate) fn columns(&self) -> Range<usize> {
+        self.start[1]..self.start[1] + self.shape[1]
+    }
+
+    /// Blocks that threads may fill side by side: the longer side is cut, as then the shorter one, all of which every block
+    /// reads, is read least often.
+    pub(crate) fn blocks(self) -> Vec<Self> {
+        let side = usize::from(self.shape[1] > self.shape[0]);
+        let len = self.shape[side];
+        let size = len.div_ceil(MIN_BLOCKS.max(len.div_ceil(BLOCK))).max(1);
+        (0..len).step_by(size).map(|first| self.cut(side, first..len.min(first + size))).collect()
+    }
+
+    /// Some of its columns, to be filled before the others.
+    pub(crate) fn some_columns(&mut self, columns: Range<usize>) -> MatrixMut<'_, T> {
+        self.cut(1, columns)
+    }
+
+    /// A part along one side; no two that are alive may overlap.
+    fn cut(&self, side: usize, part: Range<usize>) -> Self {
+        assert!(part.start <= part.end && part.end <= self.shape[side], "a part of the matrix");
+        let (mut start, mut shape) = (self.start, self.shape);
+        start[side] += part.start;
+        shape[side] = part.len();
+        let skipped = if shape.contains(&0) { 0 } else { part.start * self.strides[side] };
+        // SAFETY: the first number of a row or column that it has, or its own first.
+        let data = unsafe { self.data.add(skipped) };
+        MatrixMut { data, start, shape, strides: self.strides, numbers: PhantomData }
+    }
+
+    /// Becomes `lhs rhs`, or, where it `adds`, what it was and that.
+    pub(crate) fn product(&mut self, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>, adds: bool) {
+        let ([rows, columns], between) = (self.shape, lhs.shape[1]);
+        assert!(lhs.shape[0] == rows && rhs.shape == [between, columns], "matrices that fit");
+        if rows == 0 || columns == 0 || (between == 0 && adds) {
+            return;
+        }
+        let stride = |stride: usize| stride as isize;
+        // SAFETY: the constructors have checked that every number of the shapes lies inside of slices that are borrowed; no
+        // other view of those that are written is alive, as `self` is borrowed for writing.
+        unsafe {
+            gemm(
+                rows,
+                columns,
+                between,
+                self.data,
+                stride(self.strides[1]),
+                stride(self.strides[0]),
+                adds,
+                lhs.data,
+                stride(lhs.strides[1]),
+                stride(lhs.strides[0]),
+                rhs.data,
+                stride(rhs.strides[1]),
+                stride(rhs.strides[0]),
+                T::ONE,
+                T::ONE,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    }
+}
+
+/// Rows or columns of a block: fewer cost more time for packing, more leave threads idle at the end.
+const BLOCK: usize = 1024;
+
+/// Blocks that a matrix is cut into at least.
+const MIN_BLOCKS: usize = 4;
+
+/// How many numbers a matrix reaches over.
+fn span([rows, columns]: [usize; 2], [row, column]: [usize; 2]) -> usize {
+    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 37 % 101) as f64 - 50.0) / 8.0).collect()
+    }
+
+    /// Products of whole numbers of eighths are exact, in any order.
+    #[test]
+    fn blocks_fill_the_whole_product_and_nothing_else() {
+        for (m, n, k) in [(1, 1, 1), (5, 7, 3), (3000, 2, 4), (3, 5000, 2), (33, 65, 17), (4, 4, 0), (0, 3, 2), (3, 0, 2)] {
+            let (a, b) = (numbers(m * (k + 2)), numbers(k * n));
+            let rows = Rows::with_stride("a", &a[..if m == 0 { 0 } else { (m - 1) * (k + 2) + k }], m, k, k + 2).unwrap();
+            let (lhs, rhs) = (Matrix::of(rows), Matrix::of(Rows::packed(&b, k, n)));
+            let truth = |i: usize, j: usize| (0..k).map(|p| a[i * (k + 2) + p] * b[p * n + j]).sum::<f64>();
+            for adds in [false, true] {
+                let mut dst = vec![if adds { 1.0 } else { f64::NAN }; m * n];
+                for mut block in MatrixMut::packed(&mut dst, n).blocks() {
+                    let (rows, columns) = (block.rows(), block.columns());
+                    block.product(lhs.rows(rows), rhs.columns(columns), adds);
+                }
+                for (at, &got) in dst.iter().enumerate() {
+                    assert_eq!(got, truth(at / n, at % n) + f64::from(u8::from(adds)), "{m} {n} {k} {at}");
+                }
+            }
+            // The transposed product, in transposed roles, a few columns at a time.
+            let mut dst = vec![0.0; m * n];
+            let mut whole = MatrixMut::packed(&mut dst, m);
+            for j in 0..m {
+                whole.some_columns(j..j + 1).product(rhs.t(), lhs.rows(j..j + 1).t(), true);
+            }
+            assert!((0..m * n).all(|at| dst[at] == truth(at % m, at / m)));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A linear layer and the loss behind it, taken together, so that the logits are never stored: what their tiles and blocks
+//! are made of. `api/linear_cross_entropy.rs` shares them out among threads.
+//!
+//! # Formula
+//! ```text
+//! z_ik = b_k + sum_j x_ij w_kj            x (n, d), w (c, d), b (c)
+//! loss = sum_i loss_i(z_i)                 any loss of a row of logits
+//! ```
+//!
+//! # Gradient
+//! With `g_ik = d loss / d z_ik`, which the loss of the row tells:
+//!
+//! ```text
+//! dx_ij = sum_k g_ik w_kj        dw_kj = sum_i g_ik x_ij        db_k = sum_i g_ik
+//! ```
+//!
+//! # Tiles
+//! All of that is done for a tile of rows, as many as have their logits in [`TILE_BYTES`]: a product makes the logits, the
+//! loss turns them into `g` where they stand, and products with `w` and `x` make of `g` the rows of `dx` and what the tile
+//! adds to `dw`. `w` and `dw` pass through the memory once a tile, so tiles are as large as is allowed.
+//!
+//! Where `w` is small enough to stay in a cache ([`is_small`]) there are no tiles but blocks of rows, which are read once,
+//! from memory, for everything that is made of them ([`few_classes`]).
+//!
+//! # References
+//! E. Wijmans, B. Huval, A. Hertzberg, V. Koltun and P. Krähenbühl, *Cut your losses in large-vocabulary language models*,
+//! ICLR 2025, arXiv:2411.09009 (the layer and its loss in one).
+//! P.-L. Hsu, Y. Dai, V. Kothapalli et al., *Liger kernel: efficient Triton kernels for LLM training*, 2024,
+//! arXiv:2410.10989 (tiles of rows, whose gradient takes the place of their logits).
+
+pub(crate) mod few_classes;
+pub(crate) mod gemm;
+
+use crate::simd::{Float, Kernel, Simd};
+use crate::storage::Storage;
+use few_classes::FEW;
+use std::ops::Range;
+
+/// What the logits of a tile take, with a copy of its rows and of their gradient, where such are needed.
+const TILE_BYTES: usize = 40 << 20;
+
+/// What a block of rows takes of the second-level cache.
+const BLOCK_BYTES: usize = 1 << 18;
+
+/// What the parts of the weight's gradient take that are added up at the end.
+const PARTS_BYTES: usize = 8 << 20;
+
+/// How many rows make a tile: about as many in each, at least one, in groups that products like.
+pub(crate) fn tile_rows<T>(rows: usize, features: usize, classes: usize) -> usize {
+    let most = (TILE_BYTES / (size_of::<T>() * (classes + 2 * features)).max(1)).max(1);
+    let even = rows.div_ceil(rows.div_ceil(most).max(1));
+    if most < 16 { even } else { even.next_multiple_of(16).min(most) }.max(1)
+}
+
+/// Whether a weight is so small that each thread sums a gradient of its own.
+pub(crate) fn is_small<T>(features: usize, classes: usize) -> bool {
+    let numbers = features.saturating_mul(classes);
+    numbers <= 1 << 17 || (classes <= FEW && numbers <= PARTS_BYTES / 4 / size_of::<T>())
+}
+
+/// How many rows make a block that stays in the cache.
+pub(crate) fn block_rows<T>(features: usize, classes: usize) -> usize {
+    (BLOCK_BYTES / (size_of::<T>() * (features + classes)).max(1) / 16 * 16).clamp(16, 1024)
+}
+
+/// How many parts the gradient of a small weight is summed in: enough for the threads, few enough for the memory.
+pub(crate) fn parts<T>(features: usize, classes: usize) -> usize {
+    (PARTS_BYTES / (size_of::<T>() * features * classes).max(1)).clamp(4, 64)
+}
+
+/// How much work it is, measured in elements of a sum: four multiplications and additions count for one.
+pub(crate) fn work(rows: usize, features: usize, classes: usize) -> usize {
+    rows.saturating_mul(classes).saturating_mul(features / 4 + 1)
+}
+
+/// How many rows of a stored weight a thread has at once: all, where nothing is widened.
+pub(crate) fn widened_rows<S: Storage>(rows: usize, features: usize) -> usize {
+    let is_wide = size_of::<S>() == size_of::<S::Real>();
+    if is_wide { rows.max(1) } else { (BLOCK_BYTES / features.max(1)).max(1) }
+}
+
+/// Adds up columns of rows that stand `stride` apart, in double precision: plain loops, to which the compiler gives the
+/// lanes of the instruction set.
+pub(crate) struct AddColumns<'k, T> {
+    pub(crate) rows: &'k [T],
+    pub(crate) stride: usize,
+    pub(crate) columns: Range<usize>,
+    pub(crate) sums: &'k mut [f64],
+}
+
+impl<T: Float> Kernel<T> for AddColumns<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) {
+        for row in self.rows.chunks_exact(self.stride.max(1)) {
+            for (sum, &x) in self.sums.iter_mut().zip(&row[self.columns.clone()]) {
+                *sum += x.to_f64();
+            }
+        }
+    }
+}
