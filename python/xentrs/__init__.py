@@ -36,6 +36,7 @@ from .gaussian import (
 )
 from .losses import (
     GaussianLossGrad,
+    LinearLossGrad,
     LossGrad,
     LossGradHess,
     binary_cross_entropy,
@@ -46,6 +47,8 @@ from .losses import (
     gaussian_nll_with_grad,
     hinge_loss,
     hinge_loss_with_grad,
+    linear_cross_entropy,
+    linear_cross_entropy_with_grad,
     log_sigmoid,
     log_softmax,
     logsumexp,
@@ -73,6 +76,7 @@ __all__ = [
     "GaussianEntropyGrad",
     "GaussianGrads",
     "GaussianLossGrad",
+    "LinearLossGrad",
     "LossAccumulator",
     "LossGrad",
     "LossGradHess",
@@ -105,6 +109,8 @@ __all__ = [
     "js_smoothness_with_grad",
     "kl_divergence",
     "kl_divergence_with_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

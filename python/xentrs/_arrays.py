@@ -177,9 +177,56 @@ def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
         return _native(array.astype(dtype))
 
 
+def as_operand(given: ArrayLike, name: str, dtype: np.dtype[Any], computed: np.dtype[Any]) -> Array:
+    """Make the weight or the bias of a layer, which has the dtype of `x`, an array of the dtype `computed`."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "iub" and array.dtype.newbyteorder("=") not in (dtype, computed):
+        raise TypeError(f"{name} must have the dtype of x, {dtype}, got {array.dtype}")
+    return _native(array.astype(computed))
+
+
 def one_a_row(weights: Array, shape: Sequence[int]) -> Array:
     """Repeat one weight a row along the last axis."""
     return _native(np.broadcast_to(weights[..., np.newaxis], shape))
+
+
+def as_wrt(wrt: str | Sequence[str], has_bias: bool) -> tuple[bool, bool, bool]:
+    """Tell of x, weight and bias whether their gradient is wanted; there is none of a bias that is not there."""
+    names = [wrt] if isinstance(wrt, str) else list(wrt)
+    for name in names:
+        if name not in ("x", "weight", "bias"):
+            raise ValueError(f'wrt must be some of "x", "weight" and "bias", got {name!r}')
+    return "x" in names, "weight" in names, "bias" in names and has_bias
+
+
+def check_outs(
+    outs: object,
+    wanted: Sequence[bool],
+    shapes: Sequence[Sequence[int]],
+    inputs: Sequence[object],
+    dtype: np.dtype[Any],
+    computed: np.dtype[Any],
+) -> list[tuple[Array, bool] | None]:
+    """Refuse places for gradients that cannot take them, or that share memory with an input or with each other.
+
+    Tell of each whether it has the dtype of `x`, not the one that is computed with, float32 for half precision.
+    """
+    if not isinstance(outs, (tuple, list)) or len(outs) != 3:
+        raise TypeError(f"out must be a tuple (grad_x, grad_weight, grad_bias), got {type(outs).__name__}")
+    checked: list[tuple[Array, bool] | None] = []
+    taken = list(inputs)
+    for i, (out, is_wanted, shape) in enumerate(zip(outs, wanted, shapes, strict=True)):
+        if out is None:
+            checked.append(None)
+            continue
+        name = f"out[{i}]"
+        if not is_wanted:
+            raise ValueError(f"{name} must be None, as this gradient is not wanted, got {type(out).__name__}")
+        checked.append((out, _check_place(out, name, "x", tuple(shape), dtype, computed)))
+        if _shares(out, taken):
+            raise ValueError(f"{name} must not overlap an input or another gradient")
+        taken.append(out)
+    return checked
 
 
 def check_out(
@@ -189,22 +236,10 @@ def check_out(
 
     Tell whether it has the dtype of the logits, not the one that is computed with, float32 for half precision.
     """
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
-    native = out.dtype.newbyteorder("=")
-    if native not in (dtype, computed):
-        other = f" or {computed}" if computed != dtype else ""
-        raise TypeError(f"out must have the dtype of the logits, {dtype}{other}, got {out.dtype}")
-    if out.shape != np.shape(logits):
-        raise ValueError(f"out must have shape {np.shape(logits)}, got {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writeable, got a read-only array")
-    inputs = [array for given in inputs for array in (given if isinstance(given, tuple) else (given,))]
-    if not _same_view(out, logits):
-        inputs = [logits, *inputs]
-    if any(isinstance(array, np.ndarray) and _overlap(out, array) for array in inputs):
+    has_dtype = _check_place(out, "out", "the logits", np.shape(logits), dtype, computed)
+    if _shares(out, inputs if _same_view(out, logits) else [logits, *inputs]):
         raise ValueError("out must not overlap an input, unless it is the logits themselves")
-    return bool(native == dtype)
+    return has_dtype
 
 
 def copy_to(out: Array, result: Array) -> Array:
@@ -234,7 +269,30 @@ def _as(array: Array, dtype: np.dtype[Any]) -> Array:
     return array if done else _native(array.astype(dtype))
 
 
-def _same_view(out: Array, logits: object) -> bool:
+def _check_place(
+    out: object, name: str, like: str, shape: tuple[int, ...], dtype: np.dtype[Any], computed: np.dtype[Any]
+) -> bool:
+    """Refuse what is no writable array of the shape and of either dtype; tell whether it is of the first."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
+    native = out.dtype.newbyteorder("=")
+    if native not in (dtype, computed):
+        other = f" or {computed}" if computed != dtype else ""
+        raise TypeError(f"{name} must have the dtype of {like}, {dtype}{other}, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} must be writeable, got a read-only array")
+    return bool(native == dtype)
+
+
+def _shares(out: Any, inputs: Sequence[object]) -> bool:
+    """Whether an array shares memory with one of the inputs, some of which are pairs."""
+    arrays = [array for given in inputs for array in (given if isinstance(given, tuple) else (given,))]
+    return any(isinstance(array, np.ndarray) and _overlap(out, array) for array in arrays)
+
+
+def _same_view(out: Any, logits: object) -> bool:
     """Whether the elements of both stand at the same places."""
     return isinstance(logits, np.ndarray) and (
         out.__array_interface__["data"][0],

@@ -1,5 +1,6 @@
 """The compiled module. What each argument means is said where users meet it, in `xentrs.losses`."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
@@ -27,6 +28,8 @@ __all__ = [
     "js_smoothness_with_grad",
     "kl_divergence",
     "kl_divergence_with_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
@@ -268,6 +271,42 @@ def categorical_cross_entropy_with_grad(
     out: _Array | None,
     /,
 ) -> tuple[_Loss, _Array]: ...
+def linear_cross_entropy(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: _Target,
+    bias: ArrayLike | None,
+    kind: str,
+    class_weight: ArrayLike | None,
+    pos_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    reduction: str,
+    /,
+) -> _Loss: ...
+def linear_cross_entropy_with_grad(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: _Target,
+    bias: ArrayLike | None,
+    kind: str,
+    class_weight: ArrayLike | None,
+    pos_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    reduction: str,
+    wrt: str | Sequence[str],
+    out: tuple[_Array | None, _Array | None, _Array | None] | None,
+    /,
+) -> tuple[_Loss, _Array | None, _Array | None, _Array | None]: ...
 def js_smoothness(logits: ArrayLike, segments: ArrayLike | None, reduction: str, /) -> _Loss: ...
 def js_smoothness_with_grad(
     logits: ArrayLike, segments: ArrayLike | None, reduction: str, out: _Array | None, /

@@ -11,6 +11,7 @@ use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Runs an expression for logits of any type.
@@ -60,6 +61,8 @@ pub(super) struct Input<'py, S> {
     pub(super) given: Bound<'py, PyAny>,
     /// The class axis, counted from the front, where it was not the last one.
     pub(super) axis: Option<usize>,
+    /// How many logits a linear layer makes of each row, where these are its inputs.
+    outputs: Option<usize>,
 }
 
 impl<'py> Logits<'py> {
@@ -129,7 +132,7 @@ impl<'py, S: Number> Input<'py, S> {
         if axis.is_none() {
             array.fold(1);
         }
-        Some(Input { array, given: given.clone(), axis: moved })
+        Some(Input { array, given: given.clone(), axis: moved, outputs: None })
     }
 
     pub(super) fn py(&self) -> Python<'py> {
@@ -148,6 +151,24 @@ impl<'py, S: Number> Input<'py, S> {
     /// The dtype of what they are computed with.
     pub(super) fn real_dtype(&self) -> Bound<'py, PyArrayDescr> {
         numpy::dtype::<S::Real>(self.py())
+    }
+
+    /// The same as inputs of a linear layer, whose logits are what targets and weights fit.
+    pub(super) fn with_outputs(self, classes: usize) -> Self {
+        Input { outputs: Some(classes), ..self }
+    }
+
+    /// The shape of the logits.
+    pub(super) fn shape(&self) -> Cow<'_, [usize]> {
+        match self.outputs {
+            Some(classes) => [self.leading(), &[classes]].concat().into(),
+            None => self.array.shape().into(),
+        }
+    }
+
+    /// The length of the class axis, the last one.
+    pub(super) fn class_count(&self) -> usize {
+        self.outputs.unwrap_or(self.array.columns())
     }
 
     /// The shape without the class axis.
@@ -183,8 +204,8 @@ impl<'py, S: Number> Input<'py, S> {
 
     /// An array of the shape of this one, repeated to it where it has another.
     pub(super) fn broadcast(&self, given: &Bound<'py, PyAny>, name: &str) -> PyResult<Array<'py, S::Real>> {
-        let shape = self.array.shape();
-        match Array::in_place(given).filter(|array| array.is_flat() && array.shape() == shape) {
+        let shape = self.shape();
+        match Array::in_place(given).filter(|array| array.is_flat() && array.shape() == &*shape) {
             Some(array) => Ok(array),
             None => Array::copy(&slow(self.py(), "as_beside", (given, name, self.real_dtype(), shape.to_vec()))?),
         }
@@ -213,8 +234,8 @@ impl<'py, S: Number> Input<'py, S> {
     ) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(given) = given else { return Ok(None) };
         let array = self.convert(given, "as_weights", name)?;
-        let shape = self.array.shape();
-        if array.shape() == shape {
+        let shape = self.shape();
+        if array.shape() == &*shape {
             return Ok(Some(array));
         }
         if !shape.is_empty() && array.shape() == self.leading() {
@@ -229,7 +250,7 @@ impl<'py, S: Number> Input<'py, S> {
     pub(super) fn pos_weight(&self, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(given) = given else { return Ok(None) };
         let array = self.convert(given, "as_weights", "pos_weight")?;
-        let last = self.array.shape().last().copied().unwrap_or(1);
+        let last = self.shape().last().copied().unwrap_or(1);
         if array.shape().is_empty() || array.shape() == [last] {
             return Ok(Some(array));
         }
@@ -252,8 +273,8 @@ impl<'py, S: Number> Input<'py, S> {
                 Floats::Real(Array::copy(&slow(self.py(), "as_labels", arguments)?)?)
             }
         };
-        if labels.shape() != self.array.shape() {
-            let (expected, got) = (self.array.shape().to_vec(), labels.shape().to_vec());
+        if labels.shape() != &*self.shape() {
+            let (expected, got) = (self.shape().to_vec(), labels.shape().to_vec());
             return Err(Error::Shape { name: "target", expected, got }.into());
         }
         Ok(labels)
@@ -262,9 +283,9 @@ impl<'py, S: Number> Input<'py, S> {
     /// Answers, one a point: 0 is no, 1 is yes.
     pub(super) fn answers(&self, given: &Bound<'py, PyAny>, name: &'static str) -> PyResult<Array<'py, S::Real>> {
         let answers = Array::copy(&slow(self.py(), "as_answers", (given, name, self.real_dtype()))?)?;
-        if answers.shape() != self.array.shape() {
+        if answers.shape() != &*self.shape() {
             return Err(
-                Error::Shape { name, expected: self.array.shape().to_vec(), got: answers.shape().to_vec() }.into()
+                Error::Shape { name, expected: self.shape().to_vec(), got: answers.shape().to_vec() }.into()
             );
         }
         Ok(answers)
@@ -324,7 +345,7 @@ impl<'py, S: Number> Input<'py, S> {
         let (expected, got) = match &target {
             Target::I32(classes) => (self.leading().to_vec(), classes.shape().to_vec()),
             Target::I64(classes) => (self.leading().to_vec(), classes.shape().to_vec()),
-            Target::Distributions(rows) => (self.as_given(self.array.shape()), self.as_given(rows.shape())),
+            Target::Distributions(rows) => (self.as_given(&self.shape()), self.as_given(rows.shape())),
             Target::Sparse(..) => return Ok(target),
         };
         if expected != got {

@@ -9,6 +9,7 @@ mod errors;
 mod evaluation;
 mod functions;
 mod inputs;
+mod linear;
 mod outputs;
 mod penalties;
 mod probabilities;
@@ -39,6 +40,8 @@ mod _core {
     use super::evaluation::{softmax_stats, tally};
     #[pymodule_export]
     use super::functions::{log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus};
+    #[pymodule_export]
+    use super::linear::{linear_cross_entropy, linear_cross_entropy_with_grad};
     #[pymodule_export]
     use super::penalties::{js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad};
     #[pymodule_export]

@@ -6,19 +6,19 @@ use super::inputs::{Floats, Input, Logits, data, fork, reduction, span};
 use super::outputs::{Output, Want, evaluate, evaluate_hess};
 use crate::simd::Float;
 use crate::{
-    BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, PointProblem, SigmoidCrossEntropy, SigmoidFocalLoss,
-    StoredPointProblem,
+    BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, PointProblem, Problem, Reduction, SigmoidCrossEntropy,
+    SigmoidFocalLoss, StoredPointProblem,
 };
 use pyo3::prelude::*;
 
 /// The targets, and the options that are none of a kernel's.
 #[derive(Clone, Copy)]
-struct PointArguments<'a, 'py> {
-    target: Given<'a, 'py>,
-    pos_weight: Option<Given<'a, 'py>>,
-    sample_weight: Option<Given<'a, 'py>>,
-    ignore_index: Option<i64>,
-    reduction: Given<'a, 'py>,
+pub(super) struct PointArguments<'a, 'py> {
+    pub(super) target: Given<'a, 'py>,
+    pub(super) pos_weight: Option<Given<'a, 'py>>,
+    pub(super) sample_weight: Option<Given<'a, 'py>>,
+    pub(super) ignore_index: Option<i64>,
+    pub(super) reduction: Given<'a, 'py>,
 }
 
 /// The same, in arrays that fit the logits.
@@ -31,13 +31,10 @@ struct Against<'py, S: Number> {
 
 impl<'a, 'py> PointArguments<'a, 'py> {
     #[inline(always)]
-    fn read<S: Number>(&self, logits: &mut Input<'py, S>, domain: Domain) -> PyResult<Against<'py, S>> {
+    fn read<S: Number>(&self, logits: &Input<'py, S>, domain: Domain) -> PyResult<Against<'py, S>> {
         let target = logits.labels(self.target, domain, self.ignore_index)?;
         let pos_weight = logits.pos_weight(self.pos_weight)?;
         let sample_weight = logits.point_weights(self.sample_weight, "sample_weight")?;
-        if let Some(pos_weight) = &pos_weight {
-            logits.array.fold(pos_weight.len());
-        }
         let ignored = self.ignore_index.map(|ignored| S::Real::from_f64(ignored as f64));
         Ok(Against { target, pos_weight, sample_weight, ignored })
     }
@@ -61,7 +58,8 @@ impl<'a, 'py> PointArguments<'a, 'py> {
         want: Want<'a, 'py>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let against = self.read(&mut logits, L::TARGETS)?;
+        let against = self.read(&logits, L::TARGETS)?;
+        against.fold(&mut logits);
         let output = want.output(|out| self.output(&logits, &against, out))?;
         let loss = make(data(&against.pos_weight))?;
         let (reduction, shape) = (reduction(self.reduction)?, logits.array.shape());
@@ -73,6 +71,22 @@ impl<'a, 'py> PointArguments<'a, 'py> {
         }
     }
 
+    /// Hands `f` the cross-entropy of logits that a linear layer makes of these inputs.
+    pub(super) fn with_problem<S: Number, R>(
+        self,
+        x: &Input<'py, S>,
+        label_smoothing: f64,
+        f: impl FnOnce(&dyn Problem<S::Real>, Reduction) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let against = self.read(x, SigmoidCrossEntropy::<S::Real>::TARGETS)?;
+        let loss = SigmoidCrossEntropy::new(data(&against.pos_weight), label_smoothing)?;
+        let reduction = reduction(self.reduction)?;
+        match &against.target {
+            Floats::Real(target) => f(&against.problem(loss, target.data()), reduction),
+            Floats::Stored(target) => f(&against.stored_problem(loss, target.data()), reduction),
+        }
+    }
+
     /// The triple of loss, gradient and the diagonal of the Hessian.
     fn run_hess<S: Number, L: PointHess<S::Real> + Clone>(
         self,
@@ -80,7 +94,8 @@ impl<'a, 'py> PointArguments<'a, 'py> {
         out: Option<Given<'a, 'py>>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let against = self.read(&mut logits, L::TARGETS)?;
+        let against = self.read(&logits, L::TARGETS)?;
+        against.fold(&mut logits);
         let output = self.output(&logits, &against, out)?;
         let loss = make(data(&against.pos_weight))?;
         let (reduction, shape) = (reduction(self.reduction)?, logits.array.shape());
@@ -96,6 +111,14 @@ impl<'a, 'py> PointArguments<'a, 'py> {
 }
 
 impl<S: Number> Against<'_, S> {
+    /// Makes rows of the points, as long as the weights of positive labels, which repeat from row to row.
+    #[inline(always)]
+    fn fold(&self, logits: &mut Input<'_, S>) {
+        if let Some(pos_weight) = &self.pos_weight {
+            logits.array.fold(pos_weight.len());
+        }
+    }
+
     #[inline(always)]
     fn problem<'k, L>(&'k self, loss: L, target: &'k [S::Real]) -> PointProblem<'k, S::Real, L> {
         PointProblem { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored }

@@ -3,24 +3,25 @@
 use super::inputs::{Floats, Input, Logits, Target, data, fork, reduction, span};
 use super::outputs::{Output, Want, evaluate, evaluate_hess};
 use super::{Given, arrays::Number};
+use crate::math::Real;
 use crate::{
-    Classes, CurvedRowLoss, Labels, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
-    Sparse, StoredRowProblem, Targets,
+    Classes, CurvedRowLoss, Labels, Problem, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy,
+    SoftmaxFocalLoss, Sparse, StoredRowProblem, Targets,
 };
 use pyo3::prelude::*;
 
 /// The targets and options that the losses of this family share.
 #[derive(Clone, Copy)]
-struct SoftmaxArguments<'a, 'py> {
-    target: Given<'a, 'py>,
-    class_weight: Option<Given<'a, 'py>>,
-    sample_weight: Option<Given<'a, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    reduction: Given<'a, 'py>,
+pub(super) struct SoftmaxArguments<'a, 'py> {
+    pub(super) target: Given<'a, 'py>,
+    pub(super) class_weight: Option<Given<'a, 'py>>,
+    pub(super) sample_weight: Option<Given<'a, 'py>>,
+    pub(super) ignore_index: Option<i64>,
+    pub(super) label_smoothing: f64,
+    pub(super) temperature: f64,
+    pub(super) softcap: Option<f64>,
+    pub(super) z_loss: f64,
+    pub(super) reduction: Given<'a, 'py>,
 }
 
 /// Which one is asked for.
@@ -44,7 +45,7 @@ pub(super) struct Call<'k, 'py, S: Number> {
 /// Runs an expression for a problem with targets of any kind.
 macro_rules! pose {
     ($call:ident, $loss:ident, $problem:ident => $result:expr) => {{
-        let (classes, sample_weight) = ($call.logits.array.columns(), $call.sample_weight);
+        let (classes, sample_weight) = ($call.logits.class_count(), $call.sample_weight);
         let labels = |labels| Classes::new(labels, classes, $call.ignore_index).map(Targets::Classes);
         let target = match $call.target {
             Target::I32(array) => labels(Labels::I32(array.data()))?,
@@ -64,7 +65,7 @@ macro_rules! pose {
 impl<'k, 'py, S: Number> Call<'k, 'py, S> {
     #[cold]
     fn sparse(&self, labels: &'k [i64], weights: &'k [S::Real], pairs: usize) -> PyResult<Targets<'k, S::Real>> {
-        let (rows, classes) = (self.logits.array.row_count(), self.logits.array.columns());
+        let (rows, classes) = (self.logits.array.row_count(), self.logits.class_count());
         let weights = Rows::new("target", weights, rows, pairs)?;
         Ok(Targets::Sparse(Sparse::new(Labels::I64(labels), weights, classes, self.ignore_index)?))
     }
@@ -84,8 +85,34 @@ impl<'k, 'py, S: Number> Call<'k, 'py, S> {
 }
 
 impl<'a, 'py> SoftmaxArguments<'a, 'py> {
+    fn cross_entropy<'w, T: Real>(
+        &self,
+        classes: usize,
+        class_weight: Option<&'w [T]>,
+    ) -> crate::Result<SoftmaxCrossEntropy<'w, T>> {
+        SoftmaxCrossEntropy::new(classes, class_weight, self.label_smoothing)?
+            .of_logits(self.softcap, self.temperature)?
+            .with_z_loss(self.z_loss)
+    }
+
+    /// Hands `f` the cross-entropy of logits that a linear layer makes of these inputs.
+    pub(super) fn with_problem<S: Number, R>(
+        self,
+        x: &Input<'py, S>,
+        f: impl FnOnce(&dyn Problem<S::Real>, Reduction) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let target = x.target(self.target)?;
+        let class_weight = x.weights(self.class_weight, "class_weight", &[x.class_count()])?;
+        let sample_weight = x.weights(self.sample_weight, "sample_weight", x.leading())?;
+        let loss = self.cross_entropy(x.class_count(), data(&class_weight))?;
+        let (reduction, sample_weight) = (reduction(self.reduction)?, data(&sample_weight));
+        let ignore_index = self.ignore_index;
+        let call = Call { logits: x, target: &target, sample_weight, ignore_index, reduction, output: None };
+        pose!(call, loss, problem => f(&problem, reduction))
+    }
+
     fn run<S: Number>(self, logits: &Input<'py, S>, which: Which, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let classes = logits.array.columns();
+        let classes = logits.class_count();
         let target = logits.target(self.target)?;
         let class_weight = logits.weights(self.class_weight, "class_weight", &[classes])?;
         let sample_weight = logits.weights(self.sample_weight, "sample_weight", logits.leading())?;
@@ -95,9 +122,7 @@ impl<'a, 'py> SoftmaxArguments<'a, 'py> {
             let [first, second] = target.spans();
             Output::of(logits, out, given, [first, second, span(&class_weight), span(&sample_weight)])
         })?;
-        let loss = SoftmaxCrossEntropy::new(classes, data(&class_weight), self.label_smoothing)?
-            .of_logits(self.softcap, self.temperature)?
-            .with_z_loss(self.z_loss)?;
+        let loss = self.cross_entropy(classes, data(&class_weight))?;
         let call = Call {
             logits,
             target: &target,

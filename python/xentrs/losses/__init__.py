@@ -17,6 +17,7 @@ from .continuous import gaussian_nll, gaussian_nll_with_grad
 from .differentiate import value_and_grad
 from .focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
+from .linear import linear_cross_entropy, linear_cross_entropy_with_grad
 from .margins import hinge_loss, hinge_loss_with_grad
 from .probabilities import (
     binary_cross_entropy,
@@ -24,7 +25,7 @@ from .probabilities import (
     categorical_cross_entropy,
     categorical_cross_entropy_with_grad,
 )
-from .results import FloatArray, GaussianLossGrad, Loss, LossGrad, LossGradHess, Reduction, Target
+from .results import FloatArray, GaussianLossGrad, LinearLossGrad, Loss, LossGrad, LossGradHess, Reduction, Target
 from .sigmoid_family import (
     sigmoid_cross_entropy,
     sigmoid_cross_entropy_with_grad,
@@ -40,6 +41,7 @@ from .softmax_focal import softmax_focal_loss, softmax_focal_loss_with_grad
 __all__ = [
     "FloatArray",
     "GaussianLossGrad",
+    "LinearLossGrad",
     "Loss",
     "LossGrad",
     "LossGradHess",
@@ -53,6 +55,8 @@ __all__ = [
     "gaussian_nll_with_grad",
     "hinge_loss",
     "hinge_loss_with_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

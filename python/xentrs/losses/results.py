@@ -11,6 +11,7 @@ __all__ = [
     "ArrayLike",
     "FloatArray",
     "GaussianLossGrad",
+    "LinearLossGrad",
     "Loss",
     "LossGrad",
     "LossGradHess",
@@ -69,6 +70,22 @@ class GaussianLossGrad(NamedTuple):
 
     grad_var: FloatArray
     """The gradient with respect to the variances, or to their logarithms where these were given, in their shape."""
+
+
+class LinearLossGrad(NamedTuple):
+    """A loss of a linear layer's outputs, and its gradients: ``loss, grad_x, grad_weight, grad_bias = ...``."""
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad_x: FloatArray | None
+    """The gradient with respect to the inputs, with their shape and dtype; None where it is not wanted."""
+
+    grad_weight: FloatArray | None
+    """The gradient with respect to the weight, in its shape and dtype; None where it is not wanted."""
+
+    grad_bias: FloatArray | None
+    """The gradient with respect to the bias, in its shape; None where it is not wanted, or there is no bias."""
 
 
 # A pair made into a LossGrad, without the detour through a function of Python that calling the class takes.
