@@ -8,7 +8,7 @@
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
 //! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order;  lend.rs  a closure for threads in time
-//! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes
+//! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes, steps of gradient descent
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
 //! rows.rs      one row: maximum, sum of exponentials, log-sum-exp, softmax;  columns.rs  many rows of few classes
@@ -64,15 +64,16 @@ mod storage;
 mod view;
 
 pub use api::{
-    CurvedProblem, Form, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss, Neighbours, PointProblem,
-    Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem, Tally, Targets,
-    Variable, apply, gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value,
-    linear_value_and_grads, logsumexp, measure, measure_and_grad, parity_penalty, parity_penalty_with_grad, softmax_stats,
-    value, value_and_grad, value_grad_hess,
+    CheckedEpoch, CurvedProblem, Epoch, Form, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss,
+    Neighbours, Parameters, PointProblem, Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats,
+    StoredPointProblem, StoredRowProblem, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
+    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure, measure_and_grad,
+    parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;
 pub use half::Half;
+pub use linear::Moment;
 pub use losses::{
     BinaryCrossEntropy, CategoricalCrossEntropy, CurvedRowLoss, Domain, GaussianNll, HingeLoss, Link, PointHess,
     PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss,

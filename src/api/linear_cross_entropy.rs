@@ -6,7 +6,6 @@
 
 use super::{Loss, Problem, Reduction, divisor, reduce};
 use crate::error::{Error, Result};
-use crate::linear::few_classes::{AddProduct, FEW, Logits};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
 use crate::losses::Domain;
@@ -160,16 +159,6 @@ impl<S: Storage> Call<'_, '_, S> {
         }
     }
 
-    fn add_bias(&self, logits: &mut [S::Real]) {
-        if let Some(bias) = self.problem.bias.filter(|bias| !bias.is_empty()) {
-            for row in logits.chunks_exact_mut(bias.len()) {
-                for (z, &b) in row.iter_mut().zip(bias) {
-                    *z = *z + b;
-                }
-            }
-        }
-    }
-
     /// Rows in blocks that stay in the cache, beside a small weight: each thread takes parts of them, with gradients of
     /// their own.
     fn in_blocks(&self, grads: LinearGrads<'_, S::Real>, mut each: Option<&mut [S::Real]>) -> f64 {
@@ -223,10 +212,10 @@ impl<S: Storage> Call<'_, '_, S> {
                 let logits = &mut logits[..count * classes];
                 total += S::widened(self.isa, self.problem.x.part(first, count), |x| {
                     let x = if left_out.is_empty() { x } else { zeroed(x, &left_out, &mut copy) };
-                    self.logits(x, weight, logits);
+                    linear::block_logits(self.isa, x, weight, self.problem.bias, logits);
                     let total = self.losses(first, logits, each);
                     if let Some(grad) = &mut weight_grad {
-                        self.add_product(logits, x, grad);
+                        linear::add_block_product(self.isa, x, logits, classes, grad);
                     }
                     if let Some(sums) = &mut bias_grad {
                         let (rows, stride) = (&logits[..], classes);
@@ -242,27 +231,6 @@ impl<S: Storage> Call<'_, '_, S> {
             }
         });
         total
-    }
-
-    /// `x weight^T + bias` of a block.
-    fn logits(&self, x: Rows<'_, S::Real>, weight: Rows<'_, S::Real>, logits: &mut [S::Real]) {
-        if weight.rows() <= FEW {
-            S::Real::dispatch(self.isa, Logits { x, weight, bias: self.problem.bias, logits });
-        } else {
-            MatrixMut::packed(logits, weight.rows()).product(Matrix::of(x), Matrix::of(weight).t(), false);
-            self.add_bias(logits);
-        }
-    }
-
-    /// Adds `grad^T x` of a block.
-    fn add_product(&self, grad: &[S::Real], x: Rows<'_, S::Real>, weight_grad: &mut [S::Real]) {
-        let classes = self.problem.weight.rows();
-        if classes <= FEW {
-            S::Real::dispatch(self.isa, AddProduct { x, grad, weight_grad });
-        } else {
-            let grad = Matrix::packed(grad, classes).t();
-            MatrixMut::packed(weight_grad, x.classes()).product(grad, Matrix::of(x), true);
-        }
     }
 
     /// Rows in tiles, one after the other, each shared among all threads.
@@ -364,7 +332,7 @@ impl<S: Storage> Call<'_, '_, S> {
             }
         }
         parallel::sum(blocks.into_iter(), elements, |(first, logits, each)| {
-            self.add_bias(logits);
+            linear::add_bias(self.problem.bias, logits);
             self.losses(first, logits, each)
         })
     }

@@ -2,6 +2,7 @@
 //! checked.
 
 mod distributions;
+mod epoch;
 mod evaluation;
 mod functions;
 mod gaussian;
@@ -13,6 +14,7 @@ mod rows;
 mod stored;
 
 pub use distributions::{Form, Quantity, Question, Variable, measure, measure_and_grad};
+pub use epoch::{CheckedEpoch, Epoch, Parameters};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
 pub use gaussian::{GaussianProblem, gaussian_value_and_grads};

@@ -28,12 +28,20 @@
 //! P.-L. Hsu, Y. Dai, V. Kothapalli et al., *Liger kernel: efficient Triton kernels for LLM training*, 2024,
 //! arXiv:2410.10989 (tiles of rows, whose gradient takes the place of their logits).
 
+mod descent;
 pub(crate) mod few_classes;
 pub(crate) mod gemm;
+mod visits;
 
-use crate::simd::{Float, Kernel, Simd};
+pub use descent::Moment;
+pub(crate) use descent::{Descent, Slope};
+pub(crate) use visits::{Gather, Visits};
+
+use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
-use few_classes::FEW;
+use crate::view::Rows;
+use few_classes::{AddProduct, FEW, Logits};
+use gemm::{Matrix, MatrixMut};
 use std::ops::Range;
 
 /// What the logits of a tile take, with a copy of its rows and of their gradient, where such are needed.
@@ -77,6 +85,43 @@ pub(crate) fn work(rows: usize, features: usize, classes: usize) -> usize {
 pub(crate) fn widened_rows<S: Storage>(rows: usize, features: usize) -> usize {
     let is_wide = size_of::<S>() == size_of::<S::Real>();
     if is_wide { rows.max(1) } else { (BLOCK_BYTES / features.max(1)).max(1) }
+}
+
+/// `x weight^T + bias` of a block of rows.
+pub(crate) fn block_logits<T: Float>(
+    isa: Isa,
+    x: Rows<'_, T>,
+    weight: Rows<'_, T>,
+    bias: Option<&[T]>,
+    logits: &mut [T],
+) {
+    if weight.rows() <= FEW {
+        T::dispatch(isa, Logits { x, weight, bias, logits });
+    } else {
+        MatrixMut::packed(logits, weight.rows()).product(Matrix::of(x), Matrix::of(weight).t(), false);
+        add_bias(bias, logits);
+    }
+}
+
+/// Adds the bias to each row.
+pub(crate) fn add_bias<T: Float>(bias: Option<&[T]>, logits: &mut [T]) {
+    if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
+        for row in logits.chunks_exact_mut(bias.len()) {
+            for (z, &b) in row.iter_mut().zip(bias) {
+                *z = *z + b;
+            }
+        }
+    }
+}
+
+/// Adds `grad^T x` of a block of rows.
+pub(crate) fn add_block_product<T: Float>(isa: Isa, x: Rows<'_, T>, grad: &[T], classes: usize, weight_grad: &mut [T]) {
+    if classes <= FEW {
+        T::dispatch(isa, AddProduct { x, grad, weight_grad });
+    } else {
+        let grad = Matrix::packed(grad, classes).t();
+        MatrixMut::packed(weight_grad, x.classes()).product(grad, Matrix::of(x), true);
+    }
 }
 
 /// Adds up columns of rows that stand `stride` apart, in double precision: plain loops, to which the compiler gives the

@@ -1,0 +1,231 @@
+//! One epoch of stochastic gradient descent for a linear model: a visit to each row of `X`, a step each batch.
+
+use super::Problem;
+use crate::error::{Error, Result};
+use crate::linear::{self, AddColumns, Descent, Gather, Moment, Slope, Visits};
+use crate::losses::Domain;
+use crate::math::Real;
+use crate::simd::Isa;
+use crate::view::{Rows, RowsIo};
+use std::ops::Range;
+
+/// What an epoch goes over. The targets and weights of the loss are in the order of the visits.
+#[derive(Clone, Copy)]
+pub struct Epoch<'a, T: Real> {
+    /// The loss of the logits `x weight^T + bias`: one of those that take any number.
+    pub loss: &'a dyn Problem<T>,
+    /// A row of features each.
+    pub x: Rows<'a, T>,
+    /// The row of each visit; as they stand where absent.
+    pub order: Option<&'a [i64]>,
+    /// Visits a step; the last step takes what is left.
+    pub batch_size: usize,
+    /// The length of each step, in parameters per gradient of the batch's mean loss.
+    pub rates: &'a [f64],
+    /// What of the steps before goes into each.
+    pub moment: Moment,
+    /// The factors of the penalty `weight_decay ||.||^2 / 2`: that on the weight, and that on the bias.
+    pub weight_decay: [f64; 2],
+}
+
+/// The parameters of a linear model, or their velocities.
+#[derive(Debug)]
+pub struct Parameters<'a, T> {
+    /// A row of features a class.
+    pub weight: &'a mut [T],
+    /// One number a class, where there is a bias.
+    pub bias: Option<&'a mut [T]>,
+}
+
+/// An epoch whose parts fit each other.
+pub struct CheckedEpoch<'a, T: Real> {
+    epoch: Epoch<'a, T>,
+    visits: Visits<'a, T>,
+    isa: Isa,
+    classes: usize,
+    /// What the mean over all visits divides by, a visit.
+    divisor: f64,
+}
+
+impl<'a, T: Real> Epoch<'a, T> {
+    /// Holds everything against everything, for so many classes.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for batches of no rows and for a loss of probabilities, [`Error::Shape`] unless there is a rate a
+    /// step, [`Error::Value`] for an order that names what is no row, and what the loss finds.
+    pub fn checked(self, classes: usize) -> Result<CheckedEpoch<'a, T>> {
+        let Epoch { loss, x, order, batch_size, rates, .. } = self;
+        let (isa, visits) = (Isa::active()?, Visits { x, order });
+        if batch_size == 0 {
+            return Err(Error::Parameter { name: "batch_size", expected: "positive", got: "0".into() });
+        }
+        let steps = visits.len().div_ceil(batch_size);
+        if rates.len() != steps {
+            return Err(Error::Shape { name: "learning_rate", expected: vec![steps], got: vec![rates.len()] });
+        }
+        let is_row = |&row: &i64| (0..x.rows() as i64).contains(&row);
+        let wrong =
+            order.and_then(|order| order.iter().position(|row| !is_row(row)).map(|index| (order[index], index)));
+        if let Some((got, index)) = wrong {
+            return Err(Error::Value { name: "order", expected: "the number of a row", got: got as f64, index });
+        }
+        if loss.has_domain() || loss.inputs().1 != Domain::Reals {
+            let (expected, got) = ("one of logits", format!("one whose {} have a domain", loss.inputs().0));
+            return Err(Error::Parameter { name: "loss", expected, got });
+        }
+        loss.check(visits.len(), classes)?;
+        loss.check_targets(isa)?;
+        // The mean over all visits, not over a batch's weights: so each step is right on average.
+        let divisor = loss.divisor(isa, visits.len(), classes) / visits.len().max(1) as f64;
+        Ok(CheckedEpoch { epoch: self, visits, isa, classes, divisor })
+    }
+}
+
+impl<T: Real> CheckedEpoch<'_, T> {
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.epoch.rates.len()
+    }
+
+    /// Takes some of the steps, and tells what they add to the mean loss of the epoch, each batch's before its step.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where parameters do not fit, [`Error::Parameter`] where velocities do not belong to them; nothing is
+    /// written then.
+    pub fn run(
+        &self,
+        steps: Range<usize>,
+        model: &mut Parameters<'_, T>,
+        mut velocity: Option<&mut Parameters<'_, T>>,
+    ) -> Result<f64> {
+        let (features, visits, size) = (self.epoch.x.classes(), self.visits.len(), self.epoch.batch_size);
+        model.check(self.classes, features)?;
+        if let Some(velocity) = &velocity {
+            velocity.check(self.classes, features)?;
+            if velocity.bias.is_some() != model.bias.is_some() {
+                let (expected, got) = ("one of each parameter", "another number of them".into());
+                return Err(Error::Parameter { name: "velocity", expected, got });
+            }
+        }
+        if self.divisor == 0.0 {
+            return Ok(0.0);
+        }
+        let (mut batch, mut total) = (Batch::new(size.min(visits), features, self.classes), 0.0);
+        for step in steps {
+            // 1. the loss of the batch, and its gradient
+            total += batch.evaluate(self, step * size..visits.min((step + 1) * size), model);
+            // 2. a step down
+            self.descend(self.epoch.rates[step], batch.slopes(), model, velocity.as_deref_mut());
+        }
+        Ok(total / (self.divisor * visits as f64))
+    }
+
+    /// A step of the weight, and one of the bias.
+    fn descend(
+        &self,
+        rate: f64,
+        slopes: [Slope<'_, T>; 2],
+        model: &mut Parameters<'_, T>,
+        velocity: Option<&mut Parameters<'_, T>>,
+    ) {
+        let (weight_velocity, bias_velocity) = match velocity {
+            Some(Parameters { weight, bias }) => (Some(&mut **weight), bias.as_deref_mut()),
+            None => (None, None),
+        };
+        let params = [Some(&mut *model.weight), model.bias.as_deref_mut()];
+        let velocities = [weight_velocity, bias_velocity];
+        for (((params, velocity), slope), weight_decay) in
+            params.into_iter().zip(velocities).zip(slopes).zip(self.epoch.weight_decay)
+        {
+            if let Some(params) = params {
+                let moment = self.epoch.moment;
+                T::dispatch(self.isa, Descent { rate, weight_decay, moment, slope, params, velocity });
+            }
+        }
+    }
+}
+
+impl<T: Real> Parameters<'_, T> {
+    fn check(&self, classes: usize, features: usize) -> Result<()> {
+        if self.weight.len() != classes * features {
+            let (expected, got) = (vec![classes, features], vec![self.weight.len()]);
+            return Err(Error::Shape { name: "weight", expected, got });
+        }
+        match &self.bias {
+            Some(bias) if bias.len() != classes => {
+                Err(Error::Shape { name: "bias", expected: vec![classes], got: vec![bias.len()] })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The gradient of one batch after another, and what it is made of.
+struct Batch<T> {
+    /// A block of rows, one behind the other.
+    x: Vec<T>,
+    /// Their logits, in whose place the gradients of these come.
+    logits: Vec<T>,
+    bias_sums: Vec<f64>,
+    bias_grad: Vec<T>,
+    /// None where a batch is a single row: its gradient is the product of two vectors, and is not written anywhere.
+    weight_grad: Option<Vec<T>>,
+    block: usize,
+}
+
+impl<T: Real> Batch<T> {
+    fn new(rows: usize, features: usize, classes: usize) -> Self {
+        let block = linear::block_rows::<T>(features, classes).min(rows);
+        Batch {
+            x: vec![T::ZERO; block * features],
+            logits: vec![T::ZERO; block * classes],
+            bias_sums: vec![0.0; classes],
+            bias_grad: vec![T::ZERO; classes],
+            weight_grad: (rows > 1).then(|| vec![T::ZERO; classes * features]),
+            block,
+        }
+    }
+
+    /// Sums losses and gradients over some visits, a block of rows at a time.
+    fn evaluate(&mut self, on: &CheckedEpoch<'_, T>, visits: Range<usize>, model: &Parameters<'_, T>) -> f64 {
+        let (isa, loss, classes, features) = (on.isa, on.epoch.loss, on.classes, on.epoch.x.classes());
+        let (divisor, mut total) = (on.divisor * visits.len() as f64, 0.0);
+        let weight = Rows::packed(&*model.weight, classes, features);
+        self.bias_sums.fill(0.0);
+        if let Some(grad) = &mut self.weight_grad {
+            grad.fill(T::ZERO);
+        }
+        for first in visits.clone().step_by(self.block) {
+            let rows = self.block.min(visits.end - first);
+            // 1. the rows, but zeros for one that counts for nothing, whatever it holds
+            let (x, logits) = (&mut self.x[..rows * features], &mut self.logits[..rows * classes]);
+            T::dispatch(isa, Gather { visits: on.visits, first, out: x });
+            for i in (0..rows).filter(|i| !loss.counts(isa, first + i, classes)) {
+                x[i * features..][..features].fill(T::ZERO);
+            }
+            // 2. Z = X W^T + b, the loss, and in the place of Z its gradient G
+            let x = Rows::packed(x, rows, features);
+            linear::block_logits(isa, x, weight, model.bias.as_deref(), logits);
+            total += loss.value_and_grad(isa, first, RowsIo::over(logits, rows, classes), divisor, None);
+            // 3. dW += G^T X, db += sum_i G_i
+            if let Some(grad) = &mut self.weight_grad {
+                linear::add_block_product(isa, x, logits, classes, grad);
+            }
+            let sums = &mut self.bias_sums;
+            T::dispatch(isa, AddColumns { rows: logits, stride: classes, columns: 0..classes, sums });
+        }
+        for (grad, &sum) in self.bias_grad.iter_mut().zip(&self.bias_sums) {
+            *grad = T::from_f64(sum);
+        }
+        total
+    }
+
+    /// What the weight and the bias go down.
+    fn slopes(&self) -> [Slope<'_, T>; 2] {
+        let weight = match &self.weight_grad {
+            Some(grad) => Slope::Dense(grad),
+            None => Slope::Outer { grad: &self.logits, x: &self.x },
+        };
+        [weight, Slope::Dense(&self.bias_grad)]
+    }
+}

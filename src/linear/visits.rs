@@ -1,0 +1,56 @@
+//! Rows in the order in which they are visited.
+
+use crate::simd::{Float, Kernel, Simd, read, write};
+use crate::view::Rows;
+
+/// The rows of a matrix, in any order, or, where none is given, as they stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visits<'a, T> {
+    pub(crate) x: Rows<'a, T>,
+    /// The row of each visit.
+    pub(crate) order: Option<&'a [i64]>,
+}
+
+impl<'a, T: Float> Visits<'a, T> {
+    /// How many visits there are.
+    pub(crate) fn len(&self) -> usize {
+        self.order.map_or(self.x.rows(), <[i64]>::len)
+    }
+
+    /// The row of a visit.
+    #[inline(always)]
+    fn row(&self, visit: usize) -> &'a [T] {
+        self.x.row(self.order.map_or(visit, |order| order[visit] as usize))
+    }
+}
+
+/// How many visits ahead rows are fetched, where their order is none that a processor guesses. Measured, milliseconds an
+/// epoch of 500 000 x 100 float64, row by row: 2: 120, 4: 120, 8: 110, 16: 103, 32: 138.
+const AHEAD: usize = 16;
+
+/// Copies the rows of some visits, one behind the other.
+pub(crate) struct Gather<'k, T> {
+    pub(crate) visits: Visits<'k, T>,
+    pub(crate) first: usize,
+    pub(crate) out: &'k mut [T],
+}
+
+impl<T: Float> Kernel<T> for Gather<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Gather { visits, first, out } = self;
+        for (visit, out) in (first..).zip(out.chunks_exact_mut(visits.x.classes().max(1))) {
+            if visits.order.is_some() && visit + AHEAD < visits.len() {
+                let ahead = visits.row(visit + AHEAD);
+                for j in (0..ahead.len()).step_by(64 / size_of::<T>()) {
+                    s.prefetch(ahead, j);
+                }
+            }
+            let row = visits.row(visit);
+            for j in (0..row.len()).step_by(S::LANES) {
+                write(s, read(s, row, j, T::ZERO), out, j);
+            }
+        }
+    }
+}
