@@ -30,6 +30,7 @@ __all__ = [
     "kl_divergence_with_grad",
     "linear_cross_entropy",
     "linear_cross_entropy_with_grad",
+    "linear_epoch",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
@@ -307,6 +308,29 @@ def linear_cross_entropy_with_grad(
     out: tuple[_Array | None, _Array | None, _Array | None] | None,
     /,
 ) -> tuple[_Loss, _Array | None, _Array | None, _Array | None]: ...
+def linear_epoch(
+    x: _Array,
+    params: list[_Array],
+    velocity: list[_Array],
+    target: _Target,
+    kind: str,
+    class_weight: ArrayLike | None,
+    pos_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    order: _Array | None,
+    rates: _Array,
+    batch_size: int,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: Sequence[float],
+    steps: _Array,
+    /,
+) -> float: ...
 def js_smoothness(logits: ArrayLike, segments: ArrayLike | None, reduction: str, /) -> _Loss: ...
 def js_smoothness_with_grad(
     logits: ArrayLike, segments: ArrayLike | None, reduction: str, out: _Array | None, /

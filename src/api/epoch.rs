@@ -115,7 +115,7 @@ impl<T: Real> CheckedEpoch<'_, T> {
             // 1. the loss of the batch, and its gradient
             total += batch.evaluate(self, step * size..visits.min((step + 1) * size), model);
             // 2. a step down
-            self.descend(self.epoch.rates[step], batch.slopes(), model, velocity.as_deref_mut());
+            self.descend(self.epoch.rates[step], batch.slopes(self, step * size), model, velocity.as_deref_mut());
         }
         Ok(total / (self.divisor * visits as f64))
     }
@@ -162,27 +162,32 @@ impl<T: Real> Parameters<'_, T> {
 
 /// The gradient of one batch after another, and what it is made of.
 struct Batch<T> {
-    /// A block of rows, one behind the other.
-    x: Vec<T>,
-    /// Their logits, in whose place the gradients of these come.
+    ahead: Ahead<T>,
+    /// The logits of a block of rows, in whose place the gradients of these come.
     logits: Vec<T>,
     bias_sums: Vec<f64>,
     bias_grad: Vec<T>,
     /// None where a batch is a single row: its gradient is the product of two vectors, and is not written anywhere.
     weight_grad: Option<Vec<T>>,
+}
+
+/// Rows of visits to come, one behind the other: fetched many at a time, they wait for the memory together.
+struct Ahead<T> {
+    x: Vec<T>,
+    visits: Range<usize>,
+    /// How many rows there is room for.
     block: usize,
 }
 
 impl<T: Real> Batch<T> {
     fn new(rows: usize, features: usize, classes: usize) -> Self {
-        let block = linear::block_rows::<T>(features, classes).min(rows);
+        let block = linear::block_rows::<T>(features, classes);
         Batch {
-            x: vec![T::ZERO; block * features],
-            logits: vec![T::ZERO; block * classes],
+            ahead: Ahead { x: vec![T::ZERO; block * features], visits: 0..0, block },
+            logits: vec![T::ZERO; block.min(rows) * classes],
             bias_sums: vec![0.0; classes],
             bias_grad: vec![T::ZERO; classes],
             weight_grad: (rows > 1).then(|| vec![T::ZERO; classes * features]),
-            block,
         }
     }
 
@@ -195,17 +200,13 @@ impl<T: Real> Batch<T> {
         if let Some(grad) = &mut self.weight_grad {
             grad.fill(T::ZERO);
         }
-        for first in visits.clone().step_by(self.block) {
-            let rows = self.block.min(visits.end - first);
-            // 1. the rows, but zeros for one that counts for nothing, whatever it holds
-            let (x, logits) = (&mut self.x[..rows * features], &mut self.logits[..rows * classes]);
-            T::dispatch(isa, Gather { visits: on.visits, first, out: x });
-            for i in (0..rows).filter(|i| !loss.counts(isa, first + i, classes)) {
-                x[i * features..][..features].fill(T::ZERO);
-            }
-            // 2. Z = X W^T + b, the loss, and in the place of Z its gradient G
+        for first in visits.clone().step_by(self.ahead.block) {
+            let rows = self.ahead.block.min(visits.end - first);
+            // 1. Z = X W^T + b
+            let (x, logits) = (self.ahead.rows(on, first..first + rows), &mut self.logits[..rows * classes]);
             let x = Rows::packed(x, rows, features);
             linear::block_logits(isa, x, weight, model.bias.as_deref(), logits);
+            // 2. the loss, and in the place of Z its gradient G
             total += loss.value_and_grad(isa, first, RowsIo::over(logits, rows, classes), divisor, None);
             // 3. dW += G^T X, db += sum_i G_i
             if let Some(grad) = &mut self.weight_grad {
@@ -221,11 +222,32 @@ impl<T: Real> Batch<T> {
     }
 
     /// What the weight and the bias go down.
-    fn slopes(&self) -> [Slope<'_, T>; 2] {
+    fn slopes(&self, on: &CheckedEpoch<'_, T>, first: usize) -> [Slope<'_, T>; 2] {
         let weight = match &self.weight_grad {
             Some(grad) => Slope::Dense(grad),
-            None => Slope::Outer { grad: &self.logits, x: &self.x },
+            None => {
+                let at = (first - self.ahead.visits.start) * on.epoch.x.classes();
+                Slope::Outer { grad: &self.logits, x: &self.ahead.x[at..][..on.epoch.x.classes()] }
+            }
         };
         [weight, Slope::Dense(&self.bias_grad)]
+    }
+}
+
+impl<T: Real> Ahead<T> {
+    /// The rows of some visits, but zeros for one that counts for nothing, whatever it holds.
+    fn rows(&mut self, on: &CheckedEpoch<'_, T>, visits: Range<usize>) -> &[T] {
+        let features = on.epoch.x.classes();
+        if visits.end > self.visits.end {
+            self.visits = visits.start..on.visits.len().min(visits.start + self.block);
+            let x = &mut self.x[..self.visits.len() * features];
+            T::dispatch(on.isa, Gather { visits: on.visits, first: visits.start, out: x });
+            for (i, visit) in self.visits.clone().enumerate() {
+                if !on.epoch.loss.counts(on.isa, visit, on.classes) {
+                    x[i * features..][..features].fill(T::ZERO);
+                }
+            }
+        }
+        &self.x[(visits.start - self.visits.start) * features..][..visits.len() * features]
     }
 }

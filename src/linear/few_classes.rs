@@ -27,11 +27,26 @@ macro_rules! groups {
             // As even as can be: 12 are 4, 4 and 4.
             let size = (classes - $first).div_ceil(groups - group);
             match size {
-                1 => { const $N: usize = 1; $body }
-                2 => { const $N: usize = 2; $body }
-                3 => { const $N: usize = 3; $body }
-                4 => { const $N: usize = 4; $body }
-                _ => { const $N: usize = 5; $body }
+                1 => {
+                    const $N: usize = 1;
+                    $body
+                }
+                2 => {
+                    const $N: usize = 2;
+                    $body
+                }
+                3 => {
+                    const $N: usize = 3;
+                    $body
+                }
+                4 => {
+                    const $N: usize = 4;
+                    $body
+                }
+                _ => {
+                    const $N: usize = 5;
+                    $body
+                }
             }
             $first += size;
         }

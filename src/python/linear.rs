@@ -13,13 +13,13 @@ use pyo3::prelude::*;
 
 /// The arguments of `linear_cross_entropy`.
 #[derive(Clone, Copy)]
-struct LinearArguments<'a, 'py> {
-    weight: Given<'a, 'py>,
-    bias: Option<Given<'a, 'py>>,
-    kind: Given<'a, 'py>,
-    pos_weight: Option<Given<'a, 'py>>,
+pub(super) struct LinearArguments<'a, 'py> {
+    pub(super) weight: Given<'a, 'py>,
+    pub(super) bias: Option<Given<'a, 'py>>,
+    pub(super) kind: Given<'a, 'py>,
+    pub(super) pos_weight: Option<Given<'a, 'py>>,
     /// With the targets and options that both kinds have.
-    softmax: SoftmaxArguments<'a, 'py>,
+    pub(super) softmax: SoftmaxArguments<'a, 'py>,
 }
 
 /// The gradients that are wanted, and where they go.
@@ -65,17 +65,28 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
         let x = x.with_outputs(weight.shape()[0]);
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
-        let call = |loss: &dyn Problem<S::Real>, reduction, shape: &[usize]| {
+        self.with_problem(&x, |loss, reduction, shape| {
             let weight = weight.rows()?;
             let problem = LinearProblem { loss, x: x.array.rows()?, weight, bias: data(&bias) };
             evaluate(&x, &problem, reduction, shape, wanted)
-        };
+        })
+    }
+
+    /// Hands `f` the loss of the layer's outputs, and the shape of what is not reduced.
+    pub(super) fn with_problem<S: Number, R>(
+        &self,
+        x: &Input<'py, S>,
+        f: impl FnOnce(&dyn Problem<S::Real>, Reduction, &[usize]) -> PyResult<R>,
+    ) -> PyResult<R> {
         let SoftmaxArguments { target, sample_weight, ignore_index, label_smoothing, reduction, .. } = self.softmax;
         if self.is_softmax()? {
-            self.softmax.with_problem(&x, |loss, reduction| call(loss, reduction, x.leading()))
+            self.softmax.with_problem(x, |loss, reduction| f(loss, reduction, x.leading()))
         } else {
-            PointArguments { target, pos_weight: self.pos_weight, sample_weight, ignore_index, reduction }
-                .with_problem(&x, label_smoothing, |loss, reduction| call(loss, reduction, &x.shape()))
+            PointArguments { target, pos_weight: self.pos_weight, sample_weight, ignore_index, reduction }.with_problem(
+                x,
+                label_smoothing,
+                |loss, reduction| f(loss, reduction, &x.shape()),
+            )
         }
     }
 
@@ -85,7 +96,8 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
             Ok("softmax") => true,
             Ok("sigmoid") => false,
             other => {
-                let got = other.map_or_else(|_| self.kind.repr().map(|got| got.to_string()), |got| Ok(format!("{got:?}")))?;
+                let got =
+                    other.map_or_else(|_| self.kind.repr().map(|got| got.to_string()), |got| Ok(format!("{got:?}")))?;
                 return Err(Error::Parameter { name: "kind", expected: "\"softmax\" or \"sigmoid\"", got }.into());
             }
         };
@@ -134,7 +146,9 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
             None => Array::copy(&slow(x.py(), "as_operand", (given, "bias", x.dtype(), x.real_dtype()))?)?,
         };
         if bias.shape() != [x.class_count()] {
-            return Err(Error::Shape { name: "bias", expected: vec![x.class_count()], got: bias.shape().to_vec() }.into());
+            return Err(
+                Error::Shape { name: "bias", expected: vec![x.class_count()], got: bias.shape().to_vec() }.into()
+            );
         }
         Ok(Some(bias))
     }
@@ -149,7 +163,8 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
         let bias = [x.class_count()];
         let shapes = [x.array.shape(), weight.shape(), &bias];
         let SoftmaxArguments { target, class_weight, sample_weight, .. } = self.softmax;
-        let inputs = [Some(&x.given), Some(self.weight), self.bias, Some(target), class_weight, sample_weight, self.pos_weight];
+        let inputs =
+            [Some(&x.given), Some(self.weight), self.bias, Some(target), class_weight, sample_weight, self.pos_weight];
         let inputs: Vec<_> = inputs.into_iter().flatten().collect();
         let is_wanted: [bool; 3] = slow(x.py(), "as_wrt", (wanted.wrt, self.bias.is_some()))?.extract()?;
         let arguments = (wanted.out, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());

@@ -5,6 +5,7 @@
 mod arrays;
 mod continuous;
 mod distributions;
+mod epoch;
 mod errors;
 mod evaluation;
 mod functions;
@@ -36,6 +37,8 @@ mod _core {
         cross_entropy, cross_entropy_with_grad, entropy, entropy_with_grad, js_divergence, js_divergence_with_grad,
         kl_divergence, kl_divergence_with_grad, perplexity, perplexity_with_grad,
     };
+    #[pymodule_export]
+    use super::epoch::linear_epoch;
     #[pymodule_export]
     use super::evaluation::{softmax_stats, tally};
     #[pymodule_export]

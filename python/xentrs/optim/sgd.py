@@ -1,0 +1,298 @@
+"""Stochastic gradient descent: a step at a time, or a whole epoch of a linear model at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from ..losses import FloatArray, Target
+from ..losses.linear import Kind
+from .optimizer import Optimizer, in_range
+from .schedules import Schedule
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, Nesterov's look-ahead and weight decay.
+
+    One step moves each parameter ``w`` against its gradient ``g``, where the velocity ``v`` starts at zero::
+
+        g <- g + weight_decay * w
+        v <- momentum * v + g
+        w <- w - learning_rate * v                      or, with Nesterov,
+        w <- w - learning_rate * (g + momentum * v)
+
+    Parameters
+    ----------
+    params : sequence of ndarray
+        Writable floating arrays of any shape. Every step changes them in place.
+    learning_rate : float, default 0.1
+        The step size, not negative. It may be set between steps, which is all that a schedule needs:
+        ``optimizer.learning_rate = schedule(step)``.
+    momentum : float in [0, 1), default 0.0
+        Share of the velocity that is kept. A constant gradient ends up with steps ``1 / (1 - momentum)`` times as long.
+    nesterov : bool, default False
+        Whether to step along the velocity that the same gradient would lead to next; needs ``momentum > 0``.
+    weight_decay : float or sequence of float, default 0.0
+        Factor of the penalty ``weight_decay * ||w||^2 / 2``, the same on every parameter, or one each; not negative.
+
+    Attributes
+    ----------
+    params : list of ndarray
+        The arrays given, not copies.
+    velocity : list of ndarray
+        ``v``, an array for each parameter: all the state there is.
+    n_steps : int
+        The steps so far, which schedules count.
+
+    See Also
+    --------
+    constant, inverse_scaling, cosine, lipschitz : schedules of the learning rate.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a writable floating array, or a number is none.
+    ValueError
+        If a number is out of its range, or `nesterov` comes without momentum.
+
+    Notes
+    -----
+    This is the rule of ``torch.optim.SGD`` with ``dampening=0``. In the form of [1]_ the velocity contains the learning
+    rate; the two differ only while that changes.
+
+    References
+    ----------
+    .. [1] I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and momentum in deep
+       learning", ICML 2013, section 2.
+
+    Examples
+    --------
+    Softmax regression by hand, from the gradient of the loss with respect to the logits:
+
+    >>> import numpy as np
+    >>> import xentrs as xe
+    >>> from xentrs.optim import SGD
+    >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> y = np.array([0, 1, 2])
+    >>> weight, bias = np.zeros((3, 2)), np.zeros(3)
+    >>> optimizer = SGD([weight, bias], learning_rate=0.5, momentum=0.9, nesterov=True)
+    >>> for step in range(100):
+    ...     loss, grad = xe.softmax_cross_entropy_with_grad(X @ weight.T + bias, y)
+    ...     optimizer.step([grad.T @ X, grad.sum(axis=0)])
+    >>> print(f"{loss:.3f}")
+    0.007
+    >>> print(np.argmax(X @ weight.T + bias, axis=1))
+    [0 1 2]
+    """
+
+    def __init__(
+        self,
+        params: Sequence[FloatArray],
+        *,
+        learning_rate: float = 0.1,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | Sequence[float] = 0.0,
+    ) -> None:
+        super().__init__(params, learning_rate)
+        if not isinstance(weight_decay, Sequence):
+            weight_decay = [weight_decay] * len(self.params)
+        if len(weight_decay) != len(self.params):
+            raise ValueError(f"weight_decay must be one number, or {len(self.params)}, got {len(weight_decay)}")
+        self.weight_decay = [in_range("weight_decay", decay) for decay in weight_decay]
+        self.momentum = in_range("momentum", momentum, 1.0)
+        self.nesterov = nesterov
+        if nesterov and not momentum:
+            raise ValueError("nesterov needs momentum > 0, got 0.0")
+        self.velocity = [np.zeros(param.shape, param.dtype) for param in self.params]
+
+    def step(self, grads: Sequence[FloatArray]) -> None:
+        """Update every parameter by its gradient, in place.
+
+        Parameters
+        ----------
+        grads : sequence of ndarray
+            A gradient for each parameter, of its shape and dtype. They stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If the number of gradients or a shape does not fit. No parameter has changed then.
+        TypeError
+            If a dtype does not fit. No parameter has changed then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xentrs.optim import SGD
+        >>> w = np.array([1.0, 2.0])
+        >>> SGD([w], learning_rate=0.1).step([np.array([10.0, -10.0])])
+        >>> w
+        array([0., 3.])
+        """
+        self._check(grads)
+        self.n_steps += 1
+        for param, grad, velocity, decay in zip(self.params, grads, self.velocity, self.weight_decay, strict=True):
+            if decay:
+                grad = grad + decay * param
+            if self.momentum:
+                velocity *= self.momentum
+                velocity += grad
+                grad = grad + self.momentum * velocity if self.nesterov else velocity
+            param -= self.learning_rate * grad
+
+    def linear_epoch(
+        self,
+        x: FloatArray,
+        target: Target,
+        *,
+        kind: Kind = "softmax",
+        batch_size: int = 32,
+        rng: int | np.random.Generator | np.random.RandomState | None = None,
+        schedule: Schedule | None = None,
+        class_weight: ArrayLike | None = None,
+        pos_weight: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        ignore_index: int | None = -100,
+        label_smoothing: float = 0.0,
+        temperature: float = 1.0,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
+    ) -> float:
+        """Train a linear model for one epoch: a visit to each row of `x`, and a step after every batch, in one call.
+
+        The parameters are the weight and, where there are two, the bias of the logits ``x @ weight.T + bias``. A step
+        goes down the gradient of the batch's mean loss, that of `linear_cross_entropy`, except that the mean divides by
+        the mean weight of all rows, not of the batch's: so it is right on average whatever the weights are.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, d)
+            A row of features each: float32 or float64, as the parameters are. Any layout; C-ordered it is not copied.
+        target, kind, class_weight, pos_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, \
+        z_loss
+            As in `linear_cross_entropy`.
+        batch_size : int, default 32
+            The rows a step. The last batch takes what is left. With 1, every row is a step of its own.
+        rng : int, numpy.random.Generator, numpy.random.RandomState or None, default None
+            The seed or the source of the order in which rows are visited. None visits them as they stand.
+        schedule : callable, optional
+            Makes of an array of steps, counted by `n_steps`, their learning rates. By default all have `learning_rate`.
+
+        Returns
+        -------
+        float
+            The mean loss in nats over the epoch, each batch's before its step, without what `weight_decay` adds.
+
+        Raises
+        ------
+        ValueError
+            If parameters, `x` or `target` do not fit each other, share memory, or an option is out of its range. Nothing
+            has changed then.
+        TypeError
+            If the dtypes differ, or are no float32 or float64. Nothing has changed then.
+        KeyboardInterrupt
+            When the user interrupts, within some milliseconds. Parameters, velocity and `n_steps` are those after the
+            last step that was taken.
+
+        Notes
+        -----
+        The result depends on nothing but the arguments: same seed, same bits, for any number of threads. A row that
+        counts for nothing (ignored, or of sample weight 0) adds to no gradient, whatever stands in it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xentrs.optim import SGD, inverse_scaling
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(1000, 3))
+        >>> y = (X @ [1.0, -2.0, 0.5] + 0.3 > 0).astype(int)
+        >>> weight, bias = np.zeros((2, 3)), np.zeros(2)
+        >>> optimizer = SGD([weight, bias])
+        >>> for epoch in range(3):
+        ...     loss = optimizer.linear_epoch(X, y, batch_size=1, rng=epoch, schedule=inverse_scaling(0.5))
+        >>> print(f"{loss:.2f}")
+        0.08
+        >>> optimizer.n_steps
+        3000
+        """
+        # 1. The parameters, and how far the steps go.
+        x = np.asarray(x)
+        self._check_linear(x)
+        n = len(x)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+            raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        steps = self.n_steps + np.arange(-(-n // int(batch_size)))
+        rates = np.empty(len(steps))
+        rates[...] = self.learning_rate if schedule is None else schedule(steps)
+        if not np.all((rates >= 0) & (rates < np.inf)):
+            raise ValueError("schedule must give learning rates in [0, inf)")
+
+        # 2. The order, in which targets and weights are laid out.
+        order = None
+        if rng is not None:
+            source = np.random.default_rng(rng) if isinstance(rng, int | np.integer) else rng
+            order = source.permutation(n)
+            target = (
+                tuple(_visited(part, order) for part in target)
+                if isinstance(target, tuple)
+                else _visited(target, order)
+            )
+            sample_weight = None if sample_weight is None else _visited(sample_weight, order)
+
+        # 3. The steps.
+        done = np.zeros(1, np.int64)
+        try:
+            return _core.linear_epoch(
+                x,
+                self.params,
+                self.velocity if self.momentum else [],
+                target,
+                kind,
+                class_weight,
+                pos_weight,
+                sample_weight,
+                ignore_index,
+                label_smoothing,
+                temperature,
+                softcap,
+                z_loss,
+                order,
+                rates,
+                int(batch_size),
+                self.momentum,
+                self.nesterov,
+                [*self.weight_decay, 0.0][:2],
+                done,
+            )
+        finally:
+            self.n_steps += int(done[0])
+
+    def _check_linear(self, x: NDArray[Any]) -> None:
+        """Refuse parameters that are not those of a linear model of `x`, or that the core could not write in place."""
+        shapes = [param.shape for param in self.params]
+        if len(shapes) not in (1, 2) or len(shapes[0]) != 2 or shapes[1:] not in ([], [shapes[0][:1]]):
+            raise ValueError(f"params must be a weight of shape (c, d) and at most a bias of shape (c,), got {shapes}")
+        if x.ndim != 2 or x.shape[1] != shapes[0][1]:
+            raise ValueError(f"x must have shape (n, {shapes[0][1]}), got {x.shape}")
+        for i, param in enumerate(self.params):
+            if param.dtype not in (np.float32, np.float64) or param.dtype != x.dtype:
+                raise TypeError(f"x and params must all be float32 or all float64, got {x.dtype} and {param.dtype}")
+            if not (param.flags.c_contiguous and param.flags.aligned):
+                raise ValueError(f"params[{i}] must be C-ordered and aligned")
+            if np.may_share_memory(param, x) or any(np.may_share_memory(param, other) for other in self.params[:i]):
+                raise ValueError(f"params[{i}] must not overlap x or another parameter")
+
+
+def _visited(given: ArrayLike, order: NDArray[np.intp]) -> NDArray[Any]:
+    """The rows of an array in the order of their visits."""
+    array = np.asarray(given)
+    if array.shape[:1] != order.shape:
+        raise ValueError(f"target and weights must have one row a row of x, {len(order)}, got shape {array.shape}")
+    return array[order]
