@@ -1,9 +1,9 @@
-"""SGD: steps computed by hand, the textbook's recursion, and what is refused."""
+"""SGD: steps computed by hand, the textbook's recursion, schedules, and what is refused."""
 
 import numpy as np
 import pytest
 
-from xentrs.optim import SGD
+from xentrs.optim import SGD, constant, cosine, inverse_scaling, lipschitz
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,41 @@ def test_a_refused_step_changes_nothing(grads, error, message):
         optimizer.step(grads)
     np.testing.assert_array_equal(params[0], np.arange(3.0))
     assert not any(velocity.any() for velocity in optimizer.velocity)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),  # of the steps 0, 1, 2, 3, 4, 5
+    [
+        (constant(0.5), [0.5] * 6),
+        (inverse_scaling(0.6, power=1.0), [0.6, 0.3, 0.2, 0.15, 0.12, 0.1]),
+        (inverse_scaling(0.6, power=0.0), [0.6] * 6),
+        (inverse_scaling(6.0), [6.0 / np.sqrt(t) for t in (1, 2, 3, 4, 5, 6)]),
+        (cosine(1.0, n_steps=4), [1.0, (1 + np.sqrt(0.5)) / 2, 0.5, (1 - np.sqrt(0.5)) / 2, 0.0, 0.0]),
+        (cosine(1.0, n_steps=2, final=0.5), [1.0, 0.75, 0.5, 0.5, 0.5, 0.5]),
+        (cosine(0.0, n_steps=1, final=0.5), [0.0, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        (lipschitz(4.0), [0.25] * 6),
+    ],
+)
+def test_schedules(schedule, rates):
+    optimizer = SGD([np.zeros(1)])
+    for step, rate in enumerate(rates):
+        optimizer.learning_rate = schedule(step)
+        assert optimizer.learning_rate == pytest.approx(rate, rel=1e-15, abs=1e-16)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "message"),
+    [
+        (lambda: constant(-1.0), ValueError, r"learning_rate must be in \[0, inf\), got -1"),
+        (lambda: inverse_scaling(0.1, power=-1), ValueError, r"power must be in \[0, inf\), got -1"),
+        (lambda: inverse_scaling(np.nan), ValueError, r"learning_rate must be in \[0, inf\), got nan"),
+        (lambda: cosine(0.1, n_steps=0), ValueError, "n_steps must be at least 1, got 0"),
+        (lambda: cosine(0.1, n_steps=9, final=np.inf), ValueError, r"final must be in \[0, inf\), got inf"),
+        (lambda: cosine("0.1", n_steps=9), TypeError, "learning_rate must be a number, got '0.1'"),
+        (lambda: lipschitz(0.0), ValueError, "smoothness must be positive, got 0.0"),
+        (lambda: lipschitz(np.inf), ValueError, r"smoothness must be in \[0, inf\), got inf"),
+    ],
+)
+def test_schedules_refuse_numbers_out_of_range(schedule, error, message):
+    with pytest.raises(error, match=message):
+        schedule()
