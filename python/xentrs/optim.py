@@ -303,8 +303,8 @@ def lipschitz(smoothness: float) -> Schedule:
         L = h lambda_max(Z^T Z) / n + 1 / (C n)          z_i = (x_i, 1)
 
     where ``h`` bounds the curvature of the loss in its logits: 1/4 for the sigmoid, 1/2 for the softmax [2]_. For
-    mini-batches the largest ``||z_i||^2`` takes the place of ``lambda_max(Z^T Z) / n``: no batch is more curved than the
-    longest of its rows.
+    mini-batches the largest ``||z_i||^2`` takes the place of ``lambda_max(Z^T Z) / n``: no batch is more curved than
+    the longest of its rows.
 
     References
     ----------

@@ -148,8 +148,9 @@ class Monitor:
         estimator = self._estimator
         estimator.loss_curve_.append(loss)
         estimator.n_iter_ = len(estimator.loss_curve_)
-        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        self._bar.update()
+        if not self._bar.disable:
+            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            self._bar.update()
 
         # 2. The samples held out, and the parameters that suit them best.
         curve = estimator.loss_curve_
