@@ -5,13 +5,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-import scipy.sparse
 import sklearn.linear_model
-from scipy.optimize import check_grad
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import scale
 from threadpoolctl import threadpool_limits
 
 import xentrs as xe

@@ -16,13 +16,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..losses import FloatArray, LossGrad, gaussian_nll_with_grad
 from .objective import Objective
+from .saving import SaveMixin
 from .solvers import lbfgs
 from .training import Callback, LossCurveMixin, Monitor, all_or_nothing
 
 __all__ = ["GaussianRegressor"]
 
 
-class GaussianRegressor(LossCurveMixin, RegressorMixin, BaseEstimator):
+class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator):
     """Linear regression of the mean and of the logarithm of the variance, by maximum likelihood.
 
     A sample ``x`` has the Gaussian of mean ``m`` and variance ``v``::

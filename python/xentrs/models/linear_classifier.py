@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from .objective import Objective, Penalty
+from .saving import SaveMixin
 from .solvers import batches, lbfgs, sgd_epoch
 from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, has_stalled
 
@@ -37,7 +38,7 @@ def trains_step_by_step(estimator: Any) -> bool:
     )
 
 
-class LinearClassifier(LossCurveMixin, ClassifierMixin, BaseEstimator):
+class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator):
     """A classifier whose logits are ``X @ coef_.T + intercept_``; `LogisticRegression` documents its parameters."""
 
     coef_: FloatArray
