@@ -5,10 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn.linear_model
+from scipy.optimize import check_grad
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import scale
 from threadpoolctl import threadpool_limits
 
@@ -19,7 +22,6 @@ from xentrs.optim import SGD
 
 sgd = partial(LogisticRegression, solver="sgd", max_iter=200)
 exact = partial(LogisticRegression, tol=1e-10, max_iter=10_000)
-FULL_BATCH = {"batch_size": 10**6, "learning_rate": 0.3, "max_iter": 20_000, "tol": 1e-13, "n_iter_no_change": 200}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,34 +48,223 @@ def objective(model, X, y):
 # ------------------------------------------------------------------------------------------------------ the mathematics
 
 
-@pytest.mark.parametrize("load", [load_digits, load_breast_cancer, load_wine, load_iris])
-def test_the_loss_comes_within_one_percent_of_scikit_learns_optimum(load):
-    X, y = standardised(load)
-    model = sgd(learning_rate=0.03, max_iter=1000, tol=1e-5, random_state=0).fit(X, y)
-    peer = sklearn.linear_model.LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
-    assert objective(peer, X, y) <= objective(model, X, y) <= 1.01 * objective(peer, X, y)
-    assert model.loss_curve_[-1] == pytest.approx(objective(model, X, y), rel=0.02)
-    assert model.score(X, y) >= peer.score(X, y) - 0.005
+def synthetic():
+    """20 000 samples of 50 features, in four classes that overlap."""
+    X, y = make_classification(20_000, 50, n_informative=20, n_classes=4, n_clusters_per_class=1, random_state=0)
+    return scale(X), y
+
+
+DATA = {
+    "digits": partial(standardised, load_digits),
+    "breast cancer": partial(standardised, load_breast_cancer),
+    "wine": partial(standardised, load_wine),
+    "synthetic": synthetic,
+}
+
+
+def assert_same_minimum(model, peer, X):
+    """Coefficients agree, and intercepts but for a shift of all, which the softmax does not see."""
+    np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-5)
+    shift = (model.intercept_ - peer.intercept_).mean() if len(model.classes_) > 2 else 0.0
+    np.testing.assert_allclose(model.intercept_ - shift, peer.intercept_, atol=2e-5)
+    np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_coefficients_are_scikit_learns(name):
+    X, y = DATA[name]()
+    peer = sklearn.linear_model.LogisticRegression(tol=1e-9, max_iter=10_000).fit(X, y)
+    assert_same_minimum(exact(tol=1e-9).fit(X, y), peer, X)
 
 
 @pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
 @pytest.mark.parametrize("C", [0.01, 1.0])
-@pytest.mark.parametrize("weighting", ["none", "balanced", "class and sample"])
-def test_the_minimum_is_scikit_learns(load, C, weighting):
+@pytest.mark.parametrize("weighting", ["balanced", "class and sample"])
+def test_weights_are_scikit_learns(load, C, weighting):
     X, y = standardised(load)
     X, y = X[20:, :10], y[20:]  # no longer balanced
-    sample_weight, options = None, {}
-    if weighting == "balanced":
-        options = {"class_weight": "balanced"}
-    elif weighting == "class and sample":
+    sample_weight, options = None, {"class_weight": "balanced"}
+    if weighting == "class and sample":
         options, sample_weight = {"class_weight": {0: 3.0, 1: 0.5}}, np.random.default_rng(0).integers(0, 4, len(y))
-    model = sgd(C=C, **options, **FULL_BATCH).fit(X, y, sample_weight)
     peer = sklearn.linear_model.LogisticRegression(C=C, **options, tol=1e-10, max_iter=10_000).fit(X, y, sample_weight)
-    np.testing.assert_allclose(model.coef_, peer.coef_, atol=2e-4)
-    # The softmax does not see a shift of all intercepts.
-    shift = (model.intercept_ - peer.intercept_).mean() if len(model.classes_) > 2 else 0.0
-    np.testing.assert_allclose(model.intercept_ - shift, peer.intercept_, atol=2e-4)
-    np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(X), atol=1e-4)
+    assert_same_minimum(exact(C=C, **options).fit(X, y, sample_weight), peer, X)
+
+
+def test_without_a_penalty_on_the_weights():
+    X, y = standardised(load_iris)
+    X, y = X[:, :1], y  # overlapping classes, whose minimum is finite
+    peer = sklearn.linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(X, y)
+    assert_same_minimum(exact(C=np.inf).fit(X, y), peer, X)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_sgd_comes_within_one_percent_of_the_optimum(name):
+    X, y = DATA[name]()
+    best = objective(exact().fit(X, y), X, y)
+    model = sgd(schedule="cosine", max_iter=20 if len(X) > 10_000 else 100, tol=None, random_state=0).fit(X, y)
+    assert best <= objective(model, X, y) <= 1.01 * best
+    assert model.loss_curve_[-1] == pytest.approx(objective(model, X, y), rel=0.02)
+
+
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer, load_wine, load_iris])
+def test_a_constant_step_comes_there_too(load):
+    X, y = standardised(load)
+    model = sgd(learning_rate=0.03, max_iter=1000, tol=1e-5, random_state=0).fit(X, y)
+    best = objective(exact().fit(X, y), X, y)
+    assert best <= objective(model, X, y) <= 1.01 * best
+
+
+def test_full_batches_come_to_the_same_minimum():
+    X, y = standardised(load_iris)
+    model = sgd(batch_size=10**6, learning_rate=0.3, max_iter=20_000, tol=1e-13, n_iter_no_change=200).fit(X, y)
+    np.testing.assert_allclose(model.coef_, exact().fit(X, y).coef_, atol=2e-4)
+
+
+def test_a_curve_that_no_line_fits():
+    """XOR: at best a linear model guesses; the product of both features is all there is to know."""
+    X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=float).repeat(25, axis=0)
+    y = X[:, 0] != X[:, 1]
+    for train in (exact(), sgd(max_iter=100, tol=None, random_state=0, learning_rate=0.01)):
+        model = train.fit(X, y)
+        assert xe.sigmoid_cross_entropy(model.decision_function(X), y) == pytest.approx(np.log(2), abs=1e-3)
+    X = np.column_stack([X, X[:, 0] * X[:, 1]])
+    model = exact(C=1e4).fit(X, y)
+    assert xe.sigmoid_cross_entropy(model.decision_function(X), y) < 0.05
+    assert model.score(X, y) == 1.0
+
+
+# ----------------------------------------------------------------------------- soft labels, smoothing, focus, penalties
+
+
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"label_smoothing": 0.2}, {"class_weight": {0: 3.0}}, {"class_weight": "balanced"}, {"gamma": 1.0}]
+    + [{"class_weight": {1: 0.5}, "label_smoothing": 0.3, "gamma": 2.0}],
+    ids=str,
+)
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_one_hot_rows_are_labels(load, options, solver):
+    X, y = standardised(load)
+    X, y = X[10:], y[10:]
+    options = options | {"solver": solver, "max_iter": 10, "tol": None, "random_state": 0}
+    sample_weight = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
+    hard = LogisticRegression(**options).fit(X, y, sample_weight)
+    soft = LogisticRegression(**options).fit(X, np.eye(y.max() + 1)[y], sample_weight)
+    np.testing.assert_allclose(soft.coef_, hard.coef_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(soft.loss_curve_, hard.loss_curve_, rtol=1e-9)
+    np.testing.assert_array_equal(soft.classes_, hard.classes_)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("options", [{}, {"class_weight": {0: 3.0}}, {"label_smoothing": 0.2, "gamma": 1.0}], ids=str)
+def test_a_soft_label_is_a_hard_one_of_each_class_by_its_share(n_classes, options):
+    rng = np.random.default_rng(0)
+    X, shares = rng.normal(size=(60, 3)), rng.dirichlet(np.ones(n_classes), size=60)
+    soft = exact(**options).fit(X, shares)
+    hard = exact(**options).fit(
+        X.repeat(n_classes, axis=0), np.tile(np.arange(n_classes), len(X)), sample_weight=shares.ravel()
+    )
+    np.testing.assert_allclose(soft.coef_, hard.coef_, atol=1e-6)
+    np.testing.assert_allclose(soft.loss_curve_[-1], hard.loss_curve_[-1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"label_smoothing": 0.1}, {"gamma": 2.0}, {"gamma": 0.5, "class_weight": {0: 2.0}, "label_smoothing": 0.1}]
+    + [{"penalty": True, "penalty_weight": 3.0}],
+    ids=str,
+)
+def test_value_and_gradient_of_the_objective(n_classes, form, options):
+    """The value by hand from the public functions, the gradient by finite differences."""
+    rng = np.random.default_rng(0)
+    X, y, s = rng.normal(size=(40, 3)), np.arange(40) % n_classes, rng.uniform(0.5, 2.0, size=40)
+    samples = scipy.sparse.csr_array(X) if form == "sparse" else X
+    options = dict(options)
+    if "penalty" in options:
+        options["penalty"] = (
+            partial(xe.parity_penalty_with_grad, group=np.arange(40) % 3)
+            if n_classes == 2
+            else partial(xe.js_smoothness_with_grad)
+        )
+    model = LogisticRegression(C=0.3, **options)
+    target = model._read(y, None, fresh=True)
+    function = model._penalised(model._objective(samples, target, s), seen=np.zeros(2))
+    shape = function.zeros()[0].shape
+
+    def value(params):
+        return function(params[: -shape[0]].reshape(shape), params[-shape[0] :])[0]
+
+    def grad(params):
+        return np.concatenate(function(params[: -shape[0]].reshape(shape), params[-shape[0] :])[1:], axis=None)
+
+    params = rng.normal(size=shape[0] * 4)
+    assert check_grad(value, grad, params) < 1e-5
+
+    weight, bias = params[: -shape[0]].reshape(shape), params[-shape[0] :]
+    logits = X @ weight.T + bias
+    whole = np.column_stack([np.zeros(40), logits]) if n_classes == 2 else logits
+    smoothing, gamma = options.get("label_smoothing", 0.0), options.get("gamma", 0.0)
+    weights = np.array([options.get("class_weight", {}).get(k, 1.0) for k in range(n_classes)])
+    terms = weights * ((1 - smoothing) * np.eye(n_classes)[y] + smoothing / n_classes)
+    p = xe.softmax(whole)
+    losses = (terms * (1 - p) ** gamma * -np.log(p)).sum(axis=1)
+    total = (s * terms.sum(axis=1)).sum()
+    expected = (s @ losses + 0.5 * np.sum(weight**2) / 0.3) / total
+    if "penalty" in options:
+        penalty = xe.js_smoothness(whole) if n_classes == 3 else xe.parity_penalty(logits[:, 0], np.arange(40) % 3)
+        expected += 3.0 * penalty
+    assert value(params) == pytest.approx(expected, rel=1e-12)
+
+
+def test_focus_is_for_what_is_answered_badly():
+    X, y = standardised(load_digits)
+    plain, focal = exact(tol=1e-4).fit(X, y), exact(tol=1e-4, gamma=5.0).fit(X, y)
+    assert focal.predict_proba(X).max(axis=1).mean() < plain.predict_proba(X).max(axis=1).mean() - 0.1
+    assert focal.score(X, y) > 0.98
+
+
+def test_a_penalty_on_unequal_treatment():
+    rng = np.random.default_rng(0)
+    group = np.arange(600) % 3
+    X = np.column_stack([group + rng.normal(size=600), rng.normal(size=600)])
+    y = (X.sum(axis=1) + rng.normal(size=600) > 1).astype(int)
+    unfairness = []
+    for weight in (0.0, 10.0, 1000.0):
+        model = exact(penalty=partial(xe.parity_penalty_with_grad, group=group), penalty_weight=weight).fit(X, y)
+        unfairness.append(xe.parity_penalty(model.decision_function(X), group))
+    assert unfairness[0] > 2 * unfairness[1] > 100 * unfairness[2]
+    np.testing.assert_allclose(
+        exact(penalty=partial(xe.parity_penalty_with_grad, group=group), penalty_weight=0.0).fit(X, y).coef_,
+        exact().fit(X, y).coef_,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("penalty", "error", "message"),
+    [
+        (lambda logits: 0.0, TypeError, r"penalty must return a pair \(value, grad\), got float"),
+        (lambda logits: (0.0, logits[:-1]), ValueError, r"a grad of the logits' shape \(150, 3\), got \(149, 3\)"),
+    ],
+)
+def test_a_penalty_that_is_none(penalty, error, message):
+    X, y = standardised(load_iris)
+    model = LogisticRegression(penalty=penalty)
+    with pytest.raises(error, match=message):
+        model.fit(X, y)
+    assert not hasattr(model, "coef_")
+
+
+def test_a_penalty_may_change_the_logits_that_it_gets():
+    X, y = standardised(load_iris)
+
+    def penalty(logits):
+        return 0.0, np.multiply(logits, 0.0, out=logits)
+
+    np.testing.assert_allclose(exact(penalty=penalty).fit(X, y).coef_, exact().fit(X, y).coef_, atol=1e-8)
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 5.0}])
@@ -178,6 +369,96 @@ def test_no_batch_is_much_smaller_than_the_others(n, sizes, monkeypatch):
     order = np.random.default_rng(0).permutation(150)[:n]
     sgd(max_iter=1, tol=None).fit(X[order], y[order])
     assert len(steps) == len(sizes)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
+def test_early_stopping_keeps_what_suits_the_samples_held_out(solver, load):
+    X, y = standardised(load)
+    X = np.column_stack([X, np.random.default_rng(0).normal(size=(len(X), 200))])  # to overfit on
+    options = {"C": np.inf, "solver": solver, "n_iter_no_change": 5, "random_state": 0, "validation_fraction": 0.25}
+    model = LogisticRegression(early_stopping=True, max_iter=1000, **options).fit(X, y)
+    held_out = model.validation_loss_curve_
+    best = int(np.argmin(held_out))
+    assert len(held_out) == len(model.loss_curve_) == model.n_iter_ < 1000
+    assert best < len(held_out) - 1
+    assert model.loss_curve_[-1] < model.loss_curve_[best]
+
+    rows = np.random.RandomState(0)
+    _, test = train_test_split(np.arange(len(X)), test_size=0.25, random_state=rows, stratify=y)
+    logits = model.decision_function(X[test])
+    loss = xe.sigmoid_cross_entropy if logits.ndim == 1 else xe.softmax_cross_entropy
+    assert loss(logits, y[test]) == pytest.approx(held_out[best], rel=1e-9)
+
+
+def test_lbfgs_stops_by_the_gradient():
+    X, y = standardised(load_iris)
+    for tol in (1e-2, 1e-6):
+        model = LogisticRegression(tol=tol, max_iter=1000).fit(X, y)
+        p = model.predict_proba(X) - np.eye(3)[y]
+        grad = p.T @ X / len(X) + model.coef_ / len(X)
+        assert np.abs(grad).max() <= tol
+        assert np.abs(grad).max() > tol / 1000
+        assert model.loss_curve_ == sorted(model.loss_curve_, reverse=True)
+        assert model.loss_curve_[-1] == pytest.approx(objective(model, X, y), rel=1e-12)
+    assert model.set_params(warm_start=True).fit(X, y).n_iter_ == 1  # nothing is left to do
+
+
+def test_lbfgs_warns_of_too_few_iterations():
+    X, y = standardised(load_digits)
+    with pytest.warns(
+        ConvergenceWarning, match=r"lbfgs failed to converge after 3 iteration\(s\): .*ITERATIONS REACHED"
+    ):
+        LogisticRegression(max_iter=3).fit(X, y)
+    LogisticRegression(max_iter=3, tol=None).fit(X, y)  # asked for, so nothing to warn of
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options", "rates"),
+    [
+        ("constant", {}, lambda t: 0.1),
+        ("invscaling", {"power_t": 0.25}, lambda t: 0.1 / (t + 1) ** 0.25),
+        ("cosine", {}, lambda t: 0.05 * (1 + np.cos(np.pi * t / 6))),
+    ],
+)
+def test_schedules_count_the_batches(schedule, options, rates, monkeypatch):
+    X, y = standardised(load_iris)
+    seen, step = [], SGD.step
+    monkeypatch.setattr(SGD, "step", lambda self, grads: (seen.append(self.learning_rate), step(self, grads)))
+    model = sgd(schedule=schedule, **options, batch_size=75, max_iter=3, tol=None).fit(X, y)
+    assert seen == pytest.approx([rates(t) for t in range(6)])
+    seen.clear()
+    if schedule != "cosine":
+        model.partial_fit(X, y)  # goes on
+        assert seen == pytest.approx([rates(t) for t in (6, 7)])
+        seen.clear()
+    model.fit(X, y)  # begins anew
+    assert seen == pytest.approx([rates(t) for t in range(6)])
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris])
+def test_the_lipschitz_step_is_one_over_the_curvature(load, form, monkeypatch):
+    """At weights of zero the curvature of the sigmoid is its bound; plain descent never rises."""
+    X, y = standardised(load)
+    n = len(X)
+    samples = scipy.sparse.csr_array(X) if form == "sparse" else X
+    Z = np.column_stack([X, np.ones(n)])
+    h = 1 / 4 if y.max() == 1 else 1 / 2
+    seen, step = [], SGD.step
+    monkeypatch.setattr(SGD, "step", lambda self, grads: (seen.append(self.learning_rate), step(self, grads)))
+    options = {"schedule": "lipschitz", "C": 0.5, "tol": None, "learning_rate": 1e9, "random_state": 0}
+    model = sgd(**options, batch_size=n, momentum=0.0, nesterov=False, max_iter=50).fit(samples, y)
+    assert seen[0] == pytest.approx(1 / (h * np.linalg.eigvalsh(Z.T @ Z)[-1] / n + 2 / n), rel=1e-3)
+    assert model.loss_curve_ == sorted(model.loss_curve_, reverse=True)
+    seen.clear()
+    sgd(**options, batch_size=10, max_iter=1).fit(samples, y)
+    assert seen[0] == pytest.approx(1 / (h * (Z**2).sum(axis=1).max() + 2 / n))
+    seen.clear()
+    sample_weight = np.where(np.arange(n) == 7, n, n / (n - 1))  # one weighs as much as all others
+    sgd(**options, batch_size=10, max_iter=1).fit(samples, y, sample_weight)
+    s = sample_weight / sample_weight.mean()
+    assert seen[0] == pytest.approx(1 / (h * (s * (Z**2).sum(axis=1)).max() + 2 / sample_weight.sum()))
 
 
 def test_stops_when_the_loss_no_longer_falls():

@@ -285,10 +285,10 @@ def _gaussian_loss_with_grad(
     *,
     log_scale: float,
     out: FloatArray,
+    reduction: Literal["sum"],
     sample_weight: ArrayLike | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
 ) -> LossGrad:
-    """Gaussian loss of the columns mean and log-variance, of targets that were divided by a scale."""
+    """Gaussian loss of the columns mean and log-variance, of targets divided by a scale, with weights of mean 1."""
     loss, out[:, 0], out[:, 1] = gaussian_nll_with_grad(
         logits[:, 0].copy(),
         target,
@@ -296,4 +296,4 @@ def _gaussian_loss_with_grad(
         sample_weight=sample_weight,
         reduction=reduction,
     )
-    return LossGrad(loss + log_scale, out)
+    return LossGrad(loss + len(target) * log_scale, out)

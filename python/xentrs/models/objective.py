@@ -99,31 +99,29 @@ class Objective:
 
     def __call__(self, weight: FloatArray, bias: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Value, and gradients with respect to weight and bias, which are of the dtype of ``X``."""
-        options = dict(self.options)
-        if not self.all_alike:
-            options |= {"sample_weight": self.sample_weight / self.X.shape[0], "reduction": "sum"}
+        n, options = len(self), self.options | {"reduction": "sum"}
+        if not self._all_weigh_one:
+            options["sample_weight"] = self.sample_weight
         kind = _KINDS.get(self.loss_with_grad)
         if kind is None or self.penalty is not None or issparse(self.X):
-            penalty = None if self.penalty is None else self._penalty
             loss, _, grad_weight, grad_bias = _compose(
                 self.X,
                 weight,
                 self.target,
                 bias=bias,
                 loss_with_grad=self.loss_with_grad,
-                penalty=penalty,
+                penalty=None if self.penalty is None else self._penalty,
                 **options,
             )
         else:
             loss, _, grad_weight, grad_bias = linear_cross_entropy_with_grad(
                 self.X, weight, self.target, bias=bias, kind=kind, wrt=("weight", "bias"), **options
             )
-        decay = self.l2 * weight
-        return loss + 0.5 * float(np.vdot(decay, weight)), grad_weight + decay.astype(weight.dtype), grad_bias
+        decay = (self.l2 * weight).astype(weight.dtype, copy=False)
+        return loss / n + 0.5 * float(np.vdot(decay, weight)), grad_weight / n + decay, grad_bias / n
 
     @cached_property
-    def all_alike(self) -> bool:
-        """Whether all samples weigh 1, so that the mean of the losses is plain."""
+    def _all_weigh_one(self) -> bool:
         return bool((self.sample_weight == 1).all())
 
     def __len__(self) -> int:
@@ -194,7 +192,5 @@ class Objective:
         value, grad = answer
         if np.shape(grad) != given.shape:
             raise ValueError(f"penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
-        return LossGrad(
-            self.penalty_weight * float(value),
-            self.penalty_weight * np.reshape(grad, logits.shape).astype(logits.dtype),
-        )
+        factor = len(self) * self.penalty_weight  # n, as the losses are summed
+        return LossGrad(factor * float(value), (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
