@@ -321,7 +321,8 @@ class MultiLabelClassifier(LinearClassifier):
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         weight = np.ones(len(target)) if sample_weight is None else sample_weight
-        options = {"pos_weight": self.pos_weight, "label_smoothing": self.label_smoothing}
+        pos_weight = np.full(target.shape[1], self.pos_weight) if isinstance(self.pos_weight, Real) else self.pos_weight
+        options = {"pos_weight": pos_weight, "label_smoothing": self.label_smoothing}
         options |= {"gamma": self.gamma} if self.gamma else {}
         loss_with_grad = sigmoid_focal_loss_with_grad if self.gamma else sigmoid_cross_entropy_with_grad
         return Objective(X, target.astype(X.dtype), weight, loss_with_grad, target.shape[1], options)
