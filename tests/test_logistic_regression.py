@@ -190,7 +190,7 @@ def test_value_and_gradient_of_the_objective(n_classes, form, options):
             else partial(xe.js_smoothness_with_grad)
         )
     model = LogisticRegression(C=0.3, **options)
-    target = model._read(y, None, fresh=True)
+    model.classes_, target = model._read(y, None, fresh=True)
     function = model._penalised(model._objective(samples, target, s), seen=np.zeros(2))
     shape = function.zeros()[0].shape
 

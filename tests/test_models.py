@@ -216,6 +216,16 @@ def test_the_solver_may_change_between_calls():
     assert model.set_params(solver="lbfgs", warm_start=True).fit(X, y).loss_curve_[-1] == pytest.approx(loss)
 
 
+def test_lbfgs_forgets_the_velocity_of_sgd():
+    X, y = data(ESTIMATORS[0])
+    model = LogisticRegression(solver="sgd", max_iter=2, tol=None, random_state=0).fit(X, y)
+    model.set_params(solver="lbfgs").fit(X, y)
+    other = LogisticRegression(max_iter=2, tol=None, random_state=0).fit(X, y)
+    for one in (model, other):
+        one.set_params(solver="sgd").partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, other.coef_)
+
+
 # ------------------------------------------------------------------------------------------------------- all or nothing
 
 

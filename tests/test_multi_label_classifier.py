@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 import xentrs as xe
 from xentrs.models import LogisticRegression, MultiLabelClassifier
+from xentrs.optim import SGD
 
 TIGHT = {"tol": 1e-10, "max_iter": 10_000}
 
@@ -145,10 +146,13 @@ def test_pos_weight_must_fit(documents, pos_weight):
     assert model.coef_ is coef
 
 
-@pytest.mark.parametrize("form", [np.array, scipy.sparse.csr_array])
-def test_the_lipschitz_step_knows_pos_weight(documents, form, monkeypatch):
+@pytest.mark.parametrize(("pos_weight", "factor"), [(None, 1.0), (0.5, 1.0), ([1.0, 9.0, 0.1, 1.0], 9.0)])
+def test_the_lipschitz_step_knows_pos_weight(documents, pos_weight, factor, monkeypatch):
     X, y = documents
-    options = {"solver": "sgd", "schedule": "lipschitz", "tol": None, "max_iter": 30, "batch_size": 400}
-    plain = {"momentum": 0.0, "nesterov": False}
-    model = MultiLabelClassifier(**options, **plain, pos_weight=[1.0, 9.0, 0.1, 1.0]).fit(form(X), y)
+    rates, step = [], SGD.step
+    monkeypatch.setattr(SGD, "step", lambda self, grads: (rates.append(self.learning_rate), step(self, grads)))
+    options = {"schedule": "lipschitz", "batch_size": 400, "momentum": 0.0, "nesterov": False}
+    model = MultiLabelClassifier(solver="sgd", tol=None, max_iter=30, pos_weight=pos_weight, **options).fit(X, y)
+    Z = np.column_stack([X, np.ones(400)])
+    assert rates[0] == pytest.approx(1 / (factor / 4 * np.linalg.eigvalsh(Z.T @ Z)[-1] / 400 + 1 / 400), rel=1e-3)
     assert model.loss_curve_ == sorted(model.loss_curve_, reverse=True)

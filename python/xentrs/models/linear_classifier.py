@@ -100,8 +100,11 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     # ------------------------------------------------------------------------------------------- what the classes add
 
     @abstractmethod
-    def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> NDArray[Any]:
-        """Set ``classes_``, from `classes` or from `y`, and make of `y` the target of the loss."""
+    def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Tell the classes, those given or else those of `y`, and the target of the loss that `y` stands for.
+
+        Unless `fresh`, they must be ``classes_``.
+        """
 
     @abstractmethod
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
@@ -179,7 +182,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         """Make samples, target and weights of what was given, checked in scikit-learn's ways and words."""
         dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
         X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", multi_output=True, reset=fresh)
-        target = self._read(y, classes, fresh)
+        self.classes_, target = self._read(y, classes, fresh)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return X, target, weight
 
@@ -278,8 +281,8 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         X, y = validate_data(
             self, X, y, dtype=[np.float64, np.float32], accept_sparse="csr", multi_output=True, reset=False
         )
-        objective = self._objective(X, self._read(y, self.classes_, fresh=False), None)
-        return objective.input_gradient(self.coef_, self.intercept_)
+        _, target = self._read(y, self.classes_, fresh=False)
+        return self._objective(X, target, None).input_gradient(self.coef_, self.intercept_)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

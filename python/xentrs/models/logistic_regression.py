@@ -381,7 +381,7 @@ class LogisticRegression(LinearClassifier):
         """
         return self._input_gradient(X, y)
 
-    def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> NDArray[Any]:
+    def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
             _check_distributions(y)
             found, target = np.arange(y.shape[1]), y
@@ -391,8 +391,7 @@ class LogisticRegression(LinearClassifier):
             found, target = read_labels(column_or_1d(y, warn=True), classes)
         if not fresh and not np.array_equal(found, self.classes_):
             raise ValueError(f"`classes={found!r}` is not the same as on last call, was: {self.classes_!r}")
-        self.classes_ = found
-        return target
+        return found, target
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         n_classes, options = len(self.classes_), {"gamma": self.gamma} if self.gamma else {}

@@ -305,7 +305,7 @@ class MultiLabelClassifier(LinearClassifier):
     def _is_single(self) -> bool:
         return len(self.classes_) != len(self.coef_)
 
-    def _read(self, y: Any, classes: ArrayLike | None, fresh: bool) -> NDArray[Any]:
+    def _read(self, y: Any, classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         if y.ndim == 1:
             if (kind := type_of_target(y, input_name="y", raise_unknown=True)) == "multiclass":
                 raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
@@ -316,8 +316,7 @@ class MultiLabelClassifier(LinearClassifier):
             found = np.arange(target.shape[1])
         if not fresh and (not np.array_equal(found, self.classes_) or target.shape[1] != len(self.coef_)):
             raise ValueError(f"y must have the labels of the last call, {self.classes_!r}, got {found!r}")
-        self.classes_ = found
-        return target
+        return found, target
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         weight = np.ones(len(target)) if sample_weight is None else sample_weight

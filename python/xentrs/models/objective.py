@@ -156,9 +156,8 @@ class Objective:
         if kind is None or self.penalty is not None:
             raise ValueError("schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no penalty")
         curvature = _CURVATURE[kind]
-        for factor in ("class_weight", "pos_weight"):
-            if self.options.get(factor) is not None:
-                curvature *= max(1.0, float(np.max(self.options[factor])))
+        if (pos_weight := self.options.get("pos_weight")) is not None:
+            curvature *= max(1.0, float(np.max(pos_weight)))
 
         if in_batches:
             squares = self.X.multiply(self.X).sum(axis=1) if issparse(self.X) else np.einsum("ij,ij->i", self.X, self.X)
