@@ -9,7 +9,6 @@ from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from threadpoolctl import threadpool_limits
 
 import xentrs as xe
 from xentrs.models import GaussianRegressor
@@ -17,11 +16,7 @@ from xentrs.models import GaussianRegressor
 TIGHT = {"tol": 1e-9, "max_iter": 10_000}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_blas_thread():
-    """Matrices this small leave BLAS threads waiting for one another, for seconds where the machine is busy."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from scipy.optimize import check_grad
 from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import scale
-from threadpoolctl import threadpool_limits
 
 import xentrs as xe
 from xentrs.models import LogisticRegression, MultiLabelClassifier
@@ -16,11 +15,7 @@ from xentrs.optim import SGD
 TIGHT = {"tol": 1e-10, "max_iter": 10_000}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_blas_thread():
-    """Matrices this small leave BLAS threads waiting for one another, for seconds where the machine is busy."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 @pytest.fixture(scope="module")
