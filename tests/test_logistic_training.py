@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -198,3 +199,85 @@ def test_partial_fit_learns_from_a_stream():
             model.partial_fit(X[start : start + 100], y[start : start + 100], classes=range(10))
     assert model.score(X[1500:], y[1500:]) > 0.93
     assert model.n_iter_ == len(model.loss_curve_) == 45
+
+
+def test_labels_may_be_strings():
+    X, y = standardised(load_iris)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    for solver in ("lbfgs", "sgd"):
+        model = LogisticRegression(solver=solver, max_iter=300, random_state=0).fit(X, names[y])
+        np.testing.assert_array_equal(model.classes_, names)
+        assert model.score(X, names[y]) > 0.95
+    assert model.partial_fit(X[:50], names[y][:50]).score(X, names[y]) > 0.9  # of one class alone
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    X, y = standardised(load_digits)
+    coefs = []
+    for n in (1, 2, 3, 7):
+        with xe.threads(n):
+            coefs.append(sgd(random_state=0, batch_size=1797, max_iter=5, tol=None).fit(X, y).coef_)
+    for coef in coefs[1:]:
+        np.testing.assert_array_equal(coef, coefs[0])
+
+
+# ------------------------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, X, y: model.partial_fit(X, y + 1), r"y contains previously unseen labels: \[3\]"),
+        (lambda model, X, y: model.partial_fit(X, y, classes=[0, 1]), r"y contains previously unseen labels: \[2\]"),
+        (
+            lambda model, X, y: model.partial_fit(X, y, classes=[0, 1, 2, 3]),
+            r"`classes=.*` is not the same as on last call, was: array\(\[0, 1, 2\]\)",
+        ),
+        (lambda model, X, y: model.partial_fit(X, np.eye(4)[y]), "`classes=.*` must be those of soft labels"),
+        (lambda model, X, y: model.fit(X, np.zeros_like(y)), "y must have at least 2 classes, got only one class: 0"),
+        (
+            lambda model, X, y: model.set_params(warm_start=True).fit(X, y % 2),
+            "`classes=.*` is not the same as on last call",
+        ),
+        (
+            lambda model, X, y: model.set_params(class_weight="balanced").partial_fit(X, y),
+            "class_weight 'balanced' is not supported for partial_fit",
+        ),
+        (
+            lambda model, X, y: clone(model).partial_fit(X, y),
+            r"classes must be passed on the first call to partial_fit\.",
+        ),
+        (
+            lambda model, X, y: model.set_params(class_weight={7: 2.0}).fit(X, y),
+            r"The classes, \[0, 1, 2\], are not in class_weight",
+        ),
+        (
+            lambda model, X, y: model.set_params(class_weight={0: -1.0}).fit(X, y),
+            "class_weight must be finite and non-negative, got {0: -1.0}",
+        ),
+        (
+            lambda model, X, y: model.set_params(class_weight=dict.fromkeys(range(3), 0.0)).fit(X, y),
+            "sample_weight must have a positive sum, got only zeros",
+        ),
+        (
+            lambda model, X, y: model.set_params(early_stopping=True, validation_fraction=0.001).fit(X, y),
+            "test_size = 1 should be greater or equal to the number of classes = 3",
+        ),
+    ],
+)
+def test_refusals_leave_the_weights(call, message):
+    X, y = standardised(load_iris)
+    model = sgd(max_iter=3, tol=None).fit(X, y)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=message):
+        call(model, X, y)
+    options = {"warm_start", "class_weight", "early_stopping", "validation_fraction"}
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items() if name not in options)
+
+
+def test_only_sgd_trains_step_by_step():
+    assert not hasattr(LogisticRegression(), "partial_fit")
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'"):
+        LogisticRegression().partial_fit([[0.0], [1.0]], [0, 1], classes=[0, 1])
+    assert hasattr(sgd(), "partial_fit")
