@@ -101,8 +101,9 @@ def test_sparse_samples_give_what_dense_ones_give(estimator, form):
 @pytest.mark.parametrize("batch_size", [50, 1000])
 def test_sparse_samples_of_many_features_are_never_made_dense(schedule, batch_size):
     rng = np.random.default_rng(0)
-    X = scipy.sparse.random(400, 200_000, density=1e-4, format="csr", rng=rng)  # 640 MB if it were dense
-    y = np.asarray(X[:, :100_000].sum(axis=1)).ravel() > 10
+    rows, columns = np.arange(400).repeat(20), rng.integers(200_000, size=8000)
+    X = scipy.sparse.csr_array((rng.uniform(size=8000), (rows, columns)), shape=(400, 200_000))  # dense 640 MB
+    y = X[:, :100_000].sum(axis=1) > 5
     options = {"schedule": schedule, "batch_size": batch_size, "tol": None, "max_iter": 2}
     assert LogisticRegression(solver="sgd", **options).fit(X, y).coef_.shape == (1, 200_000)
     assert LogisticRegression(max_iter=50, C=100.0).fit(X, y).score(X, y) > 0.95

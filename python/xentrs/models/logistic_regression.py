@@ -382,7 +382,7 @@ class LogisticRegression(LinearClassifier):
         return self._input_gradient(X, y)
 
     def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-        if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
+        if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
             _check_distributions(y)
             found, target = np.arange(y.shape[1]), y
             if classes is not None and not np.array_equal(unique_labels(classes), found):
