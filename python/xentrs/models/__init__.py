@@ -9,6 +9,8 @@ except ModuleNotFoundError as missing:
         f"xentrs.models needs {missing.name}: pip install 'xentrs[models]'", name=missing.name
     ) from missing
 
-from .linear import LogisticRegression
+from .gaussian_regressor import GaussianRegressor
+from .logistic_regression import LogisticRegression
+from .multi_label_classifier import MultiLabelClassifier
 
-__all__ = ["LogisticRegression"]
+__all__ = ["GaussianRegressor", "LogisticRegression", "MultiLabelClassifier"]

@@ -1,0 +1,442 @@
+"""Logistic regression: linear logits, one label a sample."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import unique_labels
+
+from ..losses import (
+    FloatArray,
+    log_sigmoid,
+    log_softmax,
+    sigmoid,
+    sigmoid_cross_entropy_with_grad,
+    sigmoid_focal_loss_with_grad,
+    softmax,
+    softmax_cross_entropy_with_grad,
+    softmax_focal_loss_with_grad,
+)
+from .linear_classifier import LinearClassifier, read_labels, trains_step_by_step
+from .objective import LossWithGrad, Objective, Penalty
+from .training import Callback
+
+__all__ = ["LogisticRegression"]
+
+
+class LogisticRegression(LinearClassifier):
+    """Logistic regression for two or more classes.
+
+    It minimises the mean cross-entropy plus a penalty on the weights ``W = coef_``, but not on ``b = intercept_``::
+
+        sum_i s_i loss(W x_i + b, y_i) / n + ||W||^2 / (2 C n)          n = sum_i s_i
+
+    where the sample weights ``s`` are 1 unless given. The objective of `sklearn.linear_model.LogisticRegression` is
+    this one times ``C n``, so the same `C` leads to the same weights.
+
+    The loss is the softmax cross-entropy or, for two classes, where one logit is enough, the sigmoid cross-entropy. In
+    both the gradient is ``p - t``, probability minus target, for the logits, hence ``(p - t).T @ X`` for the weights.
+
+    Parameters
+    ----------
+    C : float, default 1.0
+        Inverse strength of the penalty on the weights; inf stands for none.
+    class_weight : dict, "balanced" or None, default None
+        A factor on the terms of each class, hence on the weights of its samples. "balanced" gives every class the same
+        total weight.
+    label_smoothing : float in [0, 1], default 0.0
+        Share of each target spread evenly over all classes.
+    gamma : float, default 0.0
+        The focus: above 0 the loss is the focal one, in which what is right already counts less; see
+        `softmax_focal_loss`. It is not convex then.
+    penalty : callable or None, default None
+        A further penalty: ``penalty(logits) -> (value, grad)``, called with the logits of all samples of `fit`, of
+        shape (n,) for two classes, else (n, n_classes), returns a value that is added to the objective above, and its
+        gradient with respect to the logits. The functions of xentrs whose names end in ``_with_grad`` do so: see the
+        examples. For solver "lbfgs" alone.
+    penalty_weight : float, default 1.0
+        A factor on that penalty.
+    solver : {"lbfgs", "sgd"}, default "lbfgs"
+        "lbfgs" sees all samples at every step, needs no learning rate and comes to the minimum to many digits. "sgd"
+        takes a step per batch: for many samples, and for those that come in pieces, by `partial_fit`.
+    max_iter : int, default 100
+        The most iterations, or for "sgd" epochs, that is passes over the samples, that `fit` makes.
+    tol : float or None, default 1e-4
+        "lbfgs" stops when no derivative of the objective is larger. "sgd" and early stopping stop when the last
+        `n_iter_no_change` values of the loss, that of the samples held out if there are such, have not lowered it by
+        `tol` nats. None never stops.
+    learning_rate : float, default 0.1
+        The (first) step size of "sgd". The smaller it is, the closer to the minimum the weights settle, and the later.
+    schedule : {"constant", "invscaling", "cosine", "lipschitz"}, default "constant"
+        How the step size changes from batch to batch: see `xentrs.optim.constant`, `xentrs.optim.inverse_scaling`,
+        `xentrs.optim.cosine`, which comes to 0 after `max_iter` epochs, and `xentrs.optim.lipschitz`, which takes the
+        step size from the data, not from `learning_rate`. `fit` begins it anew, `partial_fit` goes on.
+    power_t : float, default 0.5
+        The power of "invscaling".
+    momentum : float in [0, 1), default 0.9
+        Share of the last step that goes into the next, see `xentrs.optim.SGD`.
+    nesterov : bool, default True
+        Whether the momentum looks ahead; needs ``momentum > 0``.
+    batch_size : int, default 64
+        Samples per step. A remainder of less than half a batch joins the batch before it.
+    shuffle : bool, default True
+        Whether every epoch visits the samples in another order.
+    early_stopping : bool, default False
+        Whether to hold out samples, to stop when their loss falls no longer, and to return to where it was least.
+    validation_fraction : float in (0, 1), default 0.1
+        The share of samples held out, the same of each class.
+    n_iter_no_change : int, default 10
+        The iterations that `tol` looks back on.
+    warm_start : bool, default False
+        Whether `fit` goes on from the weights of the last call and, for "sgd", its velocity.
+    callbacks : callable, sequence of callables or None, default None
+        Called as ``callback(estimator, loss)`` after every iteration of `fit`, when the estimator has the weights of
+        that iteration (arrays that change in place) and the curves up to it. A true answer stops the training there.
+    random_state : int, RandomState or None, default None
+        The seed of order and of what is held out. The same seed gives the same bits.
+    verbose : bool or None, default None
+        Whether `fit` shows a progress bar, with loss and rate. None: in a terminal, once it takes more than a second.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        The weights ``W``, float32 if `X` was float32. For two classes the one row belongs to ``classes_[1]``.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        The intercepts ``b``.
+    classes_ : ndarray of shape (n_classes,)
+        The class labels, sorted; for soft labels 0, 1, 2, ...
+    loss_curve_ : list of float
+        The objective in nats, one value per iteration: after it for "lbfgs"; for "sgd" the mean over the batches of an
+        epoch, each before its step.
+    validation_loss_curve_ : list of float
+        With early stopping the mean loss of the samples held out, after each iteration.
+    n_iter_ : int
+        The number of iterations or epochs.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Their names, if `X` was a data frame.
+
+    See Also
+    --------
+    MultiLabelClassifier : labels that do not exclude each other.
+    xentrs.softmax_cross_entropy_with_grad, xentrs.sigmoid_cross_entropy_with_grad : the losses.
+    xentrs.optim.SGD : the rule of the step.
+
+    Notes
+    -----
+    `X` may be sparse: a SciPy matrix or array, turned into CSR, is never made dense.
+
+    Both solvers want features of similar scale: put `sklearn.preprocessing.StandardScaler` in front.
+
+    `fit` and `partial_fit` are all or nothing: if one raises, or is interrupted, the estimator is as it was before. To
+    stop and keep what is there, let a callback say so.
+
+    Against scikit-learn: the other solvers, penalties and `fit_intercept` are missing. L-BFGS is that of SciPy [1]_ for
+    both, here with twenty corrections, and stops by the same rule.
+
+    References
+    ----------
+    .. [1] R. H. Byrd, P. Lu, J. Nocedal and C. Zhu, "A Limited Memory Algorithm for Bound Constrained Optimization",
+       SIAM Journal on Scientific Computing 16, 1995. https://doi.org/10.1137/0916069
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from xentrs.models import LogisticRegression
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = LogisticRegression().fit(X[:1200] / 16, y[:1200])
+    >>> round(model.score(X[1200:] / 16, y[1200:]), 2)
+    0.92
+    >>> model.predict(X[1200:1205] / 16), y[1200:1205]
+    (array([7, 7, 7, 5, 1]), array([7, 7, 3, 5, 1]))
+
+    A penalty on unequal treatment of two groups:
+
+    >>> from functools import partial
+    >>> import numpy as np
+    >>> import xentrs as xe
+    >>> group = np.arange(400) % 2
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.column_stack([group, rng.normal(size=400)])
+    >>> y = X.sum(axis=1) + rng.normal(size=400) > 0.5
+    >>> for weight in (0.0, 100.0):
+    ...     parity = partial(xe.parity_penalty_with_grad, group=group)
+    ...     p = LogisticRegression(penalty=parity, penalty_weight=weight).fit(X, y).predict_proba(X)[:, 1]
+    ...     print(p[group == 0].mean().round(2), p[group == 1].mean().round(2))
+    0.34 0.63
+    0.48 0.49
+    """
+
+    class_weight: dict[Any, float] | str | None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = LinearClassifier._parameter_constraints | {
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        C: float = 1.0,
+        class_weight: dict[Any, float] | str | None = None,
+        label_smoothing: float = 0.0,
+        gamma: float = 0.0,
+        penalty: Penalty | None = None,
+        penalty_weight: float = 1.0,
+        solver: str = "lbfgs",
+        max_iter: int = 100,
+        tol: float | None = 1e-4,
+        learning_rate: float = 0.1,
+        schedule: str = "constant",
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        batch_size: int = 64,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | None = None,
+    ) -> None:
+        self.C = C
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.gamma = gamma
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train until the minimum is reached, or the loss falls no longer, for `max_iter` iterations at most.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples. float32 is trained in float32, everything else in float64.
+        y : array_like, shape (n_samples,) or (n_samples, n_classes)
+            Their labels, of at least two classes; or soft labels, rows of floats that sum to 1.
+        sample_weight : array_like, shape (n_samples,), optional
+            Non-negative weight ``s_i`` of each sample.
+
+        Returns
+        -------
+        LogisticRegression
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, `X`, `y` or a weight is not as described here, or the loss overflows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` iterations were not enough, or the loss of "sgd" ends above that of guessing.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(trains_step_by_step)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one epoch, silently, going on from where the last call of `fit` or `partial_fit` ended.
+
+        The ``n`` of the penalty counts all samples seen so far. Only solver "sgd" has this method.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples, which are trained in the precision of the first call.
+        y : array_like, shape (n_samples,) or (n_samples, n_classes)
+            Their labels, as in `fit`.
+        classes : array_like, shape (n_classes,), optional
+            All the labels that there are; the first call needs them.
+        sample_weight : array_like, shape (n_samples,), optional
+            Non-negative weight ``s_i`` of each sample.
+
+        Returns
+        -------
+        LogisticRegression
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if `y` has a label that is not among the classes, or for `class_weight` "balanced", early
+            stopping or the schedule "cosine", which need to know what is still to come.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, "
+                "use compute_class_weight('balanced', classes=classes, y=y) and pass the result as a dict."
+            )
+        if classes is None and not hasattr(self, "coef_"):
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return self._partial_fit(X, y, classes, sample_weight)
+
+    def decision_function(self, X: ArrayLike) -> FloatArray:
+        """Logits ``X @ coef_.T + intercept_``.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log-odds of ``classes_[1]``, otherwise a logit for each class.
+        """
+        logits = self._logits(X)
+        return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each sample.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels out of ``classes_``.
+        """
+        logits = self.decision_function(X)
+        best = (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[best]
+        return labels
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Rows that sum to one, in the order of ``classes_``.
+        """
+        logits = self.decision_function(X)
+        return sigmoid(np.column_stack([-logits, logits])) if logits.ndim == 1 else softmax(logits)
+
+    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
+        """Log-probabilities of the classes, exact even where the probability rounds to 0 or 1.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Nats, in the order of ``classes_``.
+        """
+        logits = self.decision_function(X)
+        return log_sigmoid(np.column_stack([-logits, logits])) if logits.ndim == 1 else log_softmax(logits)
+
+    def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
+        """Gradient of the loss of each sample with respect to the sample: ``d loss_i / d x_i = W^T (p_i - t_i)``.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+        y : array_like, shape (n_samples,) or (n_samples, n_classes)
+            Their labels, as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            A row for each sample, not divided by their number. `label_smoothing` and `gamma` have their part in the
+            loss; the weights of classes, and penalties, have not.
+        """
+        return self._input_gradient(X, y)
+
+    def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
+            _check_distributions(y)
+            found, target = np.arange(y.shape[1]), y
+            if classes is not None and not np.array_equal(unique_labels(classes), found):
+                raise ValueError(f"`classes={classes!r}` must be those of soft labels, {found!r}")
+        else:
+            found, target = read_labels(column_or_1d(y, warn=True), classes)
+        if not fresh and not np.array_equal(found, self.classes_):
+            raise ValueError(f"`classes={found!r}` is not the same as on last call, was: {self.classes_!r}")
+        return found, target
+
+    def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
+        n_classes, options = len(self.classes_), {"gamma": self.gamma} if self.gamma else {}
+        class_weight = None if sample_weight is None else self._class_weights(target, sample_weight)
+        weight = np.ones(len(target)) if sample_weight is None else sample_weight
+        if target.ndim == 1 and n_classes > 2 and (class_weight is None or not self.label_smoothing):
+            options["label_smoothing"] = self.label_smoothing
+            weight = weight if class_weight is None else weight * class_weight[target]
+        else:  # the terms w_k t'_k, as a distribution and the weight of the row
+            terms = np.eye(n_classes)[target] if target.ndim == 1 else target.astype(np.float64)
+            terms = (1 - self.label_smoothing) * terms + self.label_smoothing / n_classes
+            terms *= 1.0 if class_weight is None else class_weight
+            total = terms.sum(axis=1)
+            weight = weight * total
+            target = (terms / np.where(total > 0, total, 1.0)[:, np.newaxis]).astype(X.dtype)
+        loss_with_grad: LossWithGrad
+        if n_classes == 2:
+            target = target[:, 1:]
+            loss_with_grad = sigmoid_focal_loss_with_grad if self.gamma else sigmoid_cross_entropy_with_grad
+        else:
+            loss_with_grad = softmax_focal_loss_with_grad if self.gamma else softmax_cross_entropy_with_grad
+        return Objective(X, target, weight, loss_with_grad, 1 if n_classes == 2 else n_classes, options)
+
+    def _class_weights(self, target: NDArray[Any], sample_weight: FloatArray) -> FloatArray | None:
+        """Weights of the classes in their order; those that "balanced" finds none of get 1."""
+        if self.class_weight is None:
+            return None
+        n_classes = len(self.classes_)
+        weights: FloatArray
+        if self.class_weight == "balanced":
+            totals = np.bincount(target, sample_weight, n_classes) if target.ndim == 1 else sample_weight @ target
+            weights = sample_weight.sum() / (n_classes * np.where(totals > 0, totals, 1.0))
+        else:
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise ValueError(f"class_weight must be finite and non-negative, got {self.class_weight}")
+        return weights
+
+
+def _check_distributions(y: FloatArray) -> None:
+    """Refuse soft labels that are none."""
+    if (wrong := (y < 0).any(axis=1)).any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"y must be labels, or distributions in [0, 1], got {y[row].min()} at row {row}")
+    sums = y.sum(axis=1, dtype=np.float64)
+    if (wrong := np.abs(sums - 1) > np.sqrt(np.finfo(y.dtype).eps)).any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"y must be labels, or distributions whose rows sum to 1, got {sums[row]} at row {row}")

@@ -1,0 +1,195 @@
+"""What linear models minimise, with its gradient: the mean loss of linear logits, plus penalties.
+
+With the logits ``z_i = W x_i + b`` of ``n`` samples, dense or sparse, each of weight ``s_i``, the objective is::
+
+    sum_i s_i loss(z_i, t_i) / n + l2 ||W||^2 / 2 + penalty_weight penalty(z)
+
+and, where ``G`` is the gradient of the first and the last term with respect to the logits, the gradients are::
+
+    d / d W = G^T X + l2 W              d / d b = sum_i G_i
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from ..losses import FloatArray, LossGrad, sigmoid_cross_entropy_with_grad, softmax_cross_entropy_with_grad
+
+__all__ = ["LinearLossGrad", "LossWithGrad", "Objective", "Penalty", "linear_cross_entropy_with_grad"]
+
+LossWithGrad: TypeAlias = Callable[..., LossGrad]
+
+# Makes of the logits of all samples a value, and its gradient with respect to them.
+Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
+
+
+class LinearLossGrad(NamedTuple):
+    """A loss of linear logits and its gradients, None for those that were not asked for."""
+
+    loss: float
+    grad_x: FloatArray | None
+    grad_weight: FloatArray
+    grad_bias: FloatArray
+
+
+def linear_cross_entropy_with_grad(
+    x: FloatArray,
+    weight: FloatArray,
+    target: NDArray[Any],
+    *,
+    bias: FloatArray,
+    kind: str,
+    wrt: Sequence[str] = ("weight", "bias"),
+    **options: Any,
+) -> LinearLossGrad:
+    """Cross-entropy of the logits ``x @ weight.T + bias``, and its gradients with respect to weight and bias."""
+    return _compose(x, weight, target, bias=bias, loss_with_grad=_LOSSES[kind], **options)
+
+
+def _compose(
+    x: Any,
+    weight: FloatArray,
+    target: NDArray[Any],
+    *,
+    bias: FloatArray,
+    loss_with_grad: LossWithGrad,
+    penalty: Callable[[FloatArray], LossGrad] | None = None,
+    **options: Any,
+) -> LinearLossGrad:
+    """Any loss of the logits ``x @ weight.T + bias``, dense or sparse ``x``, and its gradients."""
+    logits = x @ weight.T + bias
+    extra = None if penalty is None else penalty(logits)
+    loss, grad = loss_with_grad(logits, target, out=logits, **options)
+    if extra is not None:
+        loss += extra.loss
+        grad += extra.grad
+    return LinearLossGrad(loss, None, (x.T @ grad).T if issparse(x) else grad.T @ x, grad.sum(axis=0))
+
+
+_LOSSES: dict[str, LossWithGrad] = {
+    "softmax": softmax_cross_entropy_with_grad,
+    "sigmoid": sigmoid_cross_entropy_with_grad,
+}
+_KINDS = {loss: kind for kind, loss in _LOSSES.items()}
+
+# The largest second derivative of a loss along any direction of the logits (D. Böhning, "Multinomial logistic
+# regression algorithm", Annals of the Institute of Statistical Mathematics 44, 1992).
+_CURVATURE = {"softmax": 0.5, "sigmoid": 0.25}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective of these samples, a function of weight and bias; see the head of this file."""
+
+    X: Any
+    target: NDArray[Any]
+    sample_weight: FloatArray
+    loss_with_grad: LossWithGrad
+    n_outputs: int  # logits of a sample
+    options: dict[str, Any] = field(default_factory=dict)
+    l2: float | FloatArray = 0.0  # for all weights, or for each row of them
+    penalty: Penalty | None = None
+    penalty_weight: float = 1.0
+
+    def __call__(self, weight: FloatArray, bias: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Value, and gradients with respect to weight and bias, which are of the dtype of ``X``."""
+        n, options = len(self), self.options | {"reduction": "sum"}
+        if not self._all_weigh_one:
+            options["sample_weight"] = self.sample_weight
+        kind = _KINDS.get(self.loss_with_grad)
+        if kind is None or self.penalty is not None or issparse(self.X):
+            loss, _, grad_weight, grad_bias = _compose(
+                self.X,
+                weight,
+                self.target,
+                bias=bias,
+                loss_with_grad=self.loss_with_grad,
+                penalty=None if self.penalty is None else self._penalty,
+                **options,
+            )
+        else:
+            loss, _, grad_weight, grad_bias = linear_cross_entropy_with_grad(
+                self.X, weight, self.target, bias=bias, kind=kind, wrt=("weight", "bias"), **options
+            )
+        decay = (self.l2 * weight).astype(weight.dtype, copy=False)
+        return loss / n + 0.5 * float(np.vdot(decay, weight)), grad_weight / n + decay, grad_bias / n
+
+    @cached_property
+    def _all_weigh_one(self) -> bool:
+        return bool((self.sample_weight == 1).all())
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def zeros(self) -> list[FloatArray]:
+        """Make a weight and a bias to start from."""
+        return [np.zeros((self.n_outputs, self.X.shape[1]), self.X.dtype), np.zeros(self.n_outputs, self.X.dtype)]
+
+    def rows(self, rows: NDArray[np.intp]) -> Self:
+        """Return the objective of some of the samples."""
+        return replace(self, X=self.X[rows], target=self.target[rows], sample_weight=self.sample_weight[rows])
+
+    def scaled(self, factor: float) -> Self:
+        """Return the objective with all weights of samples times `factor`."""
+        return replace(self, sample_weight=(self.sample_weight * factor).astype(self.X.dtype))
+
+    def total_weight(self) -> float:
+        """Sum the weights of the samples."""
+        return float(self.sample_weight.sum(dtype=np.float64))
+
+    def input_gradient(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """Gradient of the loss of each sample, times its weight, with respect to the sample."""
+        logits = self.X @ weight.T + bias
+        options = self.options | {"sample_weight": self.sample_weight.astype(logits.dtype), "reduction": "sum"}
+        grad: FloatArray = self.loss_with_grad(logits, self.target, out=logits, **options).grad @ weight
+        return grad
+
+    def smoothness(self, in_batches: bool) -> float:
+        """Bound the curvature of the objective, of all samples or of any batch; see `xentrs.optim.lipschitz`."""
+        kind = _KINDS.get(self.loss_with_grad)
+        if kind is None or self.penalty is not None:
+            raise ValueError("schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no penalty")
+        curvature = _CURVATURE[kind]
+        if (pos_weight := self.options.get("pos_weight")) is not None:
+            curvature *= max(1.0, float(np.max(pos_weight)))
+
+        if in_batches:
+            squares = self.X.multiply(self.X).sum(axis=1) if issparse(self.X) else np.einsum("ij,ij->i", self.X, self.X)
+            lengths = np.ravel(squares) + 1  # of (x_i, 1)
+            return float(curvature * np.max(self.sample_weight * lengths) + self.l2)
+
+        def apply(v: FloatArray) -> FloatArray:
+            """Multiply by Z^T S Z, where the rows of Z are (x_i, 1)."""
+            v = np.ravel(v).astype(self.X.dtype)
+            along = self.sample_weight * (self.X @ v[:-1] + v[-1])
+            return np.append(self.X.T @ along, along.sum())
+
+        n, size = len(self), self.X.shape[1] + 1
+        start = np.random.default_rng(0).standard_normal(size)
+        (largest,) = eigsh(
+            LinearOperator((size, size), matvec=apply, dtype=np.float64),
+            k=1,
+            v0=start,
+            tol=1e-4,
+            return_eigenvectors=False,
+        )
+        return float(curvature * largest / n + self.l2)
+
+    def _penalty(self, logits: FloatArray) -> LossGrad:
+        """Weigh what the penalty makes of the logits, a single column of which it gets as (n,)."""
+        assert self.penalty is not None
+        given = logits[:, 0].copy() if logits.shape[1] == 1 else logits.copy()
+        answer = self.penalty(given)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise TypeError(f"penalty must return a pair (value, grad), got {type(answer).__name__}")
+        value, grad = answer
+        if np.shape(grad) != given.shape:
+            raise ValueError(f"penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
+        factor = len(self) * self.penalty_weight  # n, as the losses are summed
+        return LossGrad(factor * float(value), (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))

@@ -1,0 +1,102 @@
+"""How linear models are trained: L-BFGS, which sees all samples at every step, and stochastic gradient descent."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+from sklearn.utils import gen_batches
+
+from ..losses import FloatArray
+from ..optim import SGD
+from .objective import Objective
+from .training import Monitor
+
+__all__ = ["lbfgs", "sgd_epoch"]
+
+
+def lbfgs(
+    objective: Objective,
+    params: Sequence[FloatArray],
+    monitor: Monitor,
+    *,
+    max_iter: int,
+    tol: float | None,
+    bounds: Sequence[tuple[float | None, float | None]] | None = None,
+) -> str | None:
+    """Minimise the objective from the weight and the bias given, which change in place at every iteration.
+
+    The state is in double precision, whatever the samples are. It stops when no derivative is larger than `tol`.
+    Returns why it stopped short of that, if it did.
+    """
+    weight, bias = params
+
+    def split(state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return state[: weight.size].reshape(weight.shape), state[weight.size :]
+
+    def value_and_grad(state: FloatArray) -> tuple[float, FloatArray]:
+        value, *grads = objective(*split(state.astype(weight.dtype, copy=False)))
+        return value, np.concatenate(grads, axis=None, dtype=np.float64)
+
+    def iterate(intermediate_result: OptimizeResult) -> None:
+        weight[...], bias[...] = split(intermediate_result.x)
+        if monitor(float(intermediate_result.fun)):
+            raise StopIteration
+
+    with np.errstate(over="ignore", invalid="ignore"):  # of a step that is too long, and then shortened
+        start = np.concatenate(params, axis=None, dtype=np.float64)
+        options = {
+            "maxiter": max_iter,
+            "gtol": tol or 0.0,
+            "ftol": 64 * np.finfo(np.float64).eps,
+            "maxls": 50,
+            "maxcor": 20,
+        }
+        result = minimize(
+            value_and_grad, start, method="L-BFGS-B", jac=True, bounds=bounds, callback=iterate, options=options
+        )
+    if not math.isfinite(result.fun):
+        raise ValueError("The loss overflows. Standardise X, or raise C.")
+    weight[...], bias[...] = split(result.x)
+    if result.nit == 0:  # it was there already
+        monitor(float(result.fun))
+    if monitor.stopped or result.success or (tol is None and result.status == 1):
+        return None
+    return f"lbfgs failed to converge after {result.nit} iteration(s): {result.message}"
+
+
+def sgd_epoch(
+    objective: Objective,
+    optimizer: SGD,
+    *,
+    schedule: Callable[[int], float],
+    step: int,
+    batch_size: int,
+    rng: np.random.RandomState | None,
+) -> tuple[float, int]:
+    """One pass over the samples, a step of `optimizer` per batch, in an order drawn from `rng` if there is one.
+
+    Returns the mean of the batches' objectives, each before its step, and the number of the next step.
+    """
+    weight, bias = optimizer.params
+    n = len(objective)
+    order = np.arange(n) if rng is None else rng.permutation(n)
+    total = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported once, below
+        for batch in batches(n, batch_size):
+            rows = order[batch]
+            loss, *grads = objective.rows(rows)(weight, bias)
+            total += len(rows) * loss
+            optimizer.learning_rate = schedule(step)
+            optimizer.step(grads)
+            step += 1
+    if not math.isfinite(total):
+        raise ValueError(
+            f"The loss overflows. Standardise X, lower learning_rate={optimizer.learning_rate:g} or raise C."
+        )
+    return total / n, step
+
+
+def batches(n: int, batch_size: int) -> list[slice]:
+    """Slices of `batch_size` samples. A remainder of less than half of that joins the batch before it."""
+    return list(gen_batches(n, batch_size, min_batch_size=batch_size // 2))
