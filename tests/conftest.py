@@ -1,8 +1,11 @@
 """Settings of the whole suite: hypothesis draws the same examples on every run; fixtures that several files use."""
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
+
+from xentrs.optim import SGD
 
 settings.register_profile("xentrs", deadline=None, derandomize=True, database=None, max_examples=100)
 settings.load_profile("xentrs")
@@ -13,3 +16,23 @@ def one_blas_thread():
     """Matrices this small leave BLAS threads waiting for one another, for seconds where the machine is busy."""
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture
+def rates(monkeypatch):
+    """The learning rate of each step, as they are taken."""
+    seen, step, epoch = [], SGD.step, SGD.linear_epoch
+
+    def watched_step(self, grads):
+        seen.append(self.learning_rate)
+        step(self, grads)
+
+    def watched_epoch(self, x, target, **options):
+        first = self.n_steps
+        loss = epoch(self, x, target, **options)
+        seen.extend(np.broadcast_to(options["schedule"](np.arange(first, self.n_steps)), self.n_steps - first))
+        return loss
+
+    monkeypatch.setattr(SGD, "step", watched_step)
+    monkeypatch.setattr(SGD, "linear_epoch", watched_epoch)
+    return seen

@@ -13,7 +13,6 @@ from sklearn.model_selection import train_test_split
 import xentrs as xe
 from datasets import objective, standardised
 from xentrs.models import LogisticRegression
-from xentrs.models.solvers import batches
 from xentrs.optim import SGD
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -30,15 +29,28 @@ def test_the_same_seed_gives_the_same_bits(load):
     assert (first.coef_ != other.coef_).any()
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(40, [40]), (64, [64]), (95, [95]), (96, [64, 32]), (150, [64, 86])])
-def test_no_batch_is_much_smaller_than_the_others(n, sizes, monkeypatch):
-    assert [batch.stop - batch.start for batch in batches(n, 64)] == sizes
-    steps, step = [], SGD.step
-    monkeypatch.setattr(SGD, "step", lambda *args: steps.append(step(*args)))
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize(("n", "steps"), [(40, 1), (64, 1), (65, 2), (150, 3)])
+def test_an_epoch_takes_a_step_a_batch(n, steps, form, rates):
     X, y = standardised(load_iris)
     order = np.random.default_rng(0).permutation(150)[:n]
-    sgd(max_iter=1, tol=None).fit(X[order], y[order])
-    assert len(steps) == len(sizes)
+    sgd(max_iter=1, tol=None).fit(scipy.sparse.csr_array(X[order]) if form == "sparse" else X[order], y[order])
+    assert len(rates) == steps
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"momentum": 0.0, "nesterov": False}])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris])
+def test_sparse_samples_train_as_dense_ones_do(load, options):
+    X, y = standardised(load)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    models = [
+        sgd(max_iter=5, tol=None, random_state=0, batch_size=20, class_weight="balanced", **options).fit(
+            samples, y, weight
+        )
+        for samples in (X, scipy.sparse.csr_array(X))
+    ]
+    np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(models[0].loss_curve_, models[1].loss_curve_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
@@ -84,51 +96,47 @@ def test_lbfgs_warns_of_too_few_iterations():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "options", "rates"),
+    ("schedule", "options", "expected"),
     [
         ("constant", {}, lambda t: 0.1),
         ("invscaling", {"power_t": 0.25}, lambda t: 0.1 / (t + 1) ** 0.25),
         ("cosine", {}, lambda t: 0.05 * (1 + np.cos(np.pi * t / 6))),
     ],
 )
-def test_schedules_count_the_batches(schedule, options, rates, monkeypatch):
+def test_schedules_count_the_batches(schedule, options, expected, rates):
     X, y = standardised(load_iris)
-    seen, step = [], SGD.step
-    monkeypatch.setattr(SGD, "step", lambda self, grads: (seen.append(self.learning_rate), step(self, grads)))
     model = sgd(schedule=schedule, **options, batch_size=75, max_iter=3, tol=None).fit(X, y)
-    assert seen == pytest.approx([rates(t) for t in range(6)])
-    seen.clear()
+    assert rates == pytest.approx([expected(t) for t in range(6)])
+    rates.clear()
     if schedule != "cosine":
         model.partial_fit(X, y)  # goes on
-        assert seen == pytest.approx([rates(t) for t in (6, 7)])
-        seen.clear()
+        assert rates == pytest.approx([expected(t) for t in (6, 7)])
+        rates.clear()
     model.fit(X, y)  # begins anew
-    assert seen == pytest.approx([rates(t) for t in range(6)])
+    assert rates == pytest.approx([expected(t) for t in range(6)])
 
 
 @pytest.mark.parametrize("form", ["dense", "sparse"])
 @pytest.mark.parametrize("load", [load_breast_cancer, load_iris])
-def test_the_lipschitz_step_is_one_over_the_curvature(load, form, monkeypatch):
+def test_the_lipschitz_step_is_one_over_the_curvature(load, form, rates):
     """At weights of zero the curvature of the sigmoid is its bound; plain descent never rises."""
     X, y = standardised(load)
     n = len(X)
     samples = scipy.sparse.csr_array(X) if form == "sparse" else X
     Z = np.column_stack([X, np.ones(n)])
     h = 1 / 4 if y.max() == 1 else 1 / 2
-    seen, step = [], SGD.step
-    monkeypatch.setattr(SGD, "step", lambda self, grads: (seen.append(self.learning_rate), step(self, grads)))
     options = {"schedule": "lipschitz", "C": 0.5, "tol": None, "learning_rate": 1e9, "random_state": 0}
     model = sgd(**options, batch_size=n, momentum=0.0, nesterov=False, max_iter=50).fit(samples, y)
-    assert seen[0] == pytest.approx(1 / (h * np.linalg.eigvalsh(Z.T @ Z)[-1] / n + 2 / n), rel=1e-3)
+    assert rates[0] == pytest.approx(1 / (h * np.linalg.eigvalsh(Z.T @ Z)[-1] / n + 2 / n), rel=1e-3)
     assert model.loss_curve_ == sorted(model.loss_curve_, reverse=True)
-    seen.clear()
+    rates.clear()
     sgd(**options, batch_size=10, max_iter=1).fit(samples, y)
-    assert seen[0] == pytest.approx(1 / (h * (Z**2).sum(axis=1).max() + 2 / n))
-    seen.clear()
+    assert rates[0] == pytest.approx(1 / (h * (Z**2).sum(axis=1).max() + 2 / n))
+    rates.clear()
     sample_weight = np.where(np.arange(n) == 7, n, n / (n - 1))  # one weighs as much as all others
     sgd(**options, batch_size=10, max_iter=1).fit(samples, y, sample_weight)
     s = sample_weight / sample_weight.mean()
-    assert seen[0] == pytest.approx(1 / (h * (s * (Z**2).sum(axis=1)).max() + 2 / sample_weight.sum()))
+    assert rates[0] == pytest.approx(1 / (h * (s * (Z**2).sum(axis=1)).max() + 2 / sample_weight.sum()))
 
 
 def test_stops_when_the_loss_no_longer_falls():

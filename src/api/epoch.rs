@@ -20,7 +20,7 @@ pub struct Epoch<'a, T: Real> {
     pub order: Option<&'a [i64]>,
     /// Visits a step; the last step takes what is left.
     pub batch_size: usize,
-    /// The length of each step, in parameters per gradient of the batch's mean loss.
+    /// The length of each step, in parameters per gradient of the batch's summed loss over its number of rows.
     pub rates: &'a [f64],
     /// What of the steps before goes into each.
     pub moment: Moment,
@@ -43,8 +43,6 @@ pub struct CheckedEpoch<'a, T: Real> {
     visits: Visits<'a, T>,
     isa: Isa,
     classes: usize,
-    /// What the mean over all visits divides by, a visit.
-    divisor: f64,
 }
 
 impl<'a, T: Real> Epoch<'a, T> {
@@ -75,9 +73,7 @@ impl<'a, T: Real> Epoch<'a, T> {
         }
         loss.check(visits.len(), classes)?;
         loss.check_targets(isa)?;
-        // The mean over all visits, not over a batch's weights: so each step is right on average.
-        let divisor = loss.divisor(isa, visits.len(), classes) / visits.len().max(1) as f64;
-        Ok(CheckedEpoch { epoch: self, visits, isa, classes, divisor })
+        Ok(CheckedEpoch { epoch: self, visits, isa, classes })
     }
 }
 
@@ -87,7 +83,8 @@ impl<T: Real> CheckedEpoch<'_, T> {
         self.epoch.rates.len()
     }
 
-    /// Takes some of the steps, and tells what they add to the mean loss of the epoch, each batch's before its step.
+    /// Takes some of the steps, and tells what they add to the loss of the epoch, the sum over its visits divided by their number,
+    /// each batch's before its step.
     ///
     /// # Errors
     /// [`Error::Shape`] where parameters do not fit, [`Error::Parameter`] where velocities do not belong to them; nothing is
@@ -107,9 +104,6 @@ impl<T: Real> CheckedEpoch<'_, T> {
                 return Err(Error::Parameter { name: "velocity", expected, got });
             }
         }
-        if self.divisor == 0.0 {
-            return Ok(0.0);
-        }
         let (mut batch, mut total) = (Batch::new(size.min(visits), features, self.classes), 0.0);
         for step in steps {
             // 1. the loss of the batch, and its gradient
@@ -117,7 +111,7 @@ impl<T: Real> CheckedEpoch<'_, T> {
             // 2. a step down
             self.descend(self.epoch.rates[step], batch.slopes(self, step * size), model, velocity.as_deref_mut());
         }
-        Ok(total / (self.divisor * visits as f64))
+        Ok(total / visits.max(1) as f64)
     }
 
     /// A step of the weight, and one of the bias.
@@ -194,7 +188,7 @@ impl<T: Real> Batch<T> {
     /// Sums losses and gradients over some visits, a block of rows at a time.
     fn evaluate(&mut self, on: &CheckedEpoch<'_, T>, visits: Range<usize>, model: &Parameters<'_, T>) -> f64 {
         let (isa, loss, classes, features) = (on.isa, on.epoch.loss, on.classes, on.epoch.x.classes());
-        let (divisor, mut total) = (on.divisor * visits.len() as f64, 0.0);
+        let (divisor, mut total) = (visits.len() as f64, 0.0);
         let weight = Rows::packed(&*model.weight, classes, features);
         self.bias_sums.fill(0.0);
         if let Some(grad) = &mut self.weight_grad {

@@ -21,7 +21,7 @@ from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from .objective import Objective, Penalty
 from .saving import SaveMixin
-from .solvers import batches, lbfgs, sgd_epoch
+from .solvers import lbfgs, sgd_epoch
 from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, has_stalled
 
 __all__ = ["LinearClassifier", "read_labels", "trains_step_by_step"]
@@ -237,7 +237,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         self, objective: Objective, params: list[FloatArray], rng: np.random.RandomState, fresh: bool
     ) -> Callable[[], float]:
         """Return the function that trains for one epoch by stochastic gradient descent."""
-        n_batches = len(batches(len(objective), self.batch_size))
+        n_batches = -(-len(objective) // self.batch_size)
         if self.schedule == "constant":
             schedule = constant(self.learning_rate)
         elif self.schedule == "invscaling":
@@ -246,20 +246,22 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             schedule = cosine(self.learning_rate, n_steps=n_batches * self.max_iter)
         else:
             schedule = lipschitz(objective.smoothness(in_batches=n_batches > 1))
-        optimizer = SGD(params, learning_rate=schedule(0), momentum=self.momentum, nesterov=self.nesterov)
+        optimizer = SGD(
+            params,
+            learning_rate=schedule(0),
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=[float(objective.l2), 0.0],
+        )
+        optimizer.n_steps = self._step
         if not fresh and hasattr(self, "_velocity"):
             optimizer.velocity = [velocity.copy() for velocity in self._velocity]
         self._velocity = optimizer.velocity
 
         def epoch() -> float:
-            loss, self._step = sgd_epoch(
-                objective,
-                optimizer,
-                schedule=schedule,
-                step=self._step,
-                batch_size=self.batch_size,
-                rng=rng if self.shuffle else None,
-            )
+            order = rng if self.shuffle else None
+            loss = sgd_epoch(objective, optimizer, schedule=schedule, batch_size=self.batch_size, rng=order)
+            self._step = optimizer.n_steps
             return loss
 
         return epoch

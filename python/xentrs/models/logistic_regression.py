@@ -82,7 +82,7 @@ class LogisticRegression(LinearClassifier):
     nesterov : bool, default True
         Whether the momentum looks ahead; needs ``momentum > 0``.
     batch_size : int, default 64
-        Samples per step. A remainder of less than half a batch joins the batch before it.
+        Samples per step. The last step of an epoch takes what is left.
     shuffle : bool, default True
         Whether every epoch visits the samples in another order.
     early_stopping : bool, default False

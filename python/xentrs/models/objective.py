@@ -9,47 +9,31 @@ and, where ``G`` is the gradient of the first and the last term with respect to 
     d / d W = G^T X + l2 W              d / d b = sum_i G_i
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ..losses import FloatArray, LossGrad, sigmoid_cross_entropy_with_grad, softmax_cross_entropy_with_grad
+from ..losses import (
+    FloatArray,
+    LossGrad,
+    linear_cross_entropy_with_grad,
+    sigmoid_cross_entropy_with_grad,
+    softmax_cross_entropy_with_grad,
+)
+from ..losses.linear import Kind
 
-__all__ = ["LinearLossGrad", "LossWithGrad", "Objective", "Penalty", "linear_cross_entropy_with_grad"]
+__all__ = ["LossWithGrad", "Objective", "Penalty"]
 
 LossWithGrad: TypeAlias = Callable[..., LossGrad]
 
 # Makes of the logits of all samples a value, and its gradient with respect to them.
 Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
-
-
-class LinearLossGrad(NamedTuple):
-    """A loss of linear logits and its gradients, None for those that were not asked for."""
-
-    loss: float
-    grad_x: FloatArray | None
-    grad_weight: FloatArray
-    grad_bias: FloatArray
-
-
-def linear_cross_entropy_with_grad(
-    x: FloatArray,
-    weight: FloatArray,
-    target: NDArray[Any],
-    *,
-    bias: FloatArray,
-    kind: str,
-    wrt: Sequence[str] = ("weight", "bias"),
-    **options: Any,
-) -> LinearLossGrad:
-    """Cross-entropy of the logits ``x @ weight.T + bias``, and its gradients with respect to weight and bias."""
-    return _compose(x, weight, target, bias=bias, loss_with_grad=_LOSSES[kind], **options)
 
 
 def _compose(
@@ -61,22 +45,21 @@ def _compose(
     loss_with_grad: LossWithGrad,
     penalty: Callable[[FloatArray], LossGrad] | None = None,
     **options: Any,
-) -> LinearLossGrad:
-    """Any loss of the logits ``x @ weight.T + bias``, dense or sparse ``x``, and its gradients."""
+) -> tuple[float, FloatArray, FloatArray]:
+    """Any loss of the logits ``x @ weight.T + bias``, dense or sparse ``x``, and its gradients to weight and bias."""
     logits = x @ weight.T + bias
     extra = None if penalty is None else penalty(logits)
     loss, grad = loss_with_grad(logits, target, out=logits, **options)
     if extra is not None:
         loss += extra.loss
         grad += extra.grad
-    return LinearLossGrad(loss, None, (x.T @ grad).T if issparse(x) else grad.T @ x, grad.sum(axis=0))
+    return loss, (x.T @ grad).T if issparse(x) else grad.T @ x, grad.sum(axis=0)
 
 
-_LOSSES: dict[str, LossWithGrad] = {
-    "softmax": softmax_cross_entropy_with_grad,
-    "sigmoid": sigmoid_cross_entropy_with_grad,
+_KINDS: dict[LossWithGrad, Kind] = {
+    softmax_cross_entropy_with_grad: "softmax",
+    sigmoid_cross_entropy_with_grad: "sigmoid",
 }
-_KINDS = {loss: kind for kind, loss in _LOSSES.items()}
 
 # The largest second derivative of a loss along any direction of the logits (D. Böhning, "Multinomial logistic
 # regression algorithm", Annals of the Institute of Statistical Mathematics 44, 1992).
@@ -99,26 +82,35 @@ class Objective:
 
     def __call__(self, weight: FloatArray, bias: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Value, and gradients with respect to weight and bias, which are of the dtype of ``X``."""
-        n, options = len(self), self.options | {"reduction": "sum"}
-        if not self._all_weigh_one:
-            options["sample_weight"] = self.sample_weight
-        kind = _KINDS.get(self.loss_with_grad)
-        if kind is None or self.penalty is not None or issparse(self.X):
-            loss, _, grad_weight, grad_bias = _compose(
+        n, options = len(self), self.weighted_options | {"reduction": "sum"}
+        if self.kind is None:
+            penalty = None if self.penalty is None else self._penalty
+            loss, grad_weight, grad_bias = _compose(
                 self.X,
                 weight,
                 self.target,
                 bias=bias,
                 loss_with_grad=self.loss_with_grad,
-                penalty=None if self.penalty is None else self._penalty,
+                penalty=penalty,
                 **options,
             )
         else:
-            loss, _, grad_weight, grad_bias = linear_cross_entropy_with_grad(
-                self.X, weight, self.target, bias=bias, kind=kind, wrt=("weight", "bias"), **options
+            answer: Any = linear_cross_entropy_with_grad(
+                self.X, weight, self.target, bias=bias, kind=self.kind, wrt=("weight", "bias"), **options
             )
+            loss, _, grad_weight, grad_bias = answer
         decay = (self.l2 * weight).astype(weight.dtype, copy=False)
         return loss / n + 0.5 * float(np.vdot(decay, weight)), grad_weight / n + decay, grad_bias / n
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of the loss, where `linear_cross_entropy` knows it, in one with the logits of dense samples."""
+        return None if self.penalty is not None or issparse(self.X) else _KINDS.get(self.loss_with_grad)
+
+    @property
+    def weighted_options(self) -> dict[str, Any]:
+        """The options of the loss, with the weights of the samples where these are not all 1."""
+        return self.options if self._all_weigh_one else self.options | {"sample_weight": self.sample_weight}
 
     @cached_property
     def _all_weigh_one(self) -> bool:

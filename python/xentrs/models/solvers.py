@@ -1,14 +1,15 @@
 """How linear models are trained: L-BFGS, which sees all samples at every step, and stochastic gradient descent."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray
-from ..optim import SGD
+from ..optim import SGD, Schedule
 from .objective import Objective
 from .training import Monitor
 
@@ -69,34 +70,46 @@ def sgd_epoch(
     objective: Objective,
     optimizer: SGD,
     *,
-    schedule: Callable[[int], float],
-    step: int,
+    schedule: Schedule,
     batch_size: int,
     rng: np.random.RandomState | None,
-) -> tuple[float, int]:
+) -> float:
     """One pass over the samples, a step of `optimizer` per batch, in an order drawn from `rng` if there is one.
 
-    Returns the mean of the batches' objectives, each before its step, and the number of the next step.
+    The optimiser has the penalty on the weights as its weight decay. Returns the objective: the loss of each batch
+    before its step, and the penalty before the first.
     """
-    weight, bias = optimizer.params
-    n = len(objective)
-    order = np.arange(n) if rng is None else rng.permutation(n)
-    total = 0.0
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported once, below
-        for batch in batches(n, batch_size):
-            rows = order[batch]
-            loss, *grads = objective.rows(rows)(weight, bias)
-            total += len(rows) * loss
-            optimizer.learning_rate = schedule(step)
-            optimizer.step(grads)
-            step += 1
-    if not math.isfinite(total):
+    weight = optimizer.params[0]
+    value = 0.5 * float(objective.l2) * float(np.vdot(weight, weight))
+    if objective.kind is None:
+        value += _steps(replace(objective, l2=0.0), optimizer, schedule, batch_size, rng)
+    else:
+        value += optimizer.linear_epoch(
+            objective.X,
+            objective.target,
+            kind=objective.kind,
+            batch_size=batch_size,
+            rng=rng,
+            schedule=schedule,
+            **objective.weighted_options,
+        )
+    if not math.isfinite(value):
         raise ValueError(
             f"The loss overflows. Standardise X, lower learning_rate={optimizer.learning_rate:g} or raise C."
         )
-    return total / n, step
+    return value
 
 
-def batches(n: int, batch_size: int) -> list[slice]:
-    """Slices of `batch_size` samples. A remainder of less than half of that joins the batch before it."""
-    return list(gen_batches(n, batch_size, min_batch_size=batch_size // 2))
+def _steps(
+    objective: Objective, optimizer: SGD, schedule: Schedule, batch_size: int, rng: np.random.RandomState | None
+) -> float:
+    """What `SGD.linear_epoch` does, for sparse samples and for losses that it does not know."""
+    n, total = len(objective), 0.0
+    order = np.arange(n) if rng is None else rng.permutation(n)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported above
+        for batch in gen_batches(n, batch_size):
+            loss, *grads = objective.rows(order[batch])(*optimizer.params)
+            total += (batch.stop - batch.start) * loss
+            optimizer.learning_rate = float(schedule(optimizer.n_steps))
+            optimizer.step(grads)
+    return total / n

@@ -165,9 +165,12 @@ class SGD(Optimizer):
     ) -> float:
         """Train a linear model for one epoch: a visit to each row of `x`, and a step after every batch, in one call.
 
-        The parameters are the weight and, where there are two, the bias of the logits ``x @ weight.T + bias``. A step
-        goes down the gradient of the batch's mean loss, that of `linear_cross_entropy`, except that the mean divides by
-        the mean weight of all rows, not of the batch's: so it is right on average whatever the weights are.
+        The parameters are the weight and, where there are two, the bias of the logits ``x @ weight.T + bias``. For the
+        rows ``B`` of a batch, and the loss that `linear_cross_entropy` gives each, weighted, a step goes down::
+
+            sum_{i in B} loss_i / |B|
+
+        so that each step is right on average, whatever the weights of its rows are.
 
         Parameters
         ----------
@@ -186,13 +189,13 @@ class SGD(Optimizer):
         Returns
         -------
         float
-            The mean loss in nats over the epoch, each batch's before its step, without what `weight_decay` adds.
+            ``sum_i loss_i / n`` in nats over the epoch, each batch's before its step, without what `weight_decay` adds.
 
         Raises
         ------
         ValueError
-            If parameters, `x` or `target` do not fit each other, share memory, or an option is out of its range. Nothing
-            has changed then.
+            If parameters, `x` or `target` do not fit each other, share memory, or an option is out of its range.
+            Nothing has changed then.
         TypeError
             If the dtypes differ, or are no float32 or float64. Nothing has changed then.
         KeyboardInterrupt
