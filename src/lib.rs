@@ -65,10 +65,10 @@ mod view;
 
 pub use api::{
     CurvedProblem, Form, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss, Neighbours, PointProblem,
-    Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem, Tally, Targets,
-    Variable, apply, gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value,
-    linear_value_and_grads, logsumexp, measure, measure_and_grad, parity_penalty, parity_penalty_with_grad, softmax_stats,
-    value, value_and_grad, value_grad_hess,
+    Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats, StoredPointProblem, StoredRowProblem, Tally,
+    Targets, Variable, apply, gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value,
+    linear_value_and_grads, logsumexp, measure, measure_and_grad, parity_penalty, parity_penalty_with_grad,
+    softmax_stats, value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;

@@ -175,9 +175,12 @@ mod tests {
     /// Products of whole numbers of eighths are exact, in any order.
     #[test]
     fn blocks_fill_the_whole_product_and_nothing_else() {
-        for (m, n, k) in [(1, 1, 1), (5, 7, 3), (3000, 2, 4), (3, 5000, 2), (33, 65, 17), (4, 4, 0), (0, 3, 2), (3, 0, 2)] {
+        for (m, n, k) in
+            [(1, 1, 1), (5, 7, 3), (3000, 2, 4), (3, 5000, 2), (33, 65, 17), (4, 4, 0), (0, 3, 2), (3, 0, 2)]
+        {
             let (a, b) = (numbers(m * (k + 2)), numbers(k * n));
-            let rows = Rows::with_stride("a", &a[..if m == 0 { 0 } else { (m - 1) * (k + 2) + k }], m, k, k + 2).unwrap();
+            let rows =
+                Rows::with_stride("a", &a[..if m == 0 { 0 } else { (m - 1) * (k + 2) + k }], m, k, k + 2).unwrap();
             let (lhs, rhs) = (Matrix::of(rows), Matrix::of(Rows::packed(&b, k, n)));
             let truth = |i: usize, j: usize| (0..k).map(|p| a[i * (k + 2) + p] * b[p * n + j]).sum::<f64>();
             for adds in [false, true] {

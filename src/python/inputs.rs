@@ -284,9 +284,7 @@ impl<'py, S: Number> Input<'py, S> {
     pub(super) fn answers(&self, given: &Bound<'py, PyAny>, name: &'static str) -> PyResult<Array<'py, S::Real>> {
         let answers = Array::copy(&slow(self.py(), "as_answers", (given, name, self.real_dtype()))?)?;
         if answers.shape() != &*self.shape() {
-            return Err(
-                Error::Shape { name, expected: self.shape().to_vec(), got: answers.shape().to_vec() }.into()
-            );
+            return Err(Error::Shape { name, expected: self.shape().to_vec(), got: answers.shape().to_vec() }.into());
         }
         Ok(answers)
     }

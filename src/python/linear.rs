@@ -74,8 +74,11 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
         if self.is_softmax()? {
             self.softmax.with_problem(&x, |loss, reduction| call(loss, reduction, x.leading()))
         } else {
-            PointArguments { target, pos_weight: self.pos_weight, sample_weight, ignore_index, reduction }
-                .with_problem(&x, label_smoothing, |loss, reduction| call(loss, reduction, &x.shape()))
+            PointArguments { target, pos_weight: self.pos_weight, sample_weight, ignore_index, reduction }.with_problem(
+                &x,
+                label_smoothing,
+                |loss, reduction| call(loss, reduction, &x.shape()),
+            )
         }
     }
 
@@ -85,7 +88,8 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
             Ok("softmax") => true,
             Ok("sigmoid") => false,
             other => {
-                let got = other.map_or_else(|_| self.kind.repr().map(|got| got.to_string()), |got| Ok(format!("{got:?}")))?;
+                let got =
+                    other.map_or_else(|_| self.kind.repr().map(|got| got.to_string()), |got| Ok(format!("{got:?}")))?;
                 return Err(Error::Parameter { name: "kind", expected: "\"softmax\" or \"sigmoid\"", got }.into());
             }
         };
@@ -134,7 +138,9 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
             None => Array::copy(&slow(x.py(), "as_operand", (given, "bias", x.dtype(), x.real_dtype()))?)?,
         };
         if bias.shape() != [x.class_count()] {
-            return Err(Error::Shape { name: "bias", expected: vec![x.class_count()], got: bias.shape().to_vec() }.into());
+            return Err(
+                Error::Shape { name: "bias", expected: vec![x.class_count()], got: bias.shape().to_vec() }.into()
+            );
         }
         Ok(Some(bias))
     }
@@ -149,7 +155,8 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
         let bias = [x.class_count()];
         let shapes = [x.array.shape(), weight.shape(), &bias];
         let SoftmaxArguments { target, class_weight, sample_weight, .. } = self.softmax;
-        let inputs = [Some(&x.given), Some(self.weight), self.bias, Some(target), class_weight, sample_weight, self.pos_weight];
+        let inputs =
+            [Some(&x.given), Some(self.weight), self.bias, Some(target), class_weight, sample_weight, self.pos_weight];
         let inputs: Vec<_> = inputs.into_iter().flatten().collect();
         let is_wanted: [bool; 3] = slow(x.py(), "as_wrt", (wanted.wrt, self.bias.is_some()))?.extract()?;
         let arguments = (wanted.out, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());
