@@ -36,7 +36,7 @@ def linear_cross_entropy(
         kind="softmax"    softmax_cross_entropy(logits, target, ...)
         kind="sigmoid"    sigmoid_cross_entropy(logits, target, ...)
 
-    without the logits: these exist for a few rows at a time, in some 40 MiB at most, however many rows there are.
+    without the logits: these exist for a few rows at a time, in at most 40 MiB, or for one row, where that is larger.
 
     Parameters
     ----------

@@ -83,8 +83,8 @@ impl<S: Storage> Call<'_, '_, S> {
                         S::Real::dispatch(self.isa, AddColumns { rows, stride, columns: 0..classes, sums });
                     }
                     if let Some(grad) = x_grad {
-                        let logits = Matrix::packed(logits, classes);
-                        MatrixMut::packed(grad, features).product(logits, Matrix::of(weight), false);
+                        let logits = Matrix::packed(logits, count, classes);
+                        MatrixMut::packed(grad, count, features).product(logits, Matrix::of(weight), false);
                         left_out.iter().for_each(|&i| grad[i * features..][..features].fill(S::Real::ZERO));
                     }
                     total
@@ -99,7 +99,7 @@ impl<S: Storage> Call<'_, '_, S> {
         if weight.rows() <= FEW {
             S::Real::dispatch(self.isa, Logits { x, weight, bias: self.problem.bias, logits });
         } else {
-            MatrixMut::packed(logits, weight.rows()).product(Matrix::of(x), Matrix::of(weight).t(), false);
+            MatrixMut::packed(logits, x.rows(), weight.rows()).product(Matrix::of(x), Matrix::of(weight).t(), false);
             self.add_bias(logits);
         }
     }
@@ -110,8 +110,8 @@ impl<S: Storage> Call<'_, '_, S> {
         if classes <= FEW {
             S::Real::dispatch(self.isa, AddProduct { x, grad, weight_grad });
         } else {
-            let grad = Matrix::packed(grad, classes).t();
-            MatrixMut::packed(weight_grad, x.classes()).product(grad, Matrix::of(x), true);
+            let grad = Matrix::packed(grad, x.rows(), classes).t();
+            MatrixMut::packed(weight_grad, classes, x.classes()).product(grad, Matrix::of(x), true);
         }
     }
 }

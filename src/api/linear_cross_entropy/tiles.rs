@@ -96,7 +96,7 @@ impl<S: Storage> Call<'_, '_, S> {
 
     fn tile_logits(&self, x: Rows<'_, S::Real>, logits: &mut [S::Real]) {
         let (x, weight) = (Matrix::of(x), self.problem.weight);
-        let blocks = MatrixMut::packed(logits, weight.rows()).blocks();
+        let blocks = MatrixMut::packed(logits, x.len(), weight.rows()).blocks();
         let work = linear::work(x.len(), weight.classes(), weight.rows());
         parallel::sum(blocks.into_iter(), work, |mut block| {
             let (x, classes) = (x.rows(block.rows()), block.columns());
@@ -148,16 +148,16 @@ impl<S: Storage> Call<'_, '_, S> {
         let mut apart = vec![S::Real::ZERO; if is_whole || x_grad.is_none() { 0 } else { tile.count * features }];
         if let Some(grad) = &mut x_grad {
             let grad = if is_whole { &mut **grad } else { &mut apart[..] };
-            products.extend(MatrixMut::packed(grad, features).blocks().into_iter().map(Product::X));
+            products.extend(MatrixMut::packed(grad, tile.count, features).blocks().into_iter().map(Product::X));
         }
         if let Some(grad) = &mut grads.weight {
-            products.extend(MatrixMut::packed(grad, features).blocks().into_iter().map(Product::Weight));
+            products.extend(MatrixMut::packed(grad, classes, features).blocks().into_iter().map(Product::Weight));
         }
         if grads.bias.is_some() {
             let parts = bias_sums.chunks_mut(1 << 12).enumerate();
             products.extend(parts.map(|(i, sums)| Product::Bias(i << 12..(i << 12) + sums.len(), sums)));
         }
-        let (grad, inputs) = (Matrix::packed(logits, classes), Matrix::of(x));
+        let (grad, inputs) = (Matrix::packed(logits, tile.count, classes), Matrix::of(x));
         parallel::sum(products.into_iter(), linear::work(tile.count, features, classes), |product| {
             match product {
                 Product::X(mut block) => self.with_weight(0..classes, |classes, weight| {
