@@ -6,10 +6,11 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, HingeLoss, Labels, Loss,
-    Place, PointLoss, PointProblem, Problem, Quantity, Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo,
-    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable,
-    measure, measure_and_grad, value, value_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, HingeLoss, Labels,
+    LinearGrads, LinearProblem, Loss, Place, PointLoss, PointProblem, Problem, Quantity, Question, Real, Reduction,
+    RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    Spread, Storage, Targets, Variable, linear_value, linear_value_and_grads, measure, measure_and_grad, value,
+    value_and_grad,
 };
 
 /// A row of the table.
@@ -178,6 +179,39 @@ fn gaussian(c: &mut Criterion, bench: &Bench<'_>) {
     time(c, &Bench { rows: points, classes: 1, ..*bench }, &mean, &problem, truth / points as f64);
 }
 
+/// A linear layer and its loss: rows, features, classes. Few classes are those of softmax regression, whose inputs are
+/// data and have no gradient.
+fn linear(c: &mut Criterion, shape: &str) {
+    let sizes: Vec<usize> = shape.split('x').map(|size| size.parse().expect("a shape is made of numbers")).collect();
+    let [rows, features, classes] = sizes[..] else { panic!("not a layer: {shape}") };
+    let (x, mut weight): (Vec<f32>, Vec<f32>) = (noise(rows * features), noise(classes * features));
+    weight.iter_mut().for_each(|w| *w /= (features as f32).sqrt());
+    let labels: Vec<i64> = (0..rows).map(|i| ((i * 7919) % classes) as i64).collect();
+    let target = Targets::Classes(Classes::new(Labels::I64(&labels), classes, None).expect("labels in range"));
+    let loss = SoftmaxCrossEntropy::new(classes, None, 0.0).expect("no options");
+    let loss = RowProblem { loss, target, sample_weight: None };
+    let fits = "one number a feature";
+    let x = Rows::new("x", &x, rows, features).expect(fits);
+    let weight = Rows::new("weight", &weight, classes, features).expect(fits);
+    let problem = LinearProblem { loss: &loss, x, weight, bias: None };
+    let mut places = [rows * features, classes * features, classes].map(|len| vec![0.0; len]);
+    let mut group = c.benchmark_group("linear_cross_entropy/f32");
+    group.throughput(Throughput::Elements((rows * features * classes) as u64));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| {
+        b.iter(|| scalar(linear_value(black_box(&problem), Reduction::Mean)))
+    });
+    group.bench_function(BenchmarkId::new("gradient", shape), |b| {
+        b.iter(|| {
+            let [x, weight, bias] = &mut places;
+            let x = (classes > 32).then_some(&mut x[..]);
+            let grads = LinearGrads { x, weight: Some(weight), bias: Some(bias) };
+            let loss = scalar(linear_value_and_grads(black_box(&problem), grads, Reduction::Mean));
+            assert!(loss.is_finite());
+        })
+    });
+    group.finish();
+}
+
 fn quantity(name: &str) -> Quantity {
     match name {
         "entropy" => Quantity::Entropy,
@@ -228,6 +262,10 @@ fn table(c: &mut Criterion) {
     }
     for line in include_str!("table.csv").lines().skip(1) {
         let [loss, shape, dtype, ..] = line.split(',').collect::<Vec<_>>()[..] else { panic!("not a row: {line}") };
+        if loss == "linear_cross_entropy" {
+            linear(c, shape);
+            continue;
+        }
         let (rows, classes) = shape.split_once('x').unwrap_or((shape, "1"));
         let number = |digits: &str| digits.parse().expect("a shape is made of numbers");
         let bench = Bench { loss, shape, rows: number(rows), classes: number(classes) };

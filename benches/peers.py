@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xentrs.bench.layers import Layer
 from xentrs.bench.work import GRADIENT, LOSS, PEER_RTOL, Calls, Contestant, Work
 
 
@@ -40,6 +41,8 @@ def scipy(threads: int) -> Iterator[Contestant]:
             grad /= n
             return sigmoid_loss(), grad
 
+        if work.layer:
+            return {}
         if work.has_classes:
             return {LOSS: softmax_loss, GRADIENT: softmax_gradient}
         return {LOSS: sigmoid_loss, GRADIENT: sigmoid_gradient}
@@ -51,8 +54,24 @@ def scikit_learn(threads: int) -> Iterator[Contestant]:
     """Its losses in Cython and OpenMP: private, but what its estimators run on. The weights 1/n make sums means."""
     import sklearn
     from sklearn._loss import HalfBinomialLoss, HalfMultinomialLoss
+    from sklearn.linear_model._linear_loss import LinearModelLoss
+
+    def layer_calls(layer: Layer) -> Calls:
+        if "x" in layer.wrt:
+            return {}
+        loss = LinearModelLoss(base_loss=HalfMultinomialLoss(n_classes=len(layer.weight)), fit_intercept=True)
+        both = np.asfortranarray(np.column_stack([layer.weight, layer.bias]))
+        target = layer.target.astype(layer.x.dtype)
+
+        def gradient() -> Any:
+            value, grad = loss.loss_gradient(both, layer.x, target, n_threads=threads)
+            return value, grad[:, :-1]
+
+        return {LOSS: lambda: loss.loss(both, layer.x, target, n_threads=threads), GRADIENT: gradient}
 
     def calls(work: Work) -> Calls:
+        if work.layer:
+            return layer_calls(work.layer)
         z, out, dtype, n = work.logits, work.out, work.logits.dtype.type, work.count
         if work.has_classes:
             loss = HalfMultinomialLoss(n_classes=z.shape[1])
@@ -92,7 +111,23 @@ def jax(threads: int) -> Iterator[Contestant]:
     def sigmoid(z: Any, target: Any) -> Any:
         return (jax.nn.softplus(z) - target * z).mean()
 
+    def layer_calls(layer: Layer) -> Calls:
+        def function(x: Any, weight: Any, bias: Any, target: Any) -> Any:
+            return softmax(x @ weight.T + bias, target)
+
+        given = [jnp.array(array) for array in layer[:4]]
+        places = tuple(("x", "weight", "bias").index(name) for name in layer.wrt)
+        loss, gradients = jax.jit(function), jax.jit(jax.value_and_grad(function, places))
+
+        def gradient() -> Any:
+            value, grads = jax.block_until_ready(gradients(*given))
+            return value, grads[layer.wrt.index("weight")]
+
+        return {LOSS: lambda: loss(*given).block_until_ready(), GRADIENT: gradient}
+
     def calls(work: Work) -> Calls:
+        if work.layer:
+            return layer_calls(work.layer)
         function = softmax if work.has_classes else sigmoid
         loss, gradient = jax.jit(function), jax.jit(jax.value_and_grad(function))
         z, target = jnp.array(work.logits), jnp.array(work.target)
@@ -107,12 +142,26 @@ def jax(threads: int) -> Iterator[Contestant]:
 def pytorch(threads: int) -> Iterator[Contestant]:
     """Eager, and compiled for each shape."""
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear
 
     torch.set_num_threads(threads)
 
+    def layer_calls(layer: Layer, prepare: Callable[[Any], Any]) -> Calls:
+        function = prepare(lambda x, weight, bias, target: cross_entropy(linear(x, weight, bias), target))
+        given = {name: torch.from_numpy(getattr(layer, name)) for name in ("x", "weight", "bias", "target")}
+        leaves = {name: given[name].detach().requires_grad_() for name in layer.wrt}
+
+        def gradient() -> Any:
+            loss = function(**{**given, **leaves})
+            grads = torch.autograd.grad(loss, list(leaves.values()))
+            return loss.detach(), grads[layer.wrt.index("weight")]
+
+        return {LOSS: lambda: function(**given), GRADIENT: gradient}
+
     def calls(work: Work, prepare: Callable[[Any], Any]) -> Calls:
         torch.compiler.reset()
+        if work.layer:
+            return layer_calls(work.layer, prepare)
         function = prepare(cross_entropy if work.has_classes else binary_cross_entropy_with_logits)
         z, target = torch.from_numpy(work.logits), torch.from_numpy(work.target)
         leaf = z.detach().requires_grad_()

@@ -182,6 +182,22 @@ class Gaussian:
 
 GAUSSIANS = [Gaussian("gaussian_nll", xe.gaussian_nll, xe.gaussian_nll_with_grad)]
 
+
+@dataclass(frozen=True)
+class Linear:
+    """The loss of a linear layer's outputs, of one kind: it has three gradients, and is tested by test_linear.py."""
+
+    name: str
+    kind: str
+    loss: Callable[..., Any]
+    loss_with_grad: Callable[..., xe.LinearLossGrad]
+    oracle: Callable[..., Truth]
+    """Of the logits."""
+    targets: Mapping[str, Draw]
+    options: Mapping[str, Sequence[Draw]]
+    """Those of the loss of this kind."""
+
+
 QUANTITIES = [
     Quantity("entropy", xe.entropy, xe.entropy_with_grad, distribution_oracles.entropy, 1),
     Quantity("perplexity", xe.perplexity, xe.perplexity_with_grad, distribution_oracles.perplexity, 1, has_base=False),
@@ -304,6 +320,21 @@ CASES = [
         mild=lambda rng, dtype, shape: rng.uniform(0.05, 0.95, shape).astype(dtype),
         admit=as_probability,
     ),
+]
+
+LINEARS = [
+    Linear(
+        name="linear_cross_entropy",
+        kind=kind,
+        loss=xe.linear_cross_entropy,
+        loss_with_grad=xe.linear_cross_entropy_with_grad,
+        oracle=case.oracle,
+        targets=case.targets,
+        options=case.options,
+    )
+    for case in CASES
+    for kind in ("softmax", "sigmoid")
+    if case.name == f"{kind}_cross_entropy"
 ]
 
 PROBABILITIES = [

@@ -89,6 +89,17 @@ def test_what_no_peer_computes_is_timed_beside_numpy(name: str, dtype: str) -> N
     assert timed == {(who.name, work) for who in (XENTRS, NUMPY) for work in (LOSS, GRADIENT)} | in_place
 
 
+@pytest.mark.parametrize("shape", [(300, 6, 7), (40, 5, 60)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_layer_is_timed_beside_those_who_know_it(shape: tuple[int, ...], dtype: str) -> None:
+    """scikit-learn knows no gradient of the inputs, which is asked for where classes are many."""
+    there, _ = peers.installed(threads=2)
+    who = [XENTRS, NUMPY, *(peer for peer in there if peer.name in ("SciPy", "scikit-learn"))]
+    figures = list(measure(Row("linear_cross_entropy", shape, dtype), who, quick=True))
+    timed = {"xentrs", "NumPy"} | ({"scikit-learn"} if shape[-1] <= 32 else set())
+    assert {(f.contestant, f.work) for f in figures} == {(name, work) for name in timed for work in (LOSS, GRADIENT)}
+
+
 def test_the_limit_moves_the_bytes_of_the_work() -> None:
     row = Row("softmax_cross_entropy", (300, 1000))
     limits = {figure.work: figure for figure in measure(row, [XENTRS], quick=True) if figure.contestant == LIMIT}

@@ -72,9 +72,8 @@ impl<T: Float> Kernel<T> for Logits<'_, T> {
         for i in (0..rows).step_by(2) {
             // An odd last row is taken twice.
             let pair = [i, (i + 1).min(rows - 1)];
-            let xs = [x.row(pair[0]), x.row(pair[1])];
             groups!(classes, first, N => {
-                let sums = dots::<N, T, S>(s, xs, weight, first);
+                let sums = dots::<N, T, S>(s, x, pair, weight, first);
                 for (i, sums) in pair.into_iter().zip(sums) {
                     for (k, sum) in sums.into_iter().enumerate() {
                         let k = first + k;
@@ -88,15 +87,26 @@ impl<T: Float> Kernel<T> for Logits<'_, T> {
 
 /// The products of two rows with some rows of the weight.
 #[inline(always)]
-fn dots<const N: usize, T: Float, S: Simd<T>>(s: S, x: [&[T]; 2], weight: Rows<'_, T>, first: usize) -> [[T; N]; 2] {
-    let len = x[0].len();
+fn dots<const N: usize, T: Float, S: Simd<T>>(
+    s: S,
+    rows: Rows<'_, T>,
+    pair: [usize; 2],
+    weight: Rows<'_, T>,
+    first: usize,
+) -> [[T; N]; 2] {
+    let (len, (ahead, stride)) = (rows.classes(), rows.from(pair[1]));
+    let x = pair.map(|i| &rows.row(i)[..len]);
     let (mut w, mut sums) = ([&x[0][..0]; N], [[s.splat(T::ZERO); N]; 2]);
     for (k, w) in w.iter_mut().enumerate() {
         *w = &weight.row(first + k)[..len];
     }
-    let x = [&x[0][..len], &x[1][..len]];
     let mut j = 0;
     while j + S::LANES <= len {
+        if first == 0 {
+            // The two rows after these.
+            s.prefetch(ahead, stride + j);
+            s.prefetch(ahead, 2 * stride + j);
+        }
         let (a, b) = (s.load(&x[0][j..j + S::LANES]), s.load(&x[1][j..j + S::LANES]));
         for k in 0..N {
             let w = s.load(&w[k][j..j + S::LANES]);
@@ -167,7 +177,13 @@ fn add<const N: usize, T: Float, S: Simd<T>>(
         let at = &weight_grad[(first + k) * len + j..][..2 * S::LANES];
         *sums = [s.load(&at[..S::LANES]), s.load(&at[S::LANES..])];
     }
+    let behind = x.rows() * x.from(0).1 + j;
     for (i, g) in grad.chunks_exact(classes).enumerate() {
+        if first == 0 {
+            // The same place in the block behind this one: so the memory is busy while this one is added up.
+            s.prefetch(x.from(i).0, behind);
+            s.prefetch(x.from(i).0, behind + S::LANES);
+        }
         let (x, g) = (&x.row(i)[j..][..2 * S::LANES], &g[first..][..N]);
         let (a, b) = (s.load(&x[..S::LANES]), s.load(&x[S::LANES..]));
         for k in 0..N {

@@ -44,8 +44,8 @@ impl<'a, T: Float> Matrix<'a, T> {
     }
 
     /// Rows one behind the other.
-    pub(crate) fn packed(data: &'a [T], columns: usize) -> Self {
-        Matrix::of(Rows::packed(data, data.len().checked_div(columns).unwrap_or(0), columns))
+    pub(crate) fn packed(data: &'a [T], rows: usize, columns: usize) -> Self {
+        Matrix::of(Rows::packed(data, rows, columns))
     }
 
     /// Its transpose.
@@ -76,9 +76,10 @@ impl<'a, T: Float> Matrix<'a, T> {
 
 impl<'a, T: Float> MatrixMut<'a, T> {
     /// Rows one behind the other.
-    pub(crate) fn packed(data: &'a mut [T], columns: usize) -> Self {
-        let shape = [data.len().checked_div(columns).unwrap_or(0), columns];
-        MatrixMut { data: data.as_mut_ptr(), start: [0, 0], shape, strides: [columns, 1], numbers: PhantomData }
+    pub(crate) fn packed(data: &'a mut [T], rows: usize, columns: usize) -> Self {
+        assert!(span([rows, columns], [columns, 1]) <= data.len());
+        let (shape, strides) = ([rows, columns], [columns, 1]);
+        MatrixMut { data: data.as_mut_ptr(), start: [0, 0], shape, strides, numbers: PhantomData }
     }
 
     /// The rows that it is of the whole.
@@ -185,7 +186,7 @@ mod tests {
             let truth = |i: usize, j: usize| (0..k).map(|p| a[i * (k + 2) + p] * b[p * n + j]).sum::<f64>();
             for adds in [false, true] {
                 let mut dst = vec![if adds { 1.0 } else { f64::NAN }; m * n];
-                for mut block in MatrixMut::packed(&mut dst, n).blocks() {
+                for mut block in MatrixMut::packed(&mut dst, m, n).blocks() {
                     let (rows, columns) = (block.rows(), block.columns());
                     block.product(lhs.rows(rows), rhs.columns(columns), adds);
                 }
@@ -195,7 +196,7 @@ mod tests {
             }
             // The transposed product, in transposed roles, a few columns at a time.
             let mut dst = vec![0.0; m * n];
-            let mut whole = MatrixMut::packed(&mut dst, m);
+            let mut whole = MatrixMut::packed(&mut dst, n, m);
             for j in 0..m {
                 whole.some_columns(j..j + 1).product(rhs.t(), lhs.rows(j..j + 1).t(), true);
             }

@@ -98,7 +98,7 @@ pub(crate) fn block_logits<T: Float>(
     if weight.rows() <= FEW {
         T::dispatch(isa, Logits { x, weight, bias, logits });
     } else {
-        MatrixMut::packed(logits, weight.rows()).product(Matrix::of(x), Matrix::of(weight).t(), false);
+        MatrixMut::packed(logits, x.rows(), weight.rows()).product(Matrix::of(x), Matrix::of(weight).t(), false);
         add_bias(bias, logits);
     }
 }
@@ -119,8 +119,8 @@ pub(crate) fn add_block_product<T: Float>(isa: Isa, x: Rows<'_, T>, grad: &[T], 
     if classes <= FEW {
         T::dispatch(isa, AddProduct { x, grad, weight_grad });
     } else {
-        let grad = Matrix::packed(grad, classes).t();
-        MatrixMut::packed(weight_grad, x.classes()).product(grad, Matrix::of(x), true);
+        let grad = Matrix::packed(grad, x.rows(), classes).t();
+        MatrixMut::packed(weight_grad, classes, x.classes()).product(grad, Matrix::of(x), true);
     }
 }
 

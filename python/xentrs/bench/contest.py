@@ -33,7 +33,10 @@ class Limit:
     def __init__(self, pool: ThreadPoolExecutor, threads: int, work: Work, call: str) -> None:
         self.pool = pool
         source = np.array_split(work.logits.reshape(-1), threads)
-        drain = np.array_split(work.out.reshape(-1), threads) if call != LOSS else [None] * threads
+        copies = (
+            call != LOSS and work.out.size == work.logits.size
+        )  # the gradient of a layer's weight is no copy of `x`
+        drain = np.array_split(work.out.reshape(-1), threads) if copies else [None] * threads
         target = np.array_split(work.target.reshape(-1), threads)
         self.parts = list(zip(source, drain, target, strict=True))
 

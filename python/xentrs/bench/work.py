@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import distributions, losses
 from .._core import build_info
+from . import layers
 from .formulas import FORMULAS, Array
 
 Calls = Mapping[str, Callable[[], Any]]
@@ -44,10 +45,18 @@ class Work:
 
     def __init__(self, row: Row) -> None:
         self.row = row
-        self.formula = FORMULAS[row.loss]
-        self.has_classes = row.loss.startswith("softmax")
+        self.layer: layers.Layer | None = None
+        self.formula = FORMULAS[row.loss.replace("linear", "softmax")]
+        self.has_classes = row.loss.startswith(("softmax", "linear"))
+        if row.loss.startswith("linear"):
+            # What is read once is `x`, and what is checked the gradient of the weight.
+            self.layer = layers.draw(row.shape, np.dtype(row.dtype).type)
+            self.logits, self.target = self.layer.x, self.layer.target
+            self.out: Array = np.zeros_like(self.layer.weight)
+            self.loss, self.some, self.grad, self.size = layers.oracle(self.layer)
+            return
         self.logits, self.target = self.formula.draw(np.random.default_rng(0), row.shape, np.dtype(row.dtype).type)
-        self.out: Array = np.zeros_like(self.logits)
+        self.out = np.zeros_like(self.logits)
         self.loss, self.some, self.grad, self.size = oracle(self)
 
     @property
@@ -96,6 +105,8 @@ class Contestant(NamedTuple):
 
 
 def _xentrs(work: Work) -> Calls:
+    if work.layer:
+        return dict(zip(WORKS, layers.xentrs(work.layer, work.out), strict=False))
     home = losses if work.formula.is_loss else distributions
     function, with_grad = getattr(home, work.row.loss), getattr(home, f"{work.row.loss}_with_grad")
     given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
@@ -120,6 +131,8 @@ def _xentrs(work: Work) -> Calls:
 
 
 def _numpy(work: Work) -> Calls:
+    if work.layer:
+        return dict(zip(WORKS, layers.numpy(work.layer, work.out), strict=False))
     z, target, out, n = work.logits, work.target, work.out, work.count
     rows = np.arange(len(z))
 
@@ -174,8 +187,8 @@ def check(name: str, call: str, answer: Any, work: Work, rtol: float) -> None:
         raise RuntimeError(f"{who}: the loss is {float(loss)!r} instead of {work.loss!r}")
     if grad is None:
         return
-    if tuple(grad.shape) != work.logits.shape:
-        raise RuntimeError(f"{who}: the gradient has shape {tuple(grad.shape)} instead of {work.logits.shape}")
+    if tuple(grad.shape) != work.out.shape:
+        raise RuntimeError(f"{who}: the gradient has shape {tuple(grad.shape)} instead of {work.out.shape}")
     error = np.abs(np.array(grad[work.some], np.float64) - work.grad)
     wrong = ~(error <= 10 * rtol * work.size + float(np.finfo(work.row.dtype).tiny))
     if wrong.any():

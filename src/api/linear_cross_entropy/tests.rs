@@ -1,0 +1,193 @@
+//! Both roads against the loss of logits that are stored, in tiles of any size.
+
+use super::*;
+use crate::api::{PointProblem, RowProblem, Targets};
+use crate::losses::{SigmoidCrossEntropy, SoftmaxCrossEntropy};
+use crate::parallel::with_num_threads;
+use crate::view::{Classes, Labels};
+use half::bf16;
+use std::num::NonZero;
+
+const SHAPE: [usize; 3] = [37, 19, 41];
+
+/// Loss and gradients.
+type Answer<T> = (Vec<f64>, Vec<T>, Vec<T>, Vec<T>);
+
+fn numbers(len: usize, seed: usize) -> Vec<f64> {
+    (0..len).map(|i| (((i + seed) * 7919 % 1009) as f64 - 504.0) / 700.0).collect()
+}
+
+/// Which rows count in the tests: some runs, some single ones, the first not.
+fn counts(row: usize) -> bool {
+    row % 7 > 1 && row != 17
+}
+
+fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, most: Option<usize>) -> Answer<S::Real> {
+    let ([n, d, c], isa) = (SHAPE, Isa::active().unwrap());
+    let (mut x, mut weight, mut bias) = (vec![S::Real::NAN; n * d], vec![S::Real::NAN; c * d], vec![S::Real::NAN; c]);
+    let divisor = divisor(problem.loss, isa, reduction, n, c);
+    let loss = reduce(problem.loss, reduction, n, c, divisor, |each| {
+        let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
+        let call = Call { problem, isa, divisor, wants_grads: true };
+        Ok(match most {
+            Some(most) => call.in_tiles(most, grads, each),
+            None => call.in_blocks(grads, each),
+        })
+    });
+    let loss = match loss.unwrap() {
+        Loss::Scalar(loss) => vec![loss],
+        Loss::Each(each) => each.into_iter().map(S::Real::to_f64).collect(),
+    };
+    (loss, x, weight, bias)
+}
+
+/// The same of stored logits, by plain loops in double precision.
+fn stored(problem: &dyn Problem<f64>, x: &[f64], weight: &[f64], bias: &[f64], reduction: Reduction) -> Answer<f64> {
+    let [n, d, c] = SHAPE;
+    let dot = |i: usize, k: usize| (0..d).map(|j| x[i * d + j] * weight[k * d + j]).sum::<f64>();
+    let mut g: Vec<f64> = (0..n * c).map(|at| bias[at % c] + dot(at / c, at % c)).collect();
+    let loss = super::super::value_and_grad(problem, RowsIo::over(&mut g, n, c), reduction).unwrap();
+    let loss = match loss {
+        Loss::Scalar(loss) => vec![loss],
+        Loss::Each(each) => each,
+    };
+    let rows: Vec<_> = (0..n).filter(|&i| counts(i)).collect();
+    let x_grad = (0..n * d).map(|at| (0..c).map(|k| g[at / d * c + k] * weight[k * d + at % d]).sum()).collect();
+    let weight_grad = (0..c * d).map(|at| rows.iter().map(|i| g[i * c + at / d] * x[i * d + at % d]).sum()).collect();
+    let bias_grad = (0..c).map(|k| rows.iter().map(|i| g[i * c + k]).sum()).collect();
+    (loss, x_grad, weight_grad, bias_grad)
+}
+
+fn assert_close<T: Float>(got: &Answer<T>, truth: &Answer<f64>, tolerance: f64, note: &str) {
+    let wide = |xs: &[T]| xs.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
+    let pairs =
+        [(got.0.clone(), &truth.0), (wide(&got.1), &truth.1), (wide(&got.2), &truth.2), (wide(&got.3), &truth.3)];
+    for (what, (got, truth)) in pairs.into_iter().enumerate() {
+        assert_eq!(got.len(), truth.len());
+        for (i, (a, b)) in got.iter().zip(truth).enumerate() {
+            assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{note}, {what} at {i}: {a} instead of {b}");
+        }
+    }
+}
+
+/// Inputs, of which the rows that do not count are NaN, and labels that say so.
+fn inputs() -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<i64>) {
+    let [n, d, c] = SHAPE;
+    let mut x = numbers(n * d, 1);
+    for (at, x) in x.iter_mut().enumerate() {
+        // What a float16 or a bfloat16 holds exactly.
+        *x = bf16::from_f64(*x).to_f64();
+        if !counts(at / d) {
+            *x = f64::NAN;
+        }
+    }
+    let weight = numbers(c * d, 2).into_iter().map(|w| bf16::from_f64(w).to_f64()).collect();
+    let labels = (0..n).map(|i| if counts(i) { (i * 5 % c) as i64 } else { -100 }).collect();
+    (x, weight, numbers(c, 3), labels)
+}
+
+const ROADS: [Option<usize>; 7] = [None, Some(1), Some(2), Some(5), Some(16), Some(27), Some(64)];
+
+#[test]
+fn both_roads_agree_with_stored_logits_in_tiles_of_any_size() {
+    let ([n, d, c], (x, weight, bias, labels)) = (SHAPE, inputs());
+    let classes = Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap();
+    let target = Targets::Classes(classes);
+    let loss = SoftmaxCrossEntropy::new(c, None, 0.1).unwrap();
+    let exact = RowProblem { loss, target, sample_weight: None };
+    let (x32, w32): (Vec<_>, Vec<_>) =
+        (x.iter().map(|&x| x as f32).collect(), weight.iter().map(|&w| w as f32).collect());
+    let (x16, w16): (Vec<_>, Vec<_>) =
+        (x.iter().map(|&x| bf16::from_f64(x)).collect(), weight.iter().map(|&w| bf16::from_f64(w)).collect());
+    let b32: Vec<_> = bias.iter().map(|&b| b as f32).collect();
+    let loss = SoftmaxCrossEntropy::new(c, None, 0.1).unwrap();
+    let single = RowProblem::<f32, _> { loss, target: Targets::Classes(classes), sample_weight: None };
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        let truth = stored(&exact, &x, &weight, &bias, reduction);
+        for road in ROADS {
+            let note = format!("{reduction:?} {road:?}");
+            let problem = LinearProblem {
+                loss: &exact,
+                x: Rows::packed(&x, n, d),
+                weight: Rows::packed(&weight, c, d),
+                bias: Some(&bias),
+            };
+            assert_close(&run(&problem, reduction, road), &truth, 1e-13, &note);
+            let (x, weight) = (Rows::packed(&x32, n, d), Rows::packed(&w32, c, d));
+            let problem = LinearProblem { loss: &single, x, weight, bias: Some(&b32) };
+            let plain = run(&problem, reduction, road);
+            assert_close(&plain, &truth, 1e-5, &note);
+            let (x, weight) = (Rows::packed(&x16, n, d), Rows::packed(&w16, c, d));
+            let half = run(&LinearProblem { loss: &single, x, weight, bias: Some(&b32) }, reduction, road);
+            assert_eq!(half, plain, "{note}: a half that is widened is the same number");
+        }
+    }
+}
+
+#[test]
+fn independent_labels_are_left_out_by_rows() {
+    let ([n, d, c], (x, weight, bias, _)) = (SHAPE, inputs());
+    let target: Vec<_> =
+        (0..n * c).map(|at| if counts(at / c) && at % 11 != 0 { f64::from(at as u8 % 2) } else { -1.0 }).collect();
+    let loss = SigmoidCrossEntropy::new(Some(&numbers(c, 9).iter().map(|w| w.abs()).collect::<Vec<_>>()), 0.0).unwrap();
+    let exact = PointProblem { loss, target: &target, sample_weight: None, ignored: Some(-1.0) };
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        let truth = stored(&exact, &x, &weight, &bias, reduction);
+        for road in ROADS {
+            let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
+            let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
+            assert_close(&run(&problem, reduction, road), &truth, 1e-13, &format!("{reduction:?} {road:?}"));
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for [n, d, c] in [[700, 90, 10], [900, 60, 70], [300, 30, 6000]] {
+        let (x, weight, bias) = (numbers(n * d, 1), numbers(c * d, 2), numbers(c, 3));
+        let labels: Vec<_> = (0..n).map(|i| (i % c) as i64).collect();
+        let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, None).unwrap());
+        let loss = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
+        let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
+        let problem = LinearProblem { loss: &loss, x, weight, bias: Some(&bias) };
+        let answer = |threads: usize| {
+            with_num_threads(NonZero::new(threads).unwrap(), || {
+                let (mut x, mut weight, mut bias) = (vec![0.0; n * d], vec![0.0; c * d], vec![0.0; c]);
+                let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
+                (linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap(), x, weight, bias)
+            })
+        };
+        let alone = answer(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(answer(threads), alone, "{threads} threads, {n} x {d} x {c}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_is_written() {
+    let ([n, d, c], (x, weight, bias, labels)) = (SHAPE, inputs());
+    let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
+    let loss = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
+    let (rows, weights) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
+    let whole = LinearProblem { loss: &loss, x: rows, weight: weights, bias: None };
+    let message = |problem: LinearProblem<'_, f64>, len: usize| {
+        let mut grad = vec![7.0; len];
+        let grads = LinearGrads { weight: Some(&mut grad), ..LinearGrads::default() };
+        let error = linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap_err();
+        assert!(grad.iter().all(|&g| g == 7.0));
+        error.to_string()
+    };
+    let narrow = Rows::packed(&weight[..c * (d - 1)], c, d - 1);
+    assert_eq!(
+        message(LinearProblem { weight: narrow, ..whole }, c * (d - 1)),
+        "weight must have shape (41, 19), got (41, 18)"
+    );
+    assert_eq!(
+        message(LinearProblem { bias: Some(&bias[1..]), ..whole }, c * d),
+        "bias must have shape (41,), got (40,)"
+    );
+    assert_eq!(message(whole, 5), "grad_weight must have shape (779,), got (5,)");
+    let short = LinearProblem { x: Rows::packed(&x[..d], 1, d), ..whole };
+    assert_eq!(message(short, c * d), "target must have shape (1,), got (37,)");
+}
