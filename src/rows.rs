@@ -241,24 +241,6 @@ impl<T: Real> Scale<T> {
     pub(crate) fn of<S: Simd<T>>(self, s: S, exponentials: S::V) -> S::V {
         s.splat(self.limit).min(exponentials * s.splat(self.factor))
     }
-
-    /// The exponentials that were kept of a row become `sign` times this much of them, less `spread`.
-    #[inline(always)]
-    pub(crate) fn finish<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, sign: f64, spread: f64) {
-        if sign == 1.0 && spread == 0.0 {
-            return row.finish(
-                s,
-                #[inline(always)]
-                |e| self.of(s, e),
-            );
-        }
-        let (sign, spread) = (s.splat(T::from_f64(sign)), s.splat(T::from_f64(spread)));
-        row.finish(
-            s,
-            #[inline(always)]
-            |e| sign * self.of(s, e) - spread,
-        );
-    }
 }
 
 /// Probabilities of a row, times a factor, a register at a time.
@@ -305,7 +287,12 @@ pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
 #[inline(always)]
 pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     let (sum, unit) = RowSum::keeping(s, row);
-    sum.scale(unit, 1.0).finish(s, row, 1.0, 0.0);
+    let scaled = sum.scale(unit, 1.0);
+    row.finish(
+        s,
+        #[inline(always)]
+        |_, e| scaled.of(s, e),
+    );
 }
 
 /// `log_softmax(z)`, written over or beside the row.

@@ -205,16 +205,15 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             } else {
                 RowSum::keeping_logits(s, &mut logits)
             };
-            let row = &mut logits.row;
             let OfSum { loss, others, own } = self.of_sum(sum, class, logit);
             // 2. w p_k, but for the class itself, which has its gradient from the complement
             let scaled = sum.scale(unit, scale * others);
-            row.finish(
+            logits.finish(
                 s,
                 #[inline(always)]
-                |e| scaled.of(s, e),
+                |_, e| scaled.of(s, e),
             );
-            row.target()[class] = T::from_f64(scale * own);
+            logits.set(class, scale * own);
             return loss;
         }
         let weights = self.weights(s, target);
@@ -233,64 +232,69 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         } else {
             RowSum::keeping_logits(s, &mut logits)
         };
-        let row = &mut logits.row;
         let log_partition = sum.log_partition();
         let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
         // An infinite logit is pulled without end, and no other.
         let (pull, endless) = if pull == f64::INFINITY {
-            let len = row.source().len();
-            (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+            let len = logits.row.source().len();
+            (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
         } else {
             (pull, None)
         };
         // 2. (U + pull) p_k - u_k, but for the listed part
         let force = weights.total + pull;
-        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), 1f64.copysign(force));
+        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
         match weights.uniform() {
-            Some(spread) => scaled.finish(s, row, sign, scale * spread),
-            None => {
-                let sign = s.splat(T::from_f64(sign));
-                finish_with_place(
+            Some(spread) => {
+                let spread = s.splat(T::from_f64(scale * spread));
+                logits.finish(
                     s,
-                    row,
                     #[inline(always)]
-                    |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
+                    |_, e| sign * scaled.of(s, e) - spread,
                 );
             }
+            None => logits.finish(
+                s,
+                #[inline(always)]
+                |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
+            ),
         }
         // 3. a class whose probability may be near 1, from the complement: the largest, and the listed one most like it
-        let exact = |u: f64, others: f64, (p, complement): (f64, f64)| {
-            T::from_f64(scale * ((others + pull) * p - u * complement))
-        };
+        let exact = |u: f64, others: f64, (p, complement): (f64, f64)| scale * ((others + pull) * p - u * complement);
         let top = gaps.top;
         if let Some(top) = top {
             let u = weights.at(top);
-            row.target()[top] = exact(u, weights.total - u, sum.probability(sum.max));
+            logits.set(top, exact(u, weights.total - u, sum.probability(sum.max)));
         }
-        let Some(listed) = listed else {
-            return finished(row, endless, weights.total * log_partition + gaps.total() + z_loss);
-        };
-        if top != Some(listed.class) {
-            let p = sum.probability(listed.logit);
-            row.target()[listed.class] = if weights.is_dense() {
+        if let Some(listed) = listed
+            && top != Some(listed.class)
+        {
+            let (u, others) = if weights.is_dense() {
                 let u = weights.at(listed.class);
-                exact(u, weights.total - u, p)
+                (u, weights.total - u)
             } else {
-                exact(listed.own, listed.others, p)
+                (listed.own, listed.others)
             };
+            logits.set(listed.class, exact(u, others, sum.probability(listed.logit)));
         }
         // 4. the other listed ones lack their own share so far
-        if weights.pairs() > 1 {
+        if let Some(listed) = listed
+            && weights.pairs() > 1
+        {
             for pair in 0..weights.pairs() {
                 if let Some((class, u)) = weights.pair(pair)
                     && class != listed.class
                     && top != Some(class)
                 {
-                    row.target()[class] = row.target()[class] - T::from_f64(scale * u);
+                    logits.add(class, -scale * u);
                 }
             }
         }
-        finished(row, endless, weights.total * log_partition + listed.cost(sum) + gaps.total() + z_loss)
+        if let Some(k) = endless {
+            logits.row.target()[k] = T::INFINITY;
+        }
+        let cost = listed.map_or(0.0, |listed| listed.cost(sum));
+        weights.total * log_partition + cost + gaps.total() + z_loss
     }
 
     #[inline(always)]
@@ -449,29 +453,6 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             hess[top] = T::from_f64(scale * p * complement);
         }
     }
-}
-
-/// What is kept of a row becomes its result, of `f(k, register at k)`.
-#[inline(always)]
-fn finish_with_place<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, f: impl Fn(usize, S::V) -> S::V) {
-    let len = row.source().len();
-    RowIo::in_place(row.kept(len)).map(s, T::ZERO, f);
-    if row.kept(len).as_ptr() != row.target().as_ptr().cast_mut() {
-        row.finish(
-            s,
-            #[inline(always)]
-            |v| v,
-        );
-    }
-}
-
-/// The loss of a row whose gradient is written, but for the class whose z-loss is endless.
-#[inline(always)]
-fn finished<T: Real>(row: &mut RowIo<'_, T>, endless: Option<usize>, loss: f64) -> f64 {
-    if let Some(k) = endless {
-        row.target()[k] = T::INFINITY;
-    }
-    loss
 }
 
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {

@@ -268,40 +268,43 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
             Some(listed) if !weights.is_dense() => {
                 // 1. maximum and sum of exponentials, which are kept
                 let (sum, unit) = RowSum::keeping_logits(s, &mut logits);
-                let row = &mut logits.row;
                 let log_partition = sum.log_partition();
                 let (z_loss, pull) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
                 let (pull, endless) = if pull == f64::INFINITY {
-                    let len = row.source().len();
-                    (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+                    let len = logits.row.source().len();
+                    (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
                 } else {
                     (pull, None)
                 };
                 // 2. the gradient of the other classes: (w A + pull) p_k
                 let focus = self.focus_of(sum, listed.logit);
                 let force = listed.own * focus.slope + pull;
-                sum.scale(unit, scale * force.abs()).finish(s, row, 1f64.copysign(force), 0.0);
+                let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
+                logits.finish(
+                    s,
+                    #[inline(always)]
+                    |_, e| sign * scaled.of(s, e),
+                );
                 // 3. of the labelled one, from the complement
                 let (p, q) = sum.probability(listed.logit);
-                row.target()[listed.class] = T::from_f64(scale * (pull * p - listed.own * focus.slope * q));
+                logits.set(listed.class, scale * (pull * p - listed.own * focus.slope * q));
                 if let Some(k) = endless {
-                    row.target()[k] = T::INFINITY;
+                    logits.row.target()[k] = T::INFINITY;
                 }
                 if log_partition.is_nan() {
-                    row.target().fill(T::NAN);
+                    logits.row.target().fill(T::NAN);
                 }
                 listed.own * focus.loss + if log_partition.is_nan() { log_partition } else { z_loss }
             }
             _ => {
                 let terms = self.terms(s, logits.all(s), &weights);
-                let row = &mut logits.row;
                 let Some(terms) = terms else {
-                    row.target().fill(T::NAN);
+                    logits.row.target().fill(T::NAN);
                     return f64::NAN;
                 };
                 let log_partition = terms.sum.log_partition();
                 if log_partition.is_nan() {
-                    row.target().fill(T::NAN);
+                    logits.row.target().fill(T::NAN);
                     return f64::NAN;
                 }
                 let (z_loss, pull) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
@@ -311,7 +314,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 let force = s.splat(T::from_f64(scale * (total + pull)));
                 let (lanes, zero) = (terms.lanes, s.splat(T::ZERO));
                 let (max, peak) = (s.splat(lanes.max), s.splat(T::from_f64(terms.peak)));
-                row.map(
+                logits.map(
                     s,
                     -T::INFINITY,
                     #[inline(always)]
@@ -322,15 +325,14 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     },
                 );
                 // 2. the largest class, and a labelled one, from the complement
-                let exact =
-                    |v: f64, others: f64, (p, q): (f64, f64)| T::from_f64(scale * ((others + pull) * p - v * q));
+                let exact = |v: f64, others: f64, (p, q): (f64, f64)| scale * ((others + pull) * p - v * q);
                 let top = terms.sum.probability(terms.sum.max);
-                row.target()[terms.top] = exact(terms.own, terms.others, top);
+                logits.set(terms.top, exact(terms.own, terms.others, top));
                 if let Some((y, logit, v)) = terms.labelled {
-                    row.target()[y] = exact(v, total - v, terms.sum.probability(logit));
+                    logits.set(y, exact(v, total - v, terms.sum.probability(logit)));
                 }
                 if endless {
-                    row.target()[terms.top] = T::INFINITY;
+                    logits.row.target()[terms.top] = T::INFINITY;
                 }
                 terms.loss + z_loss
             }

@@ -311,6 +311,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_logit_becomes_does_not_depend_on_its_neighbours() {
+        let near: Vec<f64> = (0..203).map(|i| (f64::from(i) - 101.0) * 0.069).collect();
+        let map = LogitMap::new(Some(7.0), 1.3).unwrap();
+        for isa in Isa::available() {
+            let (alone, slopes) = f64::dispatch(isa, Map(map, &near));
+            // One in seventy is far beyond the softcap: every four registers hold one, and some partial ones.
+            let mixed: Vec<f64> = near.chunks(70).flat_map(|part| part.iter().copied().chain([40.0])).collect();
+            let (among, mixed_slopes) = f64::dispatch(isa, Map(map, &mixed));
+            for (k, (alone, slope)) in alone.iter().zip(&slopes).enumerate() {
+                let place = k + k / 70;
+                let same = (among[place], mixed_slopes[place]);
+                assert_eq!((alone.to_bits(), slope.to_bits()), (same.0.to_bits(), same.1.to_bits()), "{}", isa.name());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_positive_and_finite_is_refused() {
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(matches!(LogitMap::<f32>::new(None, wrong), Err(Error::Parameter { name: "temperature", .. })));

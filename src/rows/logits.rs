@@ -3,7 +3,7 @@
 use super::LogitMap;
 use super::sweep::{Exponentials, Pivot, sum_of};
 use crate::math::Real;
-use crate::simd::{RowIo, Simd};
+use crate::simd::{RowIo, Simd, read};
 use std::ops::Range;
 
 /// A row of logits to read.
@@ -107,6 +107,37 @@ impl<'a, T: Real> LogitsIo<'a, T> {
         if self.map.is_identity() { z } else { self.map.at(s, z) }
     }
 
+    /// What is kept of the logits becomes their gradient, register by register: `f(k, e)` to what came before the map.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
+        let slopes = &*self.slopes;
+        if slopes.is_empty() {
+            return self.row.finish(s, f);
+        }
+        self.row.finish(
+            s,
+            #[inline(always)]
+            |k, e| f(k, e) * read(s, slopes, k, T::ZERO),
+        );
+    }
+
+    /// The gradient of a single class, and what is added to it.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, class: usize, gradient: f64) {
+        self.row.target()[class] = T::from_f64(gradient * self.slope(class));
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, class: usize, gradient: f64) {
+        let more = T::from_f64(gradient * self.slope(class));
+        self.row.target()[class] = self.row.target()[class] + more;
+    }
+
+    #[inline(always)]
+    fn slope(&self, class: usize) -> f64 {
+        if self.slopes.is_empty() { 1.0 } else { self.slopes[class].to_f64() }
+    }
+
     /// All of them, in place of a sweep.
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
@@ -114,6 +145,21 @@ impl<'a, T: Real> LogitsIo<'a, T> {
             self.map.row(s, &mut self.row.to_kept(0..self.row.source().len()), self.slopes);
         }
         self.row.source()
+    }
+
+    /// The logits that [`all`](Self::all) has seen become their gradient, as in [`finish`](Self::finish).
+    #[inline(always)]
+    pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
+        let slopes = &*self.slopes;
+        self.row.map(
+            s,
+            fill,
+            #[inline(always)]
+            |k, z| {
+                let g = f(k, z);
+                if slopes.is_empty() { g } else { g * read(s, slopes, k, T::ZERO) }
+            },
+        );
     }
 }
 

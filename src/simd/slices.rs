@@ -228,12 +228,12 @@ impl<'a, T: Float> RowIo<'a, T> {
         acc
     }
 
-    /// Second step: every register `v` that was kept becomes `f(v)`.
+    /// Second step: every register `v` that was kept at `i` becomes `f(i, v)`.
     #[inline(always)]
-    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(S::V) -> S::V) {
+    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
         if self.kept == self.target {
             for i in (0..self.len).step_by(S::LANES) {
-                let out = f(read(s, self.target(), i, T::ZERO));
+                let out = f(i, read(s, self.target(), i, T::ZERO));
                 write(s, out, self.target(), i);
             }
             return;
@@ -242,17 +242,17 @@ impl<'a, T: Float> RowIo<'a, T> {
         let bytes = S::LANES * size_of::<T>();
         let head = (self.target.addr().wrapping_neg() % bytes / size_of::<T>()).min(self.len);
         if head > 0 {
-            let out = f(s.load_tail(self.kept(head), T::ZERO));
+            let out = f(0, s.load_tail(self.kept(head), T::ZERO));
             s.store_tail(out, &mut self.target()[..head]);
         }
         let mut i = head;
         while i + S::LANES <= self.len {
-            let out = f(s.load(&self.kept(i + S::LANES)[i..]));
+            let out = f(i, s.load(&self.kept(i + S::LANES)[i..]));
             s.stream(out, &mut self.target()[i..i + S::LANES]);
             i += S::LANES;
         }
         if i < self.len {
-            let out = f(s.load_tail(&self.kept(self.len)[i..], T::ZERO));
+            let out = f(i, s.load_tail(&self.kept(self.len)[i..], T::ZERO));
             s.store_tail(out, &mut self.target()[i..]);
         }
         s.fence();

@@ -1,6 +1,6 @@
 //! Rows of few classes, taken together: a row a lane, a class a register.
 
-use super::{RowProblem, Targets, times};
+use super::{RowProblem, Targets};
 use crate::columns::{self, Columns, GROUPS};
 use crate::losses::{Group, RowLoss};
 use crate::math::Real;
@@ -151,6 +151,18 @@ fn map_rows<T: Real, S: Simd<T>>(
         let slopes = if slopes.is_empty() { &mut [] } else { &mut slopes[i * classes..][..classes] };
         map.row(s, &mut RowIo::new(&logits[i * stride..][..classes], to), slopes);
     }
+}
+
+/// Multiplies a row by factors; a 0 stays one, be the factor NaN.
+#[inline(always)]
+fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
+    let zero = s.splat(T::ZERO);
+    row.map(
+        s,
+        T::ZERO,
+        #[inline(always)]
+        |k, x| S::V::select(x.eq(zero), zero, x * read(s, factors, k, T::ZERO)),
+    );
 }
 
 /// The losses of a block of rows.

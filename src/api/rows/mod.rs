@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Isa, Kernel, Lanes, RowIo, Simd, read};
+use crate::simd::{Isa, Kernel, Simd};
 use crate::sparse::Sparse;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
 use across::{GradsAcross, ValuesAcross};
@@ -197,18 +197,6 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
         }
         Ok(())
     }
-}
-
-/// Multiplies a row by factors; a 0 stays one, be the factor NaN.
-#[inline(always)]
-fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
-    let zero = s.splat(T::ZERO);
-    row.map(
-        s,
-        T::ZERO,
-        #[inline(always)]
-        |k, x| S::V::select(x.eq(zero), zero, x * read(s, factors, k, T::ZERO)),
-    );
 }
 
 /// The place of the gradient of a row.

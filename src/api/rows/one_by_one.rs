@@ -1,6 +1,6 @@
 //! Rows taken one by one.
 
-use super::{RowProblem, Targets, target_row, times};
+use super::{RowProblem, Targets, target_row};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::rows::{Logits, LogitsIo};
@@ -70,26 +70,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
                 continue;
             };
             let (target, scale) = (densified(target, scratch.dense), weight / divisor);
-            // 1. loss and gradient; of a softcap the slopes are kept, and the gradient stays in scratch
-            let capped = map.has_softcap();
-            let row =
-                if capped { RowIo::new(rows.source().row(i), scratch.mapped) } else { rows.row(i, scratch.streamed) };
-            let row = LogitsIo::new(row, map, scratch.slopes);
+            let row = LogitsIo::new(rows.row(i, scratch.streamed), map, scratch.slopes);
             let loss = weight * problem.loss.value_and_grad(s, row, target, scale);
-            // 2. the gradient of what came before the softcap
-            if capped {
-                let (slopes, grad) = (&*scratch.slopes, target_row(&mut rows, i));
-                if streams > 0 {
-                    times(s, slopes, &mut RowIo::in_place(scratch.mapped));
-                    RowIo::streaming(slopes, grad, scratch.mapped).finish(
-                        s,
-                        #[inline(always)]
-                        |g| g,
-                    );
-                } else {
-                    times(s, slopes, &mut RowIo::new(scratch.mapped, grad));
-                }
-            }
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
