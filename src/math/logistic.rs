@@ -120,7 +120,8 @@ pub(crate) fn tanh<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
     S::V::select(zero.lt(x), tanh, S::V::select(x.eq(zero), x, zero - tanh))
 }
 
-/// `tanh(x)` and its derivative `1 - tanh^2(x)` for `x` in `[-1, 1]`: no exponential, no quotient. At most 2 and 3 ULP.
+/// `tanh(x)` and its derivative `1 - tanh^2(x)` for `x` in `[-1, 1]`: no exponential, no quotient. The
+/// first at most 3 ULP.
 #[inline(always)]
 pub(crate) fn tanh_unit<T: Real, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     let y = x * x;
@@ -128,8 +129,8 @@ pub(crate) fn tanh_unit<T: Real, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     (tanh, s.splat(T::ONE) - tanh * tanh)
 }
 
-/// `tanh(x)` and its derivative `sech^2(x)`, which keeps its digits where `1 - tanh^2` would lose them: at most 3 and 8 ULP,
-/// within `[-1, 1]` those of [`tanh_unit`].
+/// `tanh(x)` and its derivative `sech^2(x)`, which keeps its digits where `1 - tanh^2` would lose them;
+/// within `[-1, 1]` those of [`tanh_unit`]. The first at most 3 ULP.
 #[inline(always)]
 pub(crate) fn tanh_with_slope<T: Real, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
