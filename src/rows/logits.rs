@@ -142,7 +142,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
         if !self.map.is_identity() {
-            self.map.row(s, &mut self.row.to_kept(0..self.row.source().len()), self.slopes);
+            self.map.row(s, &mut self.row.way_to_kept(0..self.row.source().len()), self.slopes);
         }
         self.row.source()
     }
@@ -175,7 +175,7 @@ impl<T: Real> Exponentials<T> for LogitsIo<'_, T> {
             return self.row.enter(s, block);
         }
         let slopes = if self.slopes.is_empty() { &mut [] } else { &mut self.slopes[block.clone()] };
-        self.map.row(s, &mut self.row.to_kept(block), slopes)
+        self.map.row(s, &mut self.row.way_to_kept(block), slopes)
     }
 
     #[inline(always)]

@@ -131,7 +131,7 @@ impl<'a, T: Float> RowIo<'a, T> {
         RowIo { kept: scratch.as_mut_ptr(), ..Self::new(source, target) }
     }
 
-    /// What came in is first made something else, where it will be kept ([`to_kept`](Self::to_kept)): that is read then.
+    /// What came in is first made something else, where it will be kept ([`way_to_kept`](Self::way_to_kept)): that is read then.
     #[inline(always)]
     pub(crate) fn by_way_of_kept(self) -> Self {
         RowIo { source: self.kept, ..self }
@@ -139,7 +139,7 @@ impl<'a, T: Float> RowIo<'a, T> {
 
     /// The way of a block from what came in to where it is kept.
     #[inline(always)]
-    pub(crate) fn to_kept(&mut self, block: Range<usize>) -> RowIo<'_, T> {
+    pub(crate) fn way_to_kept(&mut self, block: Range<usize>) -> RowIo<'_, T> {
         assert!(block.start <= block.end && block.end <= self.len);
         let (raw, kept) = (self.raw.wrapping_add(block.start), self.kept.wrapping_add(block.start));
         RowIo { raw, source: raw, kept, target: kept, len: block.len(), slices: PhantomData }
