@@ -62,6 +62,16 @@ impl<'a, T: Real> Columns<'a, T> {
         if SOFT { Self::of(s, scratch, group, classes) } else { Columns { lanes: &mut [], padded: &mut [], classes } }
     }
 
+    /// The place of one group in such a scratch, or in one of no length, of nothing.
+    #[inline(always)]
+    pub(crate) fn of_any<S: Simd<T>>(s: S, scratch: &'a mut [T], classes: usize) -> Self {
+        if scratch.is_empty() {
+            Columns { lanes: &mut [], padded: &mut [], classes }
+        } else {
+            Self::of(s, scratch, 0, classes)
+        }
+    }
+
     /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
     #[inline(always)]
     pub(crate) fn load<S: Simd<T>>(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
@@ -155,6 +165,18 @@ impl<'a, T: Real> Columns<'a, T> {
     #[inline(always)]
     pub(crate) fn column<S: Simd<T>>(&self, s: S, class: usize) -> S::V {
         s.load(&self.lanes[class * S::LANES..][..S::LANES])
+    }
+
+    /// Writes it.
+    #[inline(always)]
+    pub(crate) fn set_column<S: Simd<T>>(&mut self, s: S, class: usize, column: S::V) {
+        s.store(column, &mut self.lanes[class * S::LANES..][..S::LANES]);
+    }
+
+    /// How many classes there are.
+    #[inline(always)]
+    pub(crate) fn classes(&self) -> usize {
+        self.classes
     }
 
     /// Transposes back `count` rows, one behind the other, every register `v` of class `k` having become `f(k, v)`.
@@ -277,6 +299,12 @@ impl<V: Copy> ColumnSums<V> {
     {
         let zero = s.splat(T::ZERO);
         ColumnSums { max: zero, rest: zero, unit: zero, shift: zero, exponent: zero, logit: zero }
+    }
+
+    /// What the largest logit of each row became.
+    #[inline(always)]
+    pub(crate) fn exponential_of_max(self) -> V {
+        self.unit
     }
 
     /// `max z - z_y` for the class of each row; 0 for the maximum even where it is infinite.

@@ -23,8 +23,12 @@
 //! P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J.
 //! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
 
+mod logit_map;
+mod logits;
 mod sweep;
 
+pub(crate) use logit_map::LogitMap;
+pub use logits::{Logits, LogitsIo};
 pub(crate) use sweep::Watch;
 
 use crate::math::Real;
@@ -57,10 +61,22 @@ impl<T: Real> RowSum<T> {
         Self::of_part(s, row).defined()
     }
 
+    /// The same, inlined into a kernel that takes many rows.
+    #[inline(always)]
+    pub(crate) fn of_many<S: Simd<T>>(s: S, row: &[T]) -> Self {
+        Sweep { row: &mut { row }, watch: &mut () }.run(s).0.defined()
+    }
+
+    /// The same of logits that may be mapped on the way.
+    #[inline(always)]
+    pub(crate) fn of_logits<S: Simd<T>>(s: S, logits: &mut Logits<'_, T>) -> Self {
+        s.call(Sweep { row: logits, watch: &mut () }).0.defined()
+    }
+
     /// The same, while `watch` sees each block.
     #[inline(always)]
-    pub(crate) fn watched<S: Simd<T>>(s: S, row: &[T], watch: &mut impl Watch<T>) -> Self {
-        Sweep { row: &mut { row }, watch }.run(s).0.defined()
+    pub(crate) fn watched<S: Simd<T>>(s: S, logits: &mut Logits<'_, T>, watch: &mut impl Watch<T>) -> Self {
+        Sweep { row: logits, watch }.run(s).0.defined()
     }
 
     /// Reads a part of a row: one of a row [`joined`](Self::joined) from such.
@@ -97,9 +113,20 @@ impl<T: Real> RowSum<T> {
         (sum.defined(), unit)
     }
 
+    /// The same of logits that may be mapped on the way.
+    #[inline(always)]
+    pub(crate) fn keeping_logits<S: Simd<T>>(s: S, row: &mut LogitsIo<'_, T>) -> (Self, f64) {
+        let (sum, pivot) = s.call(Sweep { row, watch: &mut () });
+        (sum.defined(), pivot.factor / pivot.exp_of(sum.max))
+    }
+
     /// The same, while `watch` sees each block.
     #[inline(always)]
-    pub(crate) fn keeping_watched<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, watch: &mut impl Watch<T>) -> (Self, f64) {
+    pub(crate) fn keeping_watched<S: Simd<T>>(
+        s: S,
+        row: &mut LogitsIo<'_, T>,
+        watch: &mut impl Watch<T>,
+    ) -> (Self, f64) {
         let (sum, pivot) = Sweep { row, watch }.run(s);
         (sum.defined(), pivot.factor / pivot.exp_of(sum.max))
     }
@@ -214,24 +241,6 @@ impl<T: Real> Scale<T> {
     pub(crate) fn of<S: Simd<T>>(self, s: S, exponentials: S::V) -> S::V {
         s.splat(self.limit).min(exponentials * s.splat(self.factor))
     }
-
-    /// The exponentials that were kept of a row become `sign` times this much of them, less `spread`.
-    #[inline(always)]
-    pub(crate) fn finish<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, sign: f64, spread: f64) {
-        if sign == 1.0 && spread == 0.0 {
-            return row.finish(
-                s,
-                #[inline(always)]
-                |e| self.of(s, e),
-            );
-        }
-        let (sign, spread) = (s.splat(T::from_f64(sign)), s.splat(T::from_f64(spread)));
-        row.finish(
-            s,
-            #[inline(always)]
-            |e| sign * self.of(s, e) - spread,
-        );
-    }
 }
 
 /// Probabilities of a row, times a factor, a register at a time.
@@ -278,7 +287,12 @@ pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
 #[inline(always)]
 pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     let (sum, unit) = RowSum::keeping(s, row);
-    sum.scale(unit, 1.0).finish(s, row, 1.0, 0.0);
+    let scaled = sum.scale(unit, 1.0);
+    row.finish(
+        s,
+        #[inline(always)]
+        |_, e| scaled.of(s, e),
+    );
 }
 
 /// `log_softmax(z)`, written over or beside the row.

@@ -265,6 +265,48 @@ def test_maps_are_those_of_the_formula(case: Case, dtype: type, shape: tuple[int
 
 @each_dtype
 @each_case
+def test_rows_do_not_depend_on_their_neighbours(case: Case, dtype: type) -> None:
+    """Alone or among others, in rows of few classes or many: the bits are the same, whatever way the softcap takes."""
+    rng = np.random.default_rng(121)
+    for shape in ((70, 10), (5, 1_500)):
+        logits = (rng.normal(size=shape) * np.where(rng.random(shape) < 0.01, 40, 2)).astype(dtype)
+        target = rng.integers(0, shape[1], shape[0])
+        options = {"softcap": 8.0, "temperature": 1.7, "z_loss": 1e-3, "reduction": "none"}
+        loss, grad = case.loss_with_grad(logits, target, **options)
+        for i in range(shape[0]):
+            alone = case.loss_with_grad(logits[i : i + 1], target[i : i + 1], **options)
+            assert_same_bits(alone.loss, loss[i : i + 1])
+            assert_same_bits(alone.grad, grad[i : i + 1])
+
+
+@each_dtype
+@each_case
+@pytest.mark.parametrize("soft", [False, True], ids=["classes", "distributions"])
+def test_few_classes_agree_with_many(case: Case, dtype: type, soft: bool) -> None:
+    """Classes that are masked make rows too long to be taken across the lanes, and change nothing."""
+    rng = np.random.default_rng(122)
+    few, many = 7, 90
+    logits = np.concatenate([rng.normal(size=(50, few)) * scale for scale in (1, 8, 30)]).astype(dtype)
+    n = len(logits)
+    target = rng.dirichlet(np.ones(few), n).astype(dtype) if soft else rng.integers(0, few, n)
+    masked = np.full((n, many), -inf, dtype)
+    masked[:, :few] = logits
+    padded = np.pad(target, [(0, 0), (0, many - few)]) if soft else target
+    weight = rng.random(many) + 0.5
+    focuses: list[dict[str, Any]] = [{"gamma": g} for g in (0.5, 1.0, 2.0, 3.3, 7.0)] if "focal" in case.name else [{}]
+    for focus, z_loss in itertools.product(focuses, (0.0, 0.3)):
+        options = {**focus, "z_loss": z_loss, "temperature": 0.8, "reduction": "none"}
+        loss, grad = case.loss_with_grad(logits, target, class_weight=weight[:few], **options)
+        same = case.loss_with_grad(masked, padded, class_weight=weight, **options)
+        rtol = 5e-6 if dtype is np.float32 else 1e-13
+        assert_close(loss, same.loss, rtol, floor=FLUSHED[dtype])
+        size = np.abs(same.grad).max(1, keepdims=True) + (soft * 0.1)
+        assert_close(grad, same.grad[:, :few], 2 * rtol, floor=2 * rtol * size)
+        np.testing.assert_array_equal(same.grad[:, few:], 0)
+
+
+@each_dtype
+@each_case
 def test_special_logits_under_maps(case: Case, dtype: type) -> None:
     logits = np.array([[0, -inf, 1], [inf, 0, 1], [0, nan, 1], [-inf] * 3], dtype)
     loss, grad = case.loss_with_grad(logits, [0] * 4, temperature=2.0, reduction="none")

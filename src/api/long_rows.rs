@@ -111,7 +111,7 @@ impl<T: Real> Kernel<T> for Finish<'_, T> {
         row.finish(
             s,
             #[inline(always)]
-            |e| scale.of(s, e * unit),
+            |_, e| scale.of(s, e * unit),
         );
     }
 }

@@ -36,8 +36,8 @@
 use super::{RowLoss, RowTarget, total_weight};
 use crate::error::{Error, Result};
 use crate::math::{Real, ln};
-use crate::rows::row_total;
-use crate::simd::{Lanes, RowIo, Simd, read};
+use crate::rows::{Logits, LogitsIo, row_total};
+use crate::simd::{Lanes, Simd, read};
 use crate::view::check_weights;
 
 /// Categorical cross-entropy with its options.
@@ -120,7 +120,8 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, p: &[T], target: RowTarget<'_, T>) -> f64 {
+    fn value<S: Simd<T>>(&self, s: S, mut p: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
+        let p = p.all(s);
         match target {
             RowTarget::Class(y) => {
                 let (weight, loss, _) = self.of_class(p[y], y);
@@ -145,7 +146,8 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+    fn value_and_grad<S: Simd<T>>(&self, s: S, p: LogitsIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+        let mut row = p.row;
         let loss = match target {
             RowTarget::Class(y) => {
                 let (weight, loss, slope) = self.of_class(row.source()[y], y);
@@ -178,7 +180,7 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
             }
             RowTarget::Sparse(pairs) => {
                 // All is read before anything is written, maybe over it.
-                let (loss, p) = (self.value(s, row.source(), target), row.source());
+                let (loss, p) = (self.value(s, Logits::plain(row.source()), target), row.source());
                 let pairs = (0..pairs.len()).filter_map(|pair| pairs.get(pair));
                 let slopes = pairs.map(|(y, t)| {
                     let (weight, _, slope) = self.of_class(p[y], y);
@@ -229,7 +231,7 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Kernel};
+    use crate::simd::{Float, Isa, Kernel, RowIo};
 
     /// The formula, in float64 lines.
     fn oracle(p: &[f64], t: &[f64], w: &[f64], eps: f64) -> (f64, Vec<f64>) {
@@ -248,8 +250,9 @@ mod tests {
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let Row(loss, p, target) = self;
             let mut grad = vec![T::NAN; p.len()];
-            let value = loss.value(s, p, target);
-            let same = loss.value_and_grad(s, &mut RowIo::new(p, &mut grad), target, 1.0);
+            let value = loss.value(s, Logits::plain(p), target);
+            let row = LogitsIo::new(RowIo::new(p, &mut grad), loss.logit_map(), &mut []);
+            let same = loss.value_and_grad(s, row, target, 1.0);
             (value, same, grad, loss.outside(s, p, target))
         }
     }

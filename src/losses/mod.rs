@@ -11,7 +11,6 @@ mod categorical_cross_entropy;
 mod gaussian_nll;
 mod hinge_loss;
 mod js_smoothness;
-mod logit_map;
 mod parity_penalty;
 mod row_weights;
 mod sigmoid_cross_entropy;
@@ -33,13 +32,11 @@ pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
 pub(crate) use softmax_stats::{RowStats, row_stats};
 
-pub(crate) use logit_map::LogitMap;
-
 use crate::columns::{ColumnSums, Columns};
 use crate::error::{Error, Result};
 use crate::math::Real;
-use crate::rows::{RowSum, row_total};
-use crate::simd::{Kernel, Lanes, RowIo, Simd, read};
+use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
+use crate::simd::{Kernel, Lanes, Simd, read};
 use crate::sparse::Pairs;
 
 /// What a row of logits is held against.
@@ -73,10 +70,10 @@ pub trait RowLoss<T: Real>: Sync {
     fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64;
 
     /// The loss, in nats.
-    fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64;
+    fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64;
 
     /// The loss, and `scale` times its gradient, which is written to the row.
-    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64;
+    fn value_and_grad<S: Simd<T>>(&self, s: S, row: LogitsIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64;
 
     /// Whether [`of_sum`](Self::of_sum) tells the loss of a row that has a class, and its gradient.
     #[inline(always)]
@@ -119,6 +116,30 @@ pub trait RowLoss<T: Real>: Sync {
     #[inline(always)]
     fn weighs_across(&self, _classes: usize) -> bool {
         false
+    }
+
+    /// Whether a class is taken as a distribution where rows go across.
+    #[inline(always)]
+    fn spreads_classes(&self) -> bool {
+        false
+    }
+
+    /// Whether [`reweigh_across`](Self::reweigh_across) does anything.
+    #[inline(always)]
+    fn reweighs(&self) -> bool {
+        false
+    }
+
+    /// Makes of the weights of a group of rows, whose logits have been summed, others, and of their total and their gaps.
+    #[inline(always)]
+    fn reweigh_across<S: Simd<T>>(
+        &self,
+        _: S,
+        _logits: &Columns<'_, T>,
+        _exponentials: &Columns<'_, T>,
+        _weights: &mut Columns<'_, T>,
+        _: &mut Group<S::V>,
+    ) {
     }
 
     /// Makes of the distributions of a group of rows the weights `u` of their classes, and tells the sums of these.

@@ -101,31 +101,33 @@ impl<'a, T: Real> RowWeights<'a, T> {
         (u != 0.0).then_some((class, u))
     }
 
-    /// The list, held against the logits; `None` where no class of it has a share.
+    /// The list, held against the logits, `logit(class)`; `None` where no class of it has a share.
     #[inline(always)]
-    pub(super) fn listed(&self, logits: &[T]) -> Option<Listed<T>> {
+    pub(super) fn listed(&self, logit: impl Fn(usize) -> T) -> Option<Listed<T>> {
         if let RowTarget::Class(y) = self.target {
             let own = self.keep * self.class_weight(y);
-            return (own != 0.0).then(|| Listed { class: y, logit: logits[y], own, others: 0.0, below: 0.0 });
+            return (own != 0.0).then(|| Listed { class: y, logit: logit(y), own, others: 0.0, below: 0.0 });
         }
         // 1. the class with the largest logit
         let mut top: Option<(usize, T)> = None;
         for pair in 0..self.pairs() {
-            if let Some((class, _)) = self.pair(pair)
-                && top.is_none_or(|(_, logit)| logits[class] > logit)
-            {
-                top = Some((class, logits[class]));
+            if let Some((class, _)) = self.pair(pair) {
+                let z = logit(class);
+                if top.is_none_or(|(_, largest)| z > largest) {
+                    top = Some((class, z));
+                }
             }
         }
         // 2. its share, which may come in pieces, and how far below the others are
-        let (top, logit) = top?;
-        let mut listed = Listed { class: top, logit, own: 0.0, others: 0.0, below: 0.0 };
+        let (top, largest) = top?;
+        let mut listed = Listed { class: top, logit: largest, own: 0.0, others: 0.0, below: 0.0 };
         for pair in 0..self.pairs() {
             if let Some((class, u)) = self.pair(pair) {
                 let part = if class == top { &mut listed.own } else { &mut listed.others };
                 *part += u;
-                if logits[class] != logit {
-                    listed.below += u * (logit.to_f64() - logits[class].to_f64());
+                let z = logit(class);
+                if z != largest {
+                    listed.below += u * (largest.to_f64() - z.to_f64());
                 }
             }
         }
@@ -165,15 +167,16 @@ pub(super) struct Gaps<'w, 'a, T> {
     /// The weights so far.
     mass: f64,
     max: T,
-    /// Where the maximum is.
+    wants_top: bool,
+    /// Where the maximum is, for a gradient.
     pub(super) top: Option<usize>,
 }
 
 impl<'w, 'a, T: Real> Gaps<'w, 'a, T> {
     #[inline(always)]
-    pub(super) fn of(weights: &'w RowWeights<'a, T>) -> Self {
+    pub(super) fn of(weights: &'w RowWeights<'a, T>, wants_top: bool) -> Self {
         let factor = weights.uniform().unwrap_or(1.0);
-        Gaps { weights, factor, sum: 0.0, mass: 0.0, max: -T::INFINITY, top: None }
+        Gaps { weights, factor, sum: 0.0, mass: 0.0, max: -T::INFINITY, wants_top, top: None }
     }
 
     /// The sum over the whole row.
@@ -191,7 +194,9 @@ impl<T: Real> Watch<T> for Gaps<'_, '_, T> {
                 self.sum += self.mass * (max.to_f64() - self.max.to_f64());
             }
             self.max = max;
-            self.top = position(s, logits, max).map(|k| start + k);
+            if self.wants_top {
+                self.top = position(s, logits, max).map(|k| start + k);
+            }
         }
         let (zero, top) = (s.splat(T::ZERO), s.splat(max));
         // A partial register is filled up with the maximum, whose gap is 0.

@@ -12,7 +12,7 @@
 //!
 //! with `m = max z` and `logsumexp(z) = m + ln(1 + rest)` ([`rows`](crate::rows)). No term is negative, so nothing
 //! cancels: the loss is right to the last digits at any margin. What `z` is made of, softcap and temperature, is in
-//! [`logit_map`](super::logit_map).
+//! [`LogitMap`].
 //!
 //! # Gradient
 //! `d loss / d z_k = U p_k - u_k + 2 z_loss logsumexp(z) p_k` with `p = softmax(z)`. Where `p_k` is near 1 the first two
@@ -40,11 +40,11 @@
 //! A. Chowdhery et al., *PaLM: Scaling language modeling with pathways*, 2022, arXiv:2204.02311, section 5 (z-loss).
 
 use super::row_weights::{Gaps, RowWeights};
-use super::{CurvedRowLoss, Group, LogitMap, OfSum, RowLoss, RowTarget, check_share, total_weight};
+use super::{CurvedRowLoss, Group, OfSum, RowLoss, RowTarget, check_share, total_weight};
 use crate::columns::{Columns, MAX_CLASSES};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
-use crate::rows::RowSum;
+use crate::rows::{LogitMap, Logits, LogitsIo, RowSum};
 use crate::simd::{Lanes, RowIo, Simd, position};
 use crate::view::check_weights;
 
@@ -127,6 +127,11 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn has_z_loss(&self) -> bool {
+        self.z_loss != 0.0
+    }
+
     /// What the z-loss of a row is, and what it adds to `U` in its gradient.
     #[inline(always)]
     pub(super) fn z_terms(&self, max: f64, log_partition: f64) -> (f64, f64) {
@@ -155,106 +160,141 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
+    fn value<S: Simd<T>>(&self, s: S, mut logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
         if let Some(class) = self.plain_class(target) {
-            return self.of_sum(RowSum::watched(s, logits, &mut ()), class, logits[class]).loss;
+            let (sum, logit) = match logits.unmapped() {
+                Some(logits) => (RowSum::of_many(s, logits), logits[class]),
+                None => (RowSum::of_logits(s, &mut logits), logits.at(s, class)),
+            };
+            return self.of_sum(sum, class, logit).loss;
         }
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
             return 0.0;
         }
         // 1. maximum and sum of exponentials, and, of dense weights, the gaps
-        let mut gaps = Gaps::of(&weights);
-        let sum = if weights.is_dense() { RowSum::watched(s, logits, &mut gaps) } else { RowSum::of(s, logits) };
+        let mut gaps = Gaps::of(&weights, false);
+        let sum = if weights.is_dense() {
+            RowSum::watched(s, &mut logits, &mut gaps)
+        } else {
+            RowSum::of_logits(s, &mut logits)
+        };
         // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
         let log_partition = sum.log_partition();
-        let listed = weights.listed(logits).map_or(0.0, |listed| listed.cost(sum));
+        let listed = weights.listed(
+            #[inline(always)]
+            |class| logits.at(s, class),
+        );
+        let listed = listed.map_or(0.0, |listed| listed.cost(sum));
         weights.total * log_partition + listed + gaps.total() + self.z_terms(sum.max.to_f64(), log_partition).0
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+    fn value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        mut logits: LogitsIo<'_, T>,
+        target: RowTarget<'_, T>,
+        scale: f64,
+    ) -> f64 {
         if let Some(class) = self.plain_class(target) {
-            let logit = row.source()[class];
+            let logit = logits.at(s, class);
             // 1. maximum and sum of exponentials, which are kept
-            let (sum, unit) = RowSum::keeping(s, row);
+            let (sum, unit) = if logits.is_plain() {
+                RowSum::keeping(s, &mut logits.row)
+            } else {
+                RowSum::keeping_logits(s, &mut logits)
+            };
             let OfSum { loss, others, own } = self.of_sum(sum, class, logit);
             // 2. w p_k, but for the class itself, which has its gradient from the complement
             let scaled = sum.scale(unit, scale * others);
-            row.finish(
+            logits.finish(
                 s,
                 #[inline(always)]
-                |e| scaled.of(s, e),
+                |_, e| scaled.of(s, e),
             );
-            row.target()[class] = T::from_f64(scale * own);
+            logits.set(class, scale * own);
             return loss;
         }
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
-            row.target().fill(T::ZERO);
+            logits.row.target().fill(T::ZERO);
             return 0.0;
         }
-        let (listed, mut gaps) = (weights.listed(row.source()), Gaps::of(&weights));
+        let mut gaps = Gaps::of(&weights, true);
+        let listed = weights.listed(
+            #[inline(always)]
+            |class| logits.at(s, class),
+        );
         // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the gaps
-        let (sum, unit) =
-            if weights.is_dense() { RowSum::keeping_watched(s, row, &mut gaps) } else { RowSum::keeping(s, row) };
+        let (sum, unit) = if weights.is_dense() {
+            RowSum::keeping_watched(s, &mut logits, &mut gaps)
+        } else {
+            RowSum::keeping_logits(s, &mut logits)
+        };
         let log_partition = sum.log_partition();
         let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
         // An infinite logit is pulled without end, and no other.
         let (pull, endless) = if pull == f64::INFINITY {
-            let len = row.source().len();
-            (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+            let len = logits.row.source().len();
+            (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
         } else {
             (pull, None)
         };
         // 2. (U + pull) p_k - u_k, but for the listed part
         let force = weights.total + pull;
-        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), 1f64.copysign(force));
+        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
         match weights.uniform() {
-            Some(spread) => scaled.finish(s, row, sign, scale * spread),
-            None => {
-                let sign = s.splat(T::from_f64(sign));
-                finish_with_place(
+            Some(spread) => {
+                let spread = s.splat(T::from_f64(scale * spread));
+                logits.finish(
                     s,
-                    row,
                     #[inline(always)]
-                    |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
+                    |_, e| sign * scaled.of(s, e) - spread,
                 );
             }
+            None => logits.finish(
+                s,
+                #[inline(always)]
+                |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
+            ),
         }
         // 3. a class whose probability may be near 1, from the complement: the largest, and the listed one most like it
-        let exact = |u: f64, others: f64, (p, complement): (f64, f64)| {
-            T::from_f64(scale * ((others + pull) * p - u * complement))
-        };
+        let exact = |u: f64, others: f64, (p, complement): (f64, f64)| scale * ((others + pull) * p - u * complement);
         let top = gaps.top;
         if let Some(top) = top {
             let u = weights.at(top);
-            row.target()[top] = exact(u, weights.total - u, sum.probability(sum.max));
+            logits.set(top, exact(u, weights.total - u, sum.probability(sum.max)));
         }
-        let Some(listed) = listed else {
-            return finished(row, endless, weights.total * log_partition + gaps.total() + z_loss);
-        };
-        if top != Some(listed.class) {
-            let p = sum.probability(listed.logit);
-            row.target()[listed.class] = if weights.is_dense() {
+        if let Some(listed) = listed
+            && top != Some(listed.class)
+        {
+            let (u, others) = if weights.is_dense() {
                 let u = weights.at(listed.class);
-                exact(u, weights.total - u, p)
+                (u, weights.total - u)
             } else {
-                exact(listed.own, listed.others, p)
+                (listed.own, listed.others)
             };
+            logits.set(listed.class, exact(u, others, sum.probability(listed.logit)));
         }
         // 4. the other listed ones lack their own share so far
-        if weights.pairs() > 1 {
+        if let Some(listed) = listed
+            && weights.pairs() > 1
+        {
             for pair in 0..weights.pairs() {
                 if let Some((class, u)) = weights.pair(pair)
                     && class != listed.class
                     && top != Some(class)
                 {
-                    row.target()[class] = row.target()[class] - T::from_f64(scale * u);
+                    logits.add(class, -scale * u);
                 }
             }
         }
-        finished(row, endless, weights.total * log_partition + listed.cost(sum) + gaps.total() + z_loss)
+        if let Some(k) = endless {
+            logits.row.target()[k] = T::INFINITY;
+        }
+        let cost = listed.map_or(0.0, |listed| listed.cost(sum));
+        weights.total * log_partition + cost + gaps.total() + z_loss
     }
 
     #[inline(always)]
@@ -274,7 +314,12 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        (self.label_smoothing == 0.0 || self.class_weight.is_none()) && self.weighs_across(classes)
+        self.weighs_across(classes)
+    }
+
+    #[inline(always)]
+    fn spreads_classes(&self) -> bool {
+        self.label_smoothing != 0.0 && self.class_weight.is_some()
     }
 
     #[inline(always)]
@@ -284,7 +329,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn weighs_across(&self, classes: usize) -> bool {
-        self.z_loss == 0.0 && !self.map.has_softcap() && (1..=MAX_CLASSES).contains(&classes)
+        (1..=MAX_CLASSES).contains(&classes)
     }
 
     #[inline(always)]
@@ -326,36 +371,27 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     ) -> S::V {
         let weight = self.group_weight(s, group);
         let (scaled, losses) = (weight / s.splat(divisor), self.losses(s, group, weight));
-        if self.label_smoothing == 0.0 {
+        if self.is_plain() {
             grad_across(s, exponentials, group, scaled, grad);
             return losses;
         }
         // 1. u_k = keep [k = y] + spread and U = 1: the gradient of the labelled class, from the complement
-        let (zero, sums) = (s.splat(T::ZERO), group.sums);
+        let (one, q) = (s.splat(T::ONE), group.sums.complement(s));
         let (eps, spread) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
         let (others, own) = (s.splat(T::from_f64(eps - spread)), s.splat(T::from_f64(1.0 - eps + spread)));
-        let (idle, q) = (weight.eq(zero), sums.complement(s));
-        let own = scaled * (others * (s.splat(T::ONE) - q) - own * q);
-        // 2. of the others: p_k - spread
-        let (factor, spread) = (sums.scale(s, scaled), scaled * s.splat(T::from_f64(spread)));
-        exponentials.store(
-            s,
-            grad,
-            group.rows,
-            #[inline(always)]
-            |k, e| {
-                let other = scaled.min(e * factor) - spread;
-                S::V::select(idle, zero, S::V::select(k.eq(group.class), own, other))
-            },
-        );
+        let pull = self.pull_across(s, group, divisor);
+        let own = (scaled * others + pull.force) * (one - q) - scaled * own * q;
+        // 2. of the others: (1 + pull) p_k - spread
+        let (force, spread) = (scaled + pull.force, scaled * s.splat(T::from_f64(spread)));
+        pull.grad_across(s, exponentials, group, [force, own, spread], scaled, grad);
         losses
     }
 
     #[inline(always)]
     fn soft_value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
         // s (U ln(1 + rest) + sum_k u_k (m - z_k))
-        let (zero, weight) = (s.splat(T::ZERO), group.weight);
-        let loss = group.total.mul_add(log1p(s, group.sums.rest), group.gaps);
+        let (zero, weight, log_partition) = (s.splat(T::ZERO), group.weight, log1p(s, group.sums.rest));
+        let loss = group.total.mul_add(log_partition, group.gaps) + self.z_across(s, group, log_partition).0;
         S::V::select(weight.eq(zero), zero, weight * loss)
     }
 
@@ -370,14 +406,15 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         grad: &mut [T],
     ) -> S::V {
         let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
-        let idle = group.weight.eq(zero);
+        let (idle, pull) = (group.weight.eq(zero), self.pull_across(s, group, divisor));
         exponentials.map(
             s,
             #[inline(always)]
             |k, e| {
                 // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where neither p nor its complement has lost its digits
                 let (u, (p, complement)) = (weights.column(s, k), group.sums.probability(s, e));
-                S::V::select(idle, zero, scale * ((group.total - u) * p - u * complement))
+                let g = pull.force.mul_add(p, scale * ((group.total - u) * p - u * complement));
+                S::V::select(idle, zero, pull.bound(s, e, g))
             },
         );
         exponentials.store(
@@ -418,29 +455,6 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 }
 
-/// What is kept of a row becomes its result, of `f(k, register at k)`.
-#[inline(always)]
-fn finish_with_place<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, f: impl Fn(usize, S::V) -> S::V) {
-    let len = row.source().len();
-    RowIo::in_place(row.kept(len)).map(s, T::ZERO, f);
-    if row.kept(len).as_ptr() != row.target().as_ptr().cast_mut() {
-        row.finish(
-            s,
-            #[inline(always)]
-            |v| v,
-        );
-    }
-}
-
-/// The loss of a row whose gradient is written, but for the class whose z-loss is endless.
-#[inline(always)]
-fn finished<T: Real>(row: &mut RowIo<'_, T>, endless: Option<usize>, loss: f64) -> f64 {
-    if let Some(k) = endless {
-        row.target()[k] = T::INFINITY;
-    }
-    loss
-}
-
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     /// What each row's loss is multiplied by: the weights of its sample and of its class.
     #[inline(always)]
@@ -467,7 +481,83 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
             // Nothing is kept of a label that is smoothed away, be it ruled out.
             if eps == 1.0 { spread } else { sums.gap(s).mul_add(s.splat(T::from_f64(1.0 - eps)), spread) }
         };
-        S::V::select(weight.eq(zero), zero, weight * (log1p(s, sums.rest) + gap))
+        let log_partition = log1p(s, sums.rest);
+        let z_loss = group.weight * self.z_across(s, group, log_partition).0;
+        S::V::select(weight.eq(zero), zero, weight.mul_add(log_partition + gap, z_loss))
+    }
+
+    /// What [`z_terms`](Self::z_terms) are of a group of rows.
+    #[inline(always)]
+    pub(super) fn z_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>, log_partition: S::V) -> (S::V, S::V) {
+        if self.z_loss == 0.0 {
+            return (s.splat(T::ZERO), s.splat(T::ZERO));
+        }
+        let lse = group.sums.max + log_partition;
+        let z = s.splat(T::from_f64(self.z_loss)) * lse;
+        (z * lse, z + z)
+    }
+
+    /// What z-loss adds to the gradients of a group of rows.
+    #[inline(always)]
+    pub(super) fn pull_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>, divisor: T) -> Pull<S::V> {
+        let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
+        if self.z_loss == 0.0 {
+            return Pull { force: zero, endless: s.splat(T::NAN) };
+        }
+        let (_, pull) = self.z_across(s, group, log1p(s, group.sums.rest));
+        let is_endless = pull.eq(infinity);
+        Pull {
+            force: S::V::select(is_endless, zero, pull * group.weight / s.splat(divisor)),
+            endless: S::V::select(is_endless, group.sums.exponential_of_max(), s.splat(T::NAN)),
+        }
+    }
+}
+
+/// What z-loss adds to the gradients of a group of rows: `force p_k`.
+#[derive(Clone, Copy)]
+pub(super) struct Pull<V> {
+    pub(super) force: V,
+    /// The exponential of an infinite logit, which is pulled without end, and no other; NaN where there is none.
+    endless: V,
+}
+
+impl<V: Copy> Pull<V> {
+    /// `gradient`, where the class with this exponential is not pulled without end.
+    #[inline(always)]
+    pub(super) fn bound<T: Real, S: Simd<T, V = V>>(self, s: S, exponential: V, gradient: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        V::select(exponential.eq(self.endless), s.splat(T::INFINITY), gradient)
+    }
+
+    /// Writes the gradients of a group of rows: `own` of the labelled class, `force p_k - spread` of the others, 0 where
+    /// `weight` is.
+    #[inline(always)]
+    pub(super) fn grad_across<T: Real, S: Simd<T, V = V>>(
+        self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        group: &Group<V>,
+        [force, own, spread]: [V; 3],
+        weight: V,
+        grad: &mut [T],
+    ) where
+        V: Lanes<T>,
+    {
+        let (zero, one, limit) = (s.splat(T::ZERO), s.splat(T::ONE), force.abs());
+        let (idle, sign) = (weight.eq(zero), V::select(force.lt(zero), zero - one, one));
+        let (factor, spread) = (group.sums.scale(s, limit), zero - spread);
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            #[inline(always)]
+            |k, e| {
+                let other = limit.min(e * factor).mul_add(sign, spread);
+                V::select(idle, zero, self.bound(s, e, V::select(k.eq(group.class), own, other)))
+            },
+        );
     }
 }
 
@@ -522,8 +612,9 @@ mod tests {
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let Row(loss, logits, target) = self;
             let mut grad = vec![T::NAN; logits.len()];
-            let value = loss.value(s, logits, target);
-            let same = loss.value_and_grad(s, &mut RowIo::new(logits, &mut grad), target, 1.0);
+            let value = loss.value(s, Logits::plain(logits), target);
+            let row = LogitsIo::new(RowIo::new(logits, &mut grad), loss.logit_map(), &mut []);
+            let same = loss.value_and_grad(s, row, target, 1.0);
             (value, same, grad)
         }
     }

@@ -37,12 +37,12 @@
 
 use super::row_weights::RowWeights;
 use super::softmax_cross_entropy::grad_across;
-use super::{Group, LogitMap, RowLoss, RowTarget, SoftmaxCrossEntropy};
+use super::{Group, RowLoss, RowTarget, SoftmaxCrossEntropy};
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::math::{Real, exp, log1p};
-use crate::rows::{BLOCK, RowSum, Softmax};
-use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, fold, position};
+use crate::rows::{BLOCK, LogitMap, Logits, LogitsIo, RowSum, Softmax};
+use crate::simd::{Kernel, Lanes, MAX_LANES, Simd, fold, position};
 
 /// Softmax focal loss with its options: those of cross-entropy, and the focus.
 #[derive(Clone, Copy, Debug)]
@@ -222,17 +222,21 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     }
 
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>) -> f64 {
+    fn value<S: Simd<T>>(&self, s: S, mut logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
         let weights = self.cross_entropy.weights(s, target);
         if weights.total == 0.0 {
             return 0.0;
         }
-        let (sum, loss) = match weights.listed(logits) {
+        let listed = weights.listed(
+            #[inline(always)]
+            |class| logits.at(s, class),
+        );
+        let (sum, loss) = match listed {
             Some(listed) if !weights.is_dense() => {
-                let sum = RowSum::of(s, logits);
+                let sum = RowSum::of_logits(s, &mut logits);
                 (sum, listed.own * self.focus_of(sum, listed.logit).loss)
             }
-            _ => match self.terms(s, logits, &weights) {
+            _ => match self.terms(s, logits.all(s), &weights) {
                 Some(terms) => (terms.sum, terms.loss),
                 None => return f64::NAN,
             },
@@ -244,47 +248,63 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64 {
+    fn value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        mut logits: LogitsIo<'_, T>,
+        target: RowTarget<'_, T>,
+        scale: f64,
+    ) -> f64 {
         let weights = self.cross_entropy.weights(s, target);
         if weights.total == 0.0 {
-            row.target().fill(T::ZERO);
+            logits.row.target().fill(T::ZERO);
             return 0.0;
         }
-        match weights.listed(row.source()) {
+        let listed = weights.listed(
+            #[inline(always)]
+            |class| logits.at(s, class),
+        );
+        match listed {
             Some(listed) if !weights.is_dense() => {
                 // 1. maximum and sum of exponentials, which are kept
-                let (sum, unit) = RowSum::keeping(s, row);
+                let (sum, unit) = RowSum::keeping_logits(s, &mut logits);
                 let log_partition = sum.log_partition();
                 let (z_loss, pull) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
                 let (pull, endless) = if pull == f64::INFINITY {
-                    let len = row.source().len();
-                    (0.0, row.kept(len).iter().position(|&e| e != T::ZERO))
+                    let len = logits.row.source().len();
+                    (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
                 } else {
                     (pull, None)
                 };
                 // 2. the gradient of the other classes: (w A + pull) p_k
                 let focus = self.focus_of(sum, listed.logit);
                 let force = listed.own * focus.slope + pull;
-                sum.scale(unit, scale * force.abs()).finish(s, row, 1f64.copysign(force), 0.0);
+                let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
+                logits.finish(
+                    s,
+                    #[inline(always)]
+                    |_, e| sign * scaled.of(s, e),
+                );
                 // 3. of the labelled one, from the complement
                 let (p, q) = sum.probability(listed.logit);
-                row.target()[listed.class] = T::from_f64(scale * (pull * p - listed.own * focus.slope * q));
+                logits.set(listed.class, scale * (pull * p - listed.own * focus.slope * q));
                 if let Some(k) = endless {
-                    row.target()[k] = T::INFINITY;
+                    logits.row.target()[k] = T::INFINITY;
                 }
                 if log_partition.is_nan() {
-                    row.target().fill(T::NAN);
+                    logits.row.target().fill(T::NAN);
                 }
                 listed.own * focus.loss + if log_partition.is_nan() { log_partition } else { z_loss }
             }
             _ => {
-                let Some(terms) = self.terms(s, row.source(), &weights) else {
-                    row.target().fill(T::NAN);
+                let terms = self.terms(s, logits.all(s), &weights);
+                let Some(terms) = terms else {
+                    logits.row.target().fill(T::NAN);
                     return f64::NAN;
                 };
                 let log_partition = terms.sum.log_partition();
                 if log_partition.is_nan() {
-                    row.target().fill(T::NAN);
+                    logits.row.target().fill(T::NAN);
                     return f64::NAN;
                 }
                 let (z_loss, pull) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
@@ -294,7 +314,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 let force = s.splat(T::from_f64(scale * (total + pull)));
                 let (lanes, zero) = (terms.lanes, s.splat(T::ZERO));
                 let (max, peak) = (s.splat(lanes.max), s.splat(T::from_f64(terms.peak)));
-                row.map(
+                logits.map(
                     s,
                     -T::INFINITY,
                     #[inline(always)]
@@ -305,15 +325,14 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     },
                 );
                 // 2. the largest class, and a labelled one, from the complement
-                let exact =
-                    |v: f64, others: f64, (p, q): (f64, f64)| T::from_f64(scale * ((others + pull) * p - v * q));
+                let exact = |v: f64, others: f64, (p, q): (f64, f64)| scale * ((others + pull) * p - v * q);
                 let top = terms.sum.probability(terms.sum.max);
-                row.target()[terms.top] = exact(terms.own, terms.others, top);
+                logits.set(terms.top, exact(terms.own, terms.others, top));
                 if let Some((y, logit, v)) = terms.labelled {
-                    row.target()[y] = exact(v, total - v, terms.sum.probability(logit));
+                    logits.set(y, exact(v, total - v, terms.sum.probability(logit)));
                 }
                 if endless {
-                    row.target()[terms.top] = T::INFINITY;
+                    logits.row.target()[terms.top] = T::INFINITY;
                 }
                 terms.loss + z_loss
             }
@@ -322,7 +341,82 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 
     #[inline(always)]
     fn goes_across(&self, classes: usize) -> bool {
-        !self.cross_entropy.wants_gaps() && self.cross_entropy.goes_across(classes)
+        self.cross_entropy.goes_across(classes)
+    }
+
+    #[inline(always)]
+    fn spreads_classes(&self) -> bool {
+        self.cross_entropy.wants_gaps()
+    }
+
+    #[inline(always)]
+    fn weighs_across(&self, classes: usize) -> bool {
+        self.cross_entropy.weighs_across(classes)
+    }
+
+    #[inline(always)]
+    fn weigh_across<S: Simd<T>>(&self, s: S, targets: &mut Columns<'_, T>) -> S::V {
+        self.cross_entropy.weigh_across(s, targets)
+    }
+
+    #[inline(always)]
+    fn reweighs(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn reweigh_across<S: Simd<T>>(
+        &self,
+        s: S,
+        logits: &Columns<'_, T>,
+        exponentials: &Columns<'_, T>,
+        weights: &mut Columns<'_, T>,
+        group: &mut Group<S::V>,
+    ) {
+        let (zero, sums, gamma) = (s.splat(T::ZERO), group.sums, s.splat(T::from_f64(self.gamma)));
+        let log_partition = log1p(s, sums.rest);
+        // The power of the largest class; others are as large only where its probability is at most 1/2.
+        let peak = self.powers(s, sums.probability(s, sums.exponential_of_max()).1);
+        let (mut loss, mut total) = (zero, zero);
+        for k in 0..weights.classes() {
+            let (u, z) = (weights.column(s, k), logits.column(s, k));
+            let is_max = z.eq(sums.max);
+            let (p, q) = sums.probability(s, exponentials.column(s, k));
+            let cost = log_partition + S::V::select(is_max, zero, sums.max - z);
+            let power = match self.whole() {
+                Some(_) => self.powers(s, q),
+                None => S::V::select(is_max, peak, exp(s, gamma * log1p(s, zero - p))),
+            };
+            let (own_loss, slope) = self.focus_lanes(s, power, p, q, cost);
+            let is_idle = u.eq(zero);
+            loss = loss + S::V::select(is_idle, zero, u * own_loss);
+            let v = S::V::select(is_idle, zero, u * slope);
+            total = total + v;
+            weights.set_column(s, k, v);
+        }
+        (group.gaps, group.total) = (loss + S::V::select(sums.rest.eq(sums.rest), zero, sums.rest), total);
+    }
+
+    #[inline(always)]
+    fn soft_value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        let (zero, log_partition) = (s.splat(T::ZERO), log1p(s, group.sums.rest));
+        let loss = group.gaps + self.cross_entropy.z_across(s, group, log_partition).0;
+        S::V::select(group.weight.eq(zero), zero, group.weight * loss)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        weights: &Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        // The gradient is that of cross-entropy with the weights v.
+        self.cross_entropy.soft_value_and_grad_across(s, exponentials, weights, group, divisor, grad);
+        self.soft_value_across(s, group)
     }
 
     #[inline(always)]
@@ -340,33 +434,71 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         grad: &mut [T],
     ) -> S::V {
         let (losses, slopes) = self.focus_across(s, group);
-        grad_across(s, exponentials, group, slopes / s.splat(divisor), grad);
+        let (slopes, q) = (slopes / s.splat(divisor), group.sums.complement(s));
+        if !self.cross_entropy.has_z_loss() {
+            grad_across(s, exponentials, group, slopes, grad);
+            return losses;
+        }
+        // w A (p_k - [k = y]) + pull p_k, of the labelled class from the complement
+        let pull = self.cross_entropy.pull_across(s, group, divisor);
+        let own = pull.force * (s.splat(T::ONE) - q) - slopes * q;
+        let weight = self.cross_entropy.group_weight(s, group);
+        pull.grad_across(s, exponentials, group, [slopes + pull.force, own, s.splat(T::ZERO)], weight, grad);
         losses
     }
 }
 
 impl<T: Real> SoftmaxFocalLoss<'_, T> {
-    /// Of a group of rows the losses, and `w A`. The powers are taken a row at a time, in double precision.
+    /// Of a group of rows with classes the losses, and `w A`.
     #[inline(always)]
     fn focus_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> (S::V, S::V) {
-        let weight = self.cross_entropy.group_weight(s, group);
-        let (sums, mut q, mut cost) = (group.sums, [T::ZERO; MAX_LANES], [T::ZERO; MAX_LANES]);
-        s.store(sums.complement(s), &mut q[..S::LANES]);
-        s.store(log1p(s, sums.rest) + sums.gap(s), &mut cost[..S::LANES]);
-        for (q, cost) in q[..S::LANES].iter_mut().zip(&mut cost).take(group.rows) {
-            let focus = self.focus(1.0 - q.to_f64(), q.to_f64(), cost.to_f64());
-            (*q, *cost) = (T::from_f64(focus.slope), T::from_f64(focus.loss));
-        }
-        let (slope, loss, zero) = (s.load(&q[..S::LANES]), s.load(&cost[..S::LANES]), s.splat(T::ZERO));
+        let (weight, sums) = (self.cross_entropy.group_weight(s, group), group.sums);
+        let (q, log_partition, zero) = (sums.complement(s), log1p(s, sums.rest), s.splat(T::ZERO));
+        let (cost, power) = (log_partition + sums.gap(s), self.powers(s, q));
+        let (loss, slope) = self.focus_lanes(s, power, s.splat(T::ONE) - q, q, cost);
+        let z_loss = group.weight * self.cross_entropy.z_across(s, group, log_partition).0;
         let idle = weight.eq(zero);
-        (S::V::select(idle, zero, weight * loss), S::V::select(idle, zero, weight * slope))
+        (S::V::select(idle, zero, weight.mul_add(loss, z_loss)), S::V::select(idle, zero, weight * slope))
+    }
+
+    /// Of classes with probability `p`, their complement `q` and its `power`, and `cost = -ln p`: `q^gamma cost` and `A`.
+    #[inline(always)]
+    fn focus_lanes<S: Simd<T>>(&self, s: S, power: S::V, p: S::V, q: S::V, cost: S::V) -> (S::V, S::V) {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let slope = (power * (s.splat(T::from_f64(self.gamma)) * p)).mul_add(cost / q, power);
+        let slope = S::V::select(q.eq(zero), power, S::V::select(p.eq(zero), one, slope));
+        (power * cost, slope)
+    }
+
+    /// The focus, where it is a small whole number.
+    #[inline(always)]
+    fn whole(&self) -> Option<u32> {
+        (self.gamma.fract() == 0.0 && self.gamma <= 4.0).then_some(self.gamma as u32)
+    }
+
+    /// `q^gamma`: products, or powers one by one in double precision, as a logarithm would have lost their digits.
+    #[inline(always)]
+    fn powers<S: Simd<T>>(&self, s: S, q: S::V) -> S::V {
+        if let Some(whole) = self.whole() {
+            let mut power = s.splat(T::ONE);
+            for _ in 0..whole {
+                power = power * q;
+            }
+            return power;
+        }
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(q, &mut lanes[..S::LANES]);
+        for q in &mut lanes[..S::LANES] {
+            *q = T::from_f64(q.to_f64().powf(self.gamma));
+        }
+        s.load(&lanes[..S::LANES])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa};
+    use crate::simd::{Float, Isa, RowIo};
 
     /// The formula, in a dozen lines of float64: the loss, its gradient, and what the gradient is the difference of.
     fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {
@@ -392,8 +524,9 @@ mod tests {
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let Row(loss, logits, target) = self;
             let mut grad = vec![T::NAN; logits.len()];
-            let value = loss.value(s, logits, target);
-            let same = loss.value_and_grad(s, &mut RowIo::new(logits, &mut grad), target, 1.0);
+            let value = loss.value(s, Logits::plain(logits), target);
+            let row = LogitsIo::new(RowIo::new(logits, &mut grad), loss.logit_map(), &mut []);
+            let same = loss.value_and_grad(s, row, target, 1.0);
             (value, same, grad)
         }
     }

@@ -109,7 +109,7 @@ impl Log for f64 {
 
 /// A polynomial by Horner's scheme, lowest power first.
 #[inline(always)]
-fn polynomial<T: Float, S: Simd<T>>(s: S, coefficients: &[T], z: S::V) -> S::V {
+pub(super) fn polynomial<T: Float, S: Simd<T>>(s: S, coefficients: &[T], z: S::V) -> S::V {
     let (last, lower) = coefficients.split_last().expect("a polynomial has coefficients");
     let mut p = s.splat(*last);
     // A loop, not a fold: its closure would not always be inlined, and would then lack the instruction set.

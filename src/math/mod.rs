@@ -1,6 +1,7 @@
 //! Vector in, vector out: elementary functions over lanes, with their error stated in units in the last place (ULP).
 //!
-//! Each is written once for both float types; what differs is a table of constants ([`Exp`](exp::Exp), [`Log`](log::Log)).
+//! Each is written once for both float types; what differs is a table of constants ([`Exp`](exp::Exp), [`Log`](log::Log),
+//! [`Tanh`](logistic::Tanh)).
 
 mod exp;
 mod log;
@@ -8,12 +9,12 @@ mod logistic;
 
 pub(crate) use exp::{Exp, exp, exp_nonpositive, exp_parts, exp_scaled, exp_scaled_late};
 pub(crate) use log::{ATANH_LIMIT, atanh_tail, ln, ln_quotient, log1p, log1p_unit};
-pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus, tanh};
+pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus, tanh, tanh_unit, tanh_with_slope};
 
 use crate::simd::Float;
 
 /// A float type that comes with the constants of this floor: `f32` and `f64`.
-pub trait Real: Float + Exp + log::Log {}
+pub trait Real: Float + Exp + log::Log + logistic::Tanh {}
 
 impl Real for f32 {}
 impl Real for f64 {}

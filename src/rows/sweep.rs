@@ -23,8 +23,8 @@ impl<T: Real, R: Exponentials<T>, W: Watch<T>> Kernel<T> for Sweep<'_, R, W> {
         let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
         for start in (0..len).step_by(BLOCK) {
             let block = start..len.min(start + BLOCK);
-            // 1. maximum of the block
-            let block_max = largest(s, &row.logits()[block.clone()]);
+            // 1. maximum of the block, whose logits may be mapped first
+            let block_max = row.enter(s, block.clone());
             watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
             if block_max > max {
                 // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
@@ -55,7 +55,7 @@ impl<T: Real, R: Exponentials<T>, W: Watch<T>> Kernel<T> for Sweep<'_, R, W> {
 ///
 /// `exp(z - max) = factor * 2^(n - exponent) * exp(r)` where `z - shift = n ln 2 + r`.
 #[derive(Clone, Copy)]
-pub(super) struct Pivot<T> {
+pub(crate) struct Pivot<T> {
     max: T,
     /// 0, or, for a maximum so large that `n ln 2` would be inexact, the maximum itself: then every logit whose
     /// exponential does not underflow is within a factor of two of it, and `z - max` is exact.
@@ -109,8 +109,15 @@ impl<T: Real> Watch<T> for () {
 }
 
 /// A row whose exponentials are summed, and, where the gradient wants them again, kept.
-pub(super) trait Exponentials<T: Real> {
+pub(crate) trait Exponentials<T: Real> {
+    /// The logits, as far as the sweep has come.
     fn logits(&self) -> &[T];
+
+    /// The sweep comes to a block: the largest of its logits.
+    #[inline(always)]
+    fn enter<S: Simd<T>>(&mut self, s: S, block: Range<usize>) -> T {
+        largest(s, &self.logits()[block])
+    }
 
     /// The maximum rises in the block that begins at `start`; the exponentials of all logits before it sum to `rest`.
     #[inline(always)]
@@ -145,35 +152,48 @@ impl<T: Real> Exponentials<T> for &[T] {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        let (zero, one, max, start) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), block.start);
-        if SKIP_MAX {
-            let [(a, m), (b, n)] = fold::<2, _, _, _>(
-                s,
-                &self[block],
-                -T::INFINITY,
-                (zero, zero),
-                #[inline(always)]
-                |(sum, ties), i, z| {
-                    s.prefetch(self, start + i + AHEAD);
-                    let is_max = z.eq(max);
-                    (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
-                },
-            );
-            ((a + b).sum().to_f64(), (m + n).sum().to_f64())
-        } else {
-            let [a, b, c, d] = fold::<4, _, _, _>(
-                s,
-                &self[block],
-                -T::INFINITY,
-                zero,
-                #[inline(always)]
-                |sum, i, z| {
-                    s.prefetch(self, start + i + AHEAD);
-                    sum + pivot.exp(s, z)
-                },
-            );
-            (((a + b) + (c + d)).sum().to_f64(), 0.0)
-        }
+        let start = block.start;
+        sum_of::<SKIP_MAX, T, S>(s, &self[block], &self[start..], max, pivot)
+    }
+}
+
+/// What [`Exponentials::sum`] is of the logits of a block; `memory`, from the same place on, is fetched ahead.
+#[inline(always)]
+pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+    s: S,
+    block: &[T],
+    memory: &[T],
+    max: T,
+    pivot: Pivot<T>,
+) -> (f64, f64) {
+    let (zero, one, max) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max));
+    if SKIP_MAX {
+        let [(a, m), (b, n)] = fold::<2, _, _, _>(
+            s,
+            block,
+            -T::INFINITY,
+            (zero, zero),
+            #[inline(always)]
+            |(sum, ties), i, z| {
+                s.prefetch(memory, i + AHEAD);
+                let is_max = z.eq(max);
+                (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
+            },
+        );
+        ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+    } else {
+        let [a, b, c, d] = fold::<4, _, _, _>(
+            s,
+            block,
+            -T::INFINITY,
+            zero,
+            #[inline(always)]
+            |sum, i, z| {
+                s.prefetch(memory, i + AHEAD);
+                sum + pivot.exp(s, z)
+            },
+        );
+        (((a + b) + (c + d)).sum().to_f64(), 0.0)
     }
 }
 
@@ -318,7 +338,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
 
 /// The largest element that is not NaN; -inf where there is none.
 #[inline(always)]
-fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
+pub(super) fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
     let [a, b, c, d] = fold::<4, _, _, _>(
         s,
         xs,

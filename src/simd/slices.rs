@@ -98,6 +98,8 @@ pub(crate) fn position<T: Float, S: Simd<T>>(s: S, xs: &[T], x: T) -> Option<usi
 /// Work in two steps keeps what it has after the first: in the place of the result, or, where that is written past the
 /// caches, in a scratch row.
 pub struct RowIo<'a, T> {
+    /// What came in, which is fetched ahead.
+    raw: *const T,
     source: *const T,
     kept: *mut T,
     target: *mut T,
@@ -111,14 +113,15 @@ impl<'a, T: Float> RowIo<'a, T> {
     pub(crate) fn new(source: &'a [T], target: &'a mut [T]) -> Self {
         assert!(source.len() == target.len());
         let (len, target) = (target.len(), target.as_mut_ptr());
-        RowIo { source: source.as_ptr(), kept: target, target, len, slices: PhantomData }
+        let source = source.as_ptr();
+        RowIo { raw: source, source, kept: target, target, len, slices: PhantomData }
     }
 
     /// Reads and overwrites the same numbers.
     #[inline(always)]
     pub(crate) fn in_place(both: &'a mut [T]) -> Self {
         let (len, target) = (both.len(), both.as_mut_ptr());
-        RowIo { source: target, kept: target, target, len, slices: PhantomData }
+        RowIo { raw: target, source: target, kept: target, target, len, slices: PhantomData }
     }
 
     /// Reads `source`, writes `target` past the caches, which are left to `scratch`.
@@ -126,6 +129,27 @@ impl<'a, T: Float> RowIo<'a, T> {
     pub(crate) fn streaming(source: &'a [T], target: &'a mut [T], scratch: &'a mut [T]) -> Self {
         assert!(scratch.len() >= source.len());
         RowIo { kept: scratch.as_mut_ptr(), ..Self::new(source, target) }
+    }
+
+    /// What came in is first made something else, where it will be kept ([`way_to_kept`](Self::way_to_kept)): that is read then.
+    #[inline(always)]
+    pub(crate) fn by_way_of_kept(self) -> Self {
+        RowIo { source: self.kept, ..self }
+    }
+
+    /// The way of a block from what came in to where it is kept.
+    #[inline(always)]
+    pub(crate) fn way_to_kept(&mut self, block: Range<usize>) -> RowIo<'_, T> {
+        assert!(block.start <= block.end && block.end <= self.len);
+        let (raw, kept) = (self.raw.wrapping_add(block.start), self.kept.wrapping_add(block.start));
+        RowIo { raw, source: raw, kept, target: kept, len: block.len(), slices: PhantomData }
+    }
+
+    /// What came in, until it is overwritten.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> &[T] {
+        // SAFETY: made from a slice of this length that is borrowed for 'a; `&self` keeps writers out.
+        unsafe { std::slice::from_raw_parts(self.raw, self.len) }
     }
 
     /// What is read: the input, until it is overwritten.
@@ -198,18 +222,18 @@ impl<'a, T: Float> RowIo<'a, T> {
         acc: A,
         f: &impl Fn(A, S::V) -> (A, S::V),
     ) -> A {
-        s.prefetch(self.source(), i + AHEAD);
+        s.prefetch(self.raw(), i + AHEAD);
         let (acc, kept) = f(acc, read(s, self.source(), i, fill));
         write(s, kept, self.kept(self.len), i);
         acc
     }
 
-    /// Second step: every register `v` that was kept becomes `f(v)`.
+    /// Second step: every register `v` that was kept at `i` becomes `f(i, v)`.
     #[inline(always)]
-    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(S::V) -> S::V) {
+    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
         if self.kept == self.target {
             for i in (0..self.len).step_by(S::LANES) {
-                let out = f(read(s, self.target(), i, T::ZERO));
+                let out = f(i, read(s, self.target(), i, T::ZERO));
                 write(s, out, self.target(), i);
             }
             return;
@@ -218,17 +242,17 @@ impl<'a, T: Float> RowIo<'a, T> {
         let bytes = S::LANES * size_of::<T>();
         let head = (self.target.addr().wrapping_neg() % bytes / size_of::<T>()).min(self.len);
         if head > 0 {
-            let out = f(s.load_tail(self.kept(head), T::ZERO));
+            let out = f(0, s.load_tail(self.kept(head), T::ZERO));
             s.store_tail(out, &mut self.target()[..head]);
         }
         let mut i = head;
         while i + S::LANES <= self.len {
-            let out = f(s.load(&self.kept(i + S::LANES)[i..]));
+            let out = f(i, s.load(&self.kept(i + S::LANES)[i..]));
             s.stream(out, &mut self.target()[i..i + S::LANES]);
             i += S::LANES;
         }
         if i < self.len {
-            let out = f(s.load_tail(&self.kept(self.len)[i..], T::ZERO));
+            let out = f(i, s.load_tail(&self.kept(self.len)[i..], T::ZERO));
             s.store_tail(out, &mut self.target()[i..]);
         }
         s.fence();

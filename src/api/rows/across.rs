@@ -4,7 +4,8 @@ use super::{RowProblem, Targets};
 use crate::columns::{self, Columns, GROUPS};
 use crate::losses::{Group, RowLoss};
 use crate::math::Real;
-use crate::simd::{Kernel, Lanes, MAX_LANES, Simd, read, write};
+use crate::rows::LogitMap;
+use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, read, write};
 use crate::view::{Rows, RowsIo};
 
 impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
@@ -13,14 +14,14 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         if self.is_soft() { self.loss.weighs_across(classes) } else { self.loss.goes_across(classes) }
     }
 
-    /// Whether rows have distributions, not classes.
+    /// Whether rows have distributions, or classes that the loss takes as such.
     pub(super) fn is_soft(&self) -> bool {
-        !matches!(self.target, Targets::Classes(_))
+        !matches!(self.target, Targets::Classes(_)) || self.loss.spreads_classes()
     }
 
-    /// What [`Columns`] need: of the logits, and, behind them, of the weights that distributions give the classes.
+    /// The scratch of so many classes.
     pub(super) fn across_len(&self, classes: usize) -> usize {
-        columns::scratch_len(classes) * if self.is_soft() { 2 } else { 1 }
+        Scratch::lens(self, classes).into_iter().sum()
     }
 
     /// The rows from row `first` on, whose logits are made exponentials and summed; where these are `SOFT`, `weights` gets
@@ -33,6 +34,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         rows: usize,
         logits: &mut Columns<'_, T>,
         weights: &mut Columns<'_, T>,
+        seen: &mut Columns<'_, T>,
     ) -> Group<S::V> {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let sample = match self.sample_weight {
@@ -44,7 +46,13 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
             let total = self.loss.weigh_across(s, weights);
             let (weight, gaps) = (S::V::select(total.eq(zero), zero, sample), logits.weighted_gaps(s, weights));
             let class = zero - one;
-            return Group { rows, class, weight, total, gaps, sums: logits.exponentiate(s, class) };
+            if !self.loss.reweighs() {
+                return Group { rows, class, weight, total, gaps, sums: logits.exponentiate(s, class) };
+            }
+            seen.lanes().copy_from_slice(logits.lanes());
+            let mut group = Group { rows, class, weight, total, gaps, sums: logits.exponentiate(s, class) };
+            self.loss.reweigh_across(s, seen, logits, weights, &mut group);
+            return group;
         }
         let class = match &self.target {
             Targets::Classes(classes) => classes.register(s, first, rows),
@@ -59,7 +67,14 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     #[inline(always)]
     fn load_targets<S: Simd<T>>(&self, s: S, first: usize, rows: usize, to: &mut Columns<'_, T>) {
         match &self.target {
-            Targets::Classes(_) => {}
+            Targets::Classes(classes) => {
+                let (zero, one, class) = (s.splat(T::ZERO), s.splat(T::ONE), classes.register(s, first, rows));
+                to.map(
+                    s,
+                    #[inline(always)]
+                    |k, _| S::V::select(class.eq(s.splat(T::from_f64(k as f64))), one, zero),
+                );
+            }
             Targets::Distributions(targets) => {
                 let (targets, stride) = targets.from(first);
                 to.load(s, targets, stride, rows);
@@ -80,6 +95,76 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     }
 }
 
+/// What groups of rows need beside them; what is not needed has no length.
+struct Scratch<'k, T> {
+    /// The [`Columns`] of the logits.
+    columns: &'k mut [T],
+    /// Those of the weights that distributions give the classes.
+    weights: &'k mut [T],
+    /// Those of the logits, where the loss wants to see them beside their exponentials.
+    seen: &'k mut [T],
+    /// The logits, mapped.
+    mapped: &'k mut [T],
+    /// The slope of the softcap at each.
+    slopes: &'k mut [T],
+}
+
+impl<'k, T: Real> Scratch<'k, T> {
+    fn lens<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize) -> [usize; 5] {
+        let (map, columns, rows) = (problem.loss.logit_map(), columns::scratch_len(classes), GROUPS * MAX_LANES);
+        let wanted = |len, is_wanted| if is_wanted { len } else { 0 };
+        [
+            columns,
+            wanted(columns, problem.is_soft()),
+            wanted(columns, problem.is_soft() && problem.loss.reweighs()),
+            wanted(rows * classes, !map.is_identity()),
+            wanted(rows * classes, map.has_softcap()),
+        ]
+    }
+
+    fn of<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, scratch: &'k mut [T]) -> Self {
+        let [columns, weights, seen, mapped, _] = Self::lens(problem, classes);
+        let (columns, scratch) = scratch.split_at_mut(columns);
+        let (weights, scratch) = scratch.split_at_mut(weights);
+        let (seen, scratch) = scratch.split_at_mut(seen);
+        let (mapped, slopes) = scratch.split_at_mut(mapped);
+        Scratch { columns, weights, seen, mapped, slopes }
+    }
+}
+
+/// So many rows of logits from the first of `logits` on, mapped into `to`.
+#[inline(always)]
+fn map_rows<T: Real, S: Simd<T>>(
+    s: S,
+    map: LogitMap<T>,
+    (logits, stride): (&[T], usize),
+    [rows, classes]: [usize; 2],
+    to: &mut [T],
+    slopes: &mut [T],
+) {
+    if stride == classes {
+        let len = rows * classes;
+        map.row(s, &mut RowIo::new(&logits[..len], &mut to[..len]), slopes);
+        return;
+    }
+    for (i, to) in to.chunks_exact_mut(classes).take(rows).enumerate() {
+        let slopes = if slopes.is_empty() { &mut [] } else { &mut slopes[i * classes..][..classes] };
+        map.row(s, &mut RowIo::new(&logits[i * stride..][..classes], to), slopes);
+    }
+}
+
+/// Multiplies a row by factors; a 0 stays one, be the factor NaN.
+#[inline(always)]
+fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
+    let zero = s.splat(T::ZERO);
+    row.map(
+        s,
+        T::ZERO,
+        #[inline(always)]
+        |k, x| S::V::select(x.eq(zero), zero, x * read(s, factors, k, T::ZERO)),
+    );
+}
+
 /// The losses of a block of rows.
 pub(super) struct ValuesAcross<'k, 'a, T, L, const SOFT: bool> {
     pub(super) problem: &'k RowProblem<'a, T, L>,
@@ -96,21 +181,25 @@ impl<T: Real, L: RowLoss<T>, const SOFT: bool> Kernel<T> for ValuesAcross<'_, '_
         let ValuesAcross { problem, first, logits, scratch, mut each } = self;
         let (rows, classes, map) = (logits.rows(), logits.classes(), problem.loss.logit_map());
         let (mut total, mut groups) = (Total::new(), [Group::none(s); GROUPS]);
-        let (scratch, weights) = scratch.split_at_mut(columns::scratch_len(classes));
+        let Scratch { columns: scratch, weights, seen, mapped, .. } = Scratch::of(problem, classes, scratch);
         for start in (0..rows).step_by(GROUPS * S::LANES) {
             let starts = (start..rows).step_by(S::LANES);
-            // 1. sums of exponentials
+            // 1. logits, where they are mapped
+            if !map.is_identity() {
+                let shape = [(GROUPS * S::LANES).min(rows - start), classes];
+                map_rows(s, map, logits.from(start), shape, mapped, &mut []);
+            }
+            // 2. sums of exponentials
             for (group, i) in groups.iter_mut().zip(starts.clone()) {
-                let (logits, stride) = logits.from(i);
+                let (logits, stride) =
+                    if map.is_identity() { logits.from(i) } else { (&mapped[(i - start) * classes..], classes) };
                 let (mut columns, count) = (Columns::of(s, scratch, 0, classes), S::LANES.min(rows - i));
                 columns.load(s, logits, stride, count);
-                if !map.is_identity() {
-                    map.cool(s, columns.lanes());
-                }
                 let mut weights = Columns::of_soft::<SOFT, S>(s, weights, 0, classes);
-                *group = problem.group::<SOFT, S>(s, first + i, count, &mut columns, &mut weights);
+                let mut seen = Columns::of_any(s, seen, classes);
+                *group = problem.group::<SOFT, S>(s, first + i, count, &mut columns, &mut weights, &mut seen);
             }
-            // 2. losses
+            // 3. losses
             for (group, i) in groups.iter().zip(starts) {
                 let losses =
                     if SOFT { problem.loss.soft_value_across(s, group) } else { problem.loss.value_across(s, group) };
@@ -142,21 +231,24 @@ impl<T: Real, L: RowLoss<T>, const SOFT: bool> Kernel<T> for GradsAcross<'_, '_,
         let (count, classes, map) = (rows.rows(), rows.classes(), problem.loss.logit_map());
         let divisor = T::from_f64(divisor * map.temperature());
         let (mut total, mut groups) = (Total::new(), [Group::none(s); GROUPS]);
-        let (scratch, weights) = scratch.split_at_mut(columns::scratch_len(classes));
+        let Scratch { columns: scratch, weights, seen, mapped, slopes } = Scratch::of(problem, classes, scratch);
         for start in (0..count).step_by(GROUPS * S::LANES) {
-            let starts = (start..count).step_by(S::LANES);
-            // 1. exponentials, kept, and their sums
+            let (starts, size) = ((start..count).step_by(S::LANES), (GROUPS * S::LANES).min(count - start));
+            // 1. logits, where they are mapped, and the slopes of a softcap
+            if !map.is_identity() {
+                map_rows(s, map, rows.from(start), [size, classes], mapped, slopes);
+            }
+            // 2. exponentials, kept, and their sums
             for (g, (group, i)) in groups.iter_mut().zip(starts.clone()).enumerate() {
-                let (logits, stride) = rows.from(i);
+                let (logits, stride) =
+                    if map.is_identity() { rows.from(i) } else { (&mapped[(i - start) * classes..], classes) };
                 let (mut columns, count) = (Columns::of(s, scratch, g, classes), S::LANES.min(count - i));
                 columns.load(s, logits, stride, count);
-                if !map.is_identity() {
-                    map.cool(s, columns.lanes());
-                }
                 let mut weights = Columns::of_soft::<SOFT, S>(s, weights, g, classes);
-                *group = problem.group::<SOFT, S>(s, first + i, count, &mut columns, &mut weights);
+                let mut seen = Columns::of_any(s, seen, classes);
+                *group = problem.group::<SOFT, S>(s, first + i, count, &mut columns, &mut weights, &mut seen);
             }
-            // 2. losses and gradients
+            // 3. losses and gradients
             for (g, (group, i)) in groups.iter().zip(starts).enumerate() {
                 let mut columns = Columns::of(s, scratch, g, classes);
                 let grad = &mut rows.target()[i * classes..];
@@ -170,6 +262,10 @@ impl<T: Real, L: RowLoss<T>, const SOFT: bool> Kernel<T> for GradsAcross<'_, '_,
                     write(s, losses, each, i);
                 }
                 total.add(s, losses);
+            }
+            // 4. the gradients of what came before the softcap
+            if map.has_softcap() {
+                times(s, slopes, &mut RowIo::in_place(&mut rows.target()[start * classes..][..size * classes]));
             }
         }
         total.sum()

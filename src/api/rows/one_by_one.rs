@@ -3,7 +3,8 @@
 use super::{RowProblem, Targets, target_row};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
-use crate::simd::{Kernel, RowIo, Simd, read};
+use crate::rows::{Logits, LogitsIo};
+use crate::simd::{Kernel, RowIo, Simd};
 use crate::sparse::Pairs;
 use crate::view::{Rows, RowsIo};
 
@@ -29,12 +30,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
             let loss = match problem.target(first + i) {
                 Some(target) if weight != 0.0 => {
                     let target = densified(target, scratch.dense);
-                    let mut row = logits.row(i);
-                    if !map.is_identity() {
-                        map.row(s, row, scratch.mapped);
-                        row = scratch.mapped;
-                    }
-                    weight * problem.loss.value(s, row, target)
+                    weight * problem.loss.value(s, Logits::new(logits.row(i), map, scratch.mapped), target)
                 }
                 _ => 0.0,
             };
@@ -74,37 +70,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
                 continue;
             };
             let (target, scale) = (densified(target, scratch.dense), weight / divisor);
-            // 1. The logits, mapped, where there is a map. A softcap's slopes are kept, and the gradient stays in scratch.
-            let capped = map.has_softcap();
-            if !map.is_identity() {
-                let row = rows.row(i, scratch.streamed);
-                map.row(s, row.source(), scratch.mapped);
-                if capped {
-                    map.slopes(s, row.source(), scratch.slopes);
-                }
-            }
-            let mut row = match (map.is_identity(), capped, streams > 0) {
-                (true, _, _) => rows.row(i, scratch.streamed),
-                (_, true, _) => RowIo::in_place(scratch.mapped),
-                (_, _, true) => RowIo::streaming(scratch.mapped, target_row(&mut rows, i), scratch.streamed),
-                (_, _, false) => RowIo::new(scratch.mapped, target_row(&mut rows, i)),
-            };
-            // 2. loss and gradient
-            let loss = weight * problem.loss.value_and_grad(s, &mut row, target, scale);
-            // 3. the gradient of what came before the softcap
-            if capped {
-                let (slopes, grad) = (&*scratch.slopes, target_row(&mut rows, i));
-                if streams > 0 {
-                    times(s, slopes, &mut RowIo::in_place(scratch.mapped));
-                    RowIo::streaming(slopes, grad, scratch.mapped).finish(
-                        s,
-                        #[inline(always)]
-                        |g| g,
-                    );
-                } else {
-                    times(s, slopes, &mut RowIo::new(scratch.mapped, grad));
-                }
-            }
+            let row = LogitsIo::new(rows.row(i, scratch.streamed), map, scratch.slopes);
+            let loss = weight * problem.loss.value_and_grad(s, row, target, scale);
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
@@ -141,7 +108,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
                     let logits = if map.is_identity() {
                         logits.row(i)
                     } else {
-                        map.row(s, logits.row(i), scratch.mapped);
+                        map.row(s, &mut RowIo::new(logits.row(i), scratch.mapped), &mut []);
                         &*scratch.mapped
                     };
                     problem.loss.hess(s, logits, target, scale, hess);
@@ -150,17 +117,6 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
             }
         }
     }
-}
-
-/// Multiplies a row by factors.
-#[inline(always)]
-fn times<T: Real, S: Simd<T>>(s: S, factors: &[T], row: &mut RowIo<'_, T>) {
-    row.map(
-        s,
-        T::ZERO,
-        #[inline(always)]
-        |k, x| x * read(s, factors, k, T::ZERO),
-    );
 }
 
 /// What rows need beside them; what is not needed has no length.

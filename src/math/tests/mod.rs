@@ -26,10 +26,11 @@ enum Function {
     LogSigmoid,
     Softplus,
     Tanh,
+    TanhOfPair,
 }
 
 impl Function {
-    const ALL: [Function; 11] = [
+    const ALL: [Function; 12] = [
         Self::Exp,
         Self::ExpNonpositive,
         Self::ExpSummed,
@@ -41,6 +42,7 @@ impl Function {
         Self::LogSigmoid,
         Self::Softplus,
         Self::Tanh,
+        Self::TanhOfPair,
     ];
 
     /// Where it is defined at all, NaN included; beyond, nothing is promised.
@@ -76,7 +78,7 @@ impl Function {
             Self::Sigmoid => 2.45,
             Self::SigmoidOfPair => 2.9,
             Self::LogSigmoid | Self::Softplus => 2.5,
-            Self::Tanh => 3.0,
+            Self::Tanh | Self::TanhOfPair => 3.0,
         }
     }
 }
@@ -85,6 +87,12 @@ impl Function {
 #[inline(always)]
 fn sigmoid_of_pair<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
     Logistic::at(s, x).sigmoids(s).0
+}
+
+/// The hyperbolic tangent that comes with its derivative.
+#[inline(always)]
+fn tanh_of_pair<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    tanh_with_slope(s, x).0
 }
 
 /// The exponential that sums are made of.
@@ -121,6 +129,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
             Function::LogSigmoid => each!(log_sigmoid),
             Function::Softplus => each!(softplus),
             Function::Tanh => each!(tanh),
+            Function::TanhOfPair => each!(tanh_of_pair),
         }
     }
 }

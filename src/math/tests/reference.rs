@@ -59,7 +59,7 @@ impl Reference for f32 {
             Function::Exp | Function::ExpNonpositive | Function::ExpSummed => x.exp(),
             Function::Ln => x.ln(),
             Function::Log1p | Function::Log1pUnit => x.ln_1p(),
-            Function::Tanh => x.tanh(),
+            Function::Tanh | Function::TanhOfPair => x.tanh(),
             Function::Sigmoid | Function::SigmoidOfPair if x > 0.0 => 1.0 / (1.0 + (-x).exp()),
             Function::Sigmoid | Function::SigmoidOfPair => x.exp() / (1.0 + x.exp()),
             Function::Softplus => softplus(x),
@@ -92,9 +92,9 @@ impl Reference for f64 {
             Function::Softplus if x > 200.0 => Truth::plain(x),
             Function::Softplus => Double::softplus(x).into(),
             Function::LogSigmoid => Self::truth(Function::Softplus, -x).negated(),
-            Function::Tanh if x.abs() < 1e-90 => Truth::plain(x),
-            Function::Tanh if x.abs() > 100.0 => Truth::plain(x.signum()),
-            Function::Tanh => Double::tanh(x).into(),
+            Function::Tanh | Function::TanhOfPair if x.abs() < 1e-90 => Truth::plain(x),
+            Function::Tanh | Function::TanhOfPair if x.abs() > 100.0 => Truth::plain(x.signum()),
+            Function::Tanh | Function::TanhOfPair => Double::tanh(x).into(),
         }
     }
 }
@@ -239,7 +239,7 @@ fn double_doubles_agree_with_arbitrary_precision() {
             Function::Sigmoid | Function::SigmoidOfPair => one.clone() / (one + (-z).exp()),
             Function::Softplus => z.exp().ln_1p(),
             Function::LogSigmoid => -(-z).exp().ln_1p(),
-            Function::Tanh => z.tanh(),
+            Function::Tanh | Function::TanhOfPair => z.tanh(),
         }
     };
     for function in Function::ALL {

@@ -4,12 +4,15 @@
 //!
 //! ```text
 //! z' = softcap tanh(z / softcap) / temperature
-//! d z' / d z = sech^2(z / softcap) / temperature = 4 sigmoid(2 x) sigmoid(-2 x) / temperature     x = z / softcap
+//! d z' / d z = sech^2(z / softcap) / temperature
 //! ```
 //!
-//! A row is mapped into scratch memory that stays in the caches and goes through the same kernels; the derivative is
-//! multiplied to what they give: its constant part to their scale, the rest, which `1 - tanh^2` would lose where it is
-//! small, to every element.
+//! A row is mapped block by block, in the sweep that sums its exponentials, while the memory brings the next blocks
+//! ([`Logits`](super::Logits)). The derivative is multiplied to what the kernels give: its constant part to their scale, the
+//! rest, which `1 - tanh^2` would lose where it is small, to every element.
+//!
+//! Four registers whose logits are all within the softcap need a polynomial alone; others an exponential and a quotient.
+//! What a single logit becomes does not depend on its neighbours.
 //!
 //! # Precision
 //! `z'` is rounded to the type that is computed with: to nearest for a temperature, within 4 ULP for a softcap. The loss is
@@ -24,28 +27,27 @@
 //! Gemma Team, *Gemma 2: Improving open language models at a practical size*, 2024, arXiv:2408.00118, section 2 (softcap).
 
 use crate::error::{Error, Result};
-use crate::math::{Logistic, Real, tanh};
-use crate::simd::{AHEAD, Kernel, Lanes, Simd, read, write};
+use crate::math::{Real, tanh_unit, tanh_with_slope};
+use crate::simd::{AHEAD, Kernel, Lanes, MAX_LANES, Mask, RowIo, Simd, read, write};
 
 /// The map from logits to what the loss sees.
 #[derive(Clone, Copy, Debug)]
 pub struct LogitMap<T> {
     temperature: f64,
-    /// 1 over the softcap, and the softcap over the temperature.
-    cap: Option<[Factor<T>; 2]>,
+    cap: Option<Cap<T>>,
     /// 1 over the temperature.
     cool: Factor<T>,
 }
 
 impl<T: Real> LogitMap<T> {
     /// That which leaves logits as they are.
-    pub(super) fn identity() -> Self {
+    pub(crate) fn identity() -> Self {
         LogitMap { temperature: 1.0, cap: None, cool: Factor::one() }
     }
 
     /// # Errors
     /// [`Error::Parameter`] unless both are positive and finite.
-    pub(super) fn new(softcap: Option<f64>, temperature: f64) -> Result<Self> {
+    pub(crate) fn new(softcap: Option<f64>, temperature: f64) -> Result<Self> {
         if softcap.is_none() && temperature == 1.0 {
             return Ok(Self::identity());
         }
@@ -53,7 +55,7 @@ impl<T: Real> LogitMap<T> {
         let cap = match softcap {
             Some(cap) => {
                 check_positive("softcap", cap)?;
-                Some([Factor::of(1.0, cap), Factor::of(cap, temperature)])
+                Some(Cap { shrink: Factor::of(1.0, cap).whole(), stretch: Factor::of(cap, temperature).whole() })
             }
             None => None,
         };
@@ -76,77 +78,129 @@ impl<T: Real> LogitMap<T> {
         self.temperature
     }
 
-    /// Maps a row.
+    /// Logits as the loss sees them, and the slope of the softcap at each, where there is one.
     #[inline(always)]
-    pub(crate) fn row<S: Simd<T>>(&self, s: S, logits: &[T], to: &mut [T]) {
-        s.call(MapRow { map: self, logits, to });
-    }
-
-    /// Maps numbers where they are, by a temperature alone.
-    #[inline(always)]
-    pub(crate) fn cool<S: Simd<T>>(&self, s: S, logits: &mut [T]) {
-        for i in (0..logits.len()).step_by(S::LANES) {
-            write(s, self.cool.times(s, read(s, logits, i, T::ZERO)), logits, i);
+    fn register<S: Simd<T>>(&self, s: S, z: S::V) -> (S::V, S::V) {
+        match self.cap {
+            None => (self.cool.times(s, z), s.splat(T::ONE)),
+            Some(cap) => {
+                let (tanh, slope) = tanh_with_slope(s, z * s.splat(cap.shrink));
+                (tanh * s.splat(cap.stretch), slope)
+            }
         }
     }
 
-    /// The derivative of the map at each logit, times the temperature.
+    /// A single logit.
     #[inline(always)]
-    pub(crate) fn slopes<S: Simd<T>>(&self, s: S, logits: &[T], slopes: &mut [T]) {
-        s.call(Slopes { map: self, logits, slopes });
+    pub(crate) fn at<S: Simd<T>>(&self, s: S, z: T) -> T {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(self.register(s, s.splat(z)).0, &mut lanes[..S::LANES]);
+        lanes[0]
     }
-}
 
-/// A row, mapped.
-struct MapRow<'k, T> {
-    map: &'k LogitMap<T>,
-    logits: &'k [T],
-    to: &'k mut [T],
-}
-
-impl<T: Real> Kernel<T> for MapRow<'_, T> {
-    type Output = ();
+    /// Maps a row, or a block of one, and tells the largest that it becomes. The derivative of the softcap at each logit goes
+    /// to `slopes`, which may have no length where it is not wanted.
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let MapRow { map, logits, to } = self;
-        assert!(logits.len() == to.len());
-        match map.cap {
+    pub(crate) fn row<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+        match self.cap {
             None => {
-                for i in (0..to.len()).step_by(S::LANES) {
-                    s.prefetch(logits, i + AHEAD);
-                    write(s, map.cool.times(s, read(s, logits, i, T::ZERO)), to, i);
-                }
+                let cool = self.cool;
+                map_all(
+                    s,
+                    row,
+                    #[inline(always)]
+                    |zs, _| {
+                        for z in zs.iter_mut() {
+                            *z = cool.times(s, *z);
+                        }
+                    },
+                )
             }
-            Some([shrink, stretch]) => {
-                for i in (0..to.len()).step_by(S::LANES) {
-                    let x = shrink.times(s, read(s, logits, i, T::ZERO));
-                    write(s, stretch.times(s, tanh(s, x)), to, i);
-                }
-            }
+            Some(cap) => s.call(Capping { cap, row, slopes }),
         }
     }
 }
 
-/// The slopes of a row.
-struct Slopes<'k, T> {
-    map: &'k LogitMap<T>,
-    logits: &'k [T],
+/// How many registers are mapped together.
+const TOGETHER: usize = 4;
+
+/// The registers of a row, some of them together, become what `f(registers, their place)` makes of them: the largest number.
+#[inline(always)]
+fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(&mut [S::V], usize)) -> T {
+    let (len, mut largest) = (row.source().len(), [s.splat(-T::INFINITY); TOGETHER]);
+    let mut i = 0;
+    while i + TOGETHER * S::LANES <= len {
+        let (mut zs, place) = ([s.splat(T::ZERO); TOGETHER], i..i + TOGETHER * S::LANES);
+        for (z, register) in zs.iter_mut().zip(row.source()[place.clone()].chunks_exact(S::LANES)) {
+            *z = s.load(register);
+        }
+        for n in (0..TOGETHER).step_by(2) {
+            s.prefetch(row.source(), i + n * S::LANES + AHEAD);
+        }
+        f(&mut zs, i);
+        for (n, register) in row.target()[place].chunks_exact_mut(S::LANES).enumerate() {
+            s.store(zs[n], register);
+            largest[n] = zs[n].max(largest[n]);
+        }
+        i += TOGETHER * S::LANES;
+    }
+    while i < len {
+        // A partial register is filled up with a number that is there.
+        let mut z = [read(s, row.source(), i, row.source()[i])];
+        f(&mut z, i);
+        write(s, z[0], row.target(), i);
+        largest[0] = z[0].max(largest[0]);
+        i += S::LANES;
+    }
+    let [a, b, c, d] = largest;
+    a.max(b).max(c.max(d)).largest()
+}
+
+/// A softcap, and what it stretches its logits to.
+#[derive(Clone, Copy, Debug)]
+struct Cap<T> {
+    /// 1 over the softcap.
+    shrink: T,
+    /// The softcap over the temperature.
+    stretch: T,
+}
+
+/// The logits of a row, capped.
+struct Capping<'k, 'a, T> {
+    cap: Cap<T>,
+    row: &'k mut RowIo<'a, T>,
     slopes: &'k mut [T],
 }
 
-impl<T: Real> Kernel<T> for Slopes<'_, T> {
-    type Output = ();
+impl<T: Real> Kernel<T> for Capping<'_, '_, T> {
+    type Output = T;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Slopes { map, logits, slopes } = self;
-        assert!(logits.len() == slopes.len());
-        let Some([shrink, _]) = map.cap else { return slopes.fill(T::ONE) };
-        let four = s.splat(T::from_f64(4.0));
-        for i in (0..logits.len()).step_by(S::LANES) {
-            let x = shrink.times(s, read(s, logits, i, T::ZERO));
-            let (up, down) = Logistic::at(s, x + x).sigmoids(s);
-            write(s, four * up * down, slopes, i);
-        }
+    fn run<S: Simd<T>>(self, s: S) -> T {
+        let Capping { cap, row, slopes } = self;
+        let (shrink, stretch, one) = (s.splat(cap.shrink), s.splat(cap.stretch), s.splat(T::ONE));
+        map_all(
+            s,
+            row,
+            #[inline(always)]
+            |zs, i| {
+                // 1. Whether all are so small that no exponential is needed: most logits are well below their cap.
+                let mut far = s.splat(T::ZERO);
+                for z in zs.iter_mut() {
+                    *z = *z * shrink;
+                    far = z.abs().max(far);
+                }
+                let is_far = one.lt(far).bits() != 0;
+                // 2. tanh, and its slope
+                for (n, z) in zs.iter_mut().enumerate() {
+                    let (tanh, slope) = if is_far { tanh_with_slope(s, *z) } else { tanh_unit(s, *z) };
+                    let place = i + n * S::LANES;
+                    if place < slopes.len() {
+                        write(s, slope, slopes, place);
+                    }
+                    *z = tanh * stretch;
+                }
+            },
+        )
     }
 }
 
@@ -176,6 +230,11 @@ impl<T: Real> Factor<T> {
         Factor { high, low: T::from_f64(quotient - high.to_f64() + lost) }
     }
 
+    /// Rounded to one number.
+    fn whole(self) -> T {
+        T::from_f64(self.high.to_f64() + self.low.to_f64())
+    }
+
     /// The product, within 0.51 ULP where there is FMA.
     #[inline(always)]
     fn times<S: Simd<T>>(self, s: S, x: S::V) -> S::V {
@@ -203,8 +262,14 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let (mut to, mut slopes) = (vec![T::NAN; self.1.len()], vec![T::NAN; self.1.len()]);
-            self.0.row(s, self.1, &mut to);
-            self.0.slopes(s, self.1, &mut slopes);
+            let largest = self.0.row(s, &mut RowIo::new(self.1, &mut to), &mut slopes);
+            assert_eq!(largest, to.iter().copied().fold(-T::INFINITY, |a, b| if b > a { b } else { a }));
+            for (&z, &mapped) in self.1.iter().zip(&to) {
+                assert_eq!(self.0.at(s, z), mapped, "alone or among others");
+            }
+            if !self.0.has_softcap() {
+                slopes.fill(T::ONE);
+            }
             (to, slopes)
         }
     }
@@ -242,6 +307,23 @@ mod tests {
             }
             let (mapped, slopes) = f64::dispatch(isa, Map(LogitMap::new(Some(30.0), 1.0).unwrap(), &z));
             assert_eq!((&mapped[..3], slopes[..2].to_vec()), (&[30.0, -30.0, 0.0][..], vec![0.0, 0.0]));
+        }
+    }
+
+    #[test]
+    fn what_a_logit_becomes_does_not_depend_on_its_neighbours() {
+        let near: Vec<f64> = (0..203).map(|i| (f64::from(i) - 101.0) * 0.069).collect();
+        let map = LogitMap::new(Some(7.0), 1.3).unwrap();
+        for isa in Isa::available() {
+            let (alone, slopes) = f64::dispatch(isa, Map(map, &near));
+            // One in seventy is far beyond the softcap: every four registers hold one, and some partial ones.
+            let mixed: Vec<f64> = near.chunks(70).flat_map(|part| part.iter().copied().chain([40.0])).collect();
+            let (among, mixed_slopes) = f64::dispatch(isa, Map(map, &mixed));
+            for (k, (alone, slope)) in alone.iter().zip(&slopes).enumerate() {
+                let place = k + k / 70;
+                let same = (among[place], mixed_slopes[place]);
+                assert_eq!((alone.to_bits(), slope.to_bits()), (same.0.to_bits(), same.1.to_bits()), "{}", isa.name());
+            }
         }
     }
 

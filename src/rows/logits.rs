@@ -1,0 +1,196 @@
+//! A row of logits on its way to a loss: as it lies in memory, or mapped, block by block, in the sweep that sums it.
+
+use super::LogitMap;
+use super::sweep::{Exponentials, Pivot, sum_of};
+use crate::math::Real;
+use crate::simd::{RowIo, Simd, read};
+use std::ops::Range;
+
+/// A row of logits to read.
+pub struct Logits<'a, T> {
+    raw: &'a [T],
+    map: LogitMap<T>,
+    /// What they become, as far as a sweep has come; no length where the map changes nothing.
+    mapped: &'a mut [T],
+}
+
+impl<'a, T: Real> Logits<'a, T> {
+    /// Logits that are what the loss sees.
+    #[inline(always)]
+    pub(crate) fn plain(raw: &'a [T]) -> Self {
+        Logits { raw, map: LogitMap::identity(), mapped: &mut [] }
+    }
+
+    /// Logits that are mapped into `scratch`, as long as they, unless the map changes nothing.
+    #[inline(always)]
+    pub(crate) fn new(raw: &'a [T], map: LogitMap<T>, scratch: &'a mut [T]) -> Self {
+        Logits { raw, map, mapped: scratch }
+    }
+
+    /// As they lie in memory, where the loss sees just that.
+    #[inline(always)]
+    pub(crate) fn unmapped(&self) -> Option<&'a [T]> {
+        self.map.is_identity().then_some(self.raw)
+    }
+
+    /// A single one.
+    #[inline(always)]
+    pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
+        if self.map.is_identity() { self.raw[class] } else { self.map.at(s, self.raw[class]) }
+    }
+
+    /// All of them.
+    #[inline(always)]
+    pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
+        if self.map.is_identity() {
+            return self.raw;
+        }
+        self.map.row(s, &mut RowIo::new(self.raw, self.mapped), &mut []);
+        self.mapped
+    }
+}
+
+impl<T: Real> Exponentials<T> for Logits<'_, T> {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        if self.map.is_identity() { self.raw } else { self.mapped }
+    }
+
+    #[inline(always)]
+    fn enter<S: Simd<T>>(&mut self, s: S, block: Range<usize>) -> T {
+        if self.map.is_identity() {
+            return super::sweep::largest(s, &self.raw[block]);
+        }
+        self.map.row(s, &mut RowIo::new(&self.raw[block.clone()], &mut self.mapped[block]), &mut [])
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        let (raw, start) = (self.raw, block.start);
+        sum_of::<SKIP_MAX, T, S>(s, &self.logits()[block], &raw[start..], max, pivot)
+    }
+}
+
+/// A row of logits to read, and the place of its gradient.
+pub struct LogitsIo<'a, T> {
+    /// The row, whose exponentials are kept.
+    pub(crate) row: RowIo<'a, T>,
+    map: LogitMap<T>,
+    /// The slope of the map at each logit, times the temperature; no length where these are all 1.
+    slopes: &'a mut [T],
+}
+
+impl<'a, T: Real> LogitsIo<'a, T> {
+    /// Logits that are mapped to where their exponentials are kept, and, with a softcap, their slopes to `slopes`.
+    #[inline(always)]
+    pub(crate) fn new(row: RowIo<'a, T>, map: LogitMap<T>, slopes: &'a mut [T]) -> Self {
+        let row = if map.is_identity() { row } else { row.by_way_of_kept() };
+        LogitsIo { row, map, slopes }
+    }
+
+    /// Whether the logits are what the loss sees.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.map.is_identity()
+    }
+
+    /// A single logit, before a sweep writes over it.
+    #[inline(always)]
+    pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
+        let z = self.row.raw()[class];
+        if self.map.is_identity() { z } else { self.map.at(s, z) }
+    }
+
+    /// What is kept of the logits becomes their gradient, register by register: `f(k, e)` to what came before the map.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
+        let slopes = &*self.slopes;
+        if slopes.is_empty() {
+            return self.row.finish(s, f);
+        }
+        self.row.finish(
+            s,
+            #[inline(always)]
+            |k, e| f(k, e) * read(s, slopes, k, T::ZERO),
+        );
+    }
+
+    /// The gradient of a single class, and what is added to it.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, class: usize, gradient: f64) {
+        self.row.target()[class] = T::from_f64(gradient * self.slope(class));
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, class: usize, gradient: f64) {
+        let more = T::from_f64(gradient * self.slope(class));
+        self.row.target()[class] = self.row.target()[class] + more;
+    }
+
+    #[inline(always)]
+    fn slope(&self, class: usize) -> f64 {
+        if self.slopes.is_empty() { 1.0 } else { self.slopes[class].to_f64() }
+    }
+
+    /// All of them, in place of a sweep.
+    #[inline(always)]
+    pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
+        if !self.map.is_identity() {
+            self.map.row(s, &mut self.row.way_to_kept(0..self.row.source().len()), self.slopes);
+        }
+        self.row.source()
+    }
+
+    /// The logits that [`all`](Self::all) has seen become their gradient, as in [`finish`](Self::finish).
+    #[inline(always)]
+    pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
+        let slopes = &*self.slopes;
+        self.row.map(
+            s,
+            fill,
+            #[inline(always)]
+            |k, z| {
+                let g = f(k, z);
+                if slopes.is_empty() { g } else { g * read(s, slopes, k, T::ZERO) }
+            },
+        );
+    }
+}
+
+impl<T: Real> Exponentials<T> for LogitsIo<'_, T> {
+    #[inline(always)]
+    fn logits(&self) -> &[T] {
+        self.row.source()
+    }
+
+    #[inline(always)]
+    fn enter<S: Simd<T>>(&mut self, s: S, block: Range<usize>) -> T {
+        if self.map.is_identity() {
+            return self.row.enter(s, block);
+        }
+        let slopes = if self.slopes.is_empty() { &mut [] } else { &mut self.slopes[block.clone()] };
+        self.map.row(s, &mut self.row.way_to_kept(block), slopes)
+    }
+
+    #[inline(always)]
+    fn sum<const SKIP_MAX: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        max: T,
+        pivot: Pivot<T>,
+    ) -> (f64, f64) {
+        self.row.sum::<SKIP_MAX, S>(s, block, max, pivot)
+    }
+
+    #[inline(always)]
+    fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, from: Pivot<T>, to: Pivot<T>) {
+        self.row.rescale(s, len, from, to);
+    }
+}
