@@ -37,11 +37,19 @@ use crate::simd::Simd;
 /// `JS(p, q)`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JsDivergence {
-    /// That of `p`, in [0, 1].
-    pub(crate) weight: f64,
+    weight: f64,
+    /// What no divergence exceeds.
+    most: f64,
 }
 
 impl JsDivergence {
+    /// `weight` is that of `p`, in [0, 1].
+    #[inline(always)]
+    pub(crate) fn new(weight: f64) -> Self {
+        let (w, v) = (weight, 1.0 - weight);
+        JsDivergence { weight, most: if w == 0.0 || v == 0.0 { 0.0 } else { -(w * w.ln() + v * v.ln()) } }
+    }
+
     /// `p` and `q` over the mixture, with differences that are right to the last digits where they are small.
     #[inline(always)]
     fn shares<T: Real, S: Simd<T>>(self, s: S, at: At<S::V>) -> [Quotient<S::V>; 2] {
@@ -101,13 +109,12 @@ impl<T: Real> Measure<T> for JsDivergence {
     #[inline(always)]
     fn finish(self, sum: f64, row: Facts) -> f64 {
         let (w, v) = (self.weight, 1.0 - self.weight);
-        let most = if self.is_pure() { 0.0 } else { -(w * w.ln() + v * v.ln()) };
         let value = sum - 0.5 * w * v * row.excess * row.excess;
         // Not `clamp`, which may drop NaN.
         if value < 0.0 {
             0.0
-        } else if value > most {
-            most
+        } else if value > self.most {
+            self.most
         } else {
             value
         }
