@@ -9,11 +9,6 @@ use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 /// Rows longer than this are faster taken one by one.
 pub(crate) const MAX_CLASSES: usize = 64;
 
-/// Whether rows of so many classes go across the lanes.
-pub(crate) fn fit(classes: usize) -> bool {
-    (1..=MAX_CLASSES).contains(&classes)
-}
-
 /// Groups that are summed before the first of them is finished: their quotients and logarithms, long chains all, do not
 /// wait for each other.
 pub(crate) const GROUPS: usize = 4;
@@ -79,12 +74,6 @@ impl<'a, T: Real> Columns<'a, T> {
         }
         padded[count * *classes..].fill(T::ZERO);
         load_all(s, lanes, padded, *classes, *classes);
-    }
-
-    /// How many classes there are.
-    #[inline(always)]
-    pub(crate) fn classes(&self) -> usize {
-        self.classes
     }
 
     /// All numbers, a class after the other.

@@ -1,9 +1,8 @@
 //! Rows of probabilities: numbers that are not negative and sum to 1, which is found out in the same pass.
 
 use super::{At, Facts, Measure, zero_with};
-use crate::columns::Columns;
 use crate::math::{Quotient, Real, ln_lifted};
-use crate::simd::{AHEAD, Lanes, MAX_LANES, RowIo, Simd, read, write};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, read, write};
 
 /// What a pass over a row has found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,37 +141,6 @@ pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T
             (measure.term(s, at(s, p_k, q_k)), p_k, q_k)
         },
     )
-}
-
-/// The values of as many rows as a register has lanes, a row a lane. Where there is no second distribution, `q` is `p`.
-#[inline(always)]
-pub(crate) fn values_across<T: Real, S: Simd<T>, M: Measure<T>>(
-    s: S,
-    measure: M,
-    p: &Columns<'_, T>,
-    q: &Columns<'_, T>,
-) -> [Swept; MAX_LANES] {
-    let (mut sums, lift) = (Sums::none(s), s.splat(T::TO_NORMAL));
-    for k in 0..p.classes() {
-        let (p_k, q_k) = (p.column(s, k) * lift, q.column(s, k) * lift);
-        sums = sums.with::<T, M>(measure.term(s, at(s, p_k, q_k)), p_k, q_k);
-    }
-    let (terms, p_sums, q_sums) = (lanes(s, sums.term), lanes(s, sums.p), lanes(s, sums.q));
-    let lowest = lanes(s, sums.lowest);
-    let mut rows = [Swept::default(); MAX_LANES];
-    for (i, row) in rows[..S::LANES].iter_mut().enumerate() {
-        row.add(terms[i], p_sums[i], q_sums[i], lowest[i]);
-        row.finish(measure);
-    }
-    rows
-}
-
-/// The numbers of a register.
-#[inline(always)]
-fn lanes<T: Real, S: Simd<T>>(s: S, v: S::V) -> [T; MAX_LANES] {
-    let mut lanes = [T::ZERO; MAX_LANES];
-    s.store(v, &mut lanes[..S::LANES]);
-    lanes
 }
 
 /// The value of a row, and its gradient, each probability a free variable. A row with a NaN has neither.

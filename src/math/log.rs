@@ -208,6 +208,17 @@ pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
 }
 
+/// `ln(u + lost)` for `u` in `[0, 1]`, at most 1.6 ULP; `lost` is what a rounding took off `u` from 1/2 on, 0 elsewhere.
+/// Without it `ln(u)`, and of `u = 1 - p` with it `ln(1 - p)`, to the same bits as [`ln`] and [`log1p`].
+#[inline(always)]
+pub(crate) fn ln_share<T: Exp + Log, S: Simd<T>>(s: S, u: S::V, lost: S::V) -> S::V {
+    let one = s.splat(T::ONE);
+    let (m, k) = (u * s.splat(T::TO_NORMAL)).split();
+    let k = k - s.splat(T::DIGITS);
+    // From 1/2 on, where k is 0 or -1, 2^-k is 1 - k.
+    with_limits(s, u, ln_parts(s, (m - one) + lost * (one - k), k))
+}
+
 /// `ln(1 + x)` for `x` in `[0, 1]`, at most 1.35 ULP.
 #[inline(always)]
 pub(crate) fn log1p_unit<T: Log, S: Simd<T>>(s: S, x: S::V) -> S::V {

@@ -1,12 +1,10 @@
 //! What one distribution has, and what two have between them: one value a row.
 
-mod across;
 mod gradients;
 mod unnormalized;
 
 pub use gradients::{Variable, measure_and_grad};
 
-use crate::columns;
 use crate::distributions::probabilities::Swept;
 use crate::distributions::{Measure, logits, probabilities};
 use crate::error::{Error, Fault, Result};
@@ -123,7 +121,6 @@ macro_rules! with_measure {
         }
     };
 }
-use across::ValuesAcross;
 use with_measure;
 
 /// The answer for each row. Rows may stand at the same place: one distribution beside many.
@@ -163,11 +160,6 @@ pub fn measure<S: Storage>(
         S::widened(isa, p.part(first, out.len()), |p| {
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
                 Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
-                Form::Probabilities if columns::fit(classes) => {
-                    S::Real::with_scratch(ValuesAcross::<S::Real>::scratch_len(classes), |scratch| {
-                        S::Real::dispatch(isa, ValuesAcross { question, tolerance, p, q, out, scratch })
-                    })
-                }
                 _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),
             };
             match q {
