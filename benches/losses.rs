@@ -6,11 +6,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, HingeLoss, Labels,
-    LinearGrads, LinearProblem, Loss, Place, PointLoss, PointProblem, Problem, Quantity, Question, Real, Reduction,
-    RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss,
-    Spread, Storage, Targets, Variable, linear_value, linear_value_and_grads, measure, measure_and_grad, value,
-    value_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, Groups, HingeLoss,
+    Labels, LinearGrads, LinearProblem, Link, Loss, Neighbours, Place, PointLoss, PointProblem, Problem, Quantity,
+    Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss,
+    SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable, js_smoothness, js_smoothness_with_grad,
+    linear_value, linear_value_and_grads, measure, measure_and_grad, parity_penalty, parity_penalty_with_grad,
+    softmax_stats, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -256,6 +257,62 @@ fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: Quantity) {
     assert!(values.iter().all(|value| value.is_finite()), "{loss} {shape}");
 }
 
+/// Times a function without a place for the gradient, and one with it: of noise, for which both must be finite.
+fn pair(
+    c: &mut Criterion,
+    bench: &Bench<'_>,
+    loss: impl Fn(Rows<'_, f32>) -> f64,
+    grad: impl Fn(RowsIo<'_, f32>) -> f64,
+) {
+    let &Bench { loss: name, shape, rows, classes } = bench;
+    let (data, mut place) = (noise(rows * classes), vec![0.0; rows * classes]);
+    let logits = Rows::new("logits", &data, rows, classes).expect("one number a class");
+    assert!(loss(logits).is_finite(), "{name} {shape}");
+    let mut group = c.benchmark_group(format!("{name}/f32"));
+    group.throughput(Throughput::Bytes(size_of_val(&data[..]) as u64));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| b.iter(|| loss(black_box(logits))));
+    group.bench_function(BenchmarkId::new("gradient", shape), |b| {
+        b.iter(|| grad(RowsIo::new(black_box(logits), &mut place).expect("a place for each")))
+    });
+    group.finish();
+    assert!(place.iter().all(|grad| grad.is_finite()), "{name} {shape}");
+}
+
+fn smoothness(c: &mut Criterion, bench: &Bench<'_>) {
+    let neighbours = Neighbours { length: bench.rows, segments: None };
+    pair(
+        c,
+        bench,
+        |logits| scalar(js_smoothness(logits, neighbours, Reduction::Mean)),
+        |logits| scalar(js_smoothness_with_grad(logits, neighbours, Reduction::Mean)),
+    );
+}
+
+fn parity(c: &mut Criterion, bench: &Bench<'_>) {
+    let labels: Vec<i32> = (0..bench.rows as i32).map(|row| row % 4).collect();
+    let group = Classes::new(Labels::I32(&labels), 4, None).expect("four groups");
+    let groups = Groups { group, count: 4, target: None };
+    pair(
+        c,
+        bench,
+        |logits| parity_penalty(logits, groups, Link::Sigmoid).expect("a group for each"),
+        |logits| parity_penalty_with_grad(logits, groups, Link::Sigmoid).expect("a group for each"),
+    );
+}
+
+fn stats(c: &mut Criterion, bench: &Bench<'_>) {
+    let &Bench { loss, shape, rows, classes } = bench;
+    let (data, labels) = (noise::<f32>(rows * classes), vec![0; rows]);
+    let logits = Rows::new("logits", &data, rows, classes).expect("one number a class");
+    let target = Classes::new(Labels::I32(&labels), classes, None).expect("0 is a class");
+    let mut group = c.benchmark_group(format!("{loss}/f32"));
+    group.throughput(Throughput::Bytes(size_of_val(&data[..]) as u64));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| {
+        b.iter(|| softmax_stats(black_box(logits), target, None).expect("a class for each"))
+    });
+    group.finish();
+}
+
 fn table(c: &mut Criterion) {
     if cfg!(debug_assertions) {
         panic!("a debug build says nothing about speed: use `cargo bench`");
@@ -281,6 +338,9 @@ fn table(c: &mut Criterion) {
             ("hinge_loss", "float32") => hinge::<f32>(c, &bench),
             ("binary_cross_entropy", "float32") => binary::<f32>(c, &bench),
             ("gaussian_nll", "float32") => gaussian(c, &bench),
+            ("js_smoothness", "float32") => smoothness(c, &bench),
+            ("parity_penalty", "float32") => parity(c, &bench),
+            ("softmax_stats", "float32") => stats(c, &bench),
             (name, "float32") => distributions(c, &bench, quantity(name)),
             _ => panic!("no such loss or type: {line}"),
         }

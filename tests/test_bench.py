@@ -100,6 +100,22 @@ def test_a_layer_is_timed_beside_those_who_know_it(shape: tuple[int, ...], dtype
     assert {(f.contestant, f.work) for f in figures} == {(name, work) for name in timed for work in (LOSS, GRADIENT)}
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "works"),
+    [
+        ("js_smoothness", (300, 7), (LOSS, GRADIENT)),
+        ("parity_penalty", (1000,), (LOSS, GRADIENT)),
+        ("softmax_stats", (300, 7), (LOSS,)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_joins_rows_or_tells_more_of_them(name: str, shape: tuple[int, ...], works: Any, dtype: str) -> None:
+    figures = list(measure(Row(name, shape, dtype), [XENTRS, NUMPY], quick=True))
+    assert {(figure.contestant, figure.work) for figure in figures} == {
+        (who.name, work) for who in (XENTRS, NUMPY) for work in works
+    }
+
+
 def test_the_limit_moves_the_bytes_of_the_work() -> None:
     row = Row("softmax_cross_entropy", (300, 1000))
     limits = {figure.work: figure for figure in measure(row, [XENTRS], quick=True) if figure.contestant == LIMIT}

@@ -156,6 +156,11 @@ def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence
     return _native(array.astype(dtype))
 
 
+def as_beside_or_single(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
+    """Do the same, but leave a single number what it is."""
+    return as_beside(given, name, dtype, shape if np.ndim(given) else ())
+
+
 def sum_to(grad: Array, given: ArrayLike) -> Array:
     """Sum a gradient over the axes along which what was given has been repeated; in float64, rounded once."""
     shape = np.shape(given)

@@ -1,11 +1,12 @@
 //! Continuous targets with a predicted variance: one mean, one target and one variance a point, and two gradients.
 
-use super::points::{Total, total_of};
+use super::points::{Total, sum_of_first, total_of};
 use super::{Loss, Problem, Reduction, divisor, reduce, with_losses};
 use crate::error::{Error, Result};
 use crate::losses::{GaussianNll, Spread};
 use crate::math::Real;
 use crate::parallel;
+use crate::rows::BLOCK;
 use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd, Spot};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo, check_weights};
@@ -17,20 +18,44 @@ pub struct GaussianProblem<'a, T> {
     pub loss: GaussianNll,
     /// One target a point.
     pub target: &'a [T],
-    /// One variance a point, or its logarithm.
+    /// One variance a point, or its logarithm; a single one is that of all points.
     pub spread: &'a [T],
     /// One weight a point; 1 where absent.
     pub sample_weight: Option<&'a [T]>,
 }
 
 impl<'a, T: Real> GaussianProblem<'a, T> {
+    /// Whether all points have one variance.
+    fn is_shared(&self) -> bool {
+        self.spread.len() == 1
+    }
+
+    /// The variances of a register of points, or their logarithms.
+    #[inline(always)]
+    fn spread<S: Simd<T>>(&self, s: S, at: Spot) -> S::V {
+        match self.spread {
+            [one] => s.splat(*one),
+            each => at.read(s, each, T::ONE),
+        }
+    }
+
+    /// A register of losses, weighted: NaN where a variance is none, so that their sum tells.
+    #[inline(always)]
+    fn losses<S: Simd<T>>(&self, s: S, at: Spot, spread: S::V, losses: S::V) -> S::V {
+        let (zero, nan, losses) = (s.splat(T::ZERO), s.splat(T::NAN), weighted(s, self.sample_weight, at, losses));
+        if self.loss.spread == Spread::LogVariance {
+            return losses;
+        }
+        S::V::select(spread.lt(zero), nan, S::V::select(spread.eq(zero), nan, losses))
+    }
+
     /// What belongs to some points.
     fn part(&self, first: usize, len: usize) -> Self {
         let part = |xs: &'a [T]| &xs[first..first + len];
         GaussianProblem {
             loss: self.loss,
             target: part(self.target),
-            spread: part(self.spread),
+            spread: if self.is_shared() { self.spread } else { part(self.spread) },
             sample_weight: self.sample_weight.map(part),
         }
     }
@@ -39,22 +64,31 @@ impl<'a, T: Real> GaussianProblem<'a, T> {
 impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let points = rows * classes;
-        for (name, xs) in [("target", self.target), ("var", self.spread)] {
-            if xs.len() != points {
-                return Err(Error::Shape { name, expected: vec![rows, classes], got: vec![xs.len()] });
-            }
-        }
-        if self.loss.spread == Spread::Variance {
-            // Without an early exit the loop has no branches. NaN is no fault.
-            let any = |xs: &[T]| f64::from(u8::from(xs.iter().fold(false, |any, &v| any | (v <= T::ZERO))));
-            if parallel::sum(self.spread.chunks(parallel::block_rows(1)), points, any) != 0.0
-                && let Some(index) = self.spread.iter().position(|&v| v <= T::ZERO)
-            {
-                let got = self.spread[index].to_f64();
-                return Err(Error::Value { name: "var", expected: "positive", got, index });
+        let wrong = |len| len != points;
+        for (name, len, is_wrong) in [
+            ("target", self.target.len(), wrong(self.target.len())),
+            ("var", self.spread.len(), wrong(self.spread.len()) && !self.is_shared()),
+        ] {
+            if is_wrong {
+                return Err(Error::Shape { name, expected: vec![rows, classes], got: vec![len] });
             }
         }
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))
+    }
+
+    fn check_targets(&self, _: Isa) -> Result<()> {
+        if self.loss.spread == Spread::LogVariance {
+            return Ok(());
+        }
+        // Without an early exit the loop has no branches. NaN is no fault.
+        let any = |xs: &[T]| f64::from(u8::from(xs.iter().fold(false, |any, &v| any | (v <= T::ZERO))));
+        if parallel::sum(self.spread.chunks(parallel::block_rows(1)), self.spread.len(), any) != 0.0
+            && let Some(index) = self.spread.iter().position(|&v| v <= T::ZERO)
+        {
+            let got = self.spread[index].to_f64();
+            return Err(Error::Value { name: "var", expected: "positive", got, index });
+        }
+        Ok(())
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {
@@ -84,16 +118,17 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
         each: Option<&mut [T]>,
     ) -> f64 {
         let problem = self.part(first * rows.classes(), rows.rows() * rows.classes());
-        T::dispatch(isa, Grads { problem, mean: rows.flat(), spread_grad: None, scale: 1.0 / divisor, each })
+        let spread_grad = SpreadGrad::None;
+        T::dispatch(isa, Grads { problem, mean: rows.flat(), spread_grad, scale: 1.0 / divisor, each })
     }
 }
 
 /// The loss of all points, and its gradients with respect to the means, beside or over them, and to the variances, or their
-/// logarithms.
+/// logarithms: to a single one, where all points have it, the sum over them, in double precision.
 ///
 /// # Errors
-/// What [`Problem::check`] finds, [`Error::Shape`] unless there is one place a point, and an unknown `XENTRS_ISA`; nothing
-/// is written then.
+/// What [`Problem::check`] and [`Problem::check_targets`] find, [`Error::Shape`] unless there is one place a variance, and an
+/// unknown `XENTRS_ISA`; nothing is written then, unless to a [fresh](RowsIo::fresh) place.
 pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     problem: &GaussianProblem<'_, S::Real>,
     mut mean: RowsIo<'_, S, O>,
@@ -102,30 +137,57 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.classes());
     problem.check(rows, classes)?;
-    if spread_grad.len() != rows * classes {
-        return Err(Error::Shape { name: "grad", expected: vec![rows, classes], got: vec![spread_grad.len()] });
+    if spread_grad.len() != problem.spread.len() {
+        return Err(Error::Shape { name: "grad", expected: vec![problem.spread.len()], got: vec![spread_grad.len()] });
     }
     let divisor = divisor(problem, isa, reduction, rows, classes);
+    let is_checked = !mean.is_fresh() || divisor == 0.0;
+    if is_checked {
+        problem.check_targets(isa)?;
+    }
     if divisor == 0.0 {
         mean.target().fill(O::default());
         spread_grad.fill(S::Real::default());
         return Ok(Loss::Scalar(0.0));
     }
     let (size, scale) = (parallel::block_rows(classes), 1.0 / divisor);
-    reduce(problem, reduction, rows, classes, divisor, |each| {
-        let mut rest = spread_grad;
+    let mut sums = vec![0.0; if problem.is_shared() { rows.div_ceil(size) } else { 0 }];
+    let loss = reduce(problem, reduction, rows, classes, divisor, |each| {
+        let (mut rest, mut sums) = (&mut *spread_grad, sums.iter_mut());
         let blocks = with_losses(mean.blocks(size), each, size * classes).map(|(b, mean, each)| {
-            let (grad, after) = std::mem::take(&mut rest).split_at_mut(mean.rows() * classes);
-            rest = after;
-            (b, mean, grad, each)
+            let spread_grad = match sums.next() {
+                Some(sum) => SpreadGrad::Sum(sum),
+                None => {
+                    let (grad, after) = std::mem::take(&mut rest).split_at_mut(mean.rows() * classes);
+                    rest = after;
+                    SpreadGrad::Each(grad)
+                }
+            };
+            (b, mean, spread_grad, each)
         });
-        Ok(parallel::sum(blocks, rows * classes, |(b, mean, grad, each)| {
+        let total = parallel::sum(blocks, rows * classes, |(b, mean, spread_grad, each)| {
+            let problem = problem.part(b * size * classes, mean.rows() * classes);
             O::filled(isa, mean, |mut mean| {
-                let problem = problem.part(b * size * classes, grad.len());
-                S::Real::dispatch(isa, Grads { problem, mean: mean.flat(), spread_grad: Some(grad), scale, each })
+                S::Real::dispatch(isa, Grads { problem, mean: mean.flat(), spread_grad, scale, each })
             })
-        }))
-    })
+        });
+        if total.is_nan() && !is_checked {
+            problem.check_targets(isa)?;
+        }
+        Ok(total)
+    })?;
+    if problem.is_shared() {
+        spread_grad.fill(S::Real::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
+    }
+    Ok(loss)
+}
+
+/// The place for what the loss changes by with the variances.
+enum SpreadGrad<'k, T> {
+    None,
+    Each(&'k mut [T]),
+    /// Of the one that all points have.
+    Sum(&'k mut f64),
 }
 
 /// What a register counts for: a point without weight counts for nothing, whatever it is.
@@ -155,9 +217,9 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
             mean.len(),
             #[inline(always)]
             |at| {
-                let (target, spread) = (at.read(s, problem.target, T::ZERO), at.read(s, problem.spread, T::ONE));
+                let (target, spread) = (at.read(s, problem.target, T::ZERO), problem.spread(s, at));
                 let (loss, _, _) = problem.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, spread);
-                let loss = weighted(s, problem.sample_weight, at, loss);
+                let loss = problem.losses(s, at, spread, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
@@ -171,7 +233,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
 struct Grads<'k, T> {
     problem: GaussianProblem<'k, T>,
     mean: RowIo<'k, T>,
-    spread_grad: Option<&'k mut [T]>,
+    spread_grad: SpreadGrad<'k, T>,
     scale: f64,
     each: Option<&'k mut [T]>,
 }
@@ -181,25 +243,40 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let Grads { problem, mut mean, mut spread_grad, scale, mut each } = self;
-        let (scale, weights) = (s.splat(T::from_f64(scale)), problem.sample_weight);
-        total_of(
+        let (factor, weights, points) = (s.splat(T::from_f64(scale)), problem.sample_weight, mean.source().len());
+        let (mut spread_sum, mut block) = (0.0, s.splat(T::ZERO));
+        let total = total_of(
             s,
-            mean.source().len(),
+            points,
             #[inline(always)]
             |at| {
-                let (target, spread) = (at.read(s, problem.target, T::ZERO), at.read(s, problem.spread, T::ONE));
+                let (target, spread) = (at.read(s, problem.target, T::ZERO), problem.spread(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
                 let (loss, grad, of_spread) = problem.loss.value_and_grads(s, m, target, spread);
-                at.write(s, weighted(s, weights, at, grad) * scale, mean.target());
-                if let Some(out) = &mut spread_grad {
-                    at.write(s, weighted(s, weights, at, of_spread) * scale, out);
+                at.write(s, weighted(s, weights, at, grad) * factor, mean.target());
+                let of_spread = weighted(s, weights, at, of_spread);
+                match &mut spread_grad {
+                    SpreadGrad::None => {}
+                    SpreadGrad::Each(out) => at.write(s, of_spread * factor, out),
+                    SpreadGrad::Sum(_) if at.is_whole => {
+                        if at.i.is_multiple_of(BLOCK) {
+                            spread_sum += block.sum().to_f64();
+                            block = s.splat(T::ZERO);
+                        }
+                        block = block + of_spread;
+                    }
+                    SpreadGrad::Sum(_) => spread_sum += sum_of_first(s, of_spread, points - at.i),
                 }
-                let loss = weighted(s, weights, at, loss);
+                let loss = problem.losses(s, at, spread, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
                 loss
             },
-        )
+        );
+        if let SpreadGrad::Sum(sum) = spread_grad {
+            *sum = (spread_sum + block.sum().to_f64()) * scale;
+        }
+        total
     }
 }

@@ -300,10 +300,15 @@ pub(super) fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(
         total += sum.sum().to_f64();
     }
     if whole < len {
-        // What stands past the end counts for nothing.
-        let (mut lanes, last) = ([T::ZERO; MAX_LANES], f(Spot { i: whole, is_whole: false }));
-        s.store_tail(last, &mut lanes[..len - whole]);
-        total += s.load(&lanes[..S::LANES]).sum().to_f64();
+        total += sum_of_first(s, f(Spot { i: whole, is_whole: false }), len - whole);
     }
     total
+}
+
+/// The sum of some lanes, fewer than there are: what stands past the end counts for nothing.
+#[inline(always)]
+pub(super) fn sum_of_first<T: Real, S: Simd<T>>(s: S, v: S::V, count: usize) -> f64 {
+    let mut lanes = [T::ZERO; MAX_LANES];
+    s.store_tail(v, &mut lanes[..count]);
+    s.load(&lanes[..S::LANES]).sum().to_f64()
 }

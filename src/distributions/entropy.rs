@@ -22,7 +22,7 @@
 //! # References
 //! C. E. Shannon, *A mathematical theory of communication*, Bell System Technical Journal 27, 1948, section 6.
 
-use super::{At, Facts, Measure, zero_with};
+use super::{At, Facts, Measure};
 use crate::math::Real;
 use crate::simd::Simd;
 
@@ -34,8 +34,8 @@ impl<T: Real> Measure<T> for Entropy {
     const PAIR: bool = false;
 
     #[inline(always)]
-    fn term<S: Simd<T>>(self, s: S, at: At<S::V>) -> S::V {
-        zero_with(s, at.p, at.p * at.p_cost)
+    fn term<S: Simd<T>>(self, _: S, at: At<S::V>) -> S::V {
+        at.p_term
     }
 
     #[inline(always)]

@@ -5,12 +5,11 @@
 //!
 //! ```text
 //! JS(p, q) = H(m) - w H(p) - v H(q) = w KL(p || m) + v KL(q || m)
-//!          = sum_k m_k (w f(x_k) + v f(y_k))     f(x) = (1 + x) ln(1 + x) - x >= 0
-//!            x_k = p_k / m_k - 1 = -v (q_k - p_k) / m_k,    y_k = q_k / m_k - 1 = w (q_k - p_k) / m_k
+//!          = sum_k w g(p_k, m_k) + v g(q_k, m_k)     g(a, b) = a ln(a / b) - a + b >= 0
 //! ```
 //!
-//! The linear parts of `f`, `w x_k + v y_k = 0`, cancel exactly and are never added; what is left has no negative term.
-//! So the divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
+//! What `g` has more than the logarithm, `w (m_k - p_k) + v (m_k - q_k) = 0`, cancels exactly; no term of what is summed is
+//! negative. It is evaluated without its linear part ([`Quotient`]), from `p - m = -v (q - p)` and `q - m = w (q - p)`. So the divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
 //! result is symmetric to the bit.
 //!
 //! Of logits, `D = sum_k (q_k - p_k)` is not quite 0 (see [`kl_divergence`](super::kl_divergence)), which adds
@@ -32,55 +31,33 @@
 //! J. Lin, *Divergence measures based on the Shannon entropy*, IEEE Transactions on Information Theory 37, 1991.
 
 use super::{At, Facts, Measure, zero_with};
-use crate::math::{ATANH_LIMIT, Real, atanh_tail, ln};
-use crate::simd::{Lanes, Simd};
+use crate::math::{Quotient, Real};
+use crate::simd::Simd;
 
 /// `JS(p, q)`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JsDivergence {
-    /// That of `p`, in [0, 1].
-    pub(crate) weight: f64,
-}
-
-/// One side of the mixture, of share `a / m`: `f(a / m - 1)` and `ln(a / m)`.
-#[derive(Clone, Copy)]
-struct Share<V> {
-    f: V,
-    ln: V,
-}
-
-impl<V> Share<V> {
-    /// Of `a / m` and of `x = a / m - 1`, which is right to the last digits where it is small.
-    #[inline(always)]
-    fn of<T: Real, S: Simd<T, V = V>>(s: S, share: V, x: V) -> Self
-    where
-        V: Lanes<T>,
-    {
-        let two = s.splat(T::ONE + T::ONE);
-        let r = x / (x + two);
-        let near = (r * r).lt(s.splat(T::from_f64(ATANH_LIMIT)));
-        let (tail, far) = (atanh_tail(s, r), ln(s, share));
-        Share {
-            f: V::select(near, r * (x + share * tail), zero_with(s, share, share * far) - x),
-            ln: V::select(near, r * (two + tail), far),
-        }
-    }
+    weight: f64,
+    /// What no divergence exceeds.
+    most: f64,
 }
 
 impl JsDivergence {
-    /// The shares of `p` and `q` in the mixture.
+    /// `weight` is that of `p`, in [0, 1].
     #[inline(always)]
-    fn shares<T: Real, S: Simd<T>>(self, s: S, at: At<S::V>) -> [Share<S::V>; 2] {
-        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        let (w, v) = self.weights(s);
-        // 1. what is too small to be divided by is scaled up
-        let small = (at.p + at.q).lt(s.splat(T::MIN_NORMAL * T::TO_NORMAL));
-        let scale = S::V::select(small, s.splat(T::TO_NORMAL), one);
-        let (p, q) = (at.p * scale, at.q * scale);
-        // 2. one reciprocal for all quotients: a / m, and a / m - 1 from the difference
-        let inverse = one / self.mixture(s, p, q);
-        let x = at.difference * scale * inverse;
-        [Share::of(s, p * inverse, zero - v * x), Share::of(s, q * inverse, w * x)]
+    pub(crate) fn new(weight: f64) -> Self {
+        let (w, v) = (weight, 1.0 - weight);
+        JsDivergence { weight, most: if w == 0.0 || v == 0.0 { 0.0 } else { -(w * w.ln() + v * v.ln()) } }
+    }
+
+    /// `p` and `q` over the mixture, with differences that are right to the last digits where they are small.
+    #[inline(always)]
+    fn shares<T: Real, S: Simd<T>>(self, s: S, at: At<S::V>) -> [Quotient<S::V>; 2] {
+        let (m, (w, v), zero) = (self.mixture(s, at.p, at.q), self.weights(s), s.splat(T::ZERO));
+        [
+            Quotient::with_difference(s, at.p, m, zero - v * at.difference),
+            Quotient::with_difference(s, at.q, m, w * at.difference),
+        ]
     }
 
     /// The mixture. Halves are exact, so that for `w = 1/2` the sum is the same whichever comes first.
@@ -111,7 +88,7 @@ impl<T: Real> Measure<T> for JsDivergence {
             return at.difference * s.splat(T::ZERO);
         }
         let (m, [p, q], (w, v)) = (self.mixture(s, at.p, at.q), self.shares(s, at), self.weights(s));
-        zero_with(s, m, m * (w * p.f + v * q.f))
+        zero_with(s, m, w * p.excess(s) + v * q.excess(s))
     }
 
     #[inline(always)]
@@ -120,7 +97,7 @@ impl<T: Real> Measure<T> for JsDivergence {
             return [at.difference * s.splat(T::ZERO); 2];
         }
         let (m, [p, q], (w, v)) = (at.p + at.q, self.shares(s, at), self.weights(s));
-        [zero_with(s, m, w * p.ln), zero_with(s, m, v * q.ln)]
+        [zero_with(s, m, w * p.ln(s)), zero_with(s, m, v * q.ln(s))]
     }
 
     #[inline(always)]
@@ -132,13 +109,12 @@ impl<T: Real> Measure<T> for JsDivergence {
     #[inline(always)]
     fn finish(self, sum: f64, row: Facts) -> f64 {
         let (w, v) = (self.weight, 1.0 - self.weight);
-        let most = if self.is_pure() { 0.0 } else { -(w * w.ln() + v * v.ln()) };
         let value = sum - 0.5 * w * v * row.excess * row.excess;
         // Not `clamp`, which may drop NaN.
         if value < 0.0 {
             0.0
-        } else if value > most {
-            most
+        } else if value > self.most {
+            self.most
         } else {
             value
         }

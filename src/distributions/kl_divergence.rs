@@ -9,7 +9,7 @@
 //! The second sum is the first plus `sum_k (q_k - p_k)`, which is 0 for distributions. In the first, terms of both signs
 //! cancel where `p` and `q` are nearly equal; in the second none is negative, so it is never below 0, is 0 for equal
 //! distributions alone, and keeps its digits. Nor do sums that are off 1 by rounding show in it. `h` is evaluated without
-//! its linear term ([`atanh_tail`]).
+//! its linear term ([`Quotient`](crate::math::Quotient)).
 //!
 //! Of logits the `p_k` and `q_k` share the rounding error of their log-partitions, and `D = sum_k (q_k - p_k)` is not quite
 //! 0. With `q` scaled back by `1 + D` the sum becomes `sum_k p_k h(x_k) - h(D)`, exactly.
@@ -33,7 +33,7 @@
 //! I. Csiszár, *Why least squares and maximum entropy?*, Annals of Statistics 19, 1991 (the second sum, for any measures).
 
 use super::{At, Facts, Measure, zero_with};
-use crate::math::{ATANH_LIMIT, Real, atanh_tail};
+use crate::math::Real;
 use crate::simd::{Lanes, Simd};
 
 /// `KL(p || q)`
@@ -44,12 +44,8 @@ impl<T: Real> Measure<T> for KlDivergence {
     const PAIR: bool = true;
 
     #[inline(always)]
-    fn term<S: Simd<T>>(self, s: S, at: At<S::V>) -> S::V {
-        // p h(x) = r (p x - p t) with p x = q - p, where they are near each other; q - p - p ln(q / p) elsewhere
-        let near = (at.ratio * at.ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
-        let close = at.ratio * (at.difference - at.p * atanh_tail(s, at.ratio));
-        let apart = at.difference - at.p * at.log_ratio;
-        S::V::select(at.p.eq(s.splat(T::ZERO)), at.q, S::V::select(near, close, apart))
+    fn term<S: Simd<T>>(self, _: S, at: At<S::V>) -> S::V {
+        at.excess
     }
 
     #[inline(always)]

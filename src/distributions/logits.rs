@@ -6,8 +6,8 @@
 //! constant, have a logarithm with all its digits, and logits that are far apart have one where the probabilities
 //! underflow. From it come `(q - p) / (q + p) = tanh(ln(q / p) / 2)`, and `q - p`, with the same digits.
 
-use super::{At, Facts, Measure};
-use crate::math::{Real, tanh};
+use super::{At, Facts, Measure, zero_with};
+use crate::math::{ATANH_LIMIT, Real, atanh_tail, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
 use crate::simd::{Lanes, RowIo, Simd, read, write};
 
@@ -26,7 +26,7 @@ impl<T: Real> Side<T> {
         let sum = RowSum::of(s, row);
         let is_one = sum.max == T::INFINITY;
         let sum = if is_one { RowSum { max: T::ZERO, rest: sum.rest } } else { sum };
-        Side { sum, softmax: sum.softmax(1.0), is_one }
+        Side { sum, softmax: sum.softmax(T::TO_NORMAL.to_f64()), is_one }
     }
 
     /// The logits as they count.
@@ -95,7 +95,22 @@ impl<T: Real> Pair<T> {
         let log_ratio = S::V::select(z.max(y).eq(none), zero, log_ratio);
         // 3. what follows from it; tanh is odd to the bit, so swapped rows have the opposite difference
         let ratio = tanh(s, log_ratio * s.splat(T::from_f64(0.5)));
-        At { p, q, difference: (p + q) * ratio, ratio, log_ratio, p_cost: self.p.gap(s, z), q_cost: self.q.gap(s, y) }
+        let difference = (p + q) * ratio;
+        // 4. q - p - p ln(q / p), where they are near each other without the linear part
+        let near = (ratio * ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
+        let close = ratio * (difference - p * atanh_tail(s, ratio));
+        let excess = S::V::select(near, close, difference - p * log_ratio);
+        let p_cost = self.p.gap(s, z);
+        At {
+            p,
+            q,
+            difference,
+            excess: S::V::select(p.eq(zero), q, excess),
+            log_ratio,
+            p_cost,
+            p_term: zero_with(s, p, p * p_cost),
+            q_cost: self.q.gap(s, y),
+        }
     }
 }
 
@@ -130,6 +145,7 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
     let undefined = pair.is_undefined();
     let spoil = [undefined || !p_flow.is_finite(), undefined || !q_flow.is_finite()];
     let (p_flow, q_flow) = (s.splat(T::from_f64(p_flow)), s.splat(T::from_f64(q_flow)));
+    let lowered = s.splat(T::ONE / T::TO_NORMAL);
     for i in (0..p.source().len()).step_by(S::LANES) {
         let z = read(s, p.source(), i, -T::INFINITY);
         let y = match &q {
@@ -138,9 +154,9 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
         };
         let at = pair.at(s, z, y);
         let [p_k, q_k] = measure.flows(s, at);
-        write(s, p_k - at.p * p_flow, p.target(), i);
+        write(s, (p_k - at.p * p_flow) * lowered, p.target(), i);
         if let Some(q) = &mut q {
-            write(s, q_k - at.q * q_flow, q.target(), i);
+            write(s, (q_k - at.q * q_flow) * lowered, q.target(), i);
         }
     }
     if spoil[0] {
@@ -182,7 +198,7 @@ fn sums<T: Real, S: Simd<T>, M: Measure<T>>(
             }
         }
         for k in 0..4 {
-            totals[k] += sums[k].sum().to_f64();
+            totals[k] += sums[k].sum().to_f64() / T::TO_NORMAL.to_f64();
         }
     }
     totals

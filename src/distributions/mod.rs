@@ -26,18 +26,21 @@ use crate::simd::Simd;
 /// A register of classes: their probabilities in one or two distributions, and what must not be computed from rounded ones.
 #[derive(Clone, Copy)]
 pub(crate) struct At<V> {
-    /// The first distribution.
+    /// The first distribution, times 2^DIGITS, so that no probability is subnormal. Whatever is a sum of multiples of
+    /// probabilities is so much larger.
     pub(crate) p: V,
-    /// The second; the first again where there is but one.
+    /// The second, likewise; the first again where there is but one.
     pub(crate) q: V,
     /// `q - p`, right to the last digits where the two are nearly equal.
     pub(crate) difference: V,
-    /// `(q - p) / (q + p)`, as right; anything where both are 0.
-    pub(crate) ratio: V,
+    /// `p ln(p / q) - p + q`, as right; +inf where `p > 0 = q`.
+    pub(crate) excess: V,
     /// `ln(q / p)`, as right: also where logits tell apart what as probabilities would underflow.
     pub(crate) log_ratio: V,
     /// `-ln p`. Of logits it lacks the row's `ln(1 + rest)`, which [`Measure::finish`] gets.
     pub(crate) p_cost: V,
+    /// `p` times it, 0 where `p` is.
+    pub(crate) p_term: V,
     /// `-ln q`, likewise.
     pub(crate) q_cost: V,
 }

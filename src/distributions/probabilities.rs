@@ -1,7 +1,7 @@
 //! Rows of probabilities: numbers that are not negative and sum to 1, which is found out in the same pass.
 
 use super::{At, Facts, Measure, zero_with};
-use crate::math::{ATANH_LIMIT, Real, atanh_tail, ln, ln_quotient};
+use crate::math::{Quotient, Real, ln_lifted};
 use crate::simd::{AHEAD, Lanes, RowIo, Simd, read, write};
 
 /// What a pass over a row has found.
@@ -15,23 +15,21 @@ pub(crate) struct Swept {
     pub(crate) negative: bool,
 }
 
-/// A register of classes, from probabilities.
+/// A register of classes, from probabilities times 2^DIGITS.
 #[inline(always)]
 fn at<T: Real, S: Simd<T>>(s: S, p: S::V, q: S::V) -> At<S::V> {
-    let zero = s.splat(T::ZERO);
-    // Exact where q / p is in [1/2, 2].
-    let difference = q - p;
-    let ratio = difference / (q + p);
-    let near = (ratio * ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
-    let close = ratio * (s.splat(T::ONE + T::ONE) + atanh_tail(s, ratio));
+    let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
+    let (quotient, p_ln, q_ln) = (Quotient::of(s, p, q), ln_lifted(s, p), ln_lifted(s, q));
     At {
         p,
         q,
-        difference,
-        ratio,
-        log_ratio: S::V::select(near, close, ln_quotient(s, q, p)),
-        p_cost: zero - ln(s, p),
-        q_cost: zero - ln(s, q),
+        // Exact where q / p is in [1/2, 2].
+        difference: q - p,
+        excess: S::V::select(q.eq(zero), zero_with(s, p, infinity), quotient.excess(s)),
+        log_ratio: zero - quotient.ln(s),
+        p_cost: S::V::select(p.eq(zero), infinity, zero - p_ln),
+        p_term: zero - p * p_ln,
+        q_cost: S::V::select(q.eq(zero), infinity, zero - q_ln),
     }
 }
 
@@ -41,7 +39,7 @@ struct Sums<V> {
     term: V,
     p: V,
     q: V,
-    /// The largest of the numbers with their signs turned.
+    /// The least of the numbers.
     lowest: V,
 }
 
@@ -56,30 +54,45 @@ impl<V> Sums<V> {
     }
 
     #[inline(always)]
-    fn with<T: Real, S: Simd<T, V = V>, M: Measure<T>>(self, s: S, term: V, p: V, q: V) -> Self
+    fn with<T: Real, M: Measure<T>>(self, term: V, p: V, q: V) -> Self
     where
         V: Lanes<T>,
     {
-        let zero = s.splat(T::ZERO);
-        let lowest = (zero - p).max(self.lowest);
+        let (term, p_sum, lowest) = (self.term + term, self.p + p, p.min(self.lowest));
         if M::PAIR {
-            let lowest = (zero - q).max(lowest);
-            Sums { term: self.term + term, p: self.p + p, q: self.q + q, lowest }
+            Sums { term, p: p_sum, q: self.q + q, lowest: q.min(lowest) }
         } else {
-            Sums { term: self.term + term, p: self.p + p, q: self.p + p, lowest }
+            Sums { term, p: p_sum, q: p_sum, lowest }
         }
     }
 
-    /// Adds a block to what a row has so far, in double precision.
+    /// Adds a block to what a row has so far.
     #[inline(always)]
-    fn add_to<T: Real>(self, row: &mut Swept)
+    fn add_to<T: Real, S: Simd<T, V = V>>(self, s: S, row: &mut Swept)
     where
         V: Lanes<T>,
     {
-        row.value += self.term.sum().to_f64();
-        row.sums[0] += self.p.sum().to_f64();
-        row.sums[1] += self.q.sum().to_f64();
-        row.negative |= self.lowest.largest() > T::ZERO;
+        let lowest = -(s.splat(T::ZERO) - self.lowest).largest();
+        row.add(self.term.sum(), self.p.sum(), self.q.sum(), lowest);
+    }
+}
+
+impl Swept {
+    /// Adds sums over some of the classes, all of them times 2^DIGITS, in double precision.
+    #[inline(always)]
+    fn add<T: Real>(&mut self, term: T, p: T, q: T, lowest: T) {
+        let lifted = T::TO_NORMAL.to_f64();
+        self.value += term.to_f64() / lifted;
+        self.sums[0] += p.to_f64() / lifted;
+        self.sums[1] += q.to_f64() / lifted;
+        self.negative |= lowest < T::ZERO;
+    }
+
+    /// Makes the value of a sum over all classes.
+    #[inline(always)]
+    fn finish<T: Real, M: Measure<T>>(&mut self, measure: M) {
+        let undefined = self.sums[0].is_nan() || self.sums[1].is_nan();
+        self.value = if undefined { f64::NAN } else { measure.finish(self.value, Facts::default()) };
     }
 }
 
@@ -99,12 +112,11 @@ fn sweep<T: Real, S: Simd<T>, M: Measure<T>>(
         let mut sums = Sums::none(s);
         for i in (start..len.min(start + SHORT)).step_by(S::LANES) {
             let (term, p, q) = f(i);
-            sums = sums.with::<T, S, M>(s, term, p, q);
+            sums = sums.with::<T, M>(term, p, q);
         }
-        sums.add_to(&mut row);
+        sums.add_to(s, &mut row);
     }
-    let undefined = row.sums[0].is_nan() || row.sums[1].is_nan();
-    row.value = if undefined { f64::NAN } else { measure.finish(row.value, Facts::default()) };
+    row.finish(measure);
     row
 }
 
@@ -119,10 +131,10 @@ pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T
         #[inline(always)]
         |i| {
             s.prefetch(p, i + AHEAD);
-            let p_k = read(s, p, i, T::ZERO);
+            let p_k = lifted(s, p, i);
             let q_k = if M::PAIR {
                 s.prefetch(q, i + AHEAD);
-                read(s, q, i, T::ZERO)
+                lifted(s, q, i)
             } else {
                 p_k
             };
@@ -186,7 +198,8 @@ pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
         means[0] += zero_with(s, p_k, p_k * p_slope).sum().to_f64();
         means[1] += zero_with(s, q_k, q_k * q_slope).sum().to_f64();
     }
-    let (p_mean, q_mean) = (s.splat(T::from_f64(means[0])), s.splat(T::from_f64(means[1])));
+    let mean = |sum: f64| T::from_f64(sum / T::TO_NORMAL.to_f64());
+    let (p_mean, q_mean) = (s.splat(mean(means[0])), s.splat(mean(means[1])));
     let divisor = |sum: f64| T::from_f64(if nats.is_nan() { f64::NAN } else { sum });
     let (p_sum, q_sum) = (s.splat(divisor(sums[0])), s.splat(divisor(sums[1])));
     for i in (0..len).step_by(S::LANES) {
@@ -200,12 +213,18 @@ pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
     nats
 }
 
-/// The classes from `i` on; `p` twice where there is no `q`.
+/// The classes from `i` on, times 2^DIGITS; `p` twice where there is no `q`.
 #[inline(always)]
 fn registers<T: Real, S: Simd<T>>(s: S, p: &RowIo<'_, T>, q: &Option<&mut RowIo<'_, T>>, i: usize) -> (S::V, S::V) {
-    let p_k = read(s, p.source(), i, T::ZERO);
+    let p_k = lifted(s, p.source(), i);
     match q {
-        Some(q) => (p_k, read(s, q.source(), i, T::ZERO)),
+        Some(q) => (p_k, lifted(s, q.source(), i)),
         None => (p_k, p_k),
     }
+}
+
+/// The classes from `i` on, times 2^DIGITS.
+#[inline(always)]
+fn lifted<T: Real, S: Simd<T>>(s: S, row: &[T], i: usize) -> S::V {
+    read(s, row, i, T::ZERO) * s.splat(T::TO_NORMAL)
 }

@@ -122,7 +122,7 @@ fn js_divergence_is_what_its_formula_says() {
         let m = 0.25 * p + 0.75 * q;
         [0.25 * (p / m).ln(), 0.75 * (q / m).ln()]
     };
-    check("js", JsDivergence { weight: 0.25 }, js, slopes);
+    check("js", JsDivergence::new(0.25), js, slopes);
 }
 
 #[test]

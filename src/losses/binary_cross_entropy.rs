@@ -30,8 +30,8 @@
 use super::answers::Answers;
 use super::{Domain, PointLoss};
 use crate::error::{Error, Result};
-use crate::math::{Real, ln, log1p};
-use crate::simd::{Lanes, Simd};
+use crate::math::{Real, ln_share};
+use crate::simd::{Lanes, Mask, Simd};
 
 /// Binary cross-entropy with its options.
 #[derive(Clone, Debug)]
@@ -55,14 +55,51 @@ impl<T: Real> BinaryCrossEntropy<T> {
         Ok(BinaryCrossEntropy { answers: Answers::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
     }
 
+    /// What a share of `u + lost` costs, clipped; a NaN, on the right, stays. Without eps the bounds are 0 and infinity.
     #[inline(always)]
-    fn loss<S: Simd<T>>(&self, s: S, p: S::V, yes: S::V, no: S::V) -> S::V {
-        let (zero, least, most) = (s.splat(T::ZERO), s.splat(self.costs[0]), s.splat(self.costs[1]));
-        // Clipped; a NaN, on the right, stays. Without eps the bounds are 0 and infinity.
-        let yes_cost = most.min(least.max(zero - ln(s, p)));
-        let no_cost = most.min(least.max(zero - log1p(s, zero - p)));
-        let yes_term = S::V::select(yes.eq(zero), zero, yes * yes_cost);
-        yes_term + S::V::select(no.eq(zero), zero, no * no_cost)
+    fn cost<S: Simd<T>>(&self, s: S, u: S::V, lost: S::V) -> S::V {
+        let [least, most] = [s.splat(self.costs[0]), s.splat(self.costs[1])];
+        most.min(least.max(s.splat(T::ZERO) - ln_share(s, u, lost)))
+    }
+
+    #[inline(always)]
+    fn loss<S: Simd<T>>(&self, s: S, at: Answer<S::V>) -> S::V {
+        let (zero, Answer { p, q, yes, no, is_sure }) = (s.splat(T::ZERO), at);
+        // 1 - p = q + lost
+        let lost = (s.splat(T::ONE) - q) - p;
+        if is_sure {
+            // One of the terms is 0 in every lane, so one logarithm does for both: of p, or of 1 - p.
+            let says_no = yes.eq(zero);
+            let (u, lost) = (S::V::select(says_no, q, p), S::V::select(says_no, lost, zero));
+            let weight = S::V::select(says_no, no, yes);
+            return S::V::select(weight.eq(zero), zero, weight * self.cost(s, u, lost));
+        }
+        let yes_term = S::V::select(yes.eq(zero), zero, yes * self.cost(s, p, zero));
+        yes_term + S::V::select(no.eq(zero), zero, no * self.cost(s, q, lost))
+    }
+}
+
+/// A register of probabilities and of what they are held against.
+#[derive(Clone, Copy)]
+struct Answer<V> {
+    p: V,
+    /// `1 - p`
+    q: V,
+    yes: V,
+    no: V,
+    /// Whether no lane has both.
+    is_sure: bool,
+}
+
+impl<V> Answer<V> {
+    #[inline(always)]
+    fn of<T: Real, S: Simd<T, V = V>>(s: S, answers: &Answers<T>, point: usize, p: V, target: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let (yes, no) = answers.weights(s, point, target);
+        let is_sure = (yes * no).eq(s.splat(T::ZERO)).bits() == (1 << S::LANES) - 1;
+        Answer { p, q: s.splat(T::ONE) - p, yes, no, is_sure }
     }
 }
 
@@ -72,19 +109,22 @@ impl<T: Real> PointLoss<T> for BinaryCrossEntropy<T> {
 
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> S::V {
-        let (yes, no) = self.answers.weights(s, point, target);
-        self.loss(s, p, yes, no)
+        self.loss(s, Answer::of(s, &self.answers, point, p, target))
     }
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> (S::V, S::V) {
         let (zero, eps) = (s.splat(T::ZERO), s.splat(self.eps));
-        let (yes, no) = self.answers.weights(s, point, target);
-        let q = s.splat(T::ONE) - p;
-        let up = S::V::select(no.eq(zero), zero, no / q);
-        let down = S::V::select(yes.eq(zero), zero, yes / p);
-        let grad = S::V::select(p.lt(eps), zero, S::V::select(q.lt(eps), zero, up - down));
-        (self.loss(s, p, yes, no), grad)
+        let at @ Answer { q, yes, no, is_sure, .. } = Answer::of(s, &self.answers, point, p, target);
+        let slope = if is_sure {
+            let says_no = yes.eq(zero);
+            let weight = S::V::select(says_no, no, zero - yes);
+            S::V::select(weight.eq(zero), zero, weight / S::V::select(says_no, q, p))
+        } else {
+            S::V::select(no.eq(zero), zero, no / q) - S::V::select(yes.eq(zero), zero, yes / p)
+        };
+        let grad = S::V::select(p.lt(eps), zero, S::V::select(q.lt(eps), zero, slope));
+        (self.loss(s, at), grad)
     }
 }
 

@@ -21,6 +21,8 @@ use crate::simd::{Float, Lanes, Simd};
 pub trait Log: Float {
     /// `P(z) = (2 atanh(s) / s - 2) / z` for `z <= 0.0295`, lowest power first.
     const POLYNOMIAL_LOG: &'static [Self];
+    /// The same for `z <= 0.04`.
+    const POLYNOMIAL_LOG_QUOTIENT: &'static [Self];
     /// The same for `z <= 1/9`.
     const POLYNOMIAL_LOG_UNIT: &'static [Self];
     /// `R(x) = (ln(1 + x) - x + x^2 / 2) / x^3` on `[0, 1]`.
@@ -34,11 +36,12 @@ pub trait Log: Float {
 }
 
 // Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
-// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 1/9: 2^-33.0 and
-// 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0 and 2^-58.9 (one coefficient less:
+// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 0.04: 2^-28.4
+// and 2^-62.6; on z <= 1/9: 2^-33.0 and 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0 and 2^-58.9 (one coefficient less:
 // 2^-24.2 and 2^-56.3).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
+    const POLYNOMIAL_LOG_QUOTIENT: &'static [Self] = &[0.666_669_5, 0.399_576_57, 0.303_644_98];
     const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[0.666_666_75, 0.399_989_5, 0.286_152_18, 0.214_437_19, 0.242_463_44];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 24.0;
@@ -62,6 +65,16 @@ impl Log for f64 {
         0.181_835_724_011_387_1,
         0.153_138_305_011_132_2,
         0.147_982_801_888_496_72,
+    ];
+    const POLYNOMIAL_LOG_QUOTIENT: &'static [Self] = &[
+        0.666_666_666_666_666,
+        0.400_000_000_000_566_8,
+        0.285_714_285_558_255_93,
+        0.222_222_242_970_336_66,
+        0.181_816_658_270_439_08,
+        0.153_911_139_847_201_64,
+        0.131_735_581_650_373_36,
+        0.138_433_603_174_604_92,
     ];
     const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[
         0.666_666_666_666_663_1,
@@ -174,16 +187,11 @@ pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
 }
 
-/// `ln(a / b)` for `a` and `b` in `[0, 2]`, at most 2 ULP where `a / b` is not near 1: -inf where `a` is 0, +inf where `b`
-/// is, NaN where both are. No quotient of subnormal numbers is formed, which would have few digits.
+/// `ln(x)` of `x 2^DIGITS`, at most 1 ULP: of any positive number, as none of these is subnormal; finite at 0.
 #[inline(always)]
-pub(crate) fn ln_quotient<T: Exp + Log, S: Simd<T>>(s: S, a: S::V, b: S::V) -> S::V {
-    let (zero, one, digits, scale) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::DIGITS), s.splat(T::TO_NORMAL));
-    let (a_small, b_small) = (a.lt(s.splat(T::MIN_NORMAL * T::from_f64(4.0))), b.lt(s.splat(T::MIN_NORMAL)));
-    let quotient = S::V::select(a_small, a * scale, a) / S::V::select(b_small, b * scale, b);
-    let (m, k) = quotient.split();
-    let k = k + (S::V::select(b_small, digits, zero) - S::V::select(a_small, digits, zero));
-    with_limits(s, quotient, ln_parts(s, m - one, k))
+pub(crate) fn ln_lifted<T: Exp + Log, S: Simd<T>>(s: S, lifted: S::V) -> S::V {
+    let (m, k) = lifted.split();
+    ln_parts(s, m - s.splat(T::ONE), k - s.splat(T::DIGITS))
 }
 
 /// `ln(1 + x)`, at most 1.6 ULP: -inf at -1, NaN below.
@@ -198,6 +206,17 @@ pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let f = (m - one) + ldexp(s, lost, (zero - k).max(s.splat(T::MIN_EXPONENT)));
     // 3. A zero keeps its sign.
     S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
+}
+
+/// `ln(u + lost)` for `u` in `[0, 1]`, at most 1.6 ULP; `lost` is what a rounding took off `u` from 1/2 on, 0 elsewhere.
+/// Without it `ln(u)`, and of `u = 1 - p` with it `ln(1 - p)`, to the same bits as [`ln`] and [`log1p`].
+#[inline(always)]
+pub(crate) fn ln_share<T: Exp + Log, S: Simd<T>>(s: S, u: S::V, lost: S::V) -> S::V {
+    let one = s.splat(T::ONE);
+    let (m, k) = (u * s.splat(T::TO_NORMAL)).split();
+    let k = k - s.splat(T::DIGITS);
+    // From 1/2 on, where k is 0 or -1, 2^-k is 1 - k.
+    with_limits(s, u, ln_parts(s, (m - one) + lost * (one - k), k))
 }
 
 /// `ln(1 + x)` for `x` in `[0, 1]`, at most 1.35 ULP.

@@ -1,8 +1,9 @@
 //! Targets that are numbers.
 
+use super::Given;
+use super::arrays::{Array, Number, detached, slow};
 use super::inputs::{Input, Logits, data, fork, reduction, span};
-use super::outputs::{Io, Output, Want, evaluate, fill, rounded, wrap};
-use super::{Given, arrays::Number, arrays::detached, arrays::slow};
+use super::outputs::{Io, Output, Want, evaluate, fill, in_type_of, wrap};
 use crate::error::Error;
 use crate::{GaussianNll, GaussianProblem, Spread};
 use pyo3::prelude::*;
@@ -29,7 +30,7 @@ impl<'a, 'py> GaussianArguments<'a, 'py> {
             }
         };
         let target = mean.broadcast(self.target, "target")?;
-        let widths = mean.broadcast(given, name)?;
+        let widths = mean.broadcast_or_single(given, name)?;
         let sample_weight = mean.point_weights(self.sample_weight, "sample_weight")?;
         let output = want.output(|out| {
             let given = [Some(self.target), Some(given), self.sample_weight];
@@ -43,13 +44,14 @@ impl<'a, 'py> GaussianArguments<'a, 'py> {
             return evaluate(&mean, &problem, reduction, shape, None);
         };
         let (py, points) = (mean.py(), mean.array.len());
-        let mut spread_grad = vec![Default::default(); points];
+        let mut spread_grad = Array::<S::Real>::empty(mean.real_dtype(), widths.shape())?;
+        let places = spread_grad.data_mut();
         let loss = fill!(output, &mean, rows => detached(py, points, || {
-            crate::gaussian_value_and_grads(&problem, rows, &mut spread_grad, reduction)
+            crate::gaussian_value_and_grads(&problem, rows, places, reduction)
         }))?;
         let loss = wrap(py, loss, shape)?;
         // The gradient of what was broadcast is the sum over the places it went to.
-        let spread_grad = slow(py, "sum_to", (rounded(&mean, &spread_grad, shape)?, given))?;
+        let spread_grad = slow(py, "sum_to", (in_type_of(&mean, spread_grad)?, given))?;
         Ok((loss, output.finish(py)?, spread_grad).into_pyobject(py)?.into_any())
     }
 }

@@ -204,10 +204,20 @@ impl<'py, S: Number> Input<'py, S> {
 
     /// An array of the shape of this one, repeated to it where it has another.
     pub(super) fn broadcast(&self, given: &Bound<'py, PyAny>, name: &str) -> PyResult<Array<'py, S::Real>> {
+        self.of_this_shape(given, "as_beside", name)
+    }
+
+    /// The same, but a single number, which has no axes, stays one.
+    pub(super) fn broadcast_or_single(&self, given: &Bound<'py, PyAny>, name: &str) -> PyResult<Array<'py, S::Real>> {
+        self.of_this_shape(given, "as_beside_or_single", name)
+    }
+
+    /// An array of the shape of this one, made by the function of `xentrs._arrays` where it is not one yet.
+    fn of_this_shape(&self, given: &Bound<'py, PyAny>, function: &str, name: &str) -> PyResult<Array<'py, S::Real>> {
         let shape = self.shape();
         match Array::in_place(given).filter(|array| array.is_flat() && array.shape() == &*shape) {
             Some(array) => Ok(array),
-            None => Array::copy(&slow(self.py(), "as_beside", (given, name, self.real_dtype(), shape.to_vec()))?),
+            None => Array::copy(&slow(self.py(), function, (given, name, self.real_dtype(), shape.to_vec()))?),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::arrays::{Array, Number, detached, slow};
 use super::inputs::Input;
 use crate::{CurvedProblem, Isa, Loss, Problem, Reduction, RowsIo};
-use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
 
@@ -223,6 +223,18 @@ pub(super) fn rounded<'py, S: Number>(
     let mut array = Array::<S>::empty(logits.dtype(), shape)?;
     S::narrowed(Isa::active()?, numbers, array.data_mut());
     or_scalar(array.object().clone().into_any(), shape)
+}
+
+/// Results in the type of the logits: themselves, where that is the type that was computed with.
+pub(super) fn in_type_of<'py, S: Number>(
+    logits: &Input<'py, S>,
+    results: Array<'py, S::Real>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if logits.dtype().is_equiv_to(&logits.real_dtype()) {
+        or_scalar(results.object().clone().into_any(), results.shape())
+    } else {
+        rounded(logits, results.data(), results.shape())
+    }
 }
 
 fn or_scalar<'py>(array: Bound<'py, PyAny>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {

@@ -43,7 +43,7 @@ macro_rules! lanes {
         $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $and:ident $andnot:ident,
         $cmp:ident $blend:ident $movemask:ident,
         $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident $stream:ident,
-        $to_int:ident $to_float:ident $iadd:ident $isplat:ident $up:ident $down:ident,
+        $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr
     ) => {
         #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
@@ -197,6 +197,23 @@ macro_rules! lanes {
                 }
             }
 
+            // The difference of the bits, rounded to whole exponents, is k. What was rounded off, taken from the bits of this
+            // number, leaves those of other * 2^k. The bit that keeps k from being negative is that of the sign.
+            #[inline(always)]
+            fn opposite(self, other: Self) -> (Self, Self) {
+                const HALF: $int = 1 << ($digits - 1);
+                const POWER: $T = (1u64 << $digits) as $T;
+                const SIGN: $T = (1u64 << (8 * size_of::<$T>() - 1 - $digits)) as $T;
+                unsafe {
+                    let bits = $iadd($to_int(self.0), $isplat(<$int>::MIN + HALF));
+                    let apart = $isub(bits, $to_int(other.0));
+                    let near = $isub(bits, _mm256_and_si256(apart, $isplat((1 << $digits) - 1)));
+                    let field = $down::<$digits>(apart);
+                    let k = $sub($to_float(_mm256_or_si256(field, $isplat($magic_bits))), $splat(POWER + SIGN));
+                    ($V($to_float(near)), $V(k))
+                }
+            }
+
             #[inline(always)]
             fn sum(self) -> $T {
                 let mut lanes = self.array();
@@ -246,7 +263,7 @@ lanes!(
     _mm256_and_ps _mm256_andnot_ps,
     _mm256_cmp_ps _mm256_blendv_ps _mm256_movemask_ps,
     _mm256_set1_ps _mm256_loadu_ps _mm256_maskload_ps _mm256_storeu_ps _mm256_maskstore_ps _mm256_stream_ps,
-    _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_set1_epi32 _mm256_slli_epi32 _mm256_srli_epi32,
+    _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_sub_epi32 _mm256_set1_epi32 _mm256_slli_epi32 _mm256_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
     [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0]
 );
@@ -257,7 +274,7 @@ lanes!(
     _mm256_and_pd _mm256_andnot_pd,
     _mm256_cmp_pd _mm256_blendv_pd _mm256_movemask_pd,
     _mm256_set1_pd _mm256_loadu_pd _mm256_maskload_pd _mm256_storeu_pd _mm256_maskstore_pd _mm256_stream_pd,
-    _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64 _mm256_set1_epi64x _mm256_slli_epi64 _mm256_srli_epi64,
+    _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64 _mm256_sub_epi64 _mm256_set1_epi64x _mm256_slli_epi64 _mm256_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
     [-1, -1, -1, -1, 0, 0, 0, 0]
 );

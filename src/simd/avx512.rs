@@ -49,7 +49,7 @@ macro_rules! lanes {
         $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $abs:ident,
         $cmp:ident $blend:ident $keep:ident $sum:ident $largest:ident,
         $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident $stream:ident,
-        $to_int:ident $to_float:ident $iadd:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
+        $to_int:ident $to_float:ident $iadd:ident $isub:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $magic:literal,
         { $($columns:item)* }
     ) => {
@@ -187,6 +187,23 @@ macro_rules! lanes {
                 }
             }
 
+            // The difference of the bits, rounded to whole exponents, is k. What was rounded off, taken from the bits of this
+            // number, leaves those of other * 2^k. The bit that keeps k from being negative is that of the sign.
+            #[inline(always)]
+            fn opposite(self, other: Self) -> (Self, Self) {
+                const HALF: $int = 1 << ($digits - 1);
+                const POWER: $T = (1u64 << $digits) as $T;
+                const SIGN: $T = (1u64 << (8 * size_of::<$T>() - 1 - $digits)) as $T;
+                unsafe {
+                    let bits = $iadd($to_int(self.0), $isplat(<$int>::MIN + HALF));
+                    let apart = $isub(bits, $to_int(other.0));
+                    let near = $isub(bits, $iand(apart, $isplat((1 << $digits) - 1)));
+                    let field = $down::<$digits>(apart);
+                    let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat(POWER + SIGN));
+                    ($V($to_float(near)), $V(k))
+                }
+            }
+
             #[inline(always)]
             fn sum(self) -> $T {
                 unsafe { $sum(self.0) }
@@ -219,7 +236,7 @@ lanes!(
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps _mm512_abs_ps,
     _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_reduce_add_ps _mm512_reduce_max_ps,
     _mm512_set1_ps _mm512_loadu_ps _mm512_mask_loadu_ps _mm512_storeu_ps _mm512_mask_storeu_ps _mm512_stream_ps,
-    _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi32
+    _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_sub_epi32 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi32
     _mm512_slli_epi32 _mm512_srli_epi32,
     23, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000, 8_388_735.0, // 2^23 + 127
     {
@@ -260,7 +277,7 @@ lanes!(
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd _mm512_abs_pd,
     _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_reduce_add_pd _mm512_reduce_max_pd,
     _mm512_set1_pd _mm512_loadu_pd _mm512_mask_loadu_pd _mm512_storeu_pd _mm512_mask_storeu_pd _mm512_stream_pd,
-    _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi64
+    _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_sub_epi64 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi64
     _mm512_slli_epi64 _mm512_srli_epi64,
     52, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000, 4_503_599_627_371_519.0, // 2^52 + 1023
     {}

@@ -188,6 +188,9 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
     fn to_power(self) -> Self;
     /// A positive normal number as `(m, k)` with `self = m * 2^k` and `m` in `[sqrt(1/2), sqrt(2))`.
     fn split(self) -> (Self, Self);
+    /// `(-other * 2^k, k)` for the whole number `k` that makes of `other` what is within a factor of 1.5 of this number; 0
+    /// for neighbours. Both are positive and normal.
+    fn opposite(self, other: Self) -> (Self, Self);
     /// The sum of all lanes, halves first.
     fn sum(self) -> T;
     /// The largest lane, where none is NaN.

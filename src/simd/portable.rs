@@ -129,6 +129,22 @@ macro_rules! lanes {
                 ($V(m), $V(k))
             }
 
+            // The difference of the bits, rounded to whole exponents, is k. What was rounded off, taken from the bits of this
+            // number, leaves those of other * 2^k. The bit that keeps k from being negative is that of the sign.
+            #[inline(always)]
+            fn opposite(self, other: Self) -> (Self, Self) {
+                const SIGN: $bits = 1 << (<$bits>::BITS - 1);
+                const HALF: $bits = 1 << ($digits - 1);
+                const POWER: $T = (1u64 << $digits) as $T;
+                let bits: [$bits; $lanes] = from_fn(|i| self.0[i].to_bits().wrapping_add(SIGN + HALF));
+                let apart: [$bits; $lanes] = from_fn(|i| bits[i].wrapping_sub(other.0[i].to_bits()));
+                let near = from_fn(|i| <$T>::from_bits(bits[i].wrapping_sub(apart[i] & ((1 << $digits) - 1))));
+                let k = from_fn(|i| {
+                    <$T>::from_bits((apart[i] >> $digits) | POWER.to_bits()) - (POWER + (SIGN >> $digits) as $T)
+                });
+                ($V(near), $V(k))
+            }
+
             #[inline(always)]
             fn sum(self) -> $T {
                 let mut lanes = self.0;

@@ -147,3 +147,42 @@ fn the_first_place_and_none_past_the_end() {
         }
     }
 }
+
+/// What [`Lanes::opposite`] makes of every pair.
+struct Opposites<'a, T>(&'a [T]);
+
+impl<T: Float> Kernel<T> for Opposites<'_, T> {
+    type Output = Vec<(T, T, T, T)>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let mut found = vec![];
+        for &a in self.0 {
+            for &b in self.0 {
+                let (minus, k) = s.splat(a).opposite(s.splat(b));
+                found.push((a, b, minus.largest(), k.largest()));
+            }
+        }
+        found
+    }
+}
+
+#[test]
+fn a_power_of_two_brings_any_number_near_any_other() {
+    let mantissas = [1.0, 1.25, 1.4999, 1.5, 1.5001, 1.75, 1.9999];
+    for isa in Isa::available() {
+        let near = |a: f64, b: f64, minus: f64, k: f64| {
+            // 2^k in two factors, neither of which overflows.
+            let power = |k: f64| 2f64.powi((k / 2.0).floor() as i32);
+            assert_eq!(-minus, b * power(k) * power(k + 1.0), "{} {a:e} {b:e}: {k}", isa.name());
+            assert!((a / -minus).abs() <= 1.5001 && (a / minus).abs() >= 0.6666, "{} {a:e} {b:e}", isa.name());
+            assert!(k == 0.0 || !(0.7501..=1.3333).contains(&(a / b)), "{} {a:e} {b:e}: {k}", isa.name());
+        };
+        let xs = |exponents: &[i32]| exponents.iter().flat_map(|&e| mantissas.map(|m| m * 2f64.powi(e))).collect();
+        let wide: Vec<f64> = xs(&[-1021, -600, -2, -1, 0, 1, 2, 53]);
+        f64::dispatch(isa, Opposites(&wide)).into_iter().for_each(|(a, b, minus, k)| near(a, b, minus, k));
+        let narrow: Vec<f64> = xs(&[-125, -60, -2, -1, 0, 1, 2, 24]);
+        let narrow: Vec<f32> = narrow.into_iter().map(|x| x as f32).collect();
+        let found = f32::dispatch(isa, Opposites(&narrow));
+        found.into_iter().for_each(|(a, b, minus, k)| near(a.into(), b.into(), minus.into(), k.into()));
+    }
+}

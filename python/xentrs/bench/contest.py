@@ -133,7 +133,7 @@ def measure(row: Row, contestants: Sequence[Contestant], quick: bool = False) ->
     with ThreadPoolExecutor(threads) as pool:
         calls = [(contestant, contestant.calls(work)) for contestant in contestants]
         for together in ([LOSS], [GRADIENT, IN_PLACE]):
-            entrants = []
+            entrants: list[Entrant] = []
             for call, (contestant, theirs) in itertools.product(together, calls):
                 if call not in theirs:
                     continue
@@ -141,6 +141,8 @@ def measure(row: Row, contestants: Sequence[Contestant], quick: bool = False) ->
                     np.copyto(work.out, work.logits)
                 check(contestant.name, call, theirs[call](), work, contestant.rtol[row.dtype])
                 entrants.append(Entrant(contestant.name, contestant.version, call, timeit.Timer(theirs[call]).timeit))
+            if not entrants:
+                continue
             if work.logits.nbytes >= LIMIT_FROM:
                 entrants.append(Entrant(LIMIT, "", together[0], Limit(pool, threads, work, together[0])))
             yield from contest(entrants, work, quick)

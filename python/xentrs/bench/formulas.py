@@ -19,7 +19,7 @@ class Formula(NamedTuple):
     """Logits, or what stands for them, and what they are held against: an array without rows where that is nothing."""
     values: Callable[[Array, Array], Array]
     """One a row, or one an element."""
-    slopes: Callable[[Array, Array], tuple[Array, Array]]
+    slopes: Callable[[Array, Array], tuple[Array, Array]] | None
     """Two terms whose difference is the derivative of the sum of the values; together they are its yardstick."""
     given: tuple[float, ...] = ()
     """What else the function of xentrs is given."""
@@ -27,6 +27,8 @@ class Formula(NamedTuple):
     """Whether SciPy, scikit-learn, JAX and PyTorch take part."""
     is_loss: bool = True
     """Whether there is a mean to take, and a place for the gradient; else one value a row."""
+    joint: Callable[[int], int] | None = None
+    """Where a value depends on several rows, how many values so many rows have: all are needed for the truth."""
     repeats_in_place: bool = True
     """Whether a gradient is as good an input as the logits it was written over."""
 
@@ -117,6 +119,59 @@ def _js(p: Array, q: Array) -> Array:
     return js
 
 
+def _softmax(z: Array) -> Array:
+    p: Array = np.exp(z - z.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    return p
+
+
+def _sequence(rng: np.random.Generator, shape: Shape, dtype: Any) -> tuple[Array, Array]:
+    z = _logits(rng, shape, dtype)
+    return z, z[:0]
+
+
+def _neighbours(z: Array, _: Array) -> Array:
+    p = _softmax(z)
+    return _js(p[:-1], p[1:])
+
+
+def _neighbours_slopes(z: Array, _: Array) -> tuple[Array, Array]:
+    p = _softmax(z)
+    up, down = np.zeros_like(p), np.zeros_like(p)
+    m = (p[:-1] + p[1:]) / 2
+    for rows in (slice(None, -1), slice(1, None)):
+        surprise = np.log(p[rows] / m) / 2
+        up[rows] += p[rows] * surprise
+        down[rows] += p[rows] * (p[rows] * surprise).sum(-1, keepdims=True)
+    return up, down
+
+
+GROUPS = 4
+"""Among whom predictions are compared."""
+
+
+def _grouped(rng: np.random.Generator, shape: Shape, dtype: Any) -> tuple[Array, Array]:
+    group = rng.integers(0, GROUPS, shape)
+    return _logits(rng, shape, dtype) + group.astype(dtype), group
+
+
+def _means(p: Array, group: Array) -> tuple[Array, Array]:
+    sizes = np.bincount(group, minlength=GROUPS)
+    return np.bincount(group, p, GROUPS) / sizes, sizes / len(p)
+
+
+def _disparity(z: Array, group: Array) -> Array:
+    p = 1 / (1 + np.exp(-z))
+    means, shares = _means(p, group)
+    return np.atleast_1d((shares * (means - p.mean()) ** 2).sum())
+
+
+def _disparity_slopes(z: Array, group: Array) -> tuple[Array, Array]:
+    p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    steepness = 2 / len(p) * p * q
+    return steepness * _means(p, group)[0][group], steepness * p.mean()
+
+
 def _perplexity_slopes(p: Array, q: Array) -> tuple[Array, Array]:
     factor = np.exp(_entropy(p, q))[:, None]
     return -factor * np.log(p), factor * np.ones_like(p)
@@ -156,6 +211,9 @@ FORMULAS: Mapping[str, Formula] = {
         given=(1.0,),
         repeats_in_place=False,
     ),
+    "js_smoothness": Formula(_sequence, _neighbours, _neighbours_slopes, joint=lambda n: n - 1, repeats_in_place=False),
+    "parity_penalty": Formula(_grouped, _disparity, _disparity_slopes, joint=lambda n: 1, repeats_in_place=False),
+    "softmax_stats": Formula(_classes, _softmax_values, None),
     "entropy": Formula(_one, _entropy, lambda p, _: (-np.log(p), np.ones_like(p)), is_loss=False),
     "perplexity": Formula(_one, lambda p, q: np.exp(_entropy(p, q)), _perplexity_slopes, is_loss=False),
     "cross_entropy": Formula(

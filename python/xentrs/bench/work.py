@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import distributions, losses
+from .. import distributions, evaluation, losses, regularizers
 from .._core import build_info
 from . import layers
 from .formulas import FORMULAS, Array
@@ -47,21 +47,24 @@ class Work:
         self.row = row
         self.layer: layers.Layer | None = None
         self.formula = FORMULAS[row.loss.replace("linear", "softmax")]
-        self.has_classes = row.loss.startswith(("softmax", "linear"))
         if row.loss.startswith("linear"):
             # What is read once is `x`, and what is checked the gradient of the weight.
             self.layer = layers.draw(row.shape, np.dtype(row.dtype).type)
             self.logits, self.target = self.layer.x, self.layer.target
+            self.has_classes = True
             self.out: Array = np.zeros_like(self.layer.weight)
             self.loss, self.some, self.grad, self.size = layers.oracle(self.layer)
             return
         self.logits, self.target = self.formula.draw(np.random.default_rng(0), row.shape, np.dtype(row.dtype).type)
+        self.has_classes = self.target.dtype.kind in "iu"
         self.out = np.zeros_like(self.logits)
         self.loss, self.some, self.grad, self.size = oracle(self)
 
     @property
     def count(self) -> float:
-        """What the mean divides by: the number of rows or elements, or the sum of distributions."""
+        """What the mean divides by: the number of values, those of rows or elements, or the sum of distributions."""
+        if self.formula.joint:
+            return self.formula.joint(len(self.logits))
         if self.row.loss == "categorical_cross_entropy":
             return float(self.target.sum(dtype=np.float64))
         return self.target.size if self.formula.is_loss else len(self.logits)
@@ -77,11 +80,13 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     The gradient is that of the mean of a loss, and that of the sum of other functions.
     """
     n, formula = len(work.logits), work.formula
-    total, block = 0.0, max(1, (1 << 20) * n // work.logits.size)
+    total, block = 0.0, n if formula.joint else max(1, (1 << 20) * n // work.logits.size)
     for start in range(0, n, block):
         part = slice(start, start + block)
         total += float(np.sum(formula.values(*_wide(work, part))))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
+    if formula.slopes is None:
+        return total / work.count, some[:0], work.logits[:0], work.logits[:0]
     up, down = formula.slopes(*_wide(work, some))
     divisor = work.count if formula.is_loss else 1.0
     return total / work.count, some, (up - down) / divisor, (np.abs(up) + np.abs(down)) / divisor
@@ -104,12 +109,19 @@ class Contestant(NamedTuple):
     """The calls to time. "loss" returns the mean loss; "gradient" and "in place" return it and its gradient."""
 
 
+HOMES = (losses, distributions, regularizers, evaluation)
+"""Where the functions of the table stand."""
+
+
 def _xentrs(work: Work) -> Calls:
     if work.layer:
         return dict(zip(WORKS, layers.xentrs(work.layer, work.out), strict=False))
-    home = losses if work.formula.is_loss else distributions
-    function, with_grad = getattr(home, work.row.loss), getattr(home, f"{work.row.loss}_with_grad")
+    home = next(home for home in HOMES if hasattr(home, work.row.loss))
+    function = getattr(home, work.row.loss)
     given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
+    if work.formula.slopes is None:
+        return {LOSS: lambda: function(*given).loss.mean(dtype=np.float64)}
+    with_grad = getattr(home, f"{work.row.loss}_with_grad")
 
     def mean_and_grad() -> tuple[Any, Array]:
         values, grad, *_ = with_grad(*given)
@@ -134,7 +146,13 @@ def _numpy(work: Work) -> Calls:
     if work.layer:
         return dict(zip(WORKS, layers.numpy(work.layer, work.out), strict=False))
     z, target, out, n = work.logits, work.target, work.out, work.count
-    rows = np.arange(len(z))
+    rows, slopes = np.arange(len(z)), work.formula.slopes
+
+    def loss() -> Any:
+        return np.sum(work.formula.values(z, target), dtype=np.float64) / n
+
+    if slopes is None:
+        return {LOSS: loss}
 
     def softmax_gradient() -> Any:
         peak = z.max(axis=1, keepdims=True)
@@ -151,14 +169,11 @@ def _numpy(work: Work) -> Calls:
         return loss(), out
 
     def gradient() -> Any:
-        up, down = work.formula.slopes(z, target)
+        up, down = slopes(z, target)
         np.subtract(up, down, out=out)
         if work.formula.is_loss:
             np.divide(out, n, out=out)
         return loss(), out
-
-    def loss() -> Any:
-        return np.sum(work.formula.values(z, target), dtype=np.float64) / n
 
     by_hand = {"softmax_cross_entropy": softmax_gradient, "sigmoid_cross_entropy": sigmoid_gradient}
     return {LOSS: loss, GRADIENT: by_hand.get(work.row.loss, gradient)}

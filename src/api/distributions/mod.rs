@@ -115,7 +115,7 @@ macro_rules! with_measure {
                 $result
             }
             Quantity::JsDivergence { weight } => {
-                let $measure = crate::distributions::JsDivergence { weight };
+                let $measure = crate::distributions::JsDivergence::new(weight);
                 $result
             }
         }

@@ -1,0 +1,35 @@
+"""Entropy, cross-entropy and divergences of distributions along an axis, with their gradients.
+
+Each function gives one value for each row, ``f_with_grad`` the values and the gradient of their sum with respect to
+every distribution that went in. What goes in are probabilities, which are checked to be distributions; counts and the
+like with
+``normalize=True``; or logits with ``from_logits=True``, whose softmax are the distributions. Nothing is ever clipped.
+
+Logarithms are natural, so values are in nats, unless `base` says otherwise.
+"""
+
+from .pairs import (
+    ValueGrads,
+    cross_entropy,
+    cross_entropy_with_grad,
+    js_divergence,
+    js_divergence_with_grad,
+    kl_divergence,
+    kl_divergence_with_grad,
+)
+from .single import ValueGrad, entropy, entropy_with_grad, perplexity, perplexity_with_grad
+
+__all__ = [
+    "ValueGrad",
+    "ValueGrads",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
+    "entropy_with_grad",
+    "js_divergence",
+    "js_divergence_with_grad",
+    "kl_divergence",
+    "kl_divergence_with_grad",
+    "perplexity",
+    "perplexity_with_grad",
+]
