@@ -1,0 +1,283 @@
+"""Estimators in files: every value comes back, an interrupted write harms nothing, and a bad file is told by name."""
+
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+
+from processes import LIMIT
+from xentrs.models.saving import SaveMixin
+
+
+class Box(SaveMixin, BaseEstimator):
+    """An estimator that holds whatever it is given."""
+
+    def __init__(self, content=None, size=1):
+        self.content = content
+        self.size = size
+
+
+VALUES = {
+    "nothing": None,
+    "truth": True,
+    "number": 7,
+    "large": 2**80,
+    "float": 0.1 + 0.2,
+    "infinity": -math.inf,
+    "text": 'ä "quoted" \N{SNOWMAN} \ud800',
+    "list": [1, [2.5, None], "x"],
+    "tuple": (100, (50,)),
+    "dict": {0: 3.0, "one": [1], (2, "x"): np.float32(0.5), None: np.arange(3)},
+    "looks like JSON": {"array": "content", "tuple": []},
+    "arrays": [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.float32)],
+    "scalar": np.float32(1 / 3),
+    "truth of NumPy": np.True_,
+    "words": np.array(["setosa", "virginica"]),
+    "bytes": np.array([b"a", b"bc"]),
+    "objects": np.array([["a", "b\0"], [1, None]], dtype=object),
+    "lists in objects": np.array([[1, 2], [3], None], dtype=object),
+    "0-d": np.array(4.0),
+    "Fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "byte-swapped": np.arange(4, dtype=">f8"),
+    "dates": np.array(["2024-02-29", "NaT"], dtype="datetime64[D]"),
+}
+
+
+def same(a, b):
+    if isinstance(a, np.ndarray) and a.dtype == object:
+        return type(b) is type(a) and b.dtype == object and a.shape == b.shape and same(a.tolist(), b.tolist())
+    if isinstance(a, np.ndarray | np.generic):
+        return type(b) is type(a) and b.dtype == a.dtype and b.shape == a.shape and b.tobytes() == a.tobytes()
+    if isinstance(a, dict):
+        return type(b) is dict and same(list(a.items()), list(b.items()))
+    if isinstance(a, list | tuple):
+        return type(b) is type(a) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("place", ["parameter", "attribute"])
+def test_every_plain_value_comes_back(tmp_path, value, place):
+    box = Box(value) if place == "parameter" else Box()
+    if place == "attribute":
+        box.content_ = value
+    box.save(tmp_path / "box.npz")
+    again = Box.load(tmp_path / "box.npz")
+    assert type(again) is Box
+    assert vars(again).keys() == vars(box).keys()
+    assert same(again.content_ if place == "attribute" else again.content, value)
+
+
+def test_other_programs_can_read_the_arrays(tmp_path):
+    box = Box(size=3)
+    box.coef_, box.coefs_ = np.eye(2), [np.ones(3), np.zeros(2)]
+    box.save(str(tmp_path / "no suffix is added"))
+    with np.load(tmp_path / "no suffix is added", allow_pickle=False) as archive:
+        assert set(archive.files) == {"coef_", "coefs_.0", "coefs_.1", "xentrs"}
+        np.testing.assert_array_equal(archive["coef_"], np.eye(2))
+        header = json.loads(archive["xentrs"].tobytes())
+    assert header["format"] == 1
+    assert header["class"] == "Box"
+    assert header["params"] == {"content": None, "size": 3}
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.random.RandomState(0), "RandomState"),
+        (print, "builtin_function_or_method"),
+        ([lambda x: x], "function"),
+        (partial(print), "partial"),
+        ({1: {2}}, "set"),
+        (Box(), "Box"),
+        (np.zeros(3, "i4,f8"), "ndarray"),
+        (np.array([print]), "builtin_function_or_method"),
+    ],
+)
+def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(tmp_path, value, kind):
+    path = tmp_path / "box.npz"
+    Box(size=1).save(path)
+    with pytest.raises(
+        TypeError, match=rf"content must be .* got {kind}: set_params\(content=None\) first, or use pickle"
+    ):
+        Box(value, size=2).save(path)
+    box = Box(size=2)
+    box.content_ = value
+    with pytest.raises(TypeError, match=rf"content_ must be .* got {kind}: remove it first, or use pickle"):
+        box.save(path)
+    assert Box.load(path).size == 1
+    assert os.listdir(tmp_path) == ["box.npz"]
+
+
+def test_a_failing_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "box.npz"
+    Box(size=1).save(path)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        Box(size=2).save(path)
+    assert Box.load(path).size == 1
+    assert os.listdir(tmp_path) == ["box.npz"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="links need rights on this system")
+def test_a_link_goes_on_pointing(tmp_path):
+    (tmp_path / "there").mkdir()
+    os.symlink(tmp_path / "there" / "box.npz", tmp_path / "link.npz")
+    Box(size=3).save(tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert Box.load(tmp_path / "there" / "box.npz").size == 3
+
+
+TRAINING = """
+import os, sys, time
+import numpy as np
+from test_saving import Box
+
+path, hook = sys.argv[1:]
+box = Box()
+box.epoch_, box.coef_ = 0, np.zeros(100_000)
+
+def stop_in(module, name, calls):
+    real = getattr(module, name)
+    def slow(*args, **kwargs):
+        nonlocal calls
+        calls -= 1
+        if calls == 0:
+            args[0].flush() if hasattr(args[0], "flush") else None
+            print("in the middle", flush=True)
+            time.sleep(600)
+        return real(*args, **kwargs)
+    setattr(module, name, slow)
+
+while True:
+    box.epoch_ += 1
+    box.coef_ = box.coef_ + 1.0
+    if box.epoch_ == 3:
+        if hook == "of the arrays":
+            stop_in(np.lib.format, "write_array", 2)  # the first is written
+        elif hook == "of the sync":
+            stop_in(os, "fsync", 1)  # everything is written, nothing is certain
+        else:
+            stop_in(os, "replace", 1)  # everything is certain, nothing has moved
+    box.save(path)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("hook", ["of the arrays", "of the sync", "of the move"])
+def test_a_training_process_killed_in_the_middle_of_save(tmp_path, hook):
+    path = tmp_path / "box.npz"
+    program = [sys.executable, "-c", TRAINING, str(path), hook]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as child:
+        try:
+            assert child.stdout.readline() == "in the middle\n"
+            assert len(os.listdir(tmp_path)) == 2, "the new file stands beside the old one"
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait(LIMIT)
+    box = Box.load(path)
+    assert box.epoch_ == 2
+    np.testing.assert_array_equal(box.coef_, 2.0)
+
+
+# --------------------------------------------------------------------------------------------------------- bad files
+
+
+@pytest.fixture
+def saved(tmp_path):
+    box = Box((1, 2))
+    box.coef_ = np.arange(50.0)
+    box.save(tmp_path / "box.npz")
+    return tmp_path / "box.npz"
+
+
+def rewritten(path, **changes):
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["xentrs"].tobytes()) | changes
+    arrays["xentrs"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(path, **arrays)
+
+
+def test_a_file_cut_anywhere(saved):
+    whole = saved.read_bytes()
+    for length in range(0, len(whole), 7):
+        saved.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"box\.npz is damaged or no saved estimator: "):
+            Box.load(saved)
+
+
+def test_a_file_with_a_flipped_byte_is_refused_or_the_same(saved):
+    whole, box = saved.read_bytes(), Box.load(saved)
+    for place in range(0, len(whole), 5):
+        saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            again = Box.load(saved)
+        except ValueError as error:
+            assert "box.npz" in str(error)  # noqa: PT017
+        else:
+            assert same(vars(again), vars(box))
+
+
+@pytest.mark.parametrize("content", ["text", "pickle", "array", "archive"])
+def test_a_file_of_something_else(tmp_path, content):
+    path = tmp_path / "other.npz"
+    with open(path, "wb") as file:
+        if content == "text":
+            file.write(b"epoch,loss\n1,0.5\n" * 100)
+        elif content == "pickle":
+            pickle.dump(Box(), file)
+        elif content == "array":
+            np.save(file, np.arange(3))
+        else:
+            np.savez(file, coef_=np.eye(2))
+    with pytest.raises(ValueError, match=r"other\.npz is damaged or no saved estimator: "):
+        Box.load(path)
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    path = tmp_path / "box.npz"
+    np.savez(path, coef_=np.array([print], dtype=object), xentrs=np.zeros(1, np.uint8))
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded when allow_pickle=False"):
+        Box.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, r"box\.npz must be of format 1, got 2: update xentrs"),
+        ({"class": "Bag"}, r"box\.npz must hold a Box, got a Bag"),
+        ({"params": {"content": {"array": "gone"}}}, r"box\.npz is damaged or no saved estimator: 'gone'"),
+        ({"params": {"content": {"code": "x"}}}, r"box\.npz is damaged or no saved estimator: 'code'"),
+        (
+            {"params": {"colour": 1}},
+            r"box\.npz is damaged or no saved estimator: .*unexpected keyword argument 'colour'",
+        ),
+        ({"fitted": 3}, r"box\.npz is damaged or no saved estimator: "),
+        ({"fitted": {"a_": {"objects": [[1, 2], [1]]}}}, r"box\.npz is damaged or no saved estimator: "),
+    ],
+)
+def test_a_header_that_does_not_fit(saved, changes, message):
+    rewritten(saved, **changes)
+    with pytest.raises(ValueError, match=message):
+        Box.load(saved)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Box.load(tmp_path / "none.npz")
+    with pytest.raises(FileNotFoundError):
+        Box().save(tmp_path / "no folder" / "box.npz")
