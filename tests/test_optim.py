@@ -1,9 +1,9 @@
-"""SGD: steps computed by hand, the textbook's recursion, and what is refused."""
+"""SGD and Adam: steps computed by hand, the textbooks' recursions, and what is refused."""
 
 import numpy as np
 import pytest
 
-from xentrs.optim import SGD
+from xentrs.optim import SGD, Adam
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,42 @@ def test_weight_decay_is_the_gradient_of_the_penalty():
     np.testing.assert_array_equal(decayed, penalised)
 
 
+def test_adam_is_algorithm_1_of_its_authors():
+    alpha, beta1, beta2, eps = 0.01, 0.8, 0.95, 1e-3
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(3, 2))
+    expected, m, v = w.copy(), np.zeros((3, 2)), np.zeros((3, 2))
+    optimizer = Adam([w], learning_rate=alpha, beta1=beta1, beta2=beta2, eps=eps)
+    for t, g in enumerate(rng.normal(size=(30, 3, 2)), start=1):
+        optimizer.step([g])
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        expected = expected - alpha * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        np.testing.assert_allclose(w, expected, rtol=1e-12)
+    assert optimizer.n_steps == 30
+
+
+def test_adams_weight_decay_is_decoupled_from_the_moments():
+    """Without a gradient nothing else moves, and the decay is not scaled."""
+    w = np.array([4.0, -2.0])
+    optimizer = Adam([w], learning_rate=0.5, weight_decay=0.5)
+    for _ in range(3):
+        optimizer.step([np.zeros(2)])
+    np.testing.assert_array_equal(w, [4 * 0.75**3, -2 * 0.75**3])
+    assert not optimizer.mean_square[0].any()
+
+
+def test_adam_does_not_see_the_scale_of_the_gradients():
+    rng = np.random.default_rng(0)
+    grads, scales = rng.normal(size=(20, 5)), 2.0 ** np.arange(-10, 15, 5)
+    plain, scaled = np.zeros(5), np.zeros(5)
+    one, other = Adam([plain], eps=0), Adam([scaled], eps=0)
+    for grad in grads:
+        one.step([grad])
+        other.step([grad * scales])
+    np.testing.assert_allclose(plain, scaled, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_updates_in_place_whatever_the_layout(dtype):
     whole = np.ones((4, 6), dtype)
@@ -65,6 +101,22 @@ def test_updates_in_place_whatever_the_layout(dtype):
     assert params[1] == 0
     assert all((grad == 1).all() for grad in grads)
     assert {param.dtype for param in [*optimizer.params, *optimizer.velocity]} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_adam_updates_in_place_whatever_the_layout(dtype):
+    whole = np.ones((4, 6), dtype)
+    params = [whole[::2, ::-1], np.ones((), dtype), np.ones((0, 3), dtype)]
+    grads = [np.full(param.shape, 1e-3, dtype) for param in params]
+    optimizer = Adam(params, learning_rate=np.float64(0.25), weight_decay=1.0)
+    optimizer.step(grads)
+    assert all(kept is given for kept, given in zip(optimizer.params, params, strict=True))
+    np.testing.assert_allclose(whole, [[0.5] * 6, [1] * 6, [0.5] * 6, [1] * 6], rtol=1e-3)
+    assert params[1] == pytest.approx(0.5, rel=1e-3)
+    assert all((grad == dtype(1e-3)).all() for grad in grads)
+    assert {param.dtype for param in optimizer.params} == {np.dtype(dtype)}
+    moments = [*optimizer.mean, *optimizer.mean_square]
+    assert {moment.dtype for moment in moments} == {np.dtype(np.float64 if dtype == np.float64 else np.float32)}
 
 
 def test_the_learning_rate_is_a_schedule():
@@ -92,11 +144,22 @@ def test_the_learning_rate_is_a_schedule():
         ({"nesterov": True}, ValueError, r"nesterov needs momentum > 0, got 0.0"),
     ],
 )
-def test_refuses_numbers_out_of_range(options, error, message):
+def test_sgd_refuses_numbers_out_of_range(options, error, message):
     with pytest.raises(error, match=message):
         SGD([np.zeros(3)], **options)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "beta1", "beta2", "eps", "weight_decay"])
+def test_adam_refuses_numbers_out_of_range(name):
+    below = "1" if name.startswith("beta") else "inf"
+    for value in (-0.5, float(below), np.nan):
+        with pytest.raises(ValueError, match=rf"{name} must be in \[0, {below}\), got {value}"):
+            Adam([np.zeros(3)], **{name: value})
+    with pytest.raises(TypeError, match=rf"{name} must be a number, got None"):
+        Adam([np.zeros(3)], **{name: None})
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
 @pytest.mark.parametrize(
     ("param", "message"),
     [
@@ -107,9 +170,9 @@ def test_refuses_numbers_out_of_range(options, error, message):
         (np.zeros((2, 3))[0, 0], "got float64"),  # a scalar
     ],
 )
-def test_refuses_parameters_that_it_cannot_write(param, message):
+def test_refuses_parameters_that_it_cannot_write(optimizer, param, message):
     with pytest.raises(TypeError, match=rf"params\[1\] must be a writable floating array, {message}"):
-        SGD([np.zeros(3), param])
+        optimizer([np.zeros(3), param])
 
 
 @pytest.mark.parametrize(
@@ -129,3 +192,13 @@ def test_a_refused_step_changes_nothing(grads, error, message):
         optimizer.step(grads)
     np.testing.assert_array_equal(params[0], np.arange(3.0))
     assert not any(velocity.any() for velocity in optimizer.velocity)
+
+
+def test_a_step_that_adam_refuses_changes_nothing():
+    params = [np.arange(3.0), np.arange(2.0)]
+    optimizer = Adam(params)
+    with pytest.raises(TypeError, match=r"grads\[1\] must have dtype float64, got float32"):
+        optimizer.step([np.ones(3), np.ones(2, np.float32)])
+    np.testing.assert_array_equal(params[0], np.arange(3.0))
+    assert not optimizer.n_steps
+    assert not any(mean.any() for mean in optimizer.mean)
