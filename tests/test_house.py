@@ -19,6 +19,7 @@ from numpydoc.validate import validate
 
 import xentrs
 import xentrs.models
+import xentrs.nn
 import xentrs.optim
 from registry import CASES, GAUSSIANS, PROBABILITIES, QUANTITIES
 
@@ -53,6 +54,7 @@ PYTHON_FLOORS = """
     models
     attacks
     optim
+    nn
     evaluation
     stats
     regularizers
@@ -235,7 +237,9 @@ def test_import_needs_numpy_alone() -> None:
 # ------------------------------------------------------------------------------------------- what every function needs
 
 EVERYTHING = [
-    f"{module.__name__}.{name}" for module in (xentrs, xentrs.models, xentrs.optim) for name in module.__all__
+    f"{module.__name__}.{name}"
+    for module in (xentrs, xentrs.models, xentrs.nn, xentrs.optim)
+    for name in module.__all__
 ]
 
 
