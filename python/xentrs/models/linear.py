@@ -2,8 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -17,7 +16,6 @@ from sklearn.utils import check_random_state, compute_class_weight, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from tqdm import tqdm
 
 from ..losses import (
     FloatArray,
@@ -30,11 +28,12 @@ from ..losses import (
     softmax_cross_entropy_with_grad,
 )
 from ..optim import SGD
+from .training import LossCurveMixin, Monitor, all_or_nothing, has_stalled
 
 __all__ = ["LogisticRegression"]
 
 
-class LogisticRegression(ClassifierMixin, BaseEstimator):
+class LogisticRegression(LossCurveMixin, ClassifierMixin, BaseEstimator):
     """Logistic regression for two or more classes, trained by stochastic gradient descent on mini-batches.
 
     It minimises the mean cross-entropy plus a penalty on the weights ``W = coef_``, but not on ``b = intercept_``::
@@ -121,8 +120,6 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     coef_: FloatArray
     intercept_: FloatArray
     classes_: NDArray[Any]
-    loss_curve_: list[float]
-    n_iter_: int
     _velocity: list[FloatArray]  # of the optimiser, for the next call
     _seen: NDArray[np.float64]  # number of samples, and their total weight, that the penalty counts
 
@@ -203,24 +200,20 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         ConvergenceWarning
             If the loss ends above that of guessing, or still falls after `max_iter` epochs.
         """
-        with _all_or_nothing(self):
+        with all_or_nothing(self):
             fresh = not (self.warm_start and hasattr(self, "coef_"))
             epoch = self._prepare(X, y, sample_weight, classes=None, fresh=fresh, seen=np.zeros(2))
-            self.loss_curve_ = []
-            with tqdm(
+            with Monitor(
+                self,
+                [self.coef_, self.intercept_],
                 total=self.max_iter,
-                desc=type(self).__name__,
                 unit="epoch",
-                disable=None if self.verbose is None else not self.verbose,
-                delay=0 if self.verbose else 1,
-            ) as bar:
+                verbose=self.verbose,
+                stop=lambda curve: has_stalled(curve, self.tol, self.n_iter_no_change),
+            ) as monitor:
                 for _ in range(self.max_iter):
-                    self.loss_curve_.append(epoch())
-                    bar.set_postfix(loss=f"{self.loss_curve_[-1]:.4f}", refresh=False)
-                    bar.update()
-                    if self._has_converged():
+                    if monitor(epoch()):
                         break
-            self.n_iter_ = len(self.loss_curve_)
 
         loss, guessing = self.loss_curve_[-1], math.log(len(self.classes_))
         if loss > 1.1 * guessing:
@@ -230,7 +223,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        elif self.tol is not None and not self._has_converged():
+        elif self.tol is not None and not monitor.stopped:
             warnings.warn(
                 f"Maximum number of iterations ({self.max_iter}) reached before convergence. "
                 "Consider increasing max_iter, or tol.",
@@ -267,7 +260,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         ValueError
             As in `fit`, or if `y` has a label that is not among the classes, or `class_weight` is "balanced".
         """
-        with _all_or_nothing(self):
+        with all_or_nothing(self):
             fresh = not hasattr(self, "coef_")
             if self.class_weight == "balanced":
                 raise ValueError(
@@ -418,11 +411,6 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             rng=check_random_state(self.random_state) if self.shuffle else None,
         )
 
-    def _has_converged(self) -> bool:
-        """Whether the last `n_iter_no_change` epochs have not lowered the loss by `tol`."""
-        before, recent = self.loss_curve_[: -self.n_iter_no_change], self.loss_curve_[-self.n_iter_no_change :]
-        return self.tol is not None and len(before) > 0 and min(before) - min(recent) < self.tol
-
 
 def _epoch(
     optimizer: SGD,
@@ -452,15 +440,3 @@ def _epoch(
             f"The loss overflows. Standardise X, lower learning_rate={optimizer.learning_rate} or raise C."
         )
     return total / len(X)
-
-
-@contextmanager
-def _all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
-    """Give the estimator its attributes back if the block raises. The block must not change the arrays among them."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
