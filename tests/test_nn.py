@@ -152,6 +152,14 @@ def test_the_draw_of_the_weights():
     assert single.forward(np.ones((4, 3), np.float32)).dtype == np.float32
 
 
+def test_a_layer_of_given_arrays_shares_them():
+    weight, bias = np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.ones(2)
+    layer = nn.Dense.of(weight, bias)
+    assert layer.weight is weight
+    assert layer.bias is bias
+    np.testing.assert_array_equal(layer.forward(np.eye(3)), weight.T + 1)
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
@@ -163,6 +171,10 @@ def test_the_draw_of_the_weights():
         (lambda: nn.Dense(3, 2, init="zeros"), ValueError, "init must be 'glorot' or 'he', got 'zeros'"),
         (lambda: nn.Dense(3, 2, dtype=np.float16), TypeError, "dtype must be float32 or float64, got float16"),
         (lambda: nn.Dense(3, 2, dtype=int), TypeError, "dtype must be float32 or float64, got int64"),
+        (lambda: nn.Dense.of([[1.0]], np.ones(1)), TypeError, "weight must be .* float64, got list"),
+        (lambda: nn.Dense.of(np.ones((2, 3), int), np.ones(2)), TypeError, "weight must be .* float64, got int64"),
+        (lambda: nn.Dense.of(np.ones(3), np.ones(3)), ValueError, "weight must have two dimensions, got 1"),
+        (lambda: nn.Dense.of(np.ones((2, 3)), np.ones(3)), ValueError, r"bias must have shape \(2,\), got \(3,\)"),
         (lambda: nn.Sequential(nn.ReLU(), np.tanh), TypeError, r"layers\[1\] must be a Layer, got ufunc"),
         (lambda: nn.Sequential(nn.ReLU), TypeError, r"layers\[0\] must be a Layer, got type"),
     ],

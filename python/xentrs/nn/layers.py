@@ -1,6 +1,7 @@
 """Layers that make up a network: the weighted sum, and one layer after the other."""
 
 import math
+from typing import Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -8,6 +9,8 @@ from numpy.typing import DTypeLike
 from ..losses import FloatArray
 
 __all__ = ["Dense", "Layer", "Sequential"]
+
+FLOATS = (np.float32, np.float64)
 
 
 class Layer:
@@ -223,6 +226,8 @@ class Dense(Layer):
            [ 10.,   0., -10.]]), array([ 1., 10.])]
     """
 
+    _grads: list[FloatArray] = []  # noqa: RUF012  # replaced, never changed
+
     def __init__(
         self,
         n_in: int,
@@ -235,7 +240,7 @@ class Dense(Layer):
         for name, size in (("n_in", n_in), ("n_out", n_out)):
             if not isinstance(size, int | np.integer) or size < 1:
                 raise ValueError(f"{name} must be a positive integer, got {size!r}")
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        if np.dtype(dtype) not in FLOATS:
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
         random: np.random.Generator | np.random.RandomState
         random = (
@@ -249,7 +254,45 @@ class Dense(Layer):
         else:
             raise ValueError(f"init must be 'glorot' or 'he', got {init!r}")
         self.weight, self.bias = weight.astype(dtype), np.zeros(n_out, dtype)
-        self._grads = [np.zeros_like(param) for param in self.params]
+
+    @classmethod
+    def of(cls, weight: FloatArray, bias: FloatArray) -> Self:
+        """Make a layer of parameters that there are already.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (n_out, n_in)
+            ``W``, float32 or float64. It is not copied, nor is the bias: an optimiser changes them in place.
+        bias : ndarray, shape (n_out,)
+            ``b``, of the same dtype.
+
+        Returns
+        -------
+        Dense
+            The layer.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit each other.
+        TypeError
+            If a dtype is another.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xentrs import nn
+        >>> nn.Dense.of(np.eye(2), np.ones(2)).forward(np.array([[3.0, 4.0]]))
+        array([[4., 5.]])
+        """
+        if not isinstance(weight, np.ndarray) or weight.dtype not in FLOATS:
+            got = getattr(weight, "dtype", type(weight).__name__)
+            raise TypeError(f"weight must be an array of float32 or float64, got {got}")
+        if weight.ndim != 2:
+            raise ValueError(f"weight must have two dimensions, got {weight.ndim}")
+        layer = cls.__new__(cls)
+        layer.weight, layer.bias = weight, checked("bias", bias, weight, weight.shape[:1])
+        return layer
 
     @property
     def params(self) -> list[FloatArray]:
@@ -258,7 +301,7 @@ class Dense(Layer):
 
     @property
     def grads(self) -> list[FloatArray]:
-        """The gradients to them, of the last backward pass."""
+        """The gradients to them, of the last backward pass; empty before the first."""
         return self._grads
 
     def forward(self, x: FloatArray) -> FloatArray:
