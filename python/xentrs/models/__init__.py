@@ -10,5 +10,6 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from .linear import LogisticRegression
+from .mlp import MLPClassifier
 
-__all__ = ["LogisticRegression"]
+__all__ = ["LogisticRegression", "MLPClassifier"]
