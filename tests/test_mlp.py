@@ -78,7 +78,11 @@ def test_without_hidden_layers_it_is_logistic_regression(load):
 
 @UNTRAINED
 @pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
-@pytest.mark.parametrize("options", [{}, {"gamma": 1.5}, {"label_smoothing": 0.2}, {"class_weight": {1: 3.0}}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"gamma": 1.5}, {"label_smoothing": 0.2}, {"class_weight": {1: 3.0}}]
+    + [{"gamma": 0.5, "label_smoothing": 0.1, "class_weight": {1: 0.0}}],
+)
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_first_step_goes_down_the_gradient_of_the_objective(load, options, soft):
     """By finite differences of the formula in the docstring, with everything that the loss can be."""
@@ -99,9 +103,10 @@ def test_the_first_step_goes_down_the_gradient_of_the_objective(load, options, s
     def objective():
         logits = still.decision_function(X)
         logp = xe.log_softmax(np.column_stack([np.zeros(len(X)), logits]) if logits.ndim == 1 else logits)
-        losses = -np.sum(smooth * (-np.expm1(logp)) ** gamma * logp, axis=1)
-        weight = sample_weight * (target @ factors)
-        return weight @ losses / weight.sum() + 0.05 * sum(np.sum(coef**2) for coef in still.coefs_)
+        losses = -np.sum(factors * smooth * (-np.expm1(logp)) ** gamma * logp, axis=1)
+        return sample_weight @ losses / (sample_weight @ smooth @ factors) + 0.05 * sum(
+            np.sum(coef**2) for coef in still.coefs_
+        )
 
     assert still.loss_curve_ == [pytest.approx(objective(), rel=1e-12)]
     params = zip(still.coefs_ + still.intercepts_, moved.coefs_ + moved.intercepts_, strict=True)
@@ -128,11 +133,16 @@ def test_the_gradient_to_the_input(load, soft):
     if soft:
         target = 0.7 * target + 0.3 / target.shape[1]
     grad = model.input_gradient(X, target if soft else names[:9])
+    smooth = 0.9 * target + 0.1 / target.shape[1]
+
+    def losses(X):
+        logp = model.predict_log_proba(X)
+        return -np.sum(smooth * np.expm1(logp) ** 2 * logp, axis=1)
+
     assert grad.shape == X.shape
     for j in range(X.shape[1]):
         step = 1e-6 * (np.arange(X.shape[1]) == j)
-        above, below = ((target * model.predict_log_proba(X + s)).sum(axis=1) for s in (step, -step))
-        np.testing.assert_allclose(grad[:, j], (below - above) / 2e-6, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(grad[:, j], (losses(X + step) - losses(X - step)) / 2e-6, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 5.0}])
@@ -309,8 +319,8 @@ BAD_DATA = [
     (lambda X, y: (X[:-1], y), "Found input variables with inconsistent numbers of samples"),
     (lambda X, y: (X, y + 0.5), "Unknown label type: continuous"),
     (lambda X, y: (X, np.eye(3, dtype=int)[y]), r"y should be a 1d array, got an array of shape \(150, 3\)"),
-    (lambda X, y: (X, distributions(y, [0.5, 0.5, 0.1])), r"y must be labels or distr.*got \[0.5, 0.5, 0.1\] at row 5"),
-    (lambda X, y: (X, distributions(y, [1.5, -0.5, 0])), r"y must be labels or distr.*got \[1.5, -0.5, 0.0\] at row 5"),
+    (lambda X, y: (X, distributions(y, [0.5, 0.5, 0.1])), "distributions whose rows sum to 1, got 1.1 at row 5"),
+    (lambda X, y: (X, distributions(y, [1.5, -0.5, 0])), r"distributions in \[0, 1\], got -0.5 at row 5"),
     (lambda X, y: (X, y, -np.ones(len(y))), "Negative values in data passed to `sample_weight`"),
     (lambda X, y: (X, y, np.zeros(len(y))), "Sample weights must contain at least one non-zero number"),
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
@@ -394,3 +404,11 @@ def test_an_interrupted_fit_leaves_the_estimator_as_it_was():
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert pickle.dumps((model.coefs_, model._memory, model.loss_curve_)) == kept
+
+
+def test_early_stopping_needs_weight_on_both_sides():
+    X, y = standardised(load_iris)
+    weight = np.zeros(len(y))
+    weight[0] = 1.0
+    with pytest.raises(ValueError, match=r"positive sum over the samples (held out|to train on), got only zeros"):
+        MLPClassifier(**FEW, early_stopping=True).fit(X, y, weight)

@@ -23,7 +23,7 @@ from .distributions import (
     perplexity,
     perplexity_with_grad,
 )
-from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, softmax_stats
+from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, expected_calibration_error, softmax_stats
 from .gaussian import (
     GaussianEntropyGrad,
     GaussianGrads,
@@ -88,6 +88,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "entropy",
     "entropy_with_grad",
+    "expected_calibration_error",
     "gaussian_cross_entropy",
     "gaussian_cross_entropy_with_grad",
     "gaussian_entropy",

@@ -11,5 +11,6 @@ except ModuleNotFoundError as missing:
 
 from .linear import LogisticRegression
 from .mlp import MLPClassifier
+from .temperature import TemperatureScaler
 
-__all__ = ["LogisticRegression", "MLPClassifier"]
+__all__ = ["LogisticRegression", "MLPClassifier", "TemperatureScaler"]

@@ -12,7 +12,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import _check_sample_weight
 
 from ..losses import (
     FloatArray,
@@ -28,7 +27,7 @@ from ..losses import (
     value_and_grad,
 )
 
-__all__ = ["CrossEntropy", "LogitsMixin", "Samples", "encode", "warn_of_failure", "weigh"]
+__all__ = ["CrossEntropy", "LogitsMixin", "Samples", "encode", "smooth", "warn_of_failure", "weigh"]
 
 
 class LogitsMixin:
@@ -107,15 +106,14 @@ class Samples(NamedTuple):
         """Some of the samples."""
         return type(self)(*(array[index] for array in self))
 
-    def split(self, share: float, random: np.random.RandomState) -> tuple[Self, Self]:
-        """Samples to train on and, about this share, to hold out; each class in proportion, where there are classes."""
-        rows = train_test_split(
-            np.arange(len(self.X)),
-            test_size=share,
-            random_state=random,
-            stratify=self.target if self.target.ndim == 1 else None,
-        )
-        return self.rows(rows[0]), self.rows(rows[1])
+    def split(self, share: float, random: np.random.RandomState, labels: NDArray[Any] | None) -> tuple[Self, Self]:
+        """Samples to train on and, about this share, to hold out; in proportion of the labels, if there are any."""
+        rows = train_test_split(np.arange(len(self.X)), test_size=share, random_state=random, stratify=labels)
+        train, held_out = (self.rows(index) for index in rows)
+        for part, name in ((train, "to train on"), (held_out, "held out")):
+            if not part.weight.any():
+                raise ValueError(f"sample_weight must have a positive sum over the samples {name}, got only zeros")
+        return train, held_out
 
 
 class CrossEntropy:
@@ -124,13 +122,13 @@ class CrossEntropy:
     Targets are numbers of classes or distributions over them. With `gamma` it is the focal loss.
     """
 
-    def __init__(self, n_classes: int, *, label_smoothing: float = 0.0, gamma: float = 0.0) -> None:
+    def __init__(self, n_classes: int, gamma: float) -> None:
         self._two = n_classes == 2
         if self._two:
             self._loss: Callable[..., Any] = sigmoid_focal_loss if gamma else sigmoid_cross_entropy
         else:
             self._loss = softmax_focal_loss if gamma else softmax_cross_entropy
-        self._options = {"label_smoothing": label_smoothing, **({"gamma": gamma} if gamma else {})}
+        self._options = {"gamma": gamma} if gamma else {}
 
     def mean(self, logits: FloatArray, target: NDArray[Any], weight: FloatArray) -> float:
         """The weighted mean over the rows."""
@@ -159,11 +157,7 @@ def encode(y: Any, classes: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """
     soft = y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
     if soft:
-        tolerance = 4 * np.finfo(y.dtype).eps * (1 + np.sqrt(y.shape[1]))  # that of xentrs.entropy
-        off = (y < 0).any(axis=1) | (np.abs(y.sum(axis=1, dtype=np.float64) - 1) > tolerance)
-        if off.any():
-            row = int(off.argmax())
-            raise ValueError(f"y must be labels or distributions, got {y[row].tolist()} at row {row}")
+        _check_distributions(y)
         found = np.arange(y.shape[1])
     else:
         y = column_or_1d(y, warn=True)
@@ -174,22 +168,51 @@ def encode(y: Any, classes: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         raise ValueError(f"y must have at least 2 classes, got only one class: {classes.tolist()[0]!r}")
     if soft and len(found) != len(classes):
         raise ValueError(f"y must have a column for each of {len(classes)} classes, got {len(found)}")
-    return classes, y if soft else LabelEncoder().fit(classes).transform(y)
+    return classes, y.astype(np.float64) if soft else LabelEncoder().fit(classes).transform(y)
 
 
-def weigh(target: NDArray[Any], classes: NDArray[Any], class_weight: Any, given: Any, X: FloatArray) -> FloatArray:
-    """Weights of the samples, in double precision: those given, times that of the class, or its mean by the target."""
-    weight: FloatArray = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+def smooth(target: NDArray[Any], n_classes: int, label_smoothing: float) -> NDArray[Any]:
+    """The target with a share of it spread evenly; without any, labels stay labels."""
+    if not label_smoothing:
+        return target
+    shares = np.eye(n_classes)[target] if target.ndim == 1 else target
+    smoothed: FloatArray = (1 - label_smoothing) * shares + label_smoothing / n_classes
+    return smoothed
+
+
+def weigh(
+    target: NDArray[Any], classes: NDArray[Any], class_weight: Any, label_smoothing: float, weight: FloatArray
+) -> tuple[NDArray[Any], FloatArray]:
+    """The smoothed target, and the weights of the samples with those of the classes in them.
+
+    The loss of a distribution is ``sum_k w_k t_k loss_k``: that of the distribution ``w_k t_k / W`` with the weight
+    ``W = sum_k w_k t_k``. "balanced" gives each class the same total weight.
+    """
+    smoothed, n_classes = smooth(target, len(classes), label_smoothing), len(classes)
     if class_weight is None:
-        return weight
-    hard = target.ndim == 1
-    if isinstance(class_weight, str):  # "balanced"
-        totals = np.bincount(target, weight, len(classes)) if hard else weight @ target
-        factors = weight.sum() / (len(classes) * np.where(totals > 0, totals, 1.0))
+        return smoothed, weight
+    if class_weight == "balanced":
+        totals = np.bincount(target, weight, n_classes) if target.ndim == 1 else weight @ target
+        factors = weight.sum() / (n_classes * np.where(totals > 0, totals, 1.0))
     else:
         factors = compute_class_weight(class_weight, classes=classes, y=classes)
-    of_row: FloatArray = factors[target] if hard else target @ factors
-    return weight * of_row
+    if not (np.isfinite(factors) & (factors >= 0)).all():
+        raise ValueError(f"class_weight must be finite and non-negative, got {class_weight}")
+    if smoothed.ndim == 1:
+        return smoothed, weight * factors[smoothed]
+    terms = smoothed * factors
+    sums: FloatArray = terms.sum(axis=1)
+    return terms / np.where(sums > 0, sums, 1.0)[:, np.newaxis], weight * sums
+
+
+def _check_distributions(y: FloatArray) -> None:
+    if (wrong := (y < 0).any(axis=1)).any():
+        row = int(wrong.argmax())
+        raise ValueError(f"y must be labels, or distributions in [0, 1], got {y[row].min()} at row {row}")
+    sums = y.sum(axis=1, dtype=np.float64)
+    if (wrong := np.abs(sums - 1) > np.sqrt(np.finfo(y.dtype).eps)).any():
+        row = int(wrong.argmax())
+        raise ValueError(f"y must be labels, or distributions whose rows sum to 1, got {sums[row]} at row {row}")
 
 
 def warn_of_failure(model: Any, *, converged: bool, learning_rate: float) -> None:

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .. import nn
 from ..losses import FloatArray
 from ..optim import SGD, Adam
-from .classification import CrossEntropy, LogitsMixin, Samples, encode, warn_of_failure, weigh
+from .classification import CrossEntropy, LogitsMixin, Samples, encode, smooth, warn_of_failure, weigh
 from .saving import SaveMixin
 from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, has_stalled
 
@@ -76,7 +76,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
     validation_fraction : float in (0, 1), default 0.1
         The share of the samples held out, each class in proportion.
     class_weight : dict, "balanced" or None, default None
-        A factor on the sample weights of each class. "balanced" gives every class the same total weight.
+        A factor on the loss of each class. "balanced" gives every class the same total weight.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target spread evenly over all classes.
     gamma : float, default 0.0
@@ -253,10 +253,10 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         with all_or_nothing(self):
             random = check_random_state(self.random_state)
             fresh = not (self.warm_start and hasattr(self, "coefs_"))
-            samples = self._check(X, y, sample_weight, classes=None, fresh=fresh, seen=np.zeros(2))
+            samples, labels = self._check(X, y, sample_weight, classes=None, fresh=fresh, seen=np.zeros(2))
             validation_loss = None
             if self.early_stopping:
-                samples, held_out = samples.split(self.validation_fraction, random)
+                samples, held_out = samples.split(self.validation_fraction, random, labels)
                 validation_loss = partial(self._validate, held_out)
             optimizer = self._optimizer(samples.X, random, fresh=fresh)
             with Monitor(
@@ -318,7 +318,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                 classes = self.classes_
             random = check_random_state(self.random_state)
             seen = np.zeros(2) if fresh else self._seen
-            samples = self._check(X, y, sample_weight, classes=classes, fresh=fresh, seen=seen)
+            samples, _ = self._check(X, y, sample_weight, classes=classes, fresh=fresh, seen=seen)
             optimizer = self._optimizer(samples.X, random, fresh=fresh)
             self.loss_curve_ = [*([] if fresh else self.loss_curve_), self._epoch(samples, optimizer, random)]
             self.n_iter_ = len(self.loss_curve_)
@@ -343,7 +343,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
-        """Gradient of the cross-entropy of each sample to its features.
+        """Gradient of the loss of each sample with respect to the sample.
 
         Parameters
         ----------
@@ -355,8 +355,8 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            ``d loss_i / d x_i`` in nats per unit of the feature. The loss is the plain cross-entropy of the sample,
-            without weights, smoothing, focal factor or penalty.
+            ``d loss_i / d x_i``, in nats per unit of the feature, not divided by the number of samples.
+            `label_smoothing` and `gamma` have their part in the loss; the weights of classes, and penalties, have not.
 
         Raises
         ------
@@ -369,32 +369,36 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         """
         check_is_fitted(self)
         samples, y = validate_data(self, X, y, dtype=self.coefs_[0].dtype, reset=False, multi_output=True)
-        _, target = encode(y, self.classes_)
+        classes, target = encode(y, self.classes_)
         network = self._network()
-        _, grad = CrossEntropy(len(self.classes_)).sum_with_grad(network.forward(samples), target)
+        target = smooth(target, len(classes), self.label_smoothing)
+        _, grad = self._criterion().sum_with_grad(network.forward(samples), target)
         return network.backward(grad)
 
     # ------------------------------------------------------------------------------------------------------ training
 
     def _check(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool, seen: NDArray[np.float64]
-    ) -> Samples:
-        """Check everything, and return the samples, their weights scaled to a mean of 1 over all that have been seen.
+    ) -> tuple[Samples, NDArray[Any] | None]:
+        """Check everything, and return samples and labels, if `y` holds labels.
 
-        `classes` are those in `y` if None. `seen` is the number of samples in the calls before, and their total weight.
+        The weights are scaled to a mean of 1 over all samples that have been seen. `classes` are those in `y` if None.
+        `seen` is the number of samples in the calls before, and their total weight.
         """
         self._validate_params()
         dtype = [np.float64, np.float32] if fresh else self.coefs_[0].dtype
         X, y = validate_data(self, X, y, dtype=dtype, reset=fresh, multi_output=True)
-        classes, target = encode(y, classes)
+        classes, given = encode(y, classes)
         if not fresh and not np.array_equal(classes, self.classes_):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call, was: {self.classes_!r}")
-        weight = weigh(target, classes, self.class_weight, sample_weight, X)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        target, weight = weigh(given, classes, self.class_weight, self.label_smoothing, weight)
         seen = seen + [len(weight), weight.sum()]
         if not seen[1] > 0:
             raise ValueError("sample_weight must have a positive sum, got only zeros")
         self.classes_, self._seen = classes, seen
-        return Samples(X, target, (weight * (seen[0] / seen[1])).astype(X.dtype))
+        samples = Samples(X, target, (weight * (seen[0] / seen[1])).astype(X.dtype))
+        return samples, given if given.ndim == 1 else None
 
     def _network(self) -> nn.Sequential:
         """The layers, on the arrays in the attributes."""
@@ -467,4 +471,4 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             return self._criterion().mean(self._network().forward(X), target, weight)
 
     def _criterion(self) -> CrossEntropy:
-        return CrossEntropy(len(self.classes_), label_smoothing=self.label_smoothing, gamma=self.gamma)
+        return CrossEntropy(len(self.classes_), self.gamma)
