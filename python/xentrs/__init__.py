@@ -5,7 +5,8 @@
 >>> round(loss, 4)
 0.4076
 
-Estimators are in `xentrs.models`, optimisers in `xentrs.optim`.
+Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in
+`xentrs.attacks`, significance in `xentrs.stats`.
 """
 
 from ._core import build_info
