@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import sklearn.neural_network
+from matplotlib.figure import Figure
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -282,6 +284,17 @@ def test_warns_of_too_few_epochs_and_of_too_long_steps():
         MLPClassifier(max_iter=1).fit(1000 * X, y)
 
 
+@UNTRAINED
+def test_plots_its_loss():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW, early_stopping=True).fit(X, y)
+    ax = Figure().subplots()
+    assert model.plot_loss_curve(ax) is ax
+    assert ax.get_xlabel() == "epoch"
+    for line, curve in zip(ax.get_lines(), [model.loss_curve_, model.validation_loss_curve_], strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), curve)
+
+
 def test_progress_when_asked(capsys):
     X, y = standardised(load_iris)
     MLPClassifier(**FEW).fit(X, y)
@@ -356,6 +369,16 @@ def test_bad_data_leaves_the_estimator_as_it_was(data, message, warm_start):
         assert state(model) == before
     with pytest.raises(NotFittedError):
         unfitted.predict(X)
+
+
+def test_sparse_samples_or_labels_are_refused():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW)
+    before = state(model)
+    for given, name in [((csr_array(X), y), "X"), ((X, csr_array(np.eye(3)[y])), "y")]:
+        with pytest.raises(TypeError, match=f"Sparse data was passed for {name}"):
+            model.fit(*given)
+    assert state(model) == before
 
 
 @pytest.mark.parametrize(("params", "message"), BAD_PARAMETERS)

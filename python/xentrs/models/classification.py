@@ -155,7 +155,7 @@ def encode(y: Any, classes: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     `y` holds labels or, where it is floating and has as many columns as there are classes, a distribution in each row.
     `classes` are those in `y` if None.
     """
-    soft = y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
+    soft = isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
     if soft:
         _check_distributions(y)
         found = np.arange(y.shape[1])
