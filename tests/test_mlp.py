@@ -47,8 +47,10 @@ def test_the_exclusive_or_is_learnt(activation):
     model = MLPClassifier(16, activation=activation, learning_rate=0.1, tol=None, random_state=0).fit(X, y)
     assert xe.sigmoid_cross_entropy(model.decision_function(X), y) < 0.05
     np.testing.assert_array_equal(model.predict(X), y)
-    linear = MLPClassifier((), learning_rate=0.1, tol=None, random_state=0).fit(X, y)
+    linear = MLPClassifier((), alpha=0.0, learning_rate=0.3, tol=None, random_state=0).fit(X, y)
     assert xe.sigmoid_cross_entropy(linear.decision_function(X), y) == pytest.approx(np.log(2), abs=1e-3)
+    product = np.column_stack([X, X[:, 0] * X[:, 1]])
+    assert xe.sigmoid_cross_entropy(linear.fit(product, y).decision_function(product), y) < 0.05
 
 
 @pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
