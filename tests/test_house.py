@@ -18,8 +18,11 @@ import pytest
 from numpydoc.validate import validate
 
 import xentrs
+import xentrs.attacks
 import xentrs.models
+import xentrs.nn
 import xentrs.optim
+import xentrs.stats
 from registry import CASES, GAUSSIANS, LINEARS, PROBABILITIES, QUANTITIES
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +56,7 @@ PYTHON_FLOORS = """
     models
     attacks
     optim
+    nn
     evaluation
     stats
     regularizers
@@ -239,7 +243,9 @@ def test_import_needs_numpy_alone() -> None:
 # ------------------------------------------------------------------------------------------- what every function needs
 
 EVERYTHING = [
-    f"{module.__name__}.{name}" for module in (xentrs, xentrs.models, xentrs.optim) for name in module.__all__
+    f"{module.__name__}.{name}"
+    for module in (xentrs, xentrs.models, xentrs.nn, xentrs.optim)
+    for name in module.__all__
 ]
 
 
@@ -308,7 +314,7 @@ def test_every_public_name_is_in_the_docs(name: str) -> None:
     [
         name
         for name in EVERYTHING
-        if not name.endswith(("Grad", "Grads", "GradHess", ".SoftmaxStats", ".EvaluationResult", ".build_info"))
+        if not name.endswith(("Grad", "Grads", "GradHess", ".SoftmaxStats", "Result", ".build_info"))
     ],
 )
 def test_every_docstring_is_complete(name: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from processes import LIMIT
+from xentrs.models import MLPClassifier
 from xentrs.models.saving import SaveMixin
 
 
@@ -144,11 +145,12 @@ def test_a_link_goes_on_pointing(tmp_path):
 TRAINING = """
 import os, sys, time
 import numpy as np
-from test_saving import Box
+from xentrs.models import MLPClassifier
 
 path, hook = sys.argv[1:]
-box = Box()
-box.epoch_, box.coef_ = 0, np.zeros(100_000)
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(500, 20)), rng.integers(0, 3, 500)
+model = MLPClassifier(50, random_state=0)
 
 def stop_in(module, name, calls):
     real = getattr(module, name)
@@ -163,23 +165,22 @@ def stop_in(module, name, calls):
     setattr(module, name, slow)
 
 while True:
-    box.epoch_ += 1
-    box.coef_ = box.coef_ + 1.0
-    if box.epoch_ == 3:
+    model.partial_fit(X, y, classes=[0, 1, 2])
+    if model.n_iter_ == 3:
         if hook == "of the arrays":
             stop_in(np.lib.format, "write_array", 2)  # the first is written
         elif hook == "of the sync":
             stop_in(os, "fsync", 1)  # everything is written, nothing is certain
         else:
             stop_in(os, "replace", 1)  # everything is certain, nothing has moved
-    box.save(path)
+    model.save(path)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 @pytest.mark.parametrize("hook", ["of the arrays", "of the sync", "of the move"])
 def test_a_training_process_killed_in_the_middle_of_save(tmp_path, hook):
-    path = tmp_path / "box.npz"
+    path = tmp_path / "model.npz"
     program = [sys.executable, "-c", TRAINING, str(path), hook]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as child:
         try:
@@ -188,9 +189,10 @@ def test_a_training_process_killed_in_the_middle_of_save(tmp_path, hook):
         finally:
             child.send_signal(signal.SIGKILL)
             child.wait(LIMIT)
-    box = Box.load(path)
-    assert box.epoch_ == 2
-    np.testing.assert_array_equal(box.coef_, 2.0)
+    model = MLPClassifier.load(path)
+    assert model.n_iter_ == len(model.loss_curve_) == 2
+    X, y = np.zeros((2, 20)), [0, 2]
+    assert model.partial_fit(X, y).predict_proba(X).shape == (2, 3)
 
 
 # --------------------------------------------------------------------------------------------------------- bad files

@@ -5,7 +5,8 @@
 >>> round(loss, 4)
 0.4076
 
-Estimators are in `xentrs.models`, optimisers in `xentrs.optim`.
+Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in
+`xentrs.attacks`, significance in `xentrs.stats`.
 """
 
 from ._core import build_info
@@ -23,7 +24,7 @@ from .distributions import (
     perplexity,
     perplexity_with_grad,
 )
-from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, softmax_stats
+from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, expected_calibration_error, softmax_stats
 from .gaussian import (
     GaussianEntropyGrad,
     GaussianGrads,
@@ -92,6 +93,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "entropy",
     "entropy_with_grad",
+    "expected_calibration_error",
     "gaussian_cross_entropy",
     "gaussian_cross_entropy_with_grad",
     "gaussian_entropy",

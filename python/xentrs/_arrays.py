@@ -161,6 +161,18 @@ def as_beside_or_single(given: ArrayLike, name: str, dtype: np.dtype[Any], shape
     return as_beside(given, name, dtype, shape if np.ndim(given) else ())
 
 
+def as_samples(given: ArrayLike, name: str) -> Array:
+    """Make a matrix of floats, a row for each sample."""
+    array = np.asarray(given)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    elif array.dtype.kind != "f":
+        raise TypeError(f"{name} must be floating, got {array.dtype}")
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape (n_samples, n_features), got {array.shape}")
+    return _native(array)
+
+
 def sum_to(grad: Array, given: ArrayLike) -> Array:
     """Sum a gradient over the axes along which what was given has been repeated; in float64, rounded once."""
     shape = np.shape(given)

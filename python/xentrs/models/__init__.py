@@ -11,6 +11,8 @@ except ModuleNotFoundError as missing:
 
 from .gaussian_regressor import GaussianRegressor
 from .logistic_regression import LogisticRegression
+from .mlp import MLPClassifier
 from .multi_label_classifier import MultiLabelClassifier
+from .temperature import TemperatureScaler
 
-__all__ = ["GaussianRegressor", "LogisticRegression", "MultiLabelClassifier"]
+__all__ = ["GaussianRegressor", "LogisticRegression", "MLPClassifier", "MultiLabelClassifier", "TemperatureScaler"]

@@ -1,0 +1,434 @@
+"""MLPClassifier: scikit-learn's own checks, its gradients, every option against its formula, and all or nothing."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn.neural_network
+from matplotlib.figure import Figure
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import scale
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import xentrs as xe
+from xentrs.models import MLPClassifier
+
+FEW = {"hidden_layer_sizes": (7, 5), "max_iter": 3, "tol": None, "random_state": 0}
+XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([0, 1, 1, 0])
+
+UNTRAINED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+
+def standardised(load):
+    X, y = load(return_X_y=True)
+    return scale(X), y
+
+
+@UNTRAINED
+@parametrize_with_checks([MLPClassifier(), MLPClassifier((5, 3), solver="sgd", activation="gelu", gamma=1.0)])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+# --------------------------------------------------------------------------------------------------- what it learns
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "logistic"])
+def test_the_exclusive_or_is_learnt(activation):
+    """What no linear model can: its loss stays at ln 2."""
+    X, y = XOR
+    model = MLPClassifier(16, activation=activation, learning_rate=0.1, tol=None, random_state=0).fit(X, y)
+    assert xe.sigmoid_cross_entropy(model.decision_function(X), y) < 0.05
+    np.testing.assert_array_equal(model.predict(X), y)
+    linear = MLPClassifier((), alpha=0.0, learning_rate=0.3, tol=None, random_state=0).fit(X, y)
+    assert xe.sigmoid_cross_entropy(linear.decision_function(X), y) == pytest.approx(np.log(2), abs=1e-3)
+    product = np.column_stack([X, X[:, 0] * X[:, 1]])
+    assert xe.sigmoid_cross_entropy(linear.fit(product, y).decision_function(product), y) < 0.05
+
+
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@UNTRAINED
+def test_learns_as_well_as_scikit_learns(load, solver):
+    X, y = standardised(load)
+    train, test = np.arange(len(X)) % 3 > 0, np.arange(len(X)) % 3 == 0
+    model = MLPClassifier(50, solver=solver, batch_size=50, random_state=0).fit(X[train], y[train])
+    peer = sklearn.neural_network.MLPClassifier(50, batch_size=50, random_state=0).fit(X[train], y[train])
+    assert model.score(X[test], y[test]) >= peer.score(X[test], y[test]) - 0.02
+
+
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+def test_without_hidden_layers_it_is_logistic_regression(load):
+    X, y = standardised(load)
+    X = X[:, :10]
+    options = {"solver": "sgd", "batch_size": 10**6, "learning_rate": 0.3, "max_iter": 20_000, "tol": 1e-13}
+    model = MLPClassifier((), alpha=1 / len(X), n_iter_no_change=200, **options).fit(X, y)
+    peer = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y)
+    np.testing.assert_allclose(model.coefs_[0], peer.coef_.T, atol=2e-4)
+    np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(X), atol=1e-4)
+
+
+@UNTRAINED
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"gamma": 1.5}, {"label_smoothing": 0.2}, {"class_weight": {1: 3.0}}]
+    + [{"gamma": 0.5, "label_smoothing": 0.1, "class_weight": {1: 0.0}}],
+)
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_first_step_goes_down_the_gradient_of_the_objective(load, options, soft):
+    """By finite differences of the formula in the docstring, with everything that the loss can be."""
+    X, y = standardised(load)
+    X, n_classes, rng = X[:, :4], y.max() + 1, np.random.default_rng(0)
+    sample_weight = rng.uniform(0.5, 2.0, len(X))
+    target = rng.dirichlet(np.ones(n_classes), len(X)) if soft else np.eye(n_classes)[y]
+    step = {"solver": "sgd", "momentum": 0.0, "nesterov": False, "learning_rate": 0.5, "batch_size": len(X)}
+    model = MLPClassifier(3, activation="tanh", alpha=0.1, max_iter=1, tol=None, random_state=0, **step, **options)
+    still = clone(model).set_params(learning_rate=1e-300).fit(X, target if soft else y, sample_weight)
+    moved = clone(model).fit(X, target if soft else y, sample_weight)
+
+    factors = np.ones(n_classes)
+    factors[1] = options.get("class_weight", {1: 1.0})[1]
+    smoothing, gamma = options.get("label_smoothing", 0.0), options.get("gamma", 0.0)
+    smooth = (1 - smoothing) * target + smoothing / n_classes
+
+    def objective():
+        logits = still.decision_function(X)
+        logp = xe.log_softmax(np.column_stack([np.zeros(len(X)), logits]) if logits.ndim == 1 else logits)
+        losses = -np.sum(factors * smooth * (-np.expm1(logp)) ** gamma * logp, axis=1)
+        return sample_weight @ losses / (sample_weight @ smooth @ factors) + 0.05 * sum(
+            np.sum(coef**2) for coef in still.coefs_
+        )
+
+    assert still.loss_curve_ == [pytest.approx(objective(), rel=1e-12)]
+    params = zip(still.coefs_ + still.intercepts_, moved.coefs_ + moved.intercepts_, strict=True)
+    for param, after in params:
+        for i in list(np.ndindex(param.shape))[::5]:
+            kept = param[i]
+            param[i] = kept + 1e-5
+            above = objective()
+            param[i] = kept - 1e-5
+            slope = (above - objective()) / 2e-5
+            param[i] = kept
+            assert (kept - after[i]) / 0.5 == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+@UNTRAINED
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_gradient_to_the_input(load, soft):
+    X, y = standardised(load)
+    model = MLPClassifier(activation="gelu", label_smoothing=0.1, gamma=2.0, alpha=1.0, **{**FEW, "max_iter": 20})
+    names = np.array(["a", "b", "c"])[y]
+    model.fit(X, names)
+    X, target = X[:9].copy(), np.eye(y.max() + 1)[y[:9]]
+    if soft:
+        target = 0.7 * target + 0.3 / target.shape[1]
+    grad = model.input_gradient(X, target if soft else names[:9])
+    smooth = 0.9 * target + 0.1 / target.shape[1]
+
+    def losses(X):
+        logp = model.predict_log_proba(X)
+        return -np.sum(smooth * np.expm1(logp) ** 2 * logp, axis=1)
+
+    assert grad.shape == X.shape
+    for j in range(X.shape[1]):
+        step = 1e-6 * (np.arange(X.shape[1]) == j)
+        np.testing.assert_allclose(grad[:, j], (losses(X + step) - losses(X - step)) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 5.0}])
+def test_sample_weights_are_repetitions(class_weight):
+    X, y = standardised(load_iris)
+    repeats = np.random.default_rng(0).integers(0, 4, len(y))
+    model = MLPClassifier(class_weight=class_weight, batch_size=len(X) * 4, solver="sgd", **FEW)
+    weighted = clone(model).fit(X, y, repeats)
+    repeated = clone(model).fit(X.repeat(repeats, axis=0), y.repeat(repeats))
+    for one, other in zip(weighted.coefs_, repeated.coefs_, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+@pytest.mark.parametrize("options", [{}, {"class_weight": "balanced"}, {"label_smoothing": 0.1}, {"gamma": 1.0}])
+def test_distributions_of_one_class_are_labels(load, options):
+    X, y = standardised(load)
+    hard = MLPClassifier(**FEW, **options).fit(X, y)
+    soft = MLPClassifier(**FEW, **options).fit(X, np.eye(y.max() + 1, dtype=np.float32)[y])
+    np.testing.assert_array_equal(soft.classes_, hard.classes_)
+    np.testing.assert_allclose(soft.loss_curve_, hard.loss_curve_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_single_precision_stays_single(solver):
+    X, y = standardised(load_digits)
+    double = MLPClassifier(solver=solver, **FEW)
+    single = clone(double).fit(X.astype(np.float32), y)
+    double.fit(X, y)
+    answers = (single.predict_proba(X), single.decision_function(X), single.input_gradient(X, y))
+    assert {array.dtype for array in (*single.coefs_, *single.intercepts_, *answers)} == {np.dtype(np.float32)}
+    for one, other in zip(single.coefs_, double.coefs_, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+    assert single.partial_fit(X, y).coefs_[0].dtype == np.float32
+
+
+def test_shapes_are_scikit_learns():
+    for load in (load_digits, load_breast_cancer):
+        X, y = standardised(load)
+        model, peer = MLPClassifier(**FEW).fit(X, y), sklearn.neural_network.MLPClassifier((7, 5), max_iter=1)
+        with pytest.warns(ConvergenceWarning):
+            peer.fit(X, y)
+        assert [coef.shape for coef in model.coefs_] == [coef.shape for coef in peer.coefs_]
+        assert [intercept.shape for intercept in model.intercepts_] == [one.shape for one in peer.intercepts_]
+        assert model.predict_proba(X).shape == peer.predict_proba(X).shape
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_the_same_seed_gives_the_same_bits(early_stopping):
+    X, y = standardised(load_digits)
+    options = {**FEW, "early_stopping": early_stopping}
+    first, again, other = (MLPClassifier(**{**options, "random_state": seed}).fit(X, y) for seed in (0, 0, 1))
+    with xe.threads(1):
+        alone = MLPClassifier(**options).fit(X, y)
+    for model in (again, alone):
+        assert pickle.dumps(model.coefs_) == pickle.dumps(first.coefs_)
+        assert model.loss_curve_ == first.loss_curve_
+    assert (first.coefs_[0] != other.coefs_[0]).any()
+
+
+def test_early_stopping_ends_with_the_best_of_the_samples_held_out():
+    X, y = standardised(load_digits)
+    rng = np.random.default_rng(0)
+    X, y = X[:300], np.where(rng.random(300) < 0.3, rng.integers(0, 10, 300), y[:300])  # noise to be learnt by heart
+    options = {"learning_rate": 0.01, "n_iter_no_change": 5, "random_state": 0}
+    model = MLPClassifier(early_stopping=True, **options).fit(X, y)
+    curve = model.validation_loss_curve_
+    assert 5 < len(curve) == model.n_iter_ < 200
+    assert curve[-1] > min(curve)
+    best = MLPClassifier(early_stopping=True, **{**options, "max_iter": 1 + int(np.argmin(curve)), "tol": None})
+    np.testing.assert_array_equal(best.fit(X, y).coefs_[0], model.coefs_[0])
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        model.partial_fit(X, y)
+
+
+def test_warm_start_goes_on():
+    X, y = standardised(load_digits)
+    for solver in ("adam", "sgd"):
+        options = {**FEW, "shuffle": False, "solver": solver}
+        model = MLPClassifier(**{**options, "max_iter": 2}, warm_start=True).fit(X, y)
+        first = model.loss_curve_
+        kept = pickle.dumps(model.coefs_), model.coefs_
+        model.fit(X, y)
+        assert pickle.dumps(kept[1]) == kept[0]
+        whole = MLPClassifier(**{**options, "max_iter": 4}).fit(X, y)
+        np.testing.assert_array_equal(model.coefs_[0], whole.coefs_[0])
+        assert first + model.loss_curve_ == whole.loss_curve_
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes must stay \(7, 5\) to go on training, got 3"):
+        model.set_params(hidden_layer_sizes=3).fit(X, y)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_partial_fit_is_an_epoch_of_fit(solver):
+    X, y = standardised(load_digits)
+    options = {**FEW, "shuffle": False, "solver": solver}
+    whole, model = MLPClassifier(**options).fit(X, y), MLPClassifier(**options)
+    for _ in range(3):
+        model.partial_fit(X, y, classes=np.arange(10))
+    np.testing.assert_array_equal(model.coefs_[0], whole.coefs_[0])
+    assert model.loss_curve_ == whole.loss_curve_
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("way", ["pickle", "file"])
+def test_goes_on_to_the_same_bits_from_a_file(solver, way, tmp_path):
+    X, y = standardised(load_iris)
+    names = np.array(["setosa", "versicolor", "virginica"])[y]
+    model = MLPClassifier(**FEW, solver=solver).fit(X, names)
+    if way == "pickle":
+        copy = pickle.loads(pickle.dumps(model))
+    else:
+        model.save(tmp_path / "model.npz")
+        copy = MLPClassifier.load(tmp_path / "model.npz")
+    assert copy.get_params() == model.get_params()
+    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(copy.predict(X), model.predict(X))
+    for one, other in zip(copy.partial_fit(X, names).coefs_, model.partial_fit(X, names).coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_callbacks_see_every_epoch_and_may_stop():
+    X, y = standardised(load_iris)
+    seen = []
+    model = MLPClassifier(
+        random_state=0,
+        callbacks=[lambda model, loss: seen.append(loss), lambda model, loss: len(seen) == 4],
+        learning_rate=0.05,
+    )
+    assert model.fit(X, y).loss_curve_ == seen
+    assert model.n_iter_ == 4
+
+
+def test_warns_of_too_few_epochs_and_of_too_long_steps():
+    X, y = standardised(load_digits)
+    with pytest.warns(ConvergenceWarning, match=r"iterations \(3\) reached before convergence") as caught:
+        MLPClassifier(max_iter=3).fit(X, y)
+    assert caught[0].filename == __file__
+    with pytest.warns(ConvergenceWarning, match=r"is above the 2.3 nats of guessing. Standardise X or lower"):
+        MLPClassifier(max_iter=1).fit(1000 * X, y)
+
+
+@UNTRAINED
+def test_plots_its_loss():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW, early_stopping=True).fit(X, y)
+    ax = Figure().subplots()
+    assert model.plot_loss_curve(ax) is ax
+    assert ax.get_xlabel() == "epoch"
+    for line, curve in zip(ax.get_lines(), [model.loss_curve_, model.validation_loss_curve_], strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), curve)
+
+
+def test_progress_when_asked(capsys):
+    X, y = standardised(load_iris)
+    MLPClassifier(**FEW).fit(X, y)
+    MLPClassifier(verbose=True).partial_fit(X, y, classes=[0, 1, 2])
+    assert capsys.readouterr() == ("", "")
+    model = MLPClassifier(verbose=True, **FEW).fit(X, y)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert f"loss={model.loss_curve_[-1]:.4f}" in shown
+
+
+# ------------------------------------------------------------------------------------------------------- all or nothing
+
+
+def with_nan(X):
+    X = X.copy()
+    X[3, 1] = np.nan
+    return X
+
+
+def distributions(y, wrong):
+    rows = np.eye(3)[y]
+    rows[5] = wrong
+    return rows
+
+
+BAD_DATA = [
+    (lambda X, y: (with_nan(X), y), "Input X contains NaN"),
+    (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array instead"),
+    (lambda X, y: (X[:-1], y), "Found input variables with inconsistent numbers of samples"),
+    (lambda X, y: (X, y + 0.5), "Unknown label type: continuous"),
+    (lambda X, y: (X, np.eye(3, dtype=int)[y]), r"y should be a 1d array, got an array of shape \(150, 3\)"),
+    (lambda X, y: (X, distributions(y, [0.5, 0.5, 0.1])), "distributions whose rows sum to 1, got 1.1 at row 5"),
+    (lambda X, y: (X, distributions(y, [1.5, -0.5, 0])), r"distributions in \[0, 1\], got -0.5 at row 5"),
+    (lambda X, y: (X, y, -np.ones(len(y))), "Negative values in data passed to `sample_weight`"),
+    (lambda X, y: (X, y, np.zeros(len(y))), "Sample weights must contain at least one non-zero number"),
+    (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
+    (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X or lower learning_rate=0.001"),
+]
+
+BAD_PARAMETERS = [
+    ({"alpha": -1.0}, "The 'alpha' parameter of MLPClassifier must be"),
+    ({"solver": "lbfgs"}, "The 'solver' parameter of MLPClassifier must be"),
+    ({"activation": "sine"}, "The 'activation' parameter of MLPClassifier must be"),
+    ({"learning_rate": 0.0}, "The 'learning_rate' parameter of MLPClassifier must be"),
+    ({"gamma": -1.0}, "The 'gamma' parameter of MLPClassifier must be"),
+    ({"validation_fraction": 1.0}, "The 'validation_fraction' parameter of MLPClassifier must be"),
+    ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be"),
+    ({"hidden_layer_sizes": 0}, "The 'hidden_layer_sizes' parameter of MLPClassifier must be"),
+    ({"hidden_layer_sizes": (7, 0)}, r"hidden_layer_sizes must be positive integers, got \(7, 0\)"),
+    ({"hidden_layer_sizes": [7, 2.5]}, r"hidden_layer_sizes must be positive integers, got \[7, 2.5\]"),
+    ({"class_weight": {7: 1.0}}, r"The classes, \[0, 1, 2\], are not in class_weight"),
+    ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}}, "sample_weight must have a positive sum, got only zeros"),
+    ({"solver": "sgd", "momentum": 0.0}, "nesterov needs momentum > 0, got 0.0"),
+    ({"early_stopping": True, "validation_fraction": 1e-3}, "test_size = 1 should be greater or equal to"),
+]
+
+
+def state(model):
+    return {name: pickle.dumps(value) for name, value in vars(model).items()}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_DATA)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_bad_data_leaves_the_estimator_as_it_was(data, message, warm_start):
+    X, y = standardised(load_iris)
+    unfitted, fitted = MLPClassifier(**FEW), MLPClassifier(**FEW, warm_start=warm_start).fit(X, y)
+    for model in (unfitted, fitted):
+        before = state(model)
+        with pytest.raises(ValueError, match=message):
+            model.fit(*data(X, y))
+        assert state(model) == before
+    with pytest.raises(NotFittedError):
+        unfitted.predict(X)
+
+
+def test_sparse_samples_or_labels_are_refused():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW)
+    before = state(model)
+    for given, name in [((csr_array(X), y), "X"), ((X, csr_array(np.eye(3)[y])), "y")]:
+        with pytest.raises(TypeError, match=f"Sparse data was passed for {name}"):
+            model.fit(*given)
+    assert state(model) == before
+
+
+@pytest.mark.parametrize(("params", "message"), BAD_PARAMETERS)
+def test_bad_parameters_leave_the_estimator_as_it_was(params, message):
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**{**FEW, **params})
+    before = state(model)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+    assert state(model) == before
+
+
+def test_partial_fit_refuses_what_it_cannot_use():
+    X, y = standardised(load_iris)
+    with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
+        MLPClassifier().partial_fit(X, y)
+    with pytest.raises(ValueError, match="class_weight 'balanced' is not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"y contains previously unseen labels: .*2"):
+        MLPClassifier().partial_fit(X, y, classes=[0, 1])
+    model = MLPClassifier(**FEW).partial_fit(X, y, classes=[0, 1, 2])
+    before = state(model)
+    with pytest.raises(ValueError, match="is not the same as on last call"):
+        model.partial_fit(X, y, classes=[0, 1, 2, 3])
+    with pytest.raises(ValueError, match="y must have a column for each of 3 classes, got 4"):
+        model.partial_fit(X, np.full((len(X), 4), 0.25))
+    with pytest.raises(ValueError, match=r"y contains previously unseen labels: .*3"):
+        model.partial_fit(X, y + 1)
+    assert state(model) == before
+
+
+def test_an_interrupted_fit_leaves_the_estimator_as_it_was():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW).fit(X, y)
+
+    def interrupt(model, loss):
+        raise KeyboardInterrupt
+
+    model.set_params(callbacks=interrupt, warm_start=True)
+    kept = pickle.dumps((model.coefs_, model._memory, model.loss_curve_))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert pickle.dumps((model.coefs_, model._memory, model.loss_curve_)) == kept
+
+
+def test_early_stopping_needs_weight_on_both_sides():
+    X, y = standardised(load_iris)
+    weight = np.zeros(len(y))
+    weight[0] = 1.0
+    with pytest.raises(ValueError, match=r"positive sum over the samples (held out|to train on), got only zeros"):
+        MLPClassifier(**FEW, early_stopping=True).fit(X, y, weight)
