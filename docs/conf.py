@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 from sphinx_gallery.sorting import ExplicitOrder
+from threadpoolctl import threadpool_limits
 
 import xentrs
 
@@ -24,7 +25,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the Parameters sections say it in words, with shapes and units
 autodoc_default_options = {
     "members": True,
-    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",  # scikit-learn's, of every estimator
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",  # scikit-learn adds them
 }
 numpydoc_show_class_members = False  # the methods follow in full, so no table of them
 
@@ -55,5 +56,9 @@ sphinx_gallery_conf = {
 style = Path(__file__).with_name("gallery.mplstyle")
 matplotlib.rcParamsDefault.update(matplotlib.rc_params_from_file(style, use_default_template=False))
 
+threadpool_limits(1, user_api="blas")  # the examples' small matrices leave its threads waiting for one another
+
 html_theme = "alabaster"
-html_theme_options = {"description": "Cross-entropy for NumPy", "fixed_sidebar": True, "page_width": "1080px"}
+html_theme_options = {"description": "Cross-entropy for NumPy", "fixed_sidebar": True, "page_width": "1200px"}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]

@@ -27,14 +27,24 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: pa
 
 @pytest.mark.skipif(
     build_info()["isa"] != build_info()["isas_available"][0],
-    reason="run once, with the default instruction set: what an example shows is the method, its losses are tested on all",
+    reason="run once, with the default instruction set: they take a minute, and the losses are tested on all of them",
 )
 @every_example
 def test_example(example, tmp_path):
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:FigureCanvasAgg is", "-c", PROGRAM, example, tmp_path / "a" / "b"],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:FigureCanvasAgg is",
+            "-c",
+            PROGRAM,
+            example,
+            tmp_path / "a" / "b",
+        ],
         cwd=tmp_path,
-        env=os.environ | {"MPLBACKEND": "Agg"},
+        env=os.environ | {"MPLBACKEND": "Agg", "OPENBLAS_NUM_THREADS": "1"},  # small matrices leave threads waiting
         capture_output=True,
         encoding="utf-8",
         timeout=60,
