@@ -46,6 +46,7 @@ sphinx_gallery_conf = {
     "doc_module": ("xentrs",),
     "backreferences_dir": "gallery/backreferences",
     "capture_repr": (),
+    "remove_config_comments": True,
     "download_all_examples": False,
     "show_signature": False,
     "thumbnail_size": (640, 448),
@@ -59,6 +60,6 @@ matplotlib.rcParamsDefault.update(matplotlib.rc_params_from_file(style, use_defa
 threadpool_limits(1, user_api="blas")  # the examples' small matrices leave its threads waiting for one another
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Cross-entropy for NumPy", "fixed_sidebar": True, "page_width": "1200px"}
+html_theme_options = {"description": "Cross-entropy for NumPy", "fixed_sidebar": True, "page_width": "1140px"}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -79,6 +79,7 @@ plt.show()
 # In float32 the usual ways to a loss return exactly 0 for a confident, right answer. What is 0 has no digits and no
 # gradient. The truth beside them is computed in double precision.
 
+# sphinx_gallery_thumbnail_number = 3
 margins = np.linspace(0, 40, 801, dtype=np.float32)
 logits = np.stack([margins, 0 * margins], axis=-1)
 first = np.zeros(len(margins), dtype=int)

@@ -80,22 +80,26 @@ print(f"free energy reached: any distribution {trace[-1]:.9f}, independent spins
 # Both start from random logits. Mean field stops above: no product of single spins is the Boltzmann distribution, and
 # what is missing is exactly ``KL(q || p)``. The free family arrives.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.7), layout="constrained")
-left.axhline(least, color="k", linestyle=":", label="$-\\ln Z$")
-left.plot(trace_of_spins, "C1--", label="independent spins")
-left.plot(trace, "C0", label="any distribution")
-left.set(
+figure, ax = plt.subplots(figsize=(7, 4.7), layout="constrained")
+ax.axhline(least, color="k", linestyle=":", label="$-\\ln Z$")
+ax.plot(trace_of_spins, "C1--", label="independent spins")
+ax.plot(trace, "C0", label="any distribution")
+ax.set(
     title="The free energy falls to $-\\ln Z$", xlabel="evaluation", ylabel="free energy (units of kT)", xlim=(0, 60)
 )
-left.legend()
+ax.legend()
+plt.show()
+
+# %%
+# State by state: what the trials say, against the truth that they never saw.
+
 boltzmann = np.exp(least - energy)
-right.loglog([1e-7, 1], [1e-7, 1], "k:", label="equal")
-right.loglog(boltzmann, xe.softmax(spins @ h), "C1o", markersize=4, alpha=0.4, label="independent spins")
-right.loglog(boltzmann, xe.softmax(logits), "C0o", markersize=4, label="any distribution")
-right.set(
-    title="1024 states", xlabel="Boltzmann probability", ylabel="trial probability", xlim=(1e-7, 1), ylim=(1e-7, 1)
-)
-right.legend()
+figure, ax = plt.subplots(figsize=(6.4, 5.2), layout="constrained")
+ax.loglog([1e-7, 1], [1e-7, 1], "k:", label="equal")
+ax.loglog(boltzmann, xe.softmax(spins @ h), "C1s", markersize=4, label="independent spins")
+ax.loglog(boltzmann, xe.softmax(logits), "C0o", markersize=4, label="any distribution")
+ax.set(title="1024 states", xlabel="Boltzmann probability", ylabel="trial probability", xlim=(1e-7, 1), ylim=(1e-7, 1))
+ax.legend()
 plt.show()
 
 # %%
