@@ -64,7 +64,8 @@ wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean 
 	.ci/prove-wheel dist $(VENV)/bin/python
 
 docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every example is run, every link followed
-	$(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
+	@# The examples' matrices are small, and on a busy machine OpenBLAS's threads wait for one another.
+	OPENBLAS_NUM_THREADS=1 $(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) $(CORE) build dist docs/_build docs/gallery target

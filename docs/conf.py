@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib
 from sphinx_gallery.sorting import ExplicitOrder
-from threadpoolctl import threadpool_limits
 
 import xentrs
 
@@ -57,9 +56,12 @@ sphinx_gallery_conf = {
 style = Path(__file__).with_name("gallery.mplstyle")
 matplotlib.rcParamsDefault.update(matplotlib.rc_params_from_file(style, use_default_template=False))
 
-threadpool_limits(1, user_api="blas")  # the examples' small matrices leave its threads waiting for one another
-
 html_theme = "alabaster"
-html_theme_options = {"description": "Cross-entropy for NumPy", "fixed_sidebar": True, "page_width": "1140px"}
+html_theme_options = {
+    "description": "Cross-entropy for NumPy",
+    "fixed_sidebar": True,
+    "page_width": "1240px",
+    "body_max_width": "none",
+}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

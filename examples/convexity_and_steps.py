@@ -97,9 +97,8 @@ plt.show()
 figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for (name, (_, losses)), style in zip(descents.items(), styles, strict=True):
     ax.plot(losses - value_and_grad(best)[0], style, label=name)
-ax.set(
-    title="One arrives first, one never", xlabel="step", ylabel="loss - minimum (nats)", yscale="log", ylim=(1e-12, 1)
-)
+ax.set(title="One arrives first, one never", xlabel="step", ylabel="loss - minimum (nats)", yscale="log")
+ax.set_ylim(1e-12, 1)
 ax.legend(title="step size")
 plt.show()
 
@@ -117,12 +116,7 @@ for i, penalty in enumerate([0.0, 0.02, 0.1, 0.5]):
     small, large = np.linalg.eigvalsh(curvature(goal, penalty))
     gap = descend(start, 1 / large, 60, penalty)[1] - value_and_grad(goal, penalty)[0]
     rates[penalty] = np.argmax(gap < 1e-6 * gap[0])
-    ax.plot(
-        gap[gap > 1e-13],
-        f"C{i}",
-        linestyle=["-", "--", "-.", ":"][i],
-        label=f"c = {penalty}, ratio {large / small:.1f}",
-    )
+    ax.plot(gap[gap > 1e-13], styles[i], label=f"c = {penalty}, ratio {large / small:.1f}")
 ax.set(title="A penalty rounds the valley", xlabel="step of size 1 / L", ylabel="loss - minimum (nats)", yscale="log")
 ax.legend(title="penalty, ratio of curvatures")
 plt.show()

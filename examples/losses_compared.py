@@ -68,7 +68,7 @@ for i, e in enumerate(smoothings):
     ax.plot(wide, smoothed[e], f"C{i}", linestyle=["-", "--", "-.", ":"][i], label=f"smoothing {e}")
     if e:
         ax.plot(np.log((1 - e / 2) / (e / 2)), xe.entropy([1 - e / 2, e / 2]), f"C{i}o")
-ax.set(title="The least smoothed loss is H(y)", xlabel="margin", ylabel="loss (nats)", ylim=(0, 1.6))
+ax.set(title="The least that a smoothed label costs is H(y)", xlabel="margin", ylabel="loss (nats)", ylim=(0, 1.6))
 ax.legend(loc="upper center")
 plt.show()
 
@@ -106,7 +106,8 @@ plt.show()
 # The checks
 # ----------
 #
-# Values and slopes are those of the formulas, the least smoothed loss is ``H(y)``, and no digit is lost at any margin.
+# Values and slopes are those of the formulas, the least that a smoothed label
+# costs is ``H(y)``, and no digit is lost at any margin.
 
 formulas = [-np.log(p), -((1 - p) ** 2) * np.log(p), np.maximum(0, 1 - m), np.maximum(0, 1 - m) ** 2]
 derivatives = [
