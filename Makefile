@@ -63,7 +63,7 @@ wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean 
 	$(RUN) maturin sdist --out dist
 	.ci/prove-wheel dist $(VENV)/bin/python
 
-docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every example is run, every link followed
+docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every example run, every reference checked
 	@# The examples' matrices are small, and on a busy machine OpenBLAS's threads wait for one another.
 	OPENBLAS_NUM_THREADS=1 $(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
 

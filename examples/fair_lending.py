@@ -16,8 +16,8 @@ mean predictions ``P = sigmoid(z)`` of the groups ``g``. Its strength is the pri
 # ----------
 #
 # A simulation. Group B earns less at the same ability and lives in other districts; it repays a little less often.
-# Income, history and district are what the model sees. Leaving the group out does not make it blind: the district gives
-# it away.
+# Income, history and district are what the model sees. Leaving the group out does not make it blind: all three carry it
+# in.
 
 import matplotlib.pyplot as plt
 import numpy as np
