@@ -112,8 +112,8 @@ shown = {"truth": states_test, "without penalty": predicted[0.0], "with penalty"
 figure, axes = plt.subplots(3, 1, figsize=(8, 5.6), layout="constrained", sharex=True)
 for ax, (title, strips) in zip(axes, shown.items(), strict=True):
     ax.imshow(strips[:10], cmap=palette, aspect="auto", interpolation="nearest", vmin=0, vmax=2)
-    ax.set_title(f"{title}: {fragments(strips).mean():.1f} fragments a protein")
-    ax.set(ylabel="protein", yticks=[])
+    ax.set(title=f"{title}: {fragments(strips).mean():.1f} fragments a protein", ylabel="protein", yticks=[])
+    ax.grid(visible=False)
 axes[-1].set_xlabel("residue")
 patches = [plt.Rectangle((0, 0), 1, 1, color=palette(k), label=name) for k, name in enumerate(STATES)]
 figure.legend(handles=patches, loc="outside lower center", ncols=3)
