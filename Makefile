@@ -32,7 +32,7 @@ help:  ## list the targets
 # ---------------------------------------------------------------------------------------------------------- habits
 
 demo: tools $(CORE) $(VENV)/.demo  ## train a classifier on handwritten digits, and time a loss beside NumPy's formula
-	$(VENV)/bin/python examples/quickstart.py
+	$(VENV)/bin/python examples/quickstart.py build
 
 test: tools $(CORE) $(VENV)/.dev  ## every test: cargo's, then pytest's on every instruction set of this processor
 	cargo test
@@ -63,11 +63,12 @@ wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean 
 	$(RUN) maturin sdist --out dist
 	.ci/prove-wheel dist $(VENV)/bin/python
 
-docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/
-	$(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
+docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every example run, every reference checked
+	@# The examples' matrices are small, and on a busy machine OpenBLAS's threads wait for one another.
+	OPENBLAS_NUM_THREADS=1 $(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
 
 clean:  ## remove everything that was built, .venv included
-	rm -rf $(VENV) $(CORE) build dist docs/_build target
+	rm -rf $(VENV) $(CORE) build dist docs/_build docs/gallery target
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -88,7 +89,7 @@ $(CORE): $(RUST_FILES) pyproject.toml | $(VENV)/.made
 # xentrs itself, editable, and the packages of the extras that a habit needs.
 $(VENV)/.demo: EXTRAS := models,plot
 $(VENV)/.dev: EXTRAS := dev
-$(VENV)/.docs: EXTRAS := models,docs
+$(VENV)/.docs: EXTRAS := docs
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: pyproject.toml $(VENV)/.made | $(CORE)
 	$(RUN) pip install --quiet --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -1,4 +1,13 @@
-"""The site: Markdown pages, and the reference from the docstrings. `make docs` treats every warning as an error."""
+"""The site: Markdown pages, the reference from the docstrings, and the gallery, made by running `examples/`.
+
+`make docs` treats every warning as an error, a reference that leads nowhere included.
+"""
+
+import re
+from pathlib import Path
+
+import matplotlib
+from sphinx_gallery.sorting import ExplicitOrder
 
 import xentrs
 
@@ -7,14 +16,56 @@ author = "The xentrs developers"
 copyright = f"2026, {author}"
 release = version = xentrs.__version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_gallery.gen_gallery"]
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"sklearn\..*")]  # names of others, which nothing here can follow
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the Parameters sections say it in words, with shapes and units
-numpydoc_class_members_toctree = False
-numpydoc_show_inherited_class_members = False
+autodoc_default_options = {"members": True}
+numpydoc_show_class_members = False  # the methods follow in full, so no table of them
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",  # every example is run, not those alone that are called plot_...
+    "within_subsection_order": ExplicitOrder(
+        [
+            "quickstart.py",
+            "entropy_and_surprise.py",
+            "comparing_models.py",
+            "losses_compared.py",
+            "convexity_and_steps.py",
+            "*",
+        ]
+    ),
+    "doc_module": ("xentrs",),
+    "backreferences_dir": "gallery/backreferences",
+    "capture_repr": (),
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "thumbnail_size": (640, 448),
+    "write_computation_times": False,
+}
+
+# sphinx-gallery goes back to matplotlib's defaults before each example: so one style for all pictures.
+style = Path(__file__).with_name("gallery.mplstyle")
+matplotlib.rcParamsDefault.update(matplotlib.rc_params_from_file(style, use_default_template=False))
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Cross-entropy for NumPy", "fixed_sidebar": True, "page_width": "1080px"}
+html_theme_options = {
+    "description": "Cross-entropy for NumPy",
+    "fixed_sidebar": True,
+    "page_width": "1240px",
+    "body_max_width": "none",
+}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+
+def setup(app):
+    """Leave out of the reference what scikit-learn adds to every estimator: set_fit_request and the like."""
+    app.connect("autodoc-skip-member", lambda app, what, name, *_: bool(re.fullmatch(r"set_\w+_request", name)) or None)

@@ -123,10 +123,13 @@ axes[1, 0].set_ylabel("probability")
 axes[1, 0].legend(frameon=False, loc="upper left", fontsize="small")
 bottom.suptitle(f"The worst {len(worst)} of {len(wrong)} mistakes on {len(y_test)} held-out images")
 
-folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build")
-folder.mkdir(parents=True, exist_ok=True)
-figure.savefig(folder / "quickstart.png", dpi=150)
-print(f"\npicture: {folder / 'quickstart.png'}")
+if len(sys.argv) > 1:  # a folder: the picture is saved there, not shown
+    picture = Path(sys.argv[1]) / "quickstart.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=150)
+    print(f"\npicture: {picture}")
+else:
+    plt.show()
 
 # %%
 # The checks: the accuracy, the distance from the minimum, the minimum beside scikit-learn's, and the gradient

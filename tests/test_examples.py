@@ -1,5 +1,6 @@
-"""Every example runs, passes its own checks and leaves the picture that it names."""
+"""Every example runs, passes its own checks and draws a picture; all keep to the rules of CONTRIBUTING.md."""
 
+import ast
 import os
 import re
 import subprocess
@@ -8,19 +9,65 @@ from pathlib import Path
 
 import pytest
 
+from xentrs import build_info
+
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
+# Runs a script as `python script.py folder` does, then asks whether its pictures are there.
+PROGRAM = """
+import runpy, sys
+import matplotlib.pyplot as plt
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+assert plt.get_fignums(), "the example has drawn nothing"
+"""
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+ENVIRONMENT = {
+    "MPLBACKEND": "Agg",
+    "OPENBLAS_NUM_THREADS": "1",  # the matrices are small, and on a busy machine its threads wait for one another
+    "PYTHONWARNINGS": "error,ignore:FigureCanvasAgg is",
+}
+
+every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+
+
+@pytest.mark.skipif(
+    build_info()["isa"] != build_info()["isas_available"][0],
+    reason="run with the default instruction set alone: half a minute, and what they call is tested on all of them",
+)
+@every_example
 def test_example(example, tmp_path):
     run = subprocess.run(
-        [sys.executable, example, tmp_path / "new" / "folder"],
+        [sys.executable, "-c", PROGRAM, example, tmp_path / "new" / "folder"],
         cwd=tmp_path,
-        env=os.environ | {"MPLBACKEND": "Agg"},
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         encoding="utf-8",
+        timeout=60,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     pictures = [Path(name) for name in re.findall(r"^picture: (.+)$", run.stdout, re.MULTILINE)]
-    assert pictures
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+@every_example
+def test_an_example_is_a_page(example):
+    """It opens with a title and a question, and ends with the cell of its checks."""
+    lines = example.read_text(encoding="utf-8").splitlines()
+    title, rule, _, *words = ast.get_docstring(ast.parse("\n".join(lines))).splitlines()
+    cells = "\n".join(lines).split("\n# %%\n")
+    assert len(lines) <= 150, f"an example is a page or two, got {len(lines)} lines"
+    assert set(rule) == {"="} and len(rule) == len(title)
+    assert "?" in " ".join(words).split("::")[0], "the question comes first"
+    assert re.search(r"^(assert |np\.testing\.)", cells[-1], re.MULTILINE), "the last cell is the check"
+
+
+@every_example
+def test_an_example_uses_the_public_functions_alone(example):
+    code = example.read_text(encoding="utf-8")
+    tree = ast.parse(code)
+    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+    ours = {module for module in imported if module.split(".")[0] == "xentrs"}
+    assert ours <= {"xentrs", "xentrs.attacks", "xentrs.models", "xentrs.nn", "xentrs.optim", "xentrs.stats"}
+    assert not re.search(r"\bxe\._", code)
