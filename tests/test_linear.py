@@ -20,7 +20,7 @@ SHAPES = [
     (9, 5, 4),  # few classes, by kernels of their own
     (200, 33, 10),
     (70, 40, 60),  # a small weight, in blocks
-    (20, 3400, 40),  # a large one, in a tile
+    (5, 3400, 40),  # a large one, in a tile
     (7, 3, 1),  # one class
     (1, 784, 10),
 ]

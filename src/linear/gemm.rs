@@ -122,6 +122,13 @@ impl<'a, T: Float> MatrixMut<'a, T> {
     pub(crate) fn product(&mut self, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>, adds: bool) {
         let ([rows, columns], between) = (self.shape, lhs.shape[1]);
         assert!(lhs.shape[0] == rows && rhs.shape == [between, columns], "matrices that fit");
+        if between > TERMS {
+            for first in (0..between).step_by(TERMS) {
+                let terms = first..between.min(first + TERMS);
+                self.product(lhs.columns(terms.clone()), rhs.rows(terms), adds || first > 0);
+            }
+            return;
+        }
         if rows == 0 || columns == 0 || (between == 0 && adds) {
             return;
         }
@@ -156,6 +163,10 @@ impl<'a, T: Float> MatrixMut<'a, T> {
 
 /// Rows or columns of a block: fewer cost more time for packing, more leave threads idle at the end.
 const BLOCK: usize = 1024;
+
+/// Products that are added up in one chain. The crate may take all there are where the result is small, and 70000 cost fifty
+/// times the digits that chains of so many do.
+const TERMS: usize = 1024;
 
 /// Blocks that a matrix is cut into at least.
 const MIN_BLOCKS: usize = 4;
