@@ -187,9 +187,17 @@ mod tests {
     /// Products of whole numbers of eighths are exact, in any order.
     #[test]
     fn blocks_fill_the_whole_product_and_nothing_else() {
-        for (m, n, k) in
-            [(1, 1, 1), (5, 7, 3), (3000, 2, 4), (3, 5000, 2), (33, 65, 17), (4, 4, 0), (0, 3, 2), (3, 0, 2)]
-        {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (5, 7, 3),
+            (3000, 2, 4),
+            (3, 5000, 2),
+            (33, 65, 17),
+            (3, 2, 2500),
+            (4, 4, 0),
+            (0, 3, 2),
+            (3, 0, 2),
+        ] {
             let (a, b) = (numbers(m * (k + 2)), numbers(k * n));
             let rows =
                 Rows::with_stride("a", &a[..if m == 0 { 0 } else { (m - 1) * (k + 2) + k }], m, k, k + 2).unwrap();
