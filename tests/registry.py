@@ -325,7 +325,7 @@ CASES = [
 LINEARS = [
     Linear(
         name="linear_cross_entropy",
-        kind=kind,
+        kind=case.name.removesuffix("_cross_entropy"),
         loss=xe.linear_cross_entropy,
         loss_with_grad=xe.linear_cross_entropy_with_grad,
         oracle=case.oracle,
@@ -333,9 +333,9 @@ LINEARS = [
         options=case.options,
     )
     for case in CASES
-    for kind in ("softmax", "sigmoid")
-    if case.name == f"{kind}_cross_entropy"
+    if case.name in ("softmax_cross_entropy", "sigmoid_cross_entropy")
 ]
+"""One a kind of labels."""
 
 PROBABILITIES = [
     Case(

@@ -20,7 +20,7 @@ SHAPES = [
     (9, 5, 4),  # few classes, by kernels of their own
     (200, 33, 10),
     (70, 40, 60),  # a small weight, in blocks
-    (20, 3400, 40),  # a large one, in a tile
+    (5, 3400, 40),  # a large one, in a tile
     (7, 3, 1),  # one class
     (1, 784, 10),
 ]
@@ -97,7 +97,7 @@ def test_every_option_agrees_with_the_oracle(linear: Linear, shape: tuple[int, i
 @each_dtype
 def test_tiles_of_many_rows_and_rows_of_many_classes(dtype: type) -> None:
     """Three tiles, of which some rows do not count, and a few rows of which each is shared among threads."""
-    rng = np.random.default_rng(2)
+    rng, rtol = np.random.default_rng(2), 1e-5 if dtype is np.float32 else 1e-12
     for n, d, c in [(1300, 20, 20_000), (3, 5, 70_000)]:
         x, weight, bias = layer(rng, (n, d, c), dtype)
         target = np.where(rng.random(n) < 0.3, -100, rng.integers(0, c, n))
@@ -106,15 +106,15 @@ def test_tiles_of_many_rows_and_rows_of_many_classes(dtype: type) -> None:
         kept = target >= 0
         loss, grad = xe.softmax_cross_entropy_with_grad(in_double(x[kept], weight, bias), target[kept])
         result = xe.linear_cross_entropy_with_grad(x, weight, target, bias=bias)
-        assert_close(result.loss, loss, RTOL[dtype], 1 + loss)
-        assert_close(result.grad_weight, grad.T @ x[kept], RTOL[dtype], np.abs(grad).T @ np.abs(x[kept]) + 1e-4)
-        assert_close(result.grad_bias, grad.sum(0), RTOL[dtype], np.abs(grad).sum(0) + 1e-4)
+        assert_close(result.loss, loss, rtol, 1 + loss)
+        assert_close(result.grad_weight, grad.T @ x[kept], rtol, np.abs(grad).T @ np.abs(x[kept]) + 1e-4)
+        assert_close(result.grad_bias, grad.sum(0), rtol, np.abs(grad).sum(0) + 1e-4)
         assert result.grad_x is not None
-        assert_close(result.grad_x[kept], grad @ weight, RTOL[dtype], np.abs(grad) @ np.abs(weight) + 1e-4)
+        assert_close(result.grad_x[kept], grad @ weight, rtol, np.abs(grad) @ np.abs(weight) + 1e-4)
         assert not result.grad_x[~kept].any()
         each = xe.linear_cross_entropy(x, weight, target, bias=bias, reduction="none")
         assert not each[~kept].any()
-        assert_close(each.sum(dtype=np.float64) / kept.sum(), loss, RTOL[dtype])
+        assert_close(each.sum(dtype=np.float64) / kept.sum(), loss, rtol)
 
 
 @each_linear

@@ -62,7 +62,7 @@ pub(crate) fn tile_rows<T>(rows: usize, features: usize, classes: usize) -> usiz
 
 /// Whether a weight is so small that each thread sums a gradient of its own.
 pub(crate) fn is_small<T>(features: usize, classes: usize) -> bool {
-    let numbers = features.saturating_mul(classes);
+    let numbers = (features + 1).saturating_mul(classes);
     numbers <= 1 << 17 || (classes <= FEW && numbers <= PARTS_BYTES / 4 / size_of::<T>())
 }
 
@@ -71,9 +71,9 @@ pub(crate) fn block_rows<T>(features: usize, classes: usize) -> usize {
     (BLOCK_BYTES / (size_of::<T>() * (features + classes)).max(1) / 16 * 16).clamp(16, 1024)
 }
 
-/// How many parts the gradient of a small weight is summed in: enough for the threads, few enough for the memory.
+/// How many parts the gradients of a small weight and its bias are summed in: enough for the threads, few enough for the memory.
 pub(crate) fn parts<T>(features: usize, classes: usize) -> usize {
-    (PARTS_BYTES / (size_of::<T>() * features * classes).max(1)).clamp(4, 64)
+    (PARTS_BYTES / (classes * (size_of::<T>() * features + size_of::<f64>())).max(1)).clamp(4, 64)
 }
 
 /// How much work it is, measured in elements of a sum: four multiplications and additions count for one.

@@ -9,6 +9,9 @@ use crate::storage::Storage;
 use crate::view::Rows;
 use std::ops::Range;
 
+/// Classes whose gradients of the bias a thread sums: few enough for the first-level cache.
+const BIAS_CLASSES: usize = 1 << 11;
+
 /// The rows of a tile that count, in runs of neighbours.
 struct Tile {
     rows: Range<usize>,
@@ -154,8 +157,10 @@ impl<S: Storage> Call<'_, '_, S> {
             products.extend(MatrixMut::packed(grad, classes, features).blocks().into_iter().map(Product::Weight));
         }
         if grads.bias.is_some() {
-            let parts = bias_sums.chunks_mut(1 << 12).enumerate();
-            products.extend(parts.map(|(i, sums)| Product::Bias(i << 12..(i << 12) + sums.len(), sums)));
+            for (i, sums) in bias_sums.chunks_mut(BIAS_CLASSES).enumerate() {
+                let first = i * BIAS_CLASSES;
+                products.push(Product::Bias(first..first + sums.len(), sums));
+            }
         }
         let (grad, inputs) = (Matrix::packed(logits, tile.count, classes), Matrix::of(x));
         parallel::sum(products.into_iter(), linear::work(tile.count, features, classes), |product| {
