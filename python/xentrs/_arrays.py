@@ -173,6 +173,14 @@ def as_samples(given: ArrayLike, name: str) -> Array:
     return _native(array)
 
 
+def in_order(given: ArrayLike, name: str, order: Array) -> Array:
+    """Lay out the rows of an array in the order in which they are visited."""
+    array = np.asarray(given)
+    if array.shape[:1] != order.shape:
+        raise ValueError(f"{name} must have {len(order)} rows, one for each row of x, got shape {array.shape}")
+    return array[order]
+
+
 def sum_to(grad: Array, given: ArrayLike) -> Array:
     """Sum a gradient over the axes along which what was given has been repeated; in float64, rounded once."""
     shape = np.shape(given)

@@ -41,7 +41,7 @@ use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::view::Rows;
 use few_classes::{AddProduct, FEW, Logits};
-use gemm::{Matrix, MatrixMut};
+use self::gemm::{Matrix, MatrixMut};
 use std::ops::Range;
 
 /// What the logits of a tile take, with a copy of its rows and of their gradient, where such are needed.

@@ -42,7 +42,8 @@ def draw(shape: tuple[int, ...], dtype: type) -> Layer:
 
 def oracle(layer: Layer) -> tuple[float, Array, Array, Array]:
     """Compute the truth in float64: the mean loss, and of some classes their places, gradient and its yardstick."""
-    (n, d), c, formula = layer.x.shape, len(layer.weight), FORMULAS["softmax_cross_entropy"]
+    (n, d), c = layer.x.shape, len(layer.weight)
+    formula: Any = FORMULAS["softmax_cross_entropy"]
     some = np.unique(np.linspace(0, c - 1, min(c, 16)).astype(int))
     total, grad, size = 0.0, np.zeros((len(some), d)), np.zeros((len(some), d))
     weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)

@@ -9,7 +9,8 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray
-from ..optim import SGD, Schedule
+from ..optim import SGD
+from ..optim.schedules import Schedule
 from .objective import Objective
 from .training import Monitor
 

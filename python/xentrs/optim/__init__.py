@@ -1,7 +1,7 @@
 """Optimisers for loops written by hand: lists of NumPy arrays, updated in place; and schedules of their step size."""
 
 from .adam import Adam
-from .schedules import Schedule, constant, cosine, inverse_scaling, lipschitz
+from .schedules import constant, cosine, inverse_scaling, lipschitz
 from .sgd import SGD
 
-__all__ = ["SGD", "Adam", "Schedule", "constant", "cosine", "inverse_scaling", "lipschitz"]
+__all__ = ["SGD", "Adam", "constant", "cosine", "inverse_scaling", "lipschitz"]

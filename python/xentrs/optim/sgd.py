@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from .._arrays import as_samples, in_order
 from ..losses import FloatArray, Target
 from ..losses.linear import Kind
 from .optimizer import Optimizer, in_range
@@ -219,12 +220,12 @@ class SGD(Optimizer):
         >>> for epoch in range(3):
         ...     loss = optimizer.linear_epoch(X, y, batch_size=1, rng=epoch, schedule=inverse_scaling(0.5))
         >>> print(f"{loss:.2f}")
-        0.08
+        0.13
         >>> optimizer.n_steps
         3000
         """
         # 1. The parameters, and how far the steps go.
-        x = np.asarray(x)
+        x = as_samples(x, "x")
         self._check_linear(x)
         n = len(x)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
@@ -242,12 +243,11 @@ class SGD(Optimizer):
         if rng is not None:
             source = np.random.default_rng(rng) if isinstance(rng, int | np.integer) else rng
             order = source.permutation(n)
-            target = (
-                tuple(_visited(part, order) for part in target)
-                if isinstance(target, tuple)
-                else _visited(target, order)
-            )
-            sample_weight = None if sample_weight is None else _visited(sample_weight, order)
+            if isinstance(target, tuple):
+                target = in_order(target[0], "target", order), in_order(target[1], "target", order)
+            else:
+                target = in_order(target, "target", order)
+            sample_weight = None if sample_weight is None else in_order(sample_weight, "sample_weight", order)
 
         # 3. The steps.
         done = np.zeros(1, np.int64)
@@ -291,11 +291,3 @@ class SGD(Optimizer):
                 raise ValueError(f"params[{i}] must be C-ordered and aligned")
             if np.may_share_memory(param, x) or any(np.may_share_memory(param, other) for other in self.params[:i]):
                 raise ValueError(f"params[{i}] must not overlap x or another parameter")
-
-
-def _visited(given: ArrayLike, order: NDArray[np.intp]) -> NDArray[Any]:
-    """The rows of an array in the order of their visits."""
-    array = np.asarray(given)
-    if array.shape[:1] != order.shape:
-        raise ValueError(f"target and weights must have one row a row of x, {len(order)}, got shape {array.shape}")
-    return array[order]
