@@ -37,11 +37,11 @@ pub use descent::Moment;
 pub(crate) use descent::{Descent, Slope};
 pub(crate) use visits::{Gather, Visits};
 
+use self::gemm::{Matrix, MatrixMut};
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::view::Rows;
 use few_classes::{AddProduct, FEW, Logits};
-use self::gemm::{Matrix, MatrixMut};
 use std::ops::Range;
 
 /// What the logits of a tile take, with a copy of its rows and of their gradient, where such are needed.
