@@ -60,6 +60,12 @@ def machine() -> dict[str, str]:
     }
 
 
+def slug(about: dict[str, str]) -> str:
+    """Processor and date, as a record is called."""
+    name = re.sub(r"[^a-z0-9]+", "-", about["cpu"].split(",")[0].lower()).strip("-")
+    return f"{name}-{about['date']}"
+
+
 def write(path: Path, about: dict[str, str], figures: Iterable[Figure]) -> None:
     """A record: `# key: value` about the run, then one line for each figure, times in seconds."""
     path.parent.mkdir(exist_ok=True)
@@ -100,8 +106,7 @@ def main() -> None:
     figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick)
     if not options.quick:
         about = machine()
-        name = re.sub(r"[^a-z0-9]+", "-", about["cpu"].split(",")[0].lower()).strip("-")
-        path = HERE / "record" / f"{name}-{about['date']}.csv"
+        path = HERE / "record" / f"{slug(about)}.csv"
         write(path, about | {"missing": ", ".join(missing)}, figures)
         print(f"\nrecord: {path}")
 

@@ -241,7 +241,7 @@ def test_any_number_of_threads_gives_the_same_bits():
             lambda model, X, y: model.partial_fit(X, y, classes=[0, 1, 2, 3]),
             r"`classes=.*` is not the same as on last call, was: array\(\[0, 1, 2\]\)",
         ),
-        (lambda model, X, y: model.partial_fit(X, np.eye(4)[y]), "`classes=.*` must be those of soft labels"),
+        (lambda model, X, y: model.partial_fit(X, np.eye(4)[y]), "y must have a column for each of 3 classes, got 4"),
         (lambda model, X, y: model.fit(X, np.zeros_like(y)), "y must have at least 2 classes, got only one class: 0"),
         (
             lambda model, X, y: model.set_params(warm_start=True).fit(X, y % 2),

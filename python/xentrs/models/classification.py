@@ -1,15 +1,11 @@
 """What a classifier is trained on, and what it answers: labels or distributions, weights, logits."""
 
-import math
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
@@ -27,7 +23,7 @@ from ..losses import (
     value_and_grad,
 )
 
-__all__ = ["CrossEntropy", "LogitsMixin", "Samples", "encode", "smooth", "warn_of_failure", "weigh"]
+__all__ = ["CrossEntropy", "LogitsMixin", "Samples", "encode", "read_labels", "smooth", "weigh"]
 
 
 class LogitsMixin:
@@ -155,20 +151,27 @@ def encode(y: Any, classes: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     `y` holds labels or, where it is floating and has as many columns as there are classes, a distribution in each row.
     `classes` are those in `y` if None.
     """
-    soft = isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
-    if soft:
+    if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
         _check_distributions(y)
-        found = np.arange(y.shape[1])
-    else:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        found = unique_labels(y)
-    classes = found if classes is None else unique_labels(classes)
-    if len(classes) < 2:
-        raise ValueError(f"y must have at least 2 classes, got only one class: {classes.tolist()[0]!r}")
-    if soft and len(found) != len(classes):
-        raise ValueError(f"y must have a column for each of {len(classes)} classes, got {len(found)}")
-    return classes, y.astype(np.float64) if soft else LabelEncoder().fit(classes).transform(y)
+        classes = np.arange(y.shape[1]) if classes is None else unique_labels(classes)
+        if len(classes) != y.shape[1]:
+            raise ValueError(f"y must have a column for each of {len(classes)} classes, got {y.shape[1]}")
+        return classes, y.astype(np.float64, copy=False)
+    return read_labels(column_or_1d(y, warn=True), classes)
+
+
+def read_labels(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Tell the classes, those given or else those of the labels, sorted, and the place of each label among them."""
+    check_classification_targets(y)
+    found, places = np.unique(y, return_inverse=True)
+    if classes is not None:
+        seen, found = found, unique_labels(classes)
+        if len(unseen := np.setdiff1d(seen, found)):
+            raise ValueError(f"y contains previously unseen labels: {unseen.tolist()}")
+        places = np.searchsorted(found, seen)[places]
+    if len(found) < 2:
+        raise ValueError(f"y must have at least 2 classes, got only one class: {found.tolist()[0]!r}")
+    return found, places
 
 
 def smooth(target: NDArray[Any], n_classes: int, label_smoothing: float) -> NDArray[Any]:
@@ -186,23 +189,34 @@ def weigh(
     """The smoothed target, and the weights of the samples with those of the classes in them.
 
     The loss of a distribution is ``sum_k w_k t_k loss_k``: that of the distribution ``w_k t_k / W`` with the weight
-    ``W = sum_k w_k t_k``. "balanced" gives each class the same total weight.
+    ``W = sum_k w_k t_k``.
     """
-    smoothed, n_classes = smooth(target, len(classes), label_smoothing), len(classes)
-    if class_weight is None:
+    smoothed = smooth(target, len(classes), label_smoothing)
+    factors = _class_factors(target, classes, class_weight, weight)
+    if factors is None:
         return smoothed, weight
-    if class_weight == "balanced":
-        totals = np.bincount(target, weight, n_classes) if target.ndim == 1 else weight @ target
-        factors = weight.sum() / (n_classes * np.where(totals > 0, totals, 1.0))
-    else:
-        factors = compute_class_weight(class_weight, classes=classes, y=classes)
-    if not (np.isfinite(factors) & (factors >= 0)).all():
-        raise ValueError(f"class_weight must be finite and non-negative, got {class_weight}")
     if smoothed.ndim == 1:
         return smoothed, weight * factors[smoothed]
     terms = smoothed * factors
     sums: FloatArray = terms.sum(axis=1)
     return terms / np.where(sums > 0, sums, 1.0)[:, np.newaxis], weight * sums
+
+
+def _class_factors(
+    target: NDArray[Any], classes: NDArray[Any], class_weight: Any, weight: FloatArray
+) -> FloatArray | None:
+    """Weights of the classes in their order; those that "balanced" finds none of get 1."""
+    if class_weight is None:
+        return None
+    factors: FloatArray
+    if class_weight == "balanced":
+        totals = np.bincount(target, weight, len(classes)) if target.ndim == 1 else weight @ target
+        factors = weight.sum() / (len(classes) * np.where(totals > 0, totals, 1.0))
+    else:
+        factors = compute_class_weight(class_weight, classes=classes, y=classes)
+    if not (np.isfinite(factors) & (factors >= 0)).all():
+        raise ValueError(f"class_weight must be finite and non-negative, got {class_weight}")
+    return factors
 
 
 def _check_distributions(y: FloatArray) -> None:
@@ -213,21 +227,3 @@ def _check_distributions(y: FloatArray) -> None:
     if (wrong := np.abs(sums - 1) > np.sqrt(np.finfo(y.dtype).eps)).any():
         row = int(wrong.argmax())
         raise ValueError(f"y must be labels, or distributions whose rows sum to 1, got {sums[row]} at row {row}")
-
-
-def warn_of_failure(model: Any, *, converged: bool, learning_rate: float) -> None:
-    """Warn the caller of `fit`, if the training has led nowhere or was not at its end."""
-    loss, guessing = model.loss_curve_[-1], math.log(len(model.classes_))
-    if loss > 1.1 * guessing:
-        message = (
-            f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing. "
-            f"Standardise X or lower learning_rate={learning_rate}."
-        )
-    elif model.tol is not None and not converged:
-        message = (
-            f"Maximum number of iterations ({model.max_iter}) reached before convergence. "
-            "Consider increasing max_iter, or tol."
-        )
-    else:
-        return
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)

@@ -14,7 +14,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..losses import FloatArray
@@ -22,9 +21,9 @@ from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from .objective import Objective, Penalty
 from .saving import SaveMixin
 from .solvers import lbfgs, sgd_epoch
-from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, has_stalled
+from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, complaint, has_stalled
 
-__all__ = ["LinearClassifier", "read_labels", "trains_step_by_step"]
+__all__ = ["LinearClassifier", "trains_step_by_step"]
 
 
 def trains_step_by_step(estimator: Any) -> bool:
@@ -141,11 +140,11 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             ) as monitor:
                 if by_lbfgs:
                     self.__dict__.pop("_velocity", None)
-                    complaint = lbfgs(objective, params, monitor, max_iter=self.max_iter, tol=self.tol)
+                    failure = lbfgs(objective, params, monitor, max_iter=self.max_iter, tol=self.tol)
                 else:
-                    complaint = self._sgd(objective, params, monitor, rng, fresh)
-        if complaint:
-            warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
+                    failure = self._sgd(objective, params, monitor, rng, fresh)
+        if failure:
+            warnings.warn(failure, ConvergenceWarning, stacklevel=3)
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
@@ -221,17 +220,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         for _ in range(self.max_iter):
             if monitor(epoch()):
                 break
-        if (loss := self.loss_curve_[-1]) > 1.1 * guessing:
-            return (
-                f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing. "
-                f"Standardise X or lower learning_rate={self.learning_rate}."
-            )
-        if monitor.stopped or self.tol is None:
-            return None
-        return (
-            f"Maximum number of iterations ({self.max_iter}) reached before convergence. "
-            "Consider increasing max_iter, or tol."
-        )
+        return complaint(self, guessing=guessing, converged=monitor.stopped, learning_rate=self.learning_rate)
 
     def _epochs(
         self, objective: Objective, params: list[FloatArray], rng: np.random.RandomState, fresh: bool
@@ -289,20 +278,6 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def read_labels(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Tell the classes, those given or else those of the labels, sorted, and the place of each label among them."""
-    check_classification_targets(y)
-    found, places = np.unique(y, return_inverse=True)
-    if classes is not None:
-        seen, found = found, unique_labels(classes)
-        if len(unseen := np.setdiff1d(seen, found)):
-            raise ValueError(f"y contains previously unseen labels: {unseen.tolist()}")
-        places = np.searchsorted(found, seen)[places]
-    if len(found) < 2:
-        raise ValueError(f"y must have at least 2 classes, got only one class: {found.tolist()[0]!r}")
-    return found, places
 
 
 def _of_mean_weight_one(objective: Objective) -> Objective:

@@ -5,30 +5,25 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import unique_labels
 
 from ..losses import (
     FloatArray,
-    log_sigmoid,
-    log_softmax,
-    sigmoid,
     sigmoid_cross_entropy_with_grad,
     sigmoid_focal_loss_with_grad,
-    softmax,
     softmax_cross_entropy_with_grad,
     softmax_focal_loss_with_grad,
 )
-from .linear_classifier import LinearClassifier, read_labels, trains_step_by_step
+from .classification import LogitsMixin, encode, weigh
+from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import LossWithGrad, Objective, Penalty
 from .training import Callback
 
 __all__ = ["LogisticRegression"]
 
 
-class LogisticRegression(LinearClassifier):
+class LogisticRegression(LogitsMixin, LinearClassifier):
     """Logistic regression for two or more classes.
 
     It minimises the mean cross-entropy plus a penalty on the weights ``W = coef_``, but not on ``b = intercept_``::
@@ -313,56 +308,6 @@ class LogisticRegression(LinearClassifier):
         logits = self._logits(X)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Most probable class of each sample.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels out of ``classes_``.
-        """
-        logits = self.decision_function(X)
-        best = (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[best]
-        return labels
-
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Rows that sum to one, in the order of ``classes_``.
-        """
-        logits = self.decision_function(X)
-        return sigmoid(np.column_stack([-logits, logits])) if logits.ndim == 1 else softmax(logits)
-
-    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
-        """Log-probabilities of the classes, exact even where the probability rounds to 0 or 1.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-            The samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Nats, in the order of ``classes_``.
-        """
-        logits = self.decision_function(X)
-        return log_sigmoid(np.column_stack([-logits, logits])) if logits.ndim == 1 else log_softmax(logits)
-
     def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
         """Gradient of the loss of each sample with respect to the sample: ``d loss_i / d x_i = W^T (p_i - t_i)``.
 
@@ -382,61 +327,26 @@ class LogisticRegression(LinearClassifier):
         return self._input_gradient(X, y)
 
     def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-        if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
-            _check_distributions(y)
-            found, target = np.arange(y.shape[1]), y
-            if classes is not None and not np.array_equal(unique_labels(classes), found):
-                raise ValueError(f"`classes={classes!r}` must be those of soft labels, {found!r}")
-        else:
-            found, target = read_labels(column_or_1d(y, warn=True), classes)
+        found, target = encode(y, classes)
         if not fresh and not np.array_equal(found, self.classes_):
             raise ValueError(f"`classes={found!r}` is not the same as on last call, was: {self.classes_!r}")
         return found, target
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         n_classes, options = len(self.classes_), {"gamma": self.gamma} if self.gamma else {}
-        class_weight = None if sample_weight is None else self._class_weights(target, sample_weight)
-        weight = np.ones(len(target)) if sample_weight is None else sample_weight
-        if target.ndim == 1 and n_classes > 2 and (class_weight is None or not self.label_smoothing):
-            options["label_smoothing"] = self.label_smoothing
-            weight = weight if class_weight is None else weight * class_weight[target]
-        else:  # the terms w_k t'_k, as a distribution and the weight of the row
-            terms = np.eye(n_classes)[target] if target.ndim == 1 else target.astype(np.float64)
-            terms = (1 - self.label_smoothing) * terms + self.label_smoothing / n_classes
-            terms *= 1.0 if class_weight is None else class_weight
-            total = terms.sum(axis=1)
-            weight = weight * total
-            target = (terms / np.where(total > 0, total, 1.0)[:, np.newaxis]).astype(X.dtype)
+        weight: FloatArray = np.ones(len(target)) if sample_weight is None else sample_weight
+        class_weight = None if sample_weight is None else self.class_weight
+        smoothing = self.label_smoothing
+        if target.ndim == 1 and n_classes > 2 and class_weight is None:
+            options["label_smoothing"], smoothing = smoothing, 0.0  # the loss smooths labels as it goes
+        target, weight = weigh(target, self.classes_, class_weight, smoothing, weight)
+        if n_classes == 2:
+            target = target[:, np.newaxis] if target.ndim == 1 else target[:, 1:]
+        if target.ndim == 2:
+            target = target.astype(X.dtype)
         loss_with_grad: LossWithGrad
         if n_classes == 2:
-            target = target[:, 1:]
             loss_with_grad = sigmoid_focal_loss_with_grad if self.gamma else sigmoid_cross_entropy_with_grad
         else:
             loss_with_grad = softmax_focal_loss_with_grad if self.gamma else softmax_cross_entropy_with_grad
         return Objective(X, target, weight, loss_with_grad, 1 if n_classes == 2 else n_classes, options)
-
-    def _class_weights(self, target: NDArray[Any], sample_weight: FloatArray) -> FloatArray | None:
-        """Weights of the classes in their order; those that "balanced" finds none of get 1."""
-        if self.class_weight is None:
-            return None
-        n_classes = len(self.classes_)
-        weights: FloatArray
-        if self.class_weight == "balanced":
-            totals = np.bincount(target, sample_weight, n_classes) if target.ndim == 1 else sample_weight @ target
-            weights = sample_weight.sum() / (n_classes * np.where(totals > 0, totals, 1.0))
-        else:
-            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
-        if not (np.isfinite(weights) & (weights >= 0)).all():
-            raise ValueError(f"class_weight must be finite and non-negative, got {self.class_weight}")
-        return weights
-
-
-def _check_distributions(y: FloatArray) -> None:
-    """Refuse soft labels that are none."""
-    if (wrong := (y < 0).any(axis=1)).any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"y must be labels, or distributions in [0, 1], got {y[row].min()} at row {row}")
-    sums = y.sum(axis=1, dtype=np.float64)
-    if (wrong := np.abs(sums - 1) > np.sqrt(np.finfo(y.dtype).eps)).any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"y must be labels, or distributions whose rows sum to 1, got {sums[row]} at row {row}")

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -18,9 +20,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from .. import nn
 from ..losses import FloatArray
 from ..optim import SGD, Adam
-from .classification import CrossEntropy, LogitsMixin, Samples, encode, smooth, warn_of_failure, weigh
+from .classification import CrossEntropy, LogitsMixin, Samples, encode, smooth, weigh
 from .saving import SaveMixin
-from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, has_stalled
+from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, complaint, has_stalled
 
 __all__ = ["MLPClassifier"]
 
@@ -273,7 +275,10 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                     if monitor(self._epoch(samples, optimizer, random)):
                         break
 
-        warn_of_failure(self, converged=monitor.stopped, learning_rate=optimizer.learning_rate)
+        guessing = math.log(len(self.classes_))
+        failure = complaint(self, guessing=guessing, converged=monitor.stopped, learning_rate=optimizer.learning_rate)
+        if failure:
+            warnings.warn(failure, ConvergenceWarning, stacklevel=2)
         return self
 
     def partial_fit(

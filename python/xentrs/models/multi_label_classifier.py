@@ -13,7 +13,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
-from .linear_classifier import LinearClassifier, read_labels, trains_step_by_step
+from .classification import read_labels
+from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import Objective, Penalty
 from .training import Callback
 

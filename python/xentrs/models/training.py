@@ -14,7 +14,7 @@ from ..losses import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Callback", "LossCurveMixin", "Monitor", "all_or_nothing", "has_stalled"]
+__all__ = ["Callback", "LossCurveMixin", "Monitor", "all_or_nothing", "complaint", "has_stalled"]
 
 # Called with the estimator and its loss after every iteration; what is true stops the training.
 Callback = Callable[[Any, float], object]
@@ -170,6 +170,21 @@ def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) ->
     """Whether the last `n_iter_no_change` values are not lower by `tol` than the least of those before."""
     before, recent = curve[:-n_iter_no_change], curve[-n_iter_no_change:]
     return tol is not None and len(before) > 0 and min(before) - min(recent) < tol
+
+
+def complaint(model: Any, *, guessing: float, converged: bool, learning_rate: float) -> str | None:
+    """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end."""
+    if (loss := model.loss_curve_[-1]) > 1.1 * guessing:
+        return (
+            f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing. "
+            f"Standardise X or lower learning_rate={learning_rate}."
+        )
+    if converged or model.tol is None:
+        return None
+    return (
+        f"Maximum number of iterations ({model.max_iter}) reached before convergence. "
+        "Consider increasing max_iter, or tol."
+    )
 
 
 @contextmanager

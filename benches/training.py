@@ -1,0 +1,198 @@
+"""Training beside the peers: epochs of stochastic gradient descent, and logistic regression to its minimum.
+
+python benches/training.py               measures, prints the table, writes benches/record/training-<cpu>-<date>.csv
+python benches/training.py --show RECORD prints the table of a record
+
+Contestants take turns on the same rows, and are checked: after an epoch of mini-batches PyTorch's weights and ours are
+the same, losses after three epochs row by row agree to a hundredth, fitted coefficients agree with scikit-learn's to
+1e-5.
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_classification
+from sklearn.linear_model import LogisticRegression as TheirRegression
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import StandardScaler
+
+import xentrs as xe
+from run import HERE, machine, read, slug, write
+from xentrs.bench.contest import Figure
+from xentrs.models import LogisticRegression
+from xentrs.optim import SGD
+
+ROUNDS = 9
+
+
+class Trial(NamedTuple):
+    """What is trained, by whom: each call trains from the start and returns what is compared."""
+
+    name: str
+    calls: dict[str, Callable[[], Any]]
+    agree: Callable[[Any, Any], bool]
+    """Whether somebody's answer is as good as ours."""
+    bytes: int
+    reach: str = ""
+
+
+def mini_batches(threads: int) -> Trial:
+    """One epoch of softmax regression, 256 rows a step."""
+    n, d, c, batch, rate = 60_000, 784, 10, 256, 0.01
+    rng = np.random.default_rng(0)
+    X, y = rng.random((n, d), dtype=np.float32), rng.integers(0, c, n)
+
+    def ours() -> Any:
+        weight, bias = np.zeros((c, d), np.float32), np.zeros(c, np.float32)
+        SGD([weight, bias], learning_rate=rate).linear_epoch(X, y, batch_size=batch, rng=1)
+        return weight
+
+    calls = {"xentrs": ours}
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        torch.set_num_threads(threads)
+        rows, labels = torch.from_numpy(X), torch.from_numpy(y)
+
+        def pytorch() -> Any:
+            layer = torch.nn.Linear(d, c)
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+            optimizer = torch.optim.SGD(layer.parameters(), lr=rate)
+            order = torch.from_numpy(np.random.default_rng(1).permutation(n))
+            for some in order.split(batch):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(layer(rows[some]), labels[some]).backward()
+                optimizer.step()
+            return layer.weight.detach().numpy()
+
+        calls["PyTorch"] = pytorch
+
+    def agree(ours: Any, theirs: Any) -> bool:
+        return bool(np.allclose(ours, theirs, rtol=1e-3, atol=1e-5))
+
+    return Trial("SGD 60000x784x10 float32, 256 a step, one epoch", calls, agree, X.nbytes, "3 x peer")
+
+
+def row_by_row() -> Trial:
+    """Three epochs of logistic regression, a step a row."""
+    n, d, rate, decay = 500_000, 100, 0.001, 1e-4
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d))
+    y = (X @ rng.standard_normal(d) + rng.logistic(size=n) > 0).astype(int)
+    labels = y[:, np.newaxis].astype(np.float64)
+
+    def ours() -> Any:
+        weight, bias = np.zeros((1, d)), np.zeros(1)
+        optimizer = SGD([weight, bias], learning_rate=rate, weight_decay=[decay, 0.0])
+        for epoch in range(3):
+            optimizer.linear_epoch(X, labels, kind="sigmoid", batch_size=1, rng=epoch)
+        return xe.sigmoid_cross_entropy(X @ weight[0] + bias, y)
+
+    def scikit_learn() -> Any:
+        model = SGDClassifier(
+            loss="log_loss", max_iter=3, tol=None, learning_rate="constant", eta0=rate, alpha=decay, random_state=0
+        ).fit(X, y)
+        return xe.sigmoid_cross_entropy(model.decision_function(X), y)
+
+    calls = {"xentrs": ours, "scikit-learn": scikit_learn}
+    name = "SGD 500000x100 float64, row by row, three epochs"
+    return Trial(name, calls, lambda ours, theirs: abs(ours - theirs) < 0.01 * theirs, 3 * X.nbytes, "2 x peer")
+
+
+def to_the_minimum(name: str, X: Any, y: Any) -> Trial:
+    """Logistic regression by L-BFGS, standardised, to a tight tolerance."""
+    X = StandardScaler().fit_transform(X)
+    options = {"tol": 1e-9, "max_iter": 10_000}
+    calls = {
+        "xentrs": lambda: LogisticRegression(**options).fit(X, y).coef_,
+        "scikit-learn": lambda: TheirRegression(**options).fit(X, y).coef_,
+    }
+    return Trial(
+        f"LogisticRegression, {name} {X.shape[0]}x{X.shape[1]}",
+        calls,
+        lambda ours, theirs: bool(np.abs(ours - theirs).max() < 1e-5),
+        X.nbytes,
+        "1 x peer",
+    )
+
+
+def trials(threads: int) -> Iterator[Trial]:
+    """All of them, one at a time: each holds its data."""
+    yield mini_batches(threads)
+    yield row_by_row()
+    for load in (load_digits, load_breast_cancer, load_wine):
+        yield to_the_minimum(load.__name__.removeprefix("load_"), *load(return_X_y=True))
+    for classes in (2, 4):
+        drawn = make_classification(20_000, 50, n_informative=20, n_classes=classes, random_state=0)
+        yield to_the_minimum(f"{classes} classes,", *drawn)
+
+
+def contest(trial: Trial) -> Iterator[Figure]:
+    """Check the answers, and let all take turns."""
+    answers = {name: call() for name, call in trial.calls.items()}
+    for name, answer in answers.items():
+        if not trial.agree(answers["xentrs"], answer):
+            raise RuntimeError(f"{trial.name}: xentrs and {name} disagree")
+    times: dict[str, list[float]] = {name: [] for name in trial.calls}
+    for _ in range(ROUNDS):
+        for name, call in trial.calls.items():
+            begin = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - begin)
+    for name, seconds in times.items():
+        yield Figure(
+            row=trial.name,
+            work="training",
+            contestant=name,
+            version="",
+            median=statistics.median(seconds),
+            minimum=min(seconds),
+            rounds=ROUNDS,
+            loops=1,
+            bytes=trial.bytes,
+            reach=trial.reach if name == "xentrs" else "",
+        )
+
+
+def lines(figures: list[Figure]) -> Iterator[str]:
+    """A line for each trial: our time, and how often it the peer takes."""
+    for ours in (figure for figure in figures if figure.contestant == "xentrs"):
+        theirs = [figure for figure in figures if figure.row == ours.row and figure is not ours]
+        line = f"{ours.row:<52}{1e3 * ours.median:9.1f} ms"
+        for peer in theirs:
+            line += (
+                f"   {peer.contestant} {peer.median / ours.median:.2f} x (minima {peer.minimum / ours.minimum:.2f} x)"
+            )
+        yield line + f"   reach {ours.reach}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--show", metavar="RECORD", type=Path, help="print the table of a record instead of measuring")
+    options = parser.parse_args()
+    if options.show:
+        print("\n".join(lines(read(options.show)[1])))
+        return
+    warnings.simplefilter("ignore")  # three epochs are meant to be few
+    figures: list[Figure] = []
+    for trial in trials(xe.get_num_threads()):
+        found = list(contest(trial))
+        print(*lines(found), flush=True)
+        figures += found
+    about = machine()
+    path = HERE / "record" / f"training-{slug(about)}.csv"
+    write(path, about, figures)
+    print(f"\nrecord: {path}")
+
+
+if __name__ == "__main__":
+    main()
