@@ -42,9 +42,9 @@ class Trial(NamedTuple):
     reach: str = ""
 
 
-def mini_batches(threads: int) -> Trial:
+def mini_batches(threads: int, n: int = 60_000) -> Trial:
     """One epoch of softmax regression, 256 rows a step."""
-    n, d, c, batch, rate = 60_000, 784, 10, 256, 0.01
+    d, c, batch, rate = 784, 10, 256, 0.01
     rng = np.random.default_rng(0)
     X, y = rng.random((n, d), dtype=np.float32), rng.integers(0, c, n)
 
@@ -79,12 +79,12 @@ def mini_batches(threads: int) -> Trial:
     def agree(ours: Any, theirs: Any) -> bool:
         return bool(np.allclose(ours, theirs, rtol=1e-3, atol=1e-5))
 
-    return Trial("SGD 60000x784x10 float32, 256 a step, one epoch", calls, agree, X.nbytes, "3 x peer")
+    return Trial(f"SGD {n}x{d}x{c} float32, {batch} a step, one epoch", calls, agree, X.nbytes, "3 x peer")
 
 
-def row_by_row() -> Trial:
+def row_by_row(n: int = 500_000) -> Trial:
     """Three epochs of logistic regression, a step a row."""
-    n, d, rate, decay = 500_000, 100, 0.001, 1e-4
+    d, rate, decay = 100, 0.001, 1e-4
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, d))
     y = (X @ rng.standard_normal(d) + rng.logistic(size=n) > 0).astype(int)
@@ -104,7 +104,7 @@ def row_by_row() -> Trial:
         return xe.sigmoid_cross_entropy(model.decision_function(X), y)
 
     calls = {"xentrs": ours, "scikit-learn": scikit_learn}
-    name = "SGD 500000x100 float64, row by row, three epochs"
+    name = f"SGD {n}x{d} float64, row by row, three epochs"
     return Trial(name, calls, lambda ours, theirs: abs(ours - theirs) < 0.01 * theirs, 3 * X.nbytes, "2 x peer")
 
 
@@ -136,14 +136,14 @@ def trials(threads: int) -> Iterator[Trial]:
         yield to_the_minimum(f"{classes} classes,", *drawn)
 
 
-def contest(trial: Trial) -> Iterator[Figure]:
+def contest(trial: Trial, rounds: int = ROUNDS) -> Iterator[Figure]:
     """Check the answers, and let all take turns."""
     answers = {name: call() for name, call in trial.calls.items()}
     for name, answer in answers.items():
         if not trial.agree(answers["xentrs"], answer):
             raise RuntimeError(f"{trial.name}: xentrs and {name} disagree")
     times: dict[str, list[float]] = {name: [] for name in trial.calls}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in trial.calls.items():
             begin = time.perf_counter()
             call()
@@ -156,7 +156,7 @@ def contest(trial: Trial) -> Iterator[Figure]:
             version="",
             median=statistics.median(seconds),
             minimum=min(seconds),
-            rounds=ROUNDS,
+            rounds=rounds,
             loops=1,
             bytes=trial.bytes,
             reach=trial.reach if name == "xentrs" else "",

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
 
 import peers
 import run as full
+import training
 from registry import CASES, PROBABILITIES
 from xentrs import bench
 from xentrs.bench import table
@@ -258,3 +260,27 @@ def test_a_record_can_be_read_again(
     assert f"commit: {about['commit']}" in printed
     assert "1.5 x limit: MISSED (met by the minima)" in printed
     assert "5 x peer: untold, for want of a peer" in printed
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        lambda: training.mini_batches(threads=2, n=1000),
+        lambda: training.row_by_row(n=5000),
+        lambda: training.to_the_minimum("wine", *load_wine(return_X_y=True)),
+    ],
+    ids=["mini-batches", "row by row", "to the minimum"],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_those_who_train_agree(trial: Any) -> None:
+    figures = list(training.contest(trial(), rounds=1))
+    assert figures[0].contestant == "xentrs"
+    (line,) = training.lines(figures)
+    assert all(figure.contestant in line for figure in figures[1:])
+
+
+def test_training_that_leads_elsewhere_is_refused() -> None:
+    trial = training.to_the_minimum("wine", *load_wine(return_X_y=True))
+    trial.calls["scikit-learn"] = lambda: 0.0
+    with pytest.raises(RuntimeError, match="xentrs and scikit-learn disagree"):
+        list(training.contest(trial, rounds=1))
