@@ -13,6 +13,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +155,7 @@ def contest(trial: Trial, rounds: int = ROUNDS) -> Iterator[Figure]:
             row=trial.name,
             work="training",
             contestant=name,
-            version="",
+            version=_version(name),
             median=statistics.median(seconds),
             minimum=min(seconds),
             rounds=rounds,
@@ -162,6 +163,10 @@ def contest(trial: Trial, rounds: int = ROUNDS) -> Iterator[Figure]:
             bytes=trial.bytes,
             reach=trial.reach if name == "xentrs" else "",
         )
+
+
+def _version(name: str) -> str:
+    return xe.build_info()["version"] if name == "xentrs" else metadata.version({"PyTorch": "torch"}.get(name, name))
 
 
 def lines(figures: list[Figure]) -> Iterator[str]:
