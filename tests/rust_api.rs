@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Error, Fault, Form, Function, GaussianNll, GaussianProblem, Labels, Loss, PointProblem, Quantity,
-    Question, Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Spread, Targets, Variable,
-    apply, gaussian_value_and_grads, logsumexp, measure, measure_and_grad, value, value_and_grad, value_grad_hess,
+    Classes, Epoch, Error, Fault, Form, Function, GaussianNll, GaussianProblem, Labels, LinearGrads, LinearProblem,
+    Loss, Moment, Parameters, PointProblem, Quantity, Question, Reduction, RowProblem, Rows, RowsIo,
+    SigmoidCrossEntropy, SoftmaxCrossEntropy, Spread, Targets, Variable, apply, gaussian_value_and_grads,
+    linear_value_and_grads, logsumexp, measure, measure_and_grad, value, value_and_grad, value_grad_hess,
 };
 
 type Softmax<'a> = RowProblem<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -255,4 +256,62 @@ fn a_gaussian_has_two_gradients() {
     let refused = GaussianProblem { spread: &[1.0, 0.0, 1.0], ..problem };
     let refused = value(&refused, Rows::new("mean", &mean, 3, 1).unwrap(), Reduction::Sum);
     assert!(matches!(refused, Err(Error::Value { name: "var", index: 1, .. })));
+}
+
+/// Five rows of three features, two classes.
+fn epoch<'a>(problem: &'a Softmax<'a>, x: &'a [f64], order: Option<&'a [i64]>, rates: &'a [f64]) -> Epoch<'a, f64> {
+    let x = Rows::new("x", x, 5, 3).unwrap();
+    let moment = Moment { momentum: 0.0, nesterov: false };
+    Epoch { loss: problem, x, order, batch_size: 2, rates, moment, weight_decay: [0.0; 2] }
+}
+
+#[test]
+fn an_epoch_goes_down_the_gradients_of_its_batches() {
+    let x: Vec<f64> = (0..15).map(|i| f64::from(i * 7 % 11) - 5.0).collect();
+    let (order, labels, rates) = ([4, 2, 0, 1, 3], [0, 1, 1, 0, 1], [0.1, 0.2, 0.05]);
+    let (problem, mut weight, mut bias) = (softmax(&labels, 2), [0.1; 6], [0.0, 0.3]);
+    let (mut by_hand, mut bias_by_hand) = (weight, bias);
+    let checked = epoch(&problem, &x, Some(&order), &rates).checked(2).unwrap();
+    assert_eq!(checked.steps(), 3);
+    let mut model = Parameters { weight: &mut weight, bias: Some(&mut bias) };
+    // In two parts, as somebody who looks up now and then takes it.
+    let loss = checked.run(0..1, &mut model, None).unwrap() + checked.run(1..3, &mut model, None).unwrap();
+
+    let mut total = 0.0;
+    for (step, rate) in rates.iter().enumerate() {
+        let visits = 2 * step..5.min(2 * step + 2);
+        let rows: Vec<f64> = visits.clone().flat_map(|v| &x[3 * order[v] as usize..][..3]).copied().collect();
+        let (batch, mut grad, mut bias_grad) = (softmax(&labels[visits.clone()], 2), [0.0; 6], [0.0; 2]);
+        let problem = LinearProblem {
+            loss: &batch,
+            x: Rows::new("x", &rows, visits.len(), 3).unwrap(),
+            weight: Rows::new("weight", &by_hand, 2, 3).unwrap(),
+            bias: Some(&bias_by_hand),
+        };
+        let grads = LinearGrads { weight: Some(&mut grad), bias: Some(&mut bias_grad), x: None };
+        total += visits.len() as f64 * scalar(linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap());
+        by_hand.iter_mut().zip(grad).for_each(|(w, g)| *w -= rate * g);
+        bias_by_hand.iter_mut().zip(bias_grad).for_each(|(b, g)| *b -= rate * g);
+    }
+    assert!((loss - total / 5.0).abs() < 1e-14);
+    assert!(weight.iter().zip(by_hand).all(|(a, b)| (a - b).abs() < 1e-14), "{weight:?} {by_hand:?}");
+    assert!(bias.iter().zip(bias_by_hand).all(|(a, b)| (a - b).abs() < 1e-14), "{bias:?} {bias_by_hand:?}");
+}
+
+#[test]
+fn an_epoch_whose_parts_do_not_fit_is_refused() {
+    let (x, labels, rates) = ([0.0; 15], [0, 1, 1, 0, 1], [0.1; 3]);
+    let problem = softmax(&labels, 2);
+    let wrong = |epoch: Epoch<'_, f64>| epoch.checked(2).err().unwrap().to_string();
+    let message = wrong(epoch(&problem, &x, Some(&[0, 1, 5, 2, 3]), &rates));
+    assert_eq!(message, "order must be the number of a row, got 5.0 at index 2");
+    let message = wrong(epoch(&problem, &x, None, &rates[..2]));
+    assert_eq!(message, "learning_rate must have shape (3,), got (2,)");
+    let message = wrong(Epoch { batch_size: 0, ..epoch(&problem, &x, None, &rates) });
+    assert_eq!(message, "batch_size must be positive, got 0");
+
+    let checked = epoch(&problem, &x, None, &rates).checked(2).unwrap();
+    let mut short = [0.0; 5];
+    let refused = checked.run(0..3, &mut Parameters { weight: &mut short, bias: None }, None);
+    assert_eq!(refused.unwrap_err().to_string(), "weight must have shape (2, 3), got (5,)");
 }
