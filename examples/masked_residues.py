@@ -43,7 +43,6 @@ def choose(logits):
 
 
 def simulate(n):
-    """Return `n` sequences of the family."""
     sequences = choose(np.tile(profile, (n, 1, 1)))
     for i, j in CONTACTS:
         sequences[:, j] = choose(profile[j] + suits[i, j][sequences[:, i]])
@@ -130,17 +129,18 @@ for ax, (title, scores, unit) in zip(axes, panels, strict=True):
     ax.set(xlabel="position", ylabel="position")
     ax.grid(visible=False)
     figure.colorbar(image, ax=ax, label=unit, shrink=0.8)
-axes[0].legend(loc="upper right")
+axes[0].legend()
 plt.show()
 
 # %%
 # The checks
 # ----------
 #
-# The perplexity is far below that of the unigram model. The positions of the highest scores are those that touch, all
+# No answer is seen, and the perplexity is far below that of the unigram model. The positions of the highest scores are those that touch, all
 # of them; mutual information takes neighbours' neighbours for some of them. What suits what has been found too: the
 # ``W_ij`` of a contact are proportional to the true ones, but for errors.
 
+assert np.array_equal(seen_test == MASK, target_test != -100), "all that is asked for must be masked"
 assert perplexity < 0.8 * unigram, f"perplexity must be far below {unigram:.2f}, got {perplexity:.2f}"
 assert best(score) == true, f"the highest scores must be contacts, missed {true - best(score)}"
 assert best(information) != true, "mutual information must be misled, or the task is too easy"
