@@ -136,9 +136,9 @@ plt.show()
 # The checks
 # ----------
 #
-# No answer is seen, and the perplexity is far below that of the unigram model. The positions of the highest scores are those that touch, all
-# of them; mutual information takes neighbours' neighbours for some of them. What suits what has been found too: the
-# ``W_ij`` of a contact are proportional to the true ones, but for errors.
+# No answer is seen, and the perplexity is far below that of the unigram model. The positions of the highest scores are
+# those that touch, all of them, where mutual information errs. And the ``W_ij`` of a contact are the true ones, but for
+# a factor and for errors.
 
 assert np.array_equal(seen_test == MASK, target_test != -100), "all that is asked for must be masked"
 assert perplexity < 0.8 * unigram, f"perplexity must be far below {unigram:.2f}, got {perplexity:.2f}"
