@@ -21,10 +21,10 @@ the mean of that over targets which are Gaussian themselves is a cross-entropy i
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.optimize import minimize
 from scipy.stats import norm
 
 import xentrs as xe
+from xentrs.models import GaussianRegressor
 
 said = np.linspace(0.3, 4, 741)
 offsets = [0.0, 1.0, 2.0]
@@ -45,14 +45,14 @@ plt.show()
 # ---------
 #
 # The mains over one period of 20 ms, a simulation: a sine with a third harmonic, and a switch that makes noise twice in
-# each period. Mean and logarithm of the variance are both linear in the first harmonics of the phase. The gradients
-# with respect to both come from one call, so L-BFGS finds the weights of both together.
+# each period. ``GaussianRegressor`` takes mean and logarithm of the variance to be linear in its features, here the
+# first harmonics of the phase, and finds the weights of both together.
 
 
 def harmonics(phase, order=3):
-    """Return the features of a phase in periods: a constant, sines and cosines."""
+    """Return the features of a phase in periods: sines and cosines."""
     angles = 2 * np.pi * phase[:, np.newaxis] * np.arange(1, order + 1)
-    return np.hstack([np.ones((len(phase), 1)), np.sin(angles), np.cos(angles)])
+    return np.hstack([np.sin(angles), np.cos(angles)])
 
 
 def spread(phase):
@@ -67,24 +67,11 @@ def measure(n, rng):
     return phase, mean + spread(phase) * rng.normal(size=n)
 
 
-def fit(X, y):
-    """Return the weights of the mean, and those of the logarithm of the variance, for `y` of unit variance."""
-
-    def objective(weights):
-        w, u = np.split(weights, 2)
-        loss, grad_mean, grad_log_var = xe.gaussian_nll_with_grad(X @ w, y, log_var=X @ u)
-        return loss, np.concatenate([X.T @ grad_mean, X.T @ grad_log_var])
-
-    end = minimize(objective, np.zeros(2 * X.shape[1]), jac=True, method="L-BFGS-B", options={"ftol": 1e-12})
-    return np.split(end.x, 2)
-
-
 rng = np.random.default_rng(0)
 phase, voltage = measure(4_000, rng)
 phase_test, voltage_test = measure(100_000, rng)
-X, unit = harmonics(phase), voltage.std()
-w, u = fit(X, voltage / unit)
-one = (voltage - unit * (X @ w)).std()
+model = GaussianRegressor(C=np.inf, tol=1e-6).fit(harmonics(phase), voltage)
+one = (voltage - model.predict(harmonics(phase))).std()
 
 # %%
 # The band
@@ -96,8 +83,8 @@ one = (voltage - unit * (X @ w)).std()
 # sphinx_gallery_thumbnail_number = 2
 half = norm.ppf(0.95)
 times = np.linspace(0, 1, 401)
-mean = unit * (harmonics(times) @ w)
-spreads = {"One spread for all": np.full(401, one), "A spread of its own": unit * np.exp(harmonics(times) @ u / 2)}
+mean, found = model.predict(harmonics(times), return_std=True)
+spreads = {"One spread for all": np.full(401, one), "A spread of its own": found}
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
 for ax, (title, std), color in zip(axes, spreads.items(), ["C1", "C0"], strict=True):
     ax.plot(20 * phase[:1500], voltage[:1500], ".", color="0.5", markersize=3, label="measured")
@@ -113,8 +100,8 @@ plt.show()
 # %%
 # Held-out measurements say how many the band really holds, moment by moment.
 
-errors = np.abs(voltage_test - unit * (harmonics(phase_test) @ w))
-found = unit * np.exp(harmonics(phase_test) @ u / 2)
+mean, found = model.predict(harmonics(phase_test), return_std=True)
+errors = np.abs(voltage_test - mean)
 moment = np.floor(40 * phase_test).astype(int)
 constant, own = (np.bincount(moment, errors < half * std) / np.bincount(moment) for std in (one, found))
 
