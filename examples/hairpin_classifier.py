@@ -95,13 +95,13 @@ def draw_hairpin(ax, stem, loop):
     for base, *place in zip(np.concatenate([stem, loop, 3 - stem[::-1]]), x, y, strict=True):
         ax.plot(*place, "o", color=f"C{[0, 1, 4, 5][base]}", markersize=13, clip_on=False)
         ax.text(*place, "ACGT"[base], ha="center", va="center_baseline", fontsize=8, color="wkkk"[base])
-    ax.set(aspect="equal", xlim=(-1.8, 1.8), ylim=(-0.5, 9))
+    ax.set(aspect="equal", xlim=(-1.8, 1.8), ylim=(-0.5, 8.7))
     ax.axis("off")
 
 
 chance = xe.sigmoid(estimate[0] + X @ estimate[1:])
 shown = np.argsort(chance)[[20, 320, 560, 790]]
-figure, axes = plt.subplots(1, 4, figsize=(9, 6), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(9, 6.6), layout="constrained")
 for ax, i in zip(axes, shown, strict=True):
     draw_hairpin(ax, *hairpins[i])
     ax.set_title(f"{chance[i]:.0%} chance:\n{'works' if works[i] else 'does not work'}", loc="center")
