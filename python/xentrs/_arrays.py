@@ -128,6 +128,8 @@ def as_groups(given: ArrayLike) -> tuple[Array, int]:
         codes: dict[Any, int] = {}
         numbers = [codes.setdefault(label, len(codes)) for label in array.ravel().tolist()]
         return np.array(numbers, np.int64).reshape(array.shape), len(codes)
+    if array.dtype.kind in "biu" and array.size and array.min() >= 0 and (most := int(array.max())) < 1 << 16:
+        return _native(array.astype(np.int64)), most + 1  # numbers already; a group without rows does no harm
     labels, numbered = np.unique(array, return_inverse=True)
     return _native(numbered.reshape(array.shape).astype(np.int64)), len(labels)
 
