@@ -104,7 +104,18 @@ def test_without_a_seed_rows_are_visited_as_they_stand():
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-11)
 
 
-@pytest.mark.parametrize("batch_size", [1, 64])
+@pytest.mark.parametrize("classes", [4, 40])
+def test_large_batches_are_shared_among_threads(classes):
+    x, target, weight, bias, options = problem(5000, 40, classes, np.float64, {"label_smoothing": 0.1})
+    ours, theirs = [weight.copy(), bias.copy()], [weight, bias]
+    loss = SGD(ours).linear_epoch(x, target, batch_size=3000, rng=1, **options)
+    order = np.random.default_rng(1).permutation(5000)
+    assert loss == pytest.approx(by_hand(SGD(theirs), x, target, options, 3000, order, [0.1] * 2), rel=1e-12)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 3000])
 def test_same_seed_same_bits_for_any_number_of_threads(batch_size):
     x, target, weight, bias, _ = problem(5000, 40, 7, np.float32, {})
     results = []

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::linear::{self, AddColumns, Descent, Gather, Moment, Slope, Visits};
 use crate::losses::Domain;
 use crate::math::Real;
+use crate::parallel;
 use crate::simd::Isa;
 use crate::view::{Rows, RowsIo};
 use std::ops::Range;
@@ -154,13 +155,21 @@ impl<T: Real> Parameters<'_, T> {
     }
 }
 
-/// The gradient of one batch after another, and what it is made of.
+/// Into so many parts a batch of more than one block is cut at most, whatever the number of threads.
+const MOST_PARTS: usize = 4;
+
+/// The gradient of one batch after another, in parts that threads share.
 struct Batch<T> {
+    parts: Vec<Part<T>>,
+    bias_grad: Vec<T>,
+}
+
+/// What some rows of a batch add to its gradient.
+struct Part<T> {
     ahead: Ahead<T>,
     /// The logits of a block of rows, in whose place the gradients of these come.
     logits: Vec<T>,
     bias_sums: Vec<f64>,
-    bias_grad: Vec<T>,
     /// None where a batch is a single row: its gradient is the product of two vectors, and is not written anywhere.
     weight_grad: Option<Vec<T>>,
 }
@@ -176,20 +185,70 @@ struct Ahead<T> {
 impl<T: Real> Batch<T> {
     fn new(rows: usize, features: usize, classes: usize) -> Self {
         let block = linear::block_rows::<T>(features, classes);
-        Batch {
+        let count = rows.div_ceil(block).clamp(1, MOST_PARTS);
+        // Rows are fetched ahead of a small batch, but not beyond a part of a large one.
+        let block = if count == 1 { block } else { block.min(rows.div_ceil(count)) };
+        let part = || Part {
             ahead: Ahead { x: vec![T::ZERO; block * features], visits: 0..0, block },
             logits: vec![T::ZERO; block.min(rows) * classes],
             bias_sums: vec![0.0; classes],
-            bias_grad: vec![T::ZERO; classes],
             weight_grad: (rows > 1).then(|| vec![T::ZERO; classes * features]),
-        }
+        };
+        let parts = (0..count).map(|_| part()).collect();
+        Batch { parts, bias_grad: vec![T::ZERO; classes] }
     }
 
-    /// Sums losses and gradients over some visits, a block of rows at a time.
+    /// Sums losses and gradients over some visits.
     fn evaluate(&mut self, on: &CheckedEpoch<'_, T>, visits: Range<usize>, model: &Parameters<'_, T>) -> f64 {
+        // 1. parts of equal size
+        let size = visits.len().div_ceil(self.parts.len());
+        let some =
+            |part: usize| visits.end.min(visits.start + part * size)..visits.end.min(visits.start + (part + 1) * size);
+        let (weight, bias) = (&*model.weight, model.bias.as_deref());
+        let work = linear::work(visits.len(), on.epoch.x.classes(), on.classes);
+        let parts = self.parts.iter_mut().enumerate();
+        let total = parallel::sum(parts, work, |(i, part)| part.evaluate(on, some(i), visits.len(), weight, bias));
+        // 2. their sums, in order
+        let (first, others) = self.parts.split_at_mut(1);
+        for other in others {
+            if let (Some(sums), Some(grad)) = (&mut first[0].weight_grad, &other.weight_grad) {
+                sums.iter_mut().zip(grad).for_each(|(sum, &g)| *sum = *sum + g);
+            }
+            first[0].bias_sums.iter_mut().zip(&other.bias_sums).for_each(|(sum, g)| *sum += g);
+        }
+        for (grad, &sum) in self.bias_grad.iter_mut().zip(&first[0].bias_sums) {
+            *grad = T::from_f64(sum);
+        }
+        total
+    }
+
+    /// What the weight and the bias go down.
+    fn slopes(&self, on: &CheckedEpoch<'_, T>, first: usize) -> [Slope<'_, T>; 2] {
+        let (part, features) = (&self.parts[0], on.epoch.x.classes());
+        let weight = match &part.weight_grad {
+            Some(grad) => Slope::Dense(grad),
+            None => {
+                let at = (first - part.ahead.visits.start) * features;
+                Slope::Outer { grad: &part.logits, x: &part.ahead.x[at..][..features] }
+            }
+        };
+        [weight, Slope::Dense(&self.bias_grad)]
+    }
+}
+
+impl<T: Real> Part<T> {
+    /// Sums losses and gradients over some of a batch's visits, a block of rows at a time.
+    fn evaluate(
+        &mut self,
+        on: &CheckedEpoch<'_, T>,
+        visits: Range<usize>,
+        batch: usize,
+        weight: &[T],
+        bias: Option<&[T]>,
+    ) -> f64 {
         let (isa, loss, classes, features) = (on.isa, on.epoch.loss, on.classes, on.epoch.x.classes());
-        let (divisor, mut total) = (visits.len() as f64, 0.0);
-        let weight = Rows::packed(&*model.weight, classes, features);
+        let weight = Rows::packed(weight, classes, features);
+        let mut total = 0.0;
         self.bias_sums.fill(0.0);
         if let Some(grad) = &mut self.weight_grad {
             grad.fill(T::ZERO);
@@ -199,9 +258,9 @@ impl<T: Real> Batch<T> {
             // 1. Z = X W^T + b
             let (x, logits) = (self.ahead.rows(on, first..first + rows), &mut self.logits[..rows * classes]);
             let x = Rows::packed(x, rows, features);
-            linear::block_logits(isa, x, weight, model.bias.as_deref(), logits);
+            linear::block_logits(isa, x, weight, bias, logits);
             // 2. the loss, and in the place of Z its gradient G
-            total += loss.value_and_grad(isa, first, RowsIo::over(logits, rows, classes), divisor, None);
+            total += loss.value_and_grad(isa, first, RowsIo::over(logits, rows, classes), batch as f64, None);
             // 3. dW += G^T X, db += sum_i G_i
             if let Some(grad) = &mut self.weight_grad {
                 linear::add_block_product(isa, x, logits, classes, grad);
@@ -209,22 +268,7 @@ impl<T: Real> Batch<T> {
             let sums = &mut self.bias_sums;
             T::dispatch(isa, AddColumns { rows: logits, stride: classes, columns: 0..classes, sums });
         }
-        for (grad, &sum) in self.bias_grad.iter_mut().zip(&self.bias_sums) {
-            *grad = T::from_f64(sum);
-        }
         total
-    }
-
-    /// What the weight and the bias go down.
-    fn slopes(&self, on: &CheckedEpoch<'_, T>, first: usize) -> [Slope<'_, T>; 2] {
-        let weight = match &self.weight_grad {
-            Some(grad) => Slope::Dense(grad),
-            None => {
-                let at = (first - self.ahead.visits.start) * on.epoch.x.classes();
-                Slope::Outer { grad: &self.logits, x: &self.ahead.x[at..][..on.epoch.x.classes()] }
-            }
-        };
-        [weight, Slope::Dense(&self.bias_grad)]
     }
 }
 
