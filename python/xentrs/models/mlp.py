@@ -53,7 +53,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
     hidden_layer_sizes : int or sequence of int, default (100,)
         The numbers that each hidden layer puts out. Without any this is logistic regression.
     activation : {"relu", "gelu", "tanh", "logistic"}, default "relu"
-        The function after each hidden layer, see `xentrs.nn`.
+        The function after each hidden layer, see `xentrs.nn.Activation`.
     solver : {"adam", "sgd"}, default "adam"
         The rule of the step: `xentrs.optim.Adam`, or `xentrs.optim.SGD` with `momentum`.
     alpha : float, default 1e-4
@@ -116,7 +116,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
 
     See Also
     --------
-    xentrs.nn : the layers, for loops written by hand.
+    xentrs.nn.Sequential : the layers, for loops written by hand.
     LogisticRegression : the model without hidden layers, which has one minimum.
 
     Notes
@@ -370,7 +370,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
 
         See Also
         --------
-        xentrs.attacks : what it is good for.
+        xentrs.attacks.fgsm, xentrs.attacks.pgd : what it is good for.
         """
         check_is_fitted(self)
         samples, y = validate_data(self, X, y, dtype=self.coefs_[0].dtype, reset=False, multi_output=True)
