@@ -232,12 +232,46 @@ def test_a_refused_epoch_changes_nothing(params, change, error, message):
     assert optimizer.n_steps == 0
 
 
-def test_parameters_must_not_overlap():
+def test_what_is_written_must_not_overlap():
     both = np.zeros(6)
-    with pytest.raises(ValueError, match=r"params\[0\] must not overlap x"):
+    overlap = "must not overlap an input, or another parameter or velocity"
+    with pytest.raises(ValueError, match=rf"params\[0\] {overlap}"):
         SGD([both[:4].reshape(2, 2)]).linear_epoch(both.reshape(3, 2), [0, 1, 0])
-    with pytest.raises(ValueError, match=r"params\[1\] must not overlap x or another parameter"):
+    with pytest.raises(ValueError, match=rf"params\[1\] {overlap}"):
         SGD([both[:4].reshape(2, 2), both[3:5]]).linear_epoch(np.zeros((3, 2)), [0, 1, 0])
+    weight = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=rf"params\[0\] {overlap}"):
+        SGD([weight]).linear_epoch(np.zeros((3, 3)), weight.T, kind="sigmoid")
+    with pytest.raises(ValueError, match=rf"params\[0\] {overlap}"):
+        SGD([weight]).linear_epoch(np.zeros((3, 3)), [0, 1, 0], class_weight=weight[:, 0])
+    optimizer = SGD([weight], momentum=0.5)
+    optimizer.velocity = [weight]
+    with pytest.raises(ValueError, match=rf"velocity\[0\] {overlap}"):
+        optimizer.linear_epoch(np.zeros((3, 3)), [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("velocity", "error", "message"),
+    [
+        (np.zeros((3, 2)), ValueError, r"velocity must have the shapes of params, \[\(2, 3\)\], got \[\(3, 2\)\]"),
+        (np.zeros((2, 3), np.float32), TypeError, "x and velocity must all be float32 or all float64"),
+        (np.zeros((3, 2)).T, ValueError, r"velocity\[0\] must be C-ordered, aligned and writeable"),
+    ],
+)
+def test_a_velocity_that_was_put_in_place_must_fit(velocity, error, message):
+    optimizer = SGD([np.zeros((2, 3))], momentum=0.5)
+    optimizer.velocity = [velocity]
+    with pytest.raises(error, match=message):
+        optimizer.linear_epoch(np.zeros((3, 3)), [0, 1, 0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 10**30])
+def test_models_without_features_or_outputs(batch_size):
+    weight, bias = np.zeros((2, 0)), np.zeros(2)
+    SGD([weight, bias]).linear_epoch(np.ones((5, 0)), np.zeros(5, int), batch_size=batch_size, rng=0)
+    assert bias[0] > 0 > bias[1]
+    optimizer = SGD([np.zeros((0, 3)), np.zeros(0)])
+    assert optimizer.linear_epoch(np.ones((5, 3)), np.zeros((5, 0)), kind="sigmoid", batch_size=batch_size) == 0.0
 
 
 @pytest.mark.parametrize("decay", [[0.1], [0.1, 0.2, 0.3]])

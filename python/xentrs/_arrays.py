@@ -250,7 +250,7 @@ def check_outs(
         if not is_wanted:
             raise ValueError(f"{name} must be None, as this gradient is not wanted, got {type(out).__name__}")
         checked.append((out, _check_place(out, name, "x", tuple(shape), dtype, computed)))
-        if _shares(out, taken):
+        if shares_memory(out, taken):
             raise ValueError(f"{name} must not overlap an input or another gradient")
         taken.append(out)
     return checked
@@ -264,7 +264,7 @@ def check_out(
     Tell whether it has the dtype of the logits, not the one that is computed with, float32 for half precision.
     """
     has_dtype = _check_place(out, "out", "the logits", np.shape(logits), dtype, computed)
-    if _shares(out, inputs if _same_view(out, logits) else [logits, *inputs]):
+    if shares_memory(out, inputs if _same_view(out, logits) else [logits, *inputs]):
         raise ValueError("out must not overlap an input, unless it is the logits themselves")
     return has_dtype
 
@@ -313,7 +313,7 @@ def _check_place(
     return bool(native == dtype)
 
 
-def _shares(out: Any, inputs: Sequence[object]) -> bool:
+def shares_memory(out: Any, inputs: Sequence[object]) -> bool:
     """Whether an array shares memory with one of the inputs, some of which are pairs."""
     arrays = [array for given in inputs for array in (given if isinstance(given, tuple) else (given,))]
     return any(isinstance(array, np.ndarray) and _overlap(out, array) for array in arrays)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .._arrays import as_samples, in_order
+from .._arrays import as_samples, in_order, shares_memory
 from ..losses import FloatArray, Target
 from ..losses.linear import Kind
 from .optimizer import Optimizer, in_range
@@ -226,13 +226,14 @@ class SGD(Optimizer):
         """
         # 1. The parameters, and how far the steps go.
         x = as_samples(x, "x")
-        self._check_linear(x)
+        self._check_linear(x, [target, class_weight, pos_weight, sample_weight])
         n = len(x)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
             raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        steps = self.n_steps + np.arange(-(-n // int(batch_size)))
+        batch_size = min(int(batch_size), max(n, 1))
+        steps = self.n_steps + np.arange(-(-n // batch_size))
         rates = np.empty(len(steps))
         rates[...] = self.learning_rate if schedule is None else schedule(steps)
         if not np.all((rates >= 0) & (rates < np.inf)):
@@ -241,7 +242,7 @@ class SGD(Optimizer):
         # 2. The order, in which targets and weights are laid out.
         order = None
         if rng is not None:
-            source = np.random.default_rng(rng) if isinstance(rng, int | np.integer) else rng
+            source = rng if isinstance(rng, np.random.RandomState) else np.random.default_rng(rng)
             order = source.permutation(n)
             if isinstance(target, tuple):
                 target = in_order(target[0], "target", order), in_order(target[1], "target", order)
@@ -268,7 +269,7 @@ class SGD(Optimizer):
                 z_loss,
                 order,
                 rates,
-                int(batch_size),
+                batch_size,
                 self.momentum,
                 self.nesterov,
                 [*self.weight_decay, 0.0][:2],
@@ -277,17 +278,23 @@ class SGD(Optimizer):
         finally:
             self.n_steps += int(done[0])
 
-    def _check_linear(self, x: NDArray[Any]) -> None:
+    def _check_linear(self, x: NDArray[Any], others: Sequence[object]) -> None:
         """Refuse parameters that are not those of a linear model of `x`, or that the core could not write in place."""
         shapes = [param.shape for param in self.params]
         if len(shapes) not in (1, 2) or len(shapes[0]) != 2 or shapes[1:] not in ([], [shapes[0][:1]]):
             raise ValueError(f"params must be a weight of shape (c, d) and at most a bias of shape (c,), got {shapes}")
-        if x.ndim != 2 or x.shape[1] != shapes[0][1]:
+        if x.shape[1] != shapes[0][1]:
             raise ValueError(f"x must have shape (n, {shapes[0][1]}), got {x.shape}")
-        for i, param in enumerate(self.params):
-            if param.dtype not in (np.float32, np.float64) or param.dtype != x.dtype:
-                raise TypeError(f"x and params must all be float32 or all float64, got {x.dtype} and {param.dtype}")
-            if not (param.flags.c_contiguous and param.flags.aligned):
-                raise ValueError(f"params[{i}] must be C-ordered and aligned")
-            if np.may_share_memory(param, x) or any(np.may_share_memory(param, other) for other in self.params[:i]):
-                raise ValueError(f"params[{i}] must not overlap x or another parameter")
+        if [velocity.shape for velocity in self.velocity] != shapes:
+            got = [velocity.shape for velocity in self.velocity]
+            raise ValueError(f"velocity must have the shapes of params, {shapes}, got {got}")
+        taken = [x, *others]
+        for name, arrays in (("params", self.params), ("velocity", self.velocity)):
+            for i, array in enumerate(arrays):
+                if array.dtype not in (np.float32, np.float64) or array.dtype != x.dtype:
+                    raise TypeError(f"x and {name} must all be float32 or all float64, got {x.dtype} and {array.dtype}")
+                if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
+                    raise ValueError(f"{name}[{i}] must be C-ordered, aligned and writeable")
+                if shares_memory(array, taken):
+                    raise ValueError(f"{name}[{i}] must not overlap an input, or another parameter or velocity")
+                taken.append(array)
