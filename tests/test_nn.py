@@ -176,7 +176,7 @@ def test_a_layer_of_given_arrays_shares_them():
         (lambda: nn.Dense.of(np.ones(3), np.ones(3)), ValueError, "weight must have two dimensions, got 1"),
         (lambda: nn.Dense.of(np.ones((2, 3)), np.ones(3)), ValueError, r"bias must have shape \(2,\), got \(3,\)"),
         (lambda: nn.Sequential(nn.ReLU(), np.tanh), TypeError, r"layers\[1\] must be a Layer, got ufunc"),
-        (lambda: nn.Sequential(nn.ReLU), TypeError, r"layers\[0\] must be a Layer, got type"),
+        (lambda: nn.Sequential(nn.ReLU), TypeError, r"layers\[0\] must be a Layer, got the class ReLU"),
     ],
 )
 def test_refuses_layers_that_make_no_sense(make, error, message):

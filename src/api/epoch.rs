@@ -1,9 +1,8 @@
 //! One epoch of stochastic gradient descent for a linear model: a visit to each row of `X`, a step each batch.
 
-use super::Problem;
+use super::{Problem, check_takes_logits};
 use crate::error::{Error, Result};
 use crate::linear::{self, AddColumns, Descent, Gather, Moment, Slope, Visits};
-use crate::losses::Domain;
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::Isa;
@@ -68,10 +67,7 @@ impl<'a, T: Real> Epoch<'a, T> {
         if let Some((got, index)) = wrong {
             return Err(Error::Value { name: "order", expected: "the number of a row", got: got as f64, index });
         }
-        if loss.has_domain() || loss.inputs().1 != Domain::Reals {
-            let (expected, got) = ("one of logits", format!("one whose {} have a domain", loss.inputs().0));
-            return Err(Error::Parameter { name: "loss", expected, got });
-        }
+        check_takes_logits(loss)?;
         loss.check(visits.len(), classes)?;
         loss.check_targets(isa)?;
         Ok(CheckedEpoch { epoch: self, visits, isa, classes })
@@ -84,8 +80,8 @@ impl<T: Real> CheckedEpoch<'_, T> {
         self.epoch.rates.len()
     }
 
-    /// Takes some of the steps, and tells what they add to the loss of the epoch, the sum over its visits divided by their number,
-    /// each batch's before its step.
+    /// Takes some of the steps, and tells what they add to the loss of the epoch: the sum over its visits, each batch's
+    /// before its step, divided by their number.
     ///
     /// # Errors
     /// [`Error::Shape`] where parameters do not fit, [`Error::Parameter`] where velocities do not belong to them; nothing is

@@ -7,10 +7,9 @@
 mod blocks;
 mod tiles;
 
-use super::{Loss, Problem, Reduction, divisor, reduce};
+use super::{Loss, Problem, Reduction, check_takes_logits, divisor, reduce};
 use crate::error::{Error, Result};
 use crate::linear;
-use crate::losses::Domain;
 use crate::simd::{Float, Isa};
 use crate::storage::Storage;
 use crate::view::{Rows, RowsIo};
@@ -103,10 +102,7 @@ impl<S: Storage> LinearProblem<'_, S> {
         fits("grad_x", vec![rows * features], vec![len(&grads.x, rows * features)])?;
         fits("grad_weight", vec![classes * features], vec![len(&grads.weight, classes * features)])?;
         fits("grad_bias", vec![classes], vec![len(&grads.bias, classes)])?;
-        if self.loss.has_domain() || self.loss.inputs().1 != Domain::Reals {
-            let (expected, got) = ("one of logits", format!("one whose {} have a domain", self.loss.inputs().0));
-            return Err(Error::Parameter { name: "loss", expected, got });
-        }
+        check_takes_logits(self.loss)?;
         self.loss.check(rows, classes)?;
         self.loss.check_targets(isa)
     }

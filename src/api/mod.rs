@@ -265,6 +265,15 @@ fn check_numbers<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: R
     })
 }
 
+/// Refuses a loss whose inputs are not logits, which take any number: a layer's outputs are held against no domain.
+fn check_takes_logits<T: Real>(problem: &dyn Problem<T>) -> Result<()> {
+    let (name, domain) = problem.inputs();
+    if domain == Domain::Reals && !problem.has_domain() {
+        return Ok(());
+    }
+    Err(Error::Parameter { name: "loss", expected: "one of logits", got: format!("one whose {name} have a domain") })
+}
+
 /// Holds all rows against the domain of the loss, where it has one.
 fn check_logits<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
     if !problem.has_domain() {

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What `g` has more than the logarithm, `w (m_k - p_k) + v (m_k - q_k) = 0`, cancels exactly; no term of what is summed is
-//! negative. It is evaluated without its linear part ([`Quotient`]), from `p - m = -v (q - p)` and `q - m = w (q - p)`. So the divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
+//! negative. It is evaluated without its linear part ([`Quotient`]), from `p - m = -v (q - p)` and `q - m = w (q - p)`. So
+//! the divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
 //! result is symmetric to the bit.
 //!
 //! Of logits, `D = sum_k (q_k - p_k)` is not quite 0 (see [`kl_divergence`](super::kl_divergence)), which adds

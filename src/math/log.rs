@@ -37,8 +37,8 @@ pub trait Log: Float {
 
 // Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
 // the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 0.04: 2^-28.4
-// and 2^-62.6; on z <= 1/9: 2^-33.0 and 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0 and 2^-58.9 (one coefficient less:
-// 2^-24.2 and 2^-56.3).
+// and 2^-62.6; on z <= 1/9: 2^-33.0 and 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0
+// and 2^-58.9 (one coefficient less: 2^-24.2 and 2^-56.3).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
     const POLYNOMIAL_LOG_QUOTIENT: &'static [Self] = &[0.666_669_5, 0.399_576_57, 0.303_644_98];

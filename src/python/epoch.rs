@@ -2,8 +2,8 @@
 
 use super::Given;
 use super::arrays::{Array, Number, detached};
-use super::inputs::{Logits, data};
-use super::linear::LinearArguments;
+use super::inputs::{Input, Logits, data};
+use super::linear::LayerLoss;
 use super::softmax_family::SoftmaxArguments;
 use crate::linear;
 use crate::math::Real;
@@ -56,11 +56,7 @@ struct Plan<'a, 'py> {
 }
 
 impl<'py> Plan<'_, 'py> {
-    fn run<S: Number + Real + Storage<Real = S>>(
-        self,
-        x: super::inputs::Input<'py, S>,
-        arguments: LinearArguments<'_, 'py>,
-    ) -> PyResult<f64> {
+    fn run<S: Number + Real + Storage<Real = S>>(self, x: Input<'py, S>, loss: LayerLoss<'_, 'py>) -> PyResult<f64> {
         let private = |given: &Bound<'py, PyAny>, name: &str| {
             Array::<i64>::in_place(given).ok_or_else(|| PyTypeError::new_err(format!("{name} must be int64")))
         };
@@ -71,7 +67,7 @@ impl<'py> Plan<'_, 'py> {
         let mut steps = private(self.steps, "steps")?;
         let (classes, py) = (model.weight.shape()[0], x.py());
         let x = x.with_outputs(classes);
-        arguments.with_problem(&x, |loss, _, _| {
+        loss.with_problem(&x, |loss, _, _| {
             let Plan { batch_size, moment, weight_decay, .. } = self;
             let (rows, order) = (x.array.rows()?, data(&order));
             let epoch = Epoch { loss, x: rows, order, batch_size, rates: rates.data(), moment, weight_decay };
@@ -120,6 +116,7 @@ pub(super) fn linear_epoch<'py>(
     weight_decay: [f64; 2],
     steps: Given<'_, 'py>,
 ) -> PyResult<f64> {
+    // Which one makes no difference: an epoch adds up the losses of its rows by itself.
     let reduction = pyo3::types::PyString::new(x.py(), "mean").into_any();
     let softmax = SoftmaxArguments {
         target,
@@ -133,12 +130,11 @@ pub(super) fn linear_epoch<'py>(
         reduction: &reduction,
     };
     let moment = Moment { momentum, nesterov };
-    let weight = params.first().cloned().unwrap_or_else(|| x.clone());
-    let arguments = LinearArguments { weight: &weight, bias: None, kind, pos_weight, softmax };
+    let loss = LayerLoss { kind, pos_weight, softmax };
     let plan = Plan { params, velocity, order, rates, batch_size, moment, weight_decay, steps };
     match Logits::of(x, "x", Some(-1))? {
-        Logits::F32(x) => plan.run(x, arguments),
-        Logits::F64(x) => plan.run(x, arguments),
+        Logits::F32(x) => plan.run(x, loss),
+        Logits::F64(x) => plan.run(x, loss),
         _ => Err(PyTypeError::new_err("xentrs.optim must give float32 or float64")),
     }
 }

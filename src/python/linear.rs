@@ -11,15 +11,21 @@ use crate::linear;
 use crate::{LinearGrads, LinearProblem, Problem, Reduction};
 use pyo3::prelude::*;
 
-/// The arguments of `linear_cross_entropy`.
+/// The loss of a layer's outputs, of either kind.
 #[derive(Clone, Copy)]
-pub(super) struct LinearArguments<'a, 'py> {
-    pub(super) weight: Given<'a, 'py>,
-    pub(super) bias: Option<Given<'a, 'py>>,
+pub(super) struct LayerLoss<'a, 'py> {
     pub(super) kind: Given<'a, 'py>,
     pub(super) pos_weight: Option<Given<'a, 'py>>,
     /// With the targets and options that both kinds have.
     pub(super) softmax: SoftmaxArguments<'a, 'py>,
+}
+
+/// The arguments of `linear_cross_entropy`, but for the inputs.
+#[derive(Clone, Copy)]
+struct LinearArguments<'a, 'py> {
+    weight: Given<'a, 'py>,
+    bias: Option<Given<'a, 'py>>,
+    loss: LayerLoss<'a, 'py>,
 }
 
 /// The gradients that are wanted, and where they go.
@@ -59,19 +65,7 @@ impl<'py, S: Number> Gradient<'py, S> {
     }
 }
 
-impl<'a, 'py> LinearArguments<'a, 'py> {
-    fn run<S: Number>(self, x: Input<'py, S>, wanted: Option<Wanted<'a, 'py>>) -> PyResult<Bound<'py, PyAny>> {
-        let weight = self.weight(&x)?;
-        let x = x.with_outputs(weight.shape()[0]);
-        let bias = self.bias(&x)?;
-        let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
-        self.with_problem(&x, |loss, reduction, shape| {
-            let weight = weight.rows()?;
-            let problem = LinearProblem { loss, x: x.array.rows()?, weight, bias: data(&bias) };
-            evaluate(&x, &problem, reduction, shape, wanted)
-        })
-    }
-
+impl<'py> LayerLoss<'_, 'py> {
     /// Hands `f` the loss of the layer's outputs, and the shape of what is not reduced.
     pub(super) fn with_problem<S: Number, R>(
         &self,
@@ -120,6 +114,20 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
             None => Ok(is_softmax),
         }
     }
+}
+
+impl<'a, 'py> LinearArguments<'a, 'py> {
+    fn run<S: Number>(self, x: Input<'py, S>, wanted: Option<Wanted<'a, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+        let weight = self.weight(&x)?;
+        let x = x.with_outputs(weight.shape()[0]);
+        let bias = self.bias(&x)?;
+        let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
+        self.loss.with_problem(&x, |loss, reduction, shape| {
+            let weight = weight.rows()?;
+            let problem = LinearProblem { loss, x: x.array.rows()?, weight, bias: data(&bias) };
+            evaluate(&x, &problem, reduction, shape, wanted)
+        })
+    }
 
     /// The weight: a row of features a class, of the inputs' type.
     fn weight<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Array<'py, S>> {
@@ -162,9 +170,16 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
     ) -> PyResult<[Option<Gradient<'py, S>>; 3]> {
         let bias = [x.class_count()];
         let shapes = [x.array.shape(), weight.shape(), &bias];
-        let SoftmaxArguments { target, class_weight, sample_weight, .. } = self.softmax;
-        let inputs =
-            [Some(&x.given), Some(self.weight), self.bias, Some(target), class_weight, sample_weight, self.pos_weight];
+        let SoftmaxArguments { target, class_weight, sample_weight, .. } = self.loss.softmax;
+        let inputs = [
+            Some(&x.given),
+            Some(self.weight),
+            self.bias,
+            Some(target),
+            class_weight,
+            sample_weight,
+            self.loss.pos_weight,
+        ];
         let inputs: Vec<_> = inputs.into_iter().flatten().collect();
         let is_wanted: [bool; 3] = slow(x.py(), "as_wrt", (wanted.wrt, self.bias.is_some()))?.extract()?;
         let arguments = (wanted.out, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());
@@ -232,7 +247,8 @@ pub(super) fn linear_cross_entropy<'py>(
         z_loss,
         reduction,
     };
-    let arguments = LinearArguments { weight, bias, kind, pos_weight, softmax };
+    let loss = LayerLoss { kind, pos_weight, softmax };
+    let arguments = LinearArguments { weight, bias, loss };
     fork!(Logits::of(x, "x", Some(-1))?, x => arguments.run(x, None))
 }
 
@@ -271,6 +287,7 @@ pub(super) fn linear_cross_entropy_with_grad<'py>(
         z_loss,
         reduction,
     };
-    let arguments = LinearArguments { weight, bias, kind, pos_weight, softmax };
+    let loss = LayerLoss { kind, pos_weight, softmax };
+    let arguments = LinearArguments { weight, bias, loss };
     fork!(Logits::of(x, "x", Some(-1))?, x => arguments.run(x, Some(Wanted { wrt, out })))
 }

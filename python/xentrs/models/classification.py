@@ -1,5 +1,6 @@
 """What a classifier is trained on, and what it answers: labels or distributions, weights, logits."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -31,9 +32,9 @@ class LogitsMixin:
 
     classes_: NDArray[Any]
 
+    @abstractmethod
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Logits of the samples."""
-        raise NotImplementedError
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each sample.

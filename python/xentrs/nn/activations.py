@@ -1,6 +1,7 @@
 """Functions of each number alone, which make a network more than one weighted sum."""
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Activation(Layer):
     array([6.])
     """
 
+    @abstractmethod
     def value(self, x: FloatArray) -> FloatArray:
         """Value of the function.
 
@@ -45,8 +47,8 @@ class Activation(Layer):
         ndarray
             The output ``y``, of its shape and dtype.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def slope(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Derivative of the function, from its argument and its value.
 
@@ -60,7 +62,6 @@ class Activation(Layer):
         ndarray
             ``dy / dx``, of their shape and dtype.
         """
-        raise NotImplementedError
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Value of the function, number by number."""

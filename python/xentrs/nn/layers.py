@@ -1,6 +1,7 @@
 """Layers that make up a network: the weighted sum, and one layer after the other."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Self
 
 import numpy as np
@@ -13,7 +14,7 @@ __all__ = ["Dense", "Layer", "Sequential"]
 FLOATS = (np.float32, np.float64)
 
 
-class Layer:
+class Layer(ABC):
     """What all layers have in common: two passes, parameters, and the gradients to them.
 
     Attributes
@@ -51,6 +52,7 @@ class Layer:
         """The gradients to them."""
         return []
 
+    @abstractmethod
     def forward(self, x: FloatArray) -> FloatArray:
         """Map a batch.
 
@@ -64,8 +66,8 @@ class Layer:
         ndarray, shape (n, c)
             The output ``y``.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, grad: FloatArray) -> FloatArray:
         """Pass a gradient back through the last forward pass, and keep those to the parameters.
 
@@ -79,7 +81,6 @@ class Layer:
         ndarray, shape (n, d)
             Gradient of the loss to ``x``.
         """
-        raise NotImplementedError
 
     def backward_params(self, grad: FloatArray) -> None:
         """Keep the gradients to the parameters alone, where nobody asks for that to ``x``, which costs as much again.
@@ -136,7 +137,8 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{i}] must be a Layer, got {type(layer).__name__}")
+                got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
+                raise TypeError(f"layers[{i}] must be a Layer, got {got}")
         self.layers = list(layers)
 
     @property

@@ -1,11 +1,12 @@
 //! The gradients with respect to one distribution, or to both, each of which may be one that all rows share.
 
+use super::side::{Side, scale};
 use super::{Form, Quantity, Question, fault, is_wrong, unnormalized, with_measure};
 use crate::distributions::{Measure, logits, probabilities};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
+use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
@@ -140,33 +141,6 @@ impl<S: Storage + Place<S>> Part<'_, S> {
     }
 }
 
-/// One distribution's part of a block of rows, as the kernels see it.
-pub(super) enum Side<'k, T> {
-    Each(RowsIo<'k, T>),
-    Sum { row: &'k [T], total: &'k mut [f64] },
-}
-
-impl<T: Real> Side<'_, T> {
-    /// A row, and the place for its gradient, which is `scratch` where gradients are summed.
-    #[inline(always)]
-    pub(super) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
-        match self {
-            Side::Each(rows) => rows.row(i, scratch),
-            Side::Sum { row, .. } => RowIo::new(row, scratch),
-        }
-    }
-
-    /// Adds the gradient of a row to the sums, where there are any.
-    #[inline(always)]
-    pub(super) fn add(&mut self, scratch: &[T]) {
-        if let Side::Sum { total, .. } = self {
-            for (total, grad) in total.iter_mut().zip(scratch) {
-                *total += grad.to_f64();
-            }
-        }
-    }
-}
-
 /// What all blocks have in common.
 struct Task<'q> {
     isa: Isa,
@@ -250,19 +224,5 @@ impl<T: Real> Grads<'_, T> {
             }
         }
         wrong
-    }
-}
-
-/// Multiplies the gradient of a row, which is in the cache.
-#[inline(always)]
-pub(super) fn scale<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, factor: f64) {
-    if factor != 1.0 {
-        let factor = s.splat(T::from_f64(factor));
-        RowIo::in_place(row.target()).map(
-            s,
-            T::ZERO,
-            #[inline(always)]
-            |_, v| v * factor,
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! What one distribution has, and what two have between them: one value a row.
 
 mod gradients;
+mod side;
 mod unnormalized;
 
 pub use gradients::{Variable, measure_and_grad};

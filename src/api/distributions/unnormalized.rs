@@ -1,6 +1,6 @@
 //! Rows that are divided by their sums, in double precision, one at a time.
 
-use super::gradients::{Side, scale};
+use super::side::{Side, scale};
 use super::{Quantity, Question, Values, with_measure};
 use crate::distributions::probabilities;
 use crate::math::Real;

@@ -1,0 +1,46 @@
+//! One of the two distributions of a row, and the place of its gradient.
+
+use crate::math::Real;
+use crate::simd::{RowIo, Simd};
+use crate::view::RowsIo;
+
+/// One distribution's part of a block of rows, as the kernels see it.
+pub(super) enum Side<'k, T> {
+    Each(RowsIo<'k, T>),
+    Sum { row: &'k [T], total: &'k mut [f64] },
+}
+
+impl<T: Real> Side<'_, T> {
+    /// A row, and the place for its gradient, which is `scratch` where gradients are summed.
+    #[inline(always)]
+    pub(super) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
+        match self {
+            Side::Each(rows) => rows.row(i, scratch),
+            Side::Sum { row, .. } => RowIo::new(row, scratch),
+        }
+    }
+
+    /// Adds the gradient of a row to the sums, where there are any.
+    #[inline(always)]
+    pub(super) fn add(&mut self, scratch: &[T]) {
+        if let Side::Sum { total, .. } = self {
+            for (total, grad) in total.iter_mut().zip(scratch) {
+                *total += grad.to_f64();
+            }
+        }
+    }
+}
+
+/// Multiplies the gradient of a row, which is in the cache.
+#[inline(always)]
+pub(super) fn scale<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, factor: f64) {
+    if factor != 1.0 {
+        let factor = s.splat(T::from_f64(factor));
+        RowIo::in_place(row.target()).map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, v| v * factor,
+        );
+    }
+}
