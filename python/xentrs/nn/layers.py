@@ -135,7 +135,8 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer) -> None:
-        for i, layer in enumerate(layers):
+        given: tuple[object, ...] = layers
+        for i, layer in enumerate(given):
             if not isinstance(layer, Layer):
                 got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
                 raise TypeError(f"layers[{i}] must be a Layer, got {got}")
