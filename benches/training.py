@@ -1,11 +1,13 @@
-"""Training beside the peers: epochs of stochastic gradient descent, and logistic regression to its minimum.
+"""Training beside the peers: the head of a language model, epochs of SGD, and logistic regression to its minimum.
 
 python benches/training.py               measures, prints the table, writes benches/record/training-<cpu>-<date>.csv
 python benches/training.py --show RECORD prints the table of a record
 
 Contestants take turns on the same rows, and are checked: after an epoch of mini-batches PyTorch's weights and ours are
 the same, losses after three epochs row by row agree to a hundredth, fitted coefficients agree with scikit-learn's to
-1e-5. NumPy's matrix products have one thread, which on matrices this small is faster than two, for all contestants.
+1e-5. The head of a language model is held against NumPy's three products of matrices alone, and against both ways of
+PyTorch. NumPy's products have as many threads as all others there, and one elsewhere, which on matrices so small is
+faster than two.
 """
 
 import argparse
@@ -42,6 +44,7 @@ class Trial(NamedTuple):
     """Whether somebody's answer is as good as ours."""
     bytes: int
     reach: str = ""
+    blas_threads: int = 1
 
 
 def mini_batches(threads: int, n: int = 60_000) -> Trial:
@@ -127,8 +130,52 @@ def to_the_minimum(name: str, X: Any, y: Any) -> Trial:
     )
 
 
+def head(threads: int, n: int = 2048, d: int = 768, c: int = 50_257) -> Trial:
+    """The head of a language model: loss and all gradients, beside the three products of matrices it is made of."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((n, d), np.float32), rng.standard_normal((c, d), np.float32) / np.float32(d**0.5)
+    target = rng.integers(0, c, n)
+    outs = np.empty_like(x), np.empty_like(weight), None
+    logits = np.empty((n, c), np.float32)
+
+    def ours() -> Any:
+        return xe.linear_cross_entropy_with_grad(x, weight, target, wrt=("x", "weight"), out=outs).loss
+
+    def products() -> None:
+        np.matmul(x, weight.T, out=logits)
+        np.matmul(logits, weight, out=outs[0])
+        np.matmul(logits.T, x, out=outs[1])
+
+    calls: dict[str, Callable[[], Any]] = {"xentrs": ours, "NumPy": products}
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        torch.set_num_threads(threads)
+        rows, matrix, classes = torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(target)
+
+        def of(loss: Callable[[Any, Any], Any]) -> Any:
+            leaves = rows.detach().requires_grad_(), matrix.detach().requires_grad_()
+            value = loss(*leaves)
+            torch.autograd.grad(value, leaves)
+            return float(value.detach())
+
+        functional = torch.nn.functional
+        calls["PyTorch"] = lambda: of(lambda x, w: functional.cross_entropy(x @ w.T, classes))
+        if hasattr(functional, "linear_cross_entropy"):
+            calls["PyTorch, fused"] = lambda: of(lambda x, w: functional.linear_cross_entropy(x, w, classes))
+
+    def agree(ours: Any, theirs: Any) -> bool:
+        return theirs is None or abs(ours - theirs) < 1e-4 * ours  # the products alone have no loss
+
+    name = f"head {n}x{d}x{c} float32, all gradients"
+    return Trial(name, calls, agree, x.nbytes + weight.nbytes, "1 x peer", threads)
+
+
 def trials(threads: int) -> Iterator[Trial]:
     """All of them, one at a time: each holds its data."""
+    yield head(threads)
     yield mini_batches(threads)
     yield row_by_row()
     for load in (load_digits, load_breast_cancer, load_wine):
@@ -166,7 +213,11 @@ def contest(trial: Trial, rounds: int = ROUNDS) -> Iterator[Figure]:
 
 
 def _version(name: str) -> str:
-    return xe.build_info()["version"] if name == "xentrs" else metadata.version({"PyTorch": "torch"}.get(name, name))
+    return (
+        xe.build_info()["version"]
+        if name == "xentrs"
+        else metadata.version({"PyTorch": "torch", "PyTorch, fused": "torch"}.get(name, name))
+    )
 
 
 def lines(figures: list[Figure]) -> Iterator[str]:
@@ -191,7 +242,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # three epochs are meant to be few
     figures: list[Figure] = []
     for trial in trials(xe.get_num_threads()):
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(trial.blas_threads, user_api="blas"):
             found = list(contest(trial))
         print(*lines(found), flush=True)
         figures += found

@@ -265,11 +265,12 @@ def test_a_record_can_be_read_again(
 @pytest.mark.parametrize(
     "trial",
     [
+        lambda: training.head(threads=2, n=40, d=8, c=300),
         lambda: training.mini_batches(threads=2, n=1000),
         lambda: training.row_by_row(n=5000),
         lambda: training.to_the_minimum("wine", *load_wine(return_X_y=True)),
     ],
-    ids=["mini-batches", "row by row", "to the minimum"],
+    ids=["head", "mini-batches", "row by row", "to the minimum"],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_those_who_train_agree(trial: Any) -> None:
