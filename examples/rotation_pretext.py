@@ -59,17 +59,12 @@ unlabelled, few, test = np.split(rng.permutation(len(images)), [1000, 1300])
 # ---------
 #
 # 64 detectors look at every patch of 8 x 8 pixels, and of each the strongest response counts, wherever it was. That
-# takes two layers of one's own, each a forward and a backward pass.
+# takes a layer of one's own, a forward and a backward pass.
 
 
-class Patches(nn.Layer):
-    """Every patch of each field, a row each. Nothing before it is to be learnt, so no gradient goes back."""
-
-    def forward(self, x):
-        return np.lib.stride_tricks.sliding_window_view(x, (PATCH, PATCH), (1, 2)).reshape(-1, PATCH**2)
-
-    def backward_params(self, grad):
-        pass
+def patches(fields):
+    """Return every patch of each field, a row each."""
+    return np.lib.stride_tricks.sliding_window_view(fields, (PATCH, PATCH), (1, 2)).reshape(-1, PATCH**2)
 
 
 class Strongest(nn.Layer):
@@ -87,19 +82,19 @@ class Strongest(nn.Layer):
 
 
 dense = partial(nn.Dense, init="he", dtype=np.float32, random_state=rng)
-untrained, eye = (nn.Sequential(Patches(), dense(PATCH**2, DETECTORS), nn.ReLU(), Strongest()) for _ in range(2))
+untrained, eye = (nn.Sequential(dense(PATCH**2, DETECTORS), nn.ReLU(), Strongest()) for _ in range(2))
 network = nn.Sequential(eye, dense(DETECTORS, 64), nn.ReLU(), dense(64, 4))
 optimizer = Adam(network.params, weight_decay=0.3)
 for epoch in range(150):
     optimizer.learning_rate = 3e-3 * (1 - epoch / 150)
     fields, quarters = turn(place(images[rng.permutation(unlabelled)]))
     for batch in gen_batches(len(fields), 100):
-        _, grad = xe.softmax_cross_entropy_with_grad(network.forward(fields[batch]), quarters[batch])
+        _, grad = xe.softmax_cross_entropy_with_grad(network.forward(patches(fields[batch])), quarters[batch])
         network.backward_params(grad)
         optimizer.step(network.grads)
 
 fields, quarters = turn(place(images[test]))
-answers = network.forward(fields).argmax(axis=1)
+answers = network.forward(patches(fields)).argmax(axis=1)
 figure, axes = plt.subplots(2, 8, figsize=(9, 3), layout="constrained")
 for ax, field, k, answer in zip(axes.flat, fields, quarters, answers, strict=False):
     ax.imshow(field, cmap="gray_r", vmin=0, vmax=1)
@@ -116,8 +111,11 @@ plt.show()
 # A logistic regression on few labelled images, drawn ten times: on what the network sees, on what it would see if its
 # detectors had learnt nothing, and on the raw pixels.
 
-sights = {"what rotations taught": eye.forward, "random detectors": untrained.forward}
-sights["raw pixels"] = lambda x: x.reshape(len(x), -1)
+sights = {
+    "what rotations taught": lambda x: eye.forward(patches(x)),
+    "random detectors": lambda x: untrained.forward(patches(x)),
+    "raw pixels": lambda x: x.reshape(len(x), -1),
+}
 counts, field_few, field_test = [2, 5, 10, 20], place(images[few]), place(images[test])
 accuracy = {name: np.zeros((10, len(counts))) for name in sights}
 probe = make_pipeline(StandardScaler(), LogisticRegression())
