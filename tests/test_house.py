@@ -66,6 +66,7 @@ PYTHON_FLOORS = """
     parallel
     _core
     _arrays
+    _numbers
 """.split()
 
 RUST_FILES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.rs"))]

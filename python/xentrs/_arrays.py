@@ -6,7 +6,7 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -219,7 +219,7 @@ def one_a_row(weights: Array, shape: Sequence[int]) -> Array:
 
 def as_wrt(wrt: str | Sequence[str], has_bias: bool) -> tuple[bool, bool, bool]:
     """Tell of x, weight and bias whether their gradient is wanted; there is none of a bias that is not there."""
-    names = [wrt] if isinstance(wrt, str) else list(wrt)
+    names = [wrt] if isinstance(wrt, str) or not isinstance(wrt, Iterable) else list(wrt)
     for name in names:
         if name not in ("x", "weight", "bias"):
             raise ValueError(f'wrt must be some of "x", "weight" and "bias", got {name!r}')
@@ -239,7 +239,8 @@ def check_outs(
     Tell of each whether it has the dtype of `x`, not the one that is computed with, float32 for half precision.
     """
     if not isinstance(outs, (tuple, list)) or len(outs) != 3:
-        raise TypeError(f"out must be a tuple (grad_x, grad_weight, grad_bias), got {type(outs).__name__}")
+        got = f"{len(outs)} of them" if isinstance(outs, (tuple, list)) else type(outs).__name__
+        raise TypeError(f"out must be a tuple (grad_x, grad_weight, grad_bias), got {got}")
     checked: list[tuple[Array, bool] | None] = []
     taken = list(inputs)
     for i, (out, is_wanted, shape) in enumerate(zip(outs, wanted, shapes, strict=True)):

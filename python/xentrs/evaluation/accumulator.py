@@ -120,6 +120,8 @@ class LossAccumulator:
         ------
         ValueError
             If the arrays differ in shape, a loss is negative, or a weight is negative or not finite.
+        TypeError
+            If `stats` are of another kind.
 
         Examples
         --------
@@ -128,6 +130,8 @@ class LossAccumulator:
         >>> xe.LossAccumulator().update_stats(stats) == xe.LossAccumulator().update([[0.0, 0.0]], [1])
         True
         """
+        if not isinstance(stats, SoftmaxStats):
+            raise TypeError(f"stats must be a SoftmaxStats, got {type(stats).__name__}")
         self._tally += _Tally(*_core._tally(stats.loss, stats.weight, stats.correct))
         return self
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._numbers import positive_integer
 from ..losses import softmax_cross_entropy
 from .rows import softmax_stats
 
@@ -83,10 +84,7 @@ def expected_calibration_error(
     >>> round(xe.expected_calibration_error(logits, [0, 0, 1]), 4)
     0.2333
     """
-    if not isinstance(n_bins, int | np.integer):
-        raise TypeError(f"n_bins must be an integer, got {n_bins!r}")
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be positive, got {n_bins}")
+    n_bins = positive_integer("n_bins", n_bins)
     stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
     counts = stats.weight > 0
     if (stats.argmax[counts] == -1).any():
@@ -95,7 +93,10 @@ def expected_calibration_error(
         logits, stats.argmax, ignore_index=-1, temperature=temperature, reduction="none"
     )
     confidence = np.exp(np.negative(surprise, dtype=np.float64)[counts])
+    if not confidence.size:
+        return 0.0
     weight = stats.weight[counts].astype(np.float64)
-    bins = np.maximum(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0)
-    gaps = np.bincount(bins, weight * (stats.correct[counts] - confidence), n_bins)
-    return float(np.abs(gaps).sum() / weight.sum()) if weight.size else 0.0
+    weight /= weight.max()  # so that their sum is finite
+    _, bins = np.unique(np.maximum(np.ceil(confidence * n_bins), 1), return_inverse=True)
+    gaps = np.bincount(bins, weight * (stats.correct[counts] - confidence))
+    return float(np.abs(gaps).sum() / weight.sum())
