@@ -334,6 +334,8 @@ BAD_DATA = [
     (lambda X, y: (X, y, -np.ones(len(y))), "Negative values in data passed to `sample_weight`"),
     (lambda X, y: (X, y, np.zeros(len(y))), "Sample weights must contain at least one non-zero number"),
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
+    (lambda X, y: (X, y, np.full(len(y), 1e308)), "a positive, finite sum to divide by, got inf"),
+    (lambda X, y: (X, y, np.full(len(y), 1e-320)), "a positive, finite sum to divide by, got 1.49998e-318"),
     (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X or lower learning_rate=0.001"),
 ]
 
@@ -343,13 +345,19 @@ BAD_PARAMETERS = [
     ({"activation": "sine"}, "The 'activation' parameter of MLPClassifier must be"),
     ({"learning_rate": 0.0}, "The 'learning_rate' parameter of MLPClassifier must be"),
     ({"gamma": -1.0}, "The 'gamma' parameter of MLPClassifier must be"),
+    ({"gamma": np.inf}, "The 'gamma' parameter of MLPClassifier must be"),
+    ({"random_state": "seed"}, "The 'random_state' parameter of MLPClassifier must be"),
     ({"validation_fraction": 1.0}, "The 'validation_fraction' parameter of MLPClassifier must be"),
     ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be"),
     ({"hidden_layer_sizes": 0}, "The 'hidden_layer_sizes' parameter of MLPClassifier must be"),
     ({"hidden_layer_sizes": (7, 0)}, r"hidden_layer_sizes must be positive integers, got \(7, 0\)"),
     ({"hidden_layer_sizes": [7, 2.5]}, r"hidden_layer_sizes must be positive integers, got \[7, 2.5\]"),
     ({"class_weight": {7: 1.0}}, r"The classes, \[0, 1, 2\], are not in class_weight"),
-    ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}}, "sample_weight must have a positive sum, got only zeros"),
+    (
+        {"class_weight": dict.fromkeys(range(3), 0.0)},
+        "sample_weight must have a positive, finite sum to divide by, got 0",
+    ),
+    ({"class_weight": dict.fromkeys(range(3), 1e308)}, "a positive, finite sum to divide by, got inf"),
     ({"solver": "sgd", "momentum": 0.0}, "nesterov needs momentum > 0, got 0.0"),
     ({"early_stopping": True, "validation_fraction": 1e-3}, "test_size = 1 should be greater or equal to"),
 ]
@@ -391,6 +399,24 @@ def test_bad_parameters_leave_the_estimator_as_it_was(params, message):
     with pytest.raises(ValueError, match=message):
         model.fit(X, y)
     assert state(model) == before
+
+
+def test_callbacks_and_labels_of_other_kinds_are_refused():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW, callbacks=[print, 3])
+    before = vars(model).copy()
+    with pytest.raises(TypeError, match=r"callbacks\[1\] must be callable, got 3"):
+        model.fit(X, y)
+    with pytest.raises(TypeError, match="y must hold labels that have an order, got NoneType, int, str"):
+        model.fit(X, np.array(["a", None, 1] * 50, object))
+    assert vars(model) == before
+
+
+def test_the_input_gradient_of_samples_far_away():
+    """The gradients to the weights overflow there, which nobody asks for."""
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW).fit(X, y)
+    assert np.isfinite(model.input_gradient(1e200 * X, y)).all()
 
 
 def test_partial_fit_refuses_what_it_cannot_use():

@@ -253,7 +253,11 @@ BAD_TARGETS = {
         (lambda y: y + y[:, 1:2], r"y must be labels, or numbers in \[0, 1\], got 2 at row \d+, label \d"),
         (lambda y: y.astype(str), "y must be labels, or numbers in|could not convert string"),
     ],
-    GaussianRegressor: [(lambda y: np.column_stack([y, y]), "y should be a 1d array")],
+    GaussianRegressor: [
+        (lambda y: np.column_stack([y, y]), "y should be a 1d array"),
+        (lambda y: y.astype(str), "y must be numbers, got <U"),
+        (lambda y: 1e200 * y, r"y must have a finite variance, got numbers up to 2e\+200"),
+    ],
 }
 BAD_PARAMETERS = {
     "C": [-1.0, 0.0, "1"],
@@ -309,6 +313,33 @@ def test_bad_data_changes_nothing(estimator, spoil, message, fitted):
     if hasattr(model, "partial_fit"):
         classes = [0, 1, 2] if isinstance(model, LogisticRegression) else None
         refused(model, "partial_fit", message, X, y, sample_weight=weight, classes=classes)
+
+
+@pytest.mark.parametrize(("weight", "total"), [(1e308, "inf"), (1e-320, "1.49998e-318")])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_weights_whose_sum_overflows_change_nothing(estimator, weight, total):
+    X, y = data(estimator)
+    message = f"sample_weight must have a positive, finite sum to divide by, got {total}"
+    refused(short(estimator).fit(X, y), "fit", message, X, y, sample_weight=np.full(len(y), weight))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_penalties_of_any_strength(estimator):
+    X, y = data(estimator)
+    largest = short(estimator).set_params(C=1e308).fit(X, y)
+    np.testing.assert_allclose(largest.coef_, short(estimator).set_params(C=np.inf).fit(X, y).coef_, rtol=1e-9)
+    smallest = short(estimator).set_params(C=5e-324)
+    refused(smallest, "fit", r"C must be large enough for 1 / \(C n\) to be finite, got 5e-324 and n = 150", X, y)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_callbacks_that_cannot_be_called(estimator):
+    X, y = data(estimator)
+    model = short(estimator).set_params(callbacks=(print, 3))
+    before = state(model)
+    with pytest.raises(TypeError, match=r"callbacks\[1\] must be callable, got 3"):
+        model.fit(X, y)
+    assert state(model) == before
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ and, where ``G`` is the gradient of the first and the last term with respect to 
     d / d W = G^T X + l2 W              d / d b = sum_i G_i
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,10 +28,10 @@ from ..losses import (
     softmax_cross_entropy_with_grad,
 )
 from ..losses.linear import Kind
+from .classification import LossWithGrad
+from .training import total_weight
 
-__all__ = ["LossWithGrad", "Objective", "Penalty"]
-
-LossWithGrad: TypeAlias = Callable[..., LossGrad]
+__all__ = ["Objective", "Penalty", "strength"]
 
 # Makes of the logits of all samples a value, and its gradient with respect to them.
 Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
@@ -133,7 +134,7 @@ class Objective:
 
     def total_weight(self) -> float:
         """Sum the weights of the samples."""
-        return float(self.sample_weight.sum(dtype=np.float64))
+        return total_weight(self.sample_weight)
 
     def input_gradient(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """Gradient of the loss of each sample, times its weight, with respect to the sample."""
@@ -181,7 +182,19 @@ class Objective:
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TypeError(f"penalty must return a pair (value, grad), got {type(answer).__name__}")
         value, grad = answer
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"penalty must return a number and a grad, got {value!r} for the number") from None
         if np.shape(grad) != given.shape:
             raise ValueError(f"penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
         factor = len(self) * self.penalty_weight  # n, as the losses are summed
-        return LossGrad(factor * float(value), (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
+        return LossGrad(factor * value, (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
+
+
+def strength(C: float, n: float) -> float:
+    """The factor of ``||W||^2 / 2`` that an inverse strength `C` stands for: ``1 / (C n)``."""
+    l2 = 1 / float(C) / n
+    if not l2 < math.inf:
+        raise ValueError(f"C must be large enough for 1 / (C n) to be finite, got {C} and n = {n:g}")
+    return l2
