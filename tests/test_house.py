@@ -61,7 +61,6 @@ PYTHON_FLOORS = """
     stats
     regularizers
     distributions
-    gaussian
     losses
     parallel
     _core
@@ -76,9 +75,12 @@ PYTHON_FILES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.
 LOSSES = [name for name in xentrs.losses.__all__ if f"{name}_with_grad" in xentrs.losses.__all__]
 
 
-# The same of distributions: their functions stand in a file of their name, and have an entry in the registry.
+# The same of distributions along an axis: their functions stand in a file of their name, and have an entry in the
+# registry. Those of Gaussians are closed forms, and have a file and tests of their own.
 OF_DISTRIBUTIONS = [
-    name for name in xentrs.distributions.__all__ if f"{name}_with_grad" in xentrs.distributions.__all__
+    name
+    for name in xentrs.distributions.__all__
+    if f"{name}_with_grad" in xentrs.distributions.__all__ and name not in xentrs.distributions.gaussian.__all__
 ]
 
 # What joins rows, or tells more than one thing of each.
