@@ -36,27 +36,6 @@ __all__ = ["Objective", "Penalty", "strength"]
 # Makes of the logits of all samples a value, and its gradient with respect to them.
 Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
 
-
-def _compose(
-    x: Any,
-    weight: FloatArray,
-    target: NDArray[Any],
-    *,
-    bias: FloatArray,
-    loss_with_grad: LossWithGrad,
-    penalty: Callable[[FloatArray], LossGrad] | None = None,
-    **options: Any,
-) -> tuple[float, FloatArray, FloatArray]:
-    """Any loss of the logits ``x @ weight.T + bias``, dense or sparse ``x``, and its gradients to weight and bias."""
-    logits = x @ weight.T + bias
-    extra = None if penalty is None else penalty(logits)
-    loss, grad = loss_with_grad(logits, target, out=logits, **options)
-    if extra is not None:
-        loss += extra.loss
-        grad += extra.grad
-    return loss, (x.T @ grad).T if issparse(x) else grad.T @ x, grad.sum(axis=0)
-
-
 _KINDS: dict[LossWithGrad, Kind] = {
     softmax_cross_entropy_with_grad: "softmax",
     sigmoid_cross_entropy_with_grad: "sigmoid",
@@ -85,16 +64,7 @@ class Objective:
         """Value, and gradients with respect to weight and bias, which are of the dtype of ``X``."""
         n, options = len(self), self.weighted_options | {"reduction": "sum"}
         if self.kind is None:
-            penalty = None if self.penalty is None else self._penalty
-            loss, grad_weight, grad_bias = _compose(
-                self.X,
-                weight,
-                self.target,
-                bias=bias,
-                loss_with_grad=self.loss_with_grad,
-                penalty=penalty,
-                **options,
-            )
+            loss, grad_weight, grad_bias = self._by_logits(weight, bias, options)
         else:
             answer: Any = linear_cross_entropy_with_grad(
                 self.X, weight, self.target, bias=bias, kind=self.kind, wrt=("weight", "bias"), **options
@@ -102,6 +72,19 @@ class Objective:
             loss, _, grad_weight, grad_bias = answer
         decay = (self.l2 * weight).astype(weight.dtype, copy=False)
         return loss / n + 0.5 * float(np.vdot(decay, weight)), grad_weight / n + decay, grad_bias / n
+
+    def _by_logits(
+        self, weight: FloatArray, bias: FloatArray, options: dict[str, Any]
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """Any loss of the logits, of dense or sparse samples, and the penalty on them."""
+        X = self.X
+        logits = X @ weight.T + bias
+        extra = None if self.penalty is None else self._penalty(logits)
+        loss, grad = self.loss_with_grad(logits, self.target, out=logits, **options)
+        if extra is not None:
+            loss += extra.loss
+            grad += extra.grad
+        return loss, (X.T @ grad).T if issparse(X) else grad.T @ X, grad.sum(axis=0)
 
     @property
     def kind(self) -> Kind | None:
