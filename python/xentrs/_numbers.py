@@ -1,6 +1,8 @@
 """The single numbers that users pass, checked, and the words in which one is refused."""
 
 import math
+import operator
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -24,8 +26,12 @@ def in_range(name: str, value: object, below: float = math.inf) -> float:
 
 def positive_integer(name: str, value: object) -> int:
     """`value` as an int, if it is one and at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return int(value)
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array that holds another number, or more than one
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
