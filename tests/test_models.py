@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
+from refusals import refused, state, with_nan
 from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier
 from xentrs.optim import SGD
 
@@ -54,10 +55,6 @@ def short(estimator):
     """What trains a little, always the same, and without warnings."""
     seed = {"random_state": 0} if is_classifier(estimator) else {}
     return clone(estimator).set_params(max_iter=5, tol=None, **seed)
-
-
-def state(model):
-    return {name: pickle.dumps(value) for name, value in vars(model).items()}
 
 
 # ------------------------------------------------------------------------------------------- scikit-learn's conventions
@@ -225,12 +222,6 @@ def test_lbfgs_forgets_the_velocity_of_sgd():
 # ------------------------------------------------------------------------------------------------------- all or nothing
 
 
-def with_nan(X):
-    X = X.copy()
-    X[3, 1] = np.nan
-    return X
-
-
 BAD_DATA = [
     (lambda X, y: (with_nan(X), y), "Input X contains NaN"),
     (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array instead"),
@@ -291,14 +282,6 @@ def cases(table):
     return [(name, value) for name, values in table.items() for value in values]
 
 
-def refused(model, method, message, *args, **options):
-    """Call a method that must raise, and see that nothing has changed."""
-    before = state(model)
-    with pytest.raises(ValueError, match=message):
-        getattr(model, method)(*args, **options)
-    assert state(model) == before
-
-
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize(("spoil", "message"), BAD_DATA)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
@@ -336,10 +319,7 @@ def test_penalties_of_any_strength(estimator):
 def test_callbacks_that_cannot_be_called(estimator):
     X, y = data(estimator)
     model = short(estimator).set_params(callbacks=(print, 3))
-    before = state(model)
-    with pytest.raises(TypeError, match=r"callbacks\[1\] must be callable, got 3"):
-        model.fit(X, y)
-    assert state(model) == before
+    refused(model, "fit", r"callbacks\[1\] must be callable, got 3", X, y, error=TypeError)
 
 
 @pytest.mark.parametrize(
