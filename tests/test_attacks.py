@@ -202,6 +202,8 @@ def test_the_samples_stay_as_they_are():
         ({"eps": "1"}, TypeError, "eps must be a number, got '1'"),
         ({"norm": "l1"}, ValueError, "norm must be 'linf' or 'l2', got 'l1'"),
         ({"clip": 1.0}, ValueError, r"clip must be a pair \(least, largest\), got 1.0"),
+        ({"clip": np.array(1.0)}, ValueError, r"clip must be a pair \(least, largest\), got array\(1.\)"),
+        ({"clip": (0, 1, 2)}, ValueError, r"clip must be a pair \(least, largest\), got \(0, 1, 2\)"),
         ({"clip": (0, 0.5)}, ValueError, r"X must be within clip, \[0, 0.5\], got 1.0 at index \(0, 1\)"),
         ({"clip": (0, [1, 2, 3])}, ValueError, r"clip must have shape \(2, 2\) or broadcast to it, got \(3,\)"),
         ({"X": np.zeros(3)}, ValueError, r"X must have shape \(n_samples, n_features\), got \(3,\)"),

@@ -251,9 +251,11 @@ def _checked(
         raise ValueError(f"X must be finite, got {samples[row, column]} at index ({row}, {column})")
     if clip is None:
         return samples, None
-    if not isinstance(clip, tuple | list | np.ndarray) or len(clip) != 2:
-        raise ValueError(f"clip must be a pair (least, largest), got {clip!r}")
-    low, high = (as_beside(bound, "clip", samples.dtype, samples.shape) for bound in clip)
+    try:
+        least, largest = clip
+    except (TypeError, ValueError):
+        raise ValueError(f"clip must be a pair (least, largest), got {clip!r}") from None
+    low, high = (as_beside(bound, "clip", samples.dtype, samples.shape) for bound in (least, largest))
     if not (inside := (low <= samples) & (samples <= high)).all():
         row, column = np.argwhere(~inside)[0]
         allowed = f"[{low[row, column]:g}, {high[row, column]:g}]"
