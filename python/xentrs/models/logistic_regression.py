@@ -39,7 +39,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         total weight.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target spread evenly over all classes.
-    gamma : float, default 0.0
+    gamma : float in [0, 1e9], default 0.0
         The focus: above 0 the loss is the focal one, in which what is right already counts less; see
         `softmax_focal_loss`. It is not convex then.
     penalty : callable or None, default None

@@ -83,7 +83,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         A factor on the loss of each class. "balanced" gives every class the same total weight.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target spread evenly over all classes.
-    gamma : float, default 0.0
+    gamma : float in [0, 1e9], default 0.0
         Exponent of the focal loss: the factor ``(1 - p)^gamma`` takes weight from what is right already.
     shuffle : bool, default True
         Whether every epoch visits the samples in another order.

@@ -40,7 +40,7 @@ class MultiLabelClassifier(LinearClassifier):
         A factor on the loss of the labels that a sample has, to be more than 1 for rare ones. None: 1.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target that becomes 1/2.
-    gamma : float, default 0.0
+    gamma : float in [0, 1e9], default 0.0
         The focus: above 0 the loss is the focal one, see `sigmoid_focal_loss`.
     penalty, penalty_weight
         As in `LogisticRegression`; the logits are of shape (n, n_labels), or (n,) for a single label.
