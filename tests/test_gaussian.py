@@ -317,6 +317,7 @@ def test_errors_of_the_closed_forms() -> None:
         ((0.0, 1e300), (0.0, 1e-300), inf),  # the ratio of the variances overflows
         ((0.0, 1e-300), (0.0, 1e300), 0.5 * (600 * math.log(10) - 1)),  # and underflows
         ((0.0, 1e-320), (0.0, 1e-320), 0.0),
+        ((0.0, inf), (0.0, 1.0), inf),
         ((inf, 1.0), (0.0, 1.0), inf),
         ((inf, 1.0), (inf, 1.0), nan),
         ((0.0, nan), (0.0, 1.0), nan),

@@ -26,8 +26,8 @@ __all__ = [
 
 _Doubles = NDArray[np.float64]
 
-# What overflows is infinite, in double precision or when it is rounded to less; of two infinite means there is none.
-_quietly = np.errstate(over="ignore", invalid="ignore")
+# What overflows is infinite, in double precision or when it is rounded to less; infinite means have no difference.
+_quietly = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 class GaussianEntropyGrad(NamedTuple):
@@ -308,10 +308,10 @@ def _excess(x: _Doubles, vp: _Doubles, vq: _Doubles) -> _Doubles:
     tail = np.zeros_like(z)
     for k in range(10, 0, -1):
         tail = z * (tail + 2 / (2 * k + 1))
-    ratio = vp / vq
-    logarithm = np.log(np.clip(ratio, np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max))
-    if (lost := ratio == 0).any():
-        logarithm = np.where(lost, np.log(vp) - np.log(vq), logarithm)
+    logarithm = np.log(vp / vq)
+    if (lost := np.isinf(logarithm)).any():  # as the ratio underflows or overflows
+        largest = np.finfo(np.float64).max
+        logarithm = np.where(lost, np.log(np.minimum(vp, largest)) - np.log(np.minimum(vq, largest)), logarithm)
     return np.where(near, r * (x - tail), x - logarithm)
 
 
