@@ -173,6 +173,19 @@ def test_lists_and_integers_are_samples_too():
         assert attack(Linear([1.0, -2.0]), np.empty((0, 2)), np.empty(0), eps=0.5).shape == (0, 2)
 
 
+def test_bounds_in_one_array():
+    moved = fgsm(Scripted([[1.0, -1.0]]), np.array([[0.5, 0.5]]), [0], eps=1.0, clip=np.array([0.25, 0.75]))
+    np.testing.assert_array_equal(moved, [[0.75, 0.25]])
+
+
+@pytest.mark.parametrize("step_size", [1e150, 1e200, 1e308])
+def test_steps_of_any_length_end_on_the_ball(step_size):
+    """Also where the square of their length overflows."""
+    options = {"eps": 1.0, "norm": "l2", "step_size": step_size, "n_iter": 3, "random_start": False}
+    moved = pgd(Scripted([[3.0, 4.0]]), np.zeros((1, 2)), [0], **options)
+    np.testing.assert_allclose(moved, [[0.6, 0.8]], rtol=1e-12)
+
+
 def test_the_samples_stay_as_they_are():
     X = np.zeros((3, 2))
     X.flags.writeable = False
@@ -189,9 +202,14 @@ def test_the_samples_stay_as_they_are():
         ({"eps": "1"}, TypeError, "eps must be a number, got '1'"),
         ({"norm": "l1"}, ValueError, "norm must be 'linf' or 'l2', got 'l1'"),
         ({"clip": 1.0}, ValueError, r"clip must be a pair \(least, largest\), got 1.0"),
+        ({"clip": np.array(1.0)}, ValueError, r"clip must be a pair \(least, largest\), got array\(1.\)"),
+        ({"clip": (0, 1, 2)}, ValueError, r"clip must be a pair \(least, largest\), got \(0, 1, 2\)"),
         ({"clip": (0, 0.5)}, ValueError, r"X must be within clip, \[0, 0.5\], got 1.0 at index \(0, 1\)"),
         ({"clip": (0, [1, 2, 3])}, ValueError, r"clip must have shape \(2, 2\) or broadcast to it, got \(3,\)"),
         ({"X": np.zeros(3)}, ValueError, r"X must have shape \(n_samples, n_features\), got \(3,\)"),
+        ({"clip": (0, np.nan)}, ValueError, r"X must be within clip, \[0, nan\], got 0.5 at index \(0, 0\)"),
+        ({"X": np.array([[1.0, np.nan]])}, ValueError, r"X must be finite, got nan at index \(0, 1\)"),
+        ({"X": np.array([[1.0, 2.0], [np.inf, 0]])}, ValueError, r"X must be finite, got inf at index \(1, 0\)"),
         ({"X": [["a"]]}, TypeError, "X must be floating, got <U1"),
         ({"model": print}, TypeError, r"model must have a method input_gradient\(X, y\), got builtin"),
         ({"model": Scripted(np.zeros(2))}, ValueError, r"must give an array of shape \(2, 2\), got \(2,\)"),
@@ -211,8 +229,8 @@ def test_refuses(attack, given, error, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_iter": 0}, ValueError, "n_iter must be a positive integer, got 0"),
-        ({"n_iter": 2.0}, ValueError, "n_iter must be a positive integer, got 2.0"),
+        ({"n_iter": 0}, ValueError, "n_iter must be at least 1, got 0"),
+        ({"n_iter": 2.0}, TypeError, "n_iter must be an integer, got 2.0"),
         ({"step_size": -1.0}, ValueError, r"step_size must be in \[0, inf\), got -1.0"),
         ({"step_size": "1"}, TypeError, "step_size must be a number, got '1'"),
     ],

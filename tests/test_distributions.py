@@ -627,6 +627,14 @@ def test_gibbs_inequality(pair: tuple[Array, Array]) -> None:
     assert (divergence[(p != q).any(-1)] > 0).all()
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_a_mixture_of_one_tells_nothing(weight: float, from_logits: bool) -> None:
+    p, q = np.array([[0.0, 1.0], [0.25, 0.75]]), np.array([[0.5, 0.5], [1.0, 0.0]])
+    for answer in xe.js_divergence_with_grad(p, q, weight=weight, from_logits=from_logits):
+        np.testing.assert_array_equal(answer, 0)
+
+
 @given(pairs(), st.integers(0, 64).map(lambda k: k / 64))
 def test_jensen_shannon(pair: tuple[Array, Array], weight: float) -> None:
     p, q = pair

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import xentrs as xe
 from registry import DTYPES, of_logits
@@ -248,7 +249,9 @@ BOTH = [
     bad(
         "two bytes of no type as logits", TypeError, "logits must be floating .*got .V2", logits=np.zeros((4, 3), "V2")
     ),
-    bad("no logits", TypeError, "logits must be floating .*got object", logits=None),
+    bad("no logits", TypeError, "logits must be floating .*got NoneType", logits=None),
+    bad("sparse logits", TypeError, "logits must be floating .*got csr_array", logits=csr_array(np.eye(3))),
+    bad("sparse target", TypeError, "target must be .*got csr_array", target=csr_array(np.eye(3))),
     bad("ragged logits", ValueError, "inhomogeneous", logits=[[1.0, 2.0, 3.0], [1.0]]),
     bad("unknown reduction", ValueError, 'reduction must be "mean", "sum" or "none", got "avg"', reduction="avg"),
     bad("reduction in capitals", ValueError, 'reduction must be "mean", "sum" or "none", got "Mean"', reduction="Mean"),

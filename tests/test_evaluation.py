@@ -311,6 +311,14 @@ def test_statistics_that_make_no_sense() -> None:
         assert accumulator == xe.LossAccumulator()
 
 
+@pytest.mark.parametrize("stats", [None, (1.0, 2.0), xe.LossAccumulator()], ids=lambda stats: type(stats).__name__)
+def test_what_is_no_statistics(stats: Any) -> None:
+    accumulator = xe.LossAccumulator()
+    with pytest.raises(TypeError, match=f"stats must be a SoftmaxStats, got {type(stats).__name__}"):
+        accumulator.update_stats(stats)
+    assert accumulator == xe.LossAccumulator()
+
+
 def test_update_gives_the_accumulator_itself() -> None:
     accumulator = xe.LossAccumulator()
     assert accumulator.update([[0.0, 0.0]], [0]) is accumulator

@@ -1,6 +1,7 @@
 """Gaussians: the loss of predicted means and variances, and the closed forms of entropy and divergences."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -304,5 +305,32 @@ def test_errors_of_the_closed_forms() -> None:
     assert np.isnan(xe.gaussian_entropy(nan))
     with pytest.raises(TypeError, match="var must be floating"):
         xe.gaussian_entropy("one")
-    with pytest.raises(ValueError, match="broadcast"):
+    message = r"mean_p, var_p, mean_q, var_q must broadcast .* got the shapes \(2,\), \(\), \(3,\), \(\)"
+    with pytest.raises(ValueError, match=message):
         xe.gaussian_kl_divergence([0.0, 1.0], 1.0, [0.0, 1.0, 2.0], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "divergence"),
+    [
+        ((1e200, 1.0), (0.0, 1.0), inf),  # the square of the difference overflows
+        ((0.0, 1e300), (0.0, 1e-300), inf),  # the ratio of the variances overflows
+        ((0.0, 1e-300), (0.0, 1e300), 0.5 * (600 * math.log(10) - 1)),  # and underflows
+        ((0.0, 1e-320), (0.0, 1e-320), 0.0),
+        ((0.0, inf), (0.0, 1.0), inf),
+        ((inf, 1.0), (0.0, 1.0), inf),
+        ((inf, 1.0), (inf, 1.0), nan),
+        ((0.0, nan), (0.0, 1.0), nan),
+    ],
+)
+def test_far_apart_and_of_extreme_widths(p: tuple[float, float], q: tuple[float, float], divergence: float) -> None:
+    """The truth or its limit, and no word from NumPy."""
+    assert xe.gaussian_kl_divergence(*p, *q) == pytest.approx(divergence, rel=1e-14, nan_ok=True)
+    assert xe.gaussian_kl_divergence_with_grad(*p, *q).value == pytest.approx(divergence, rel=1e-14, nan_ok=True)
+    xe.gaussian_cross_entropy_with_grad(*p, *q)
+    xe.gaussian_entropy_with_grad(p[1])
+
+
+def test_what_is_too_large_for_the_dtype_is_infinite() -> None:
+    mean, var = np.float32([1e30, 0.0]), np.ones(2, np.float32)
+    np.testing.assert_array_equal(xe.gaussian_kl_divergence(mean, var, np.float32(0), var), np.float32([inf, 0]))

@@ -137,3 +137,21 @@ def test_warns_of_too_few_iterations(planted):
     X, y, *_ = planted
     with pytest.warns(ConvergenceWarning, match=r"lbfgs failed to converge after 2 iteration\(s\)"):
         GaussianRegressor(max_iter=2).fit(X, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16, ">f8", object])
+def test_numbers_of_any_kind(planted, dtype):
+    """The squares of numbers beyond 256 overflow float16."""
+    X, y, *_ = planted
+    y = (100 * y[:200]).round()
+    double, other = GaussianRegressor().fit(X[:200], y), GaussianRegressor().fit(X[:200], y.astype(dtype))
+    np.testing.assert_allclose(other.coef_, double.coef_, rtol=0 if dtype != np.float16 else 1e-2)
+
+
+def test_far_from_all_samples_the_deviation_may_be_infinite(planted):
+    X, y, *_ = planted
+    mean, std = (
+        GaussianRegressor().fit(X, y).predict(np.vstack([X[:2], 1e5 * np.eye(3), -1e5 * np.eye(3)]), return_std=True)
+    )
+    assert np.isfinite(mean).all()
+    assert np.isinf(std).any() and np.isfinite(std[:2]).all()

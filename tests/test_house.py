@@ -61,11 +61,11 @@ PYTHON_FLOORS = """
     stats
     regularizers
     distributions
-    gaussian
     losses
     parallel
     _core
     _arrays
+    _numbers
 """.split()
 
 RUST_FILES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.rs"))]
@@ -75,9 +75,12 @@ PYTHON_FILES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.
 LOSSES = [name for name in xentrs.losses.__all__ if f"{name}_with_grad" in xentrs.losses.__all__]
 
 
-# The same of distributions: their functions stand in a file of their name, and have an entry in the registry.
+# The same of distributions along an axis: their functions stand in a file of their name, and have an entry in the
+# registry. Those of Gaussians are closed forms, and have a file and tests of their own.
 OF_DISTRIBUTIONS = [
-    name for name in xentrs.distributions.__all__ if f"{name}_with_grad" in xentrs.distributions.__all__
+    name
+    for name in xentrs.distributions.__all__
+    if f"{name}_with_grad" in xentrs.distributions.__all__ and name not in xentrs.distributions.gaussian.__all__
 ]
 
 # What joins rows, or tells more than one thing of each.

@@ -353,7 +353,9 @@ X, W, Y = np.ones((3, 4)), np.ones((5, 4)), np.array([0, 1, 2])
         (ValueError, r'reduction must be "mean", "sum" or "none", got "max"', {"reduction": "max"}),
         (ValueError, r"label_smoothing must be in \[0, 1\]", {"label_smoothing": 2.0}),
         (ValueError, r'wrt must be some of "x", "weight" and "bias", got \'y\'', {"wrt": ("x", "y")}),
+        (ValueError, 'wrt must be some of "x", "weight" and "bias", got None', {"wrt": None}),
         (TypeError, r"out must be a tuple \(grad_x, grad_weight, grad_bias\), got ndarray", {"out": np.ones((5, 4))}),
+        (TypeError, r"out must be a tuple .*, got 2 of them", {"out": (None, None)}),
         (ValueError, r"out\[0\] must have shape \(3, 4\), got \(4, 3\)", {"out": (np.ones((4, 3)), None, None)}),
         (
             TypeError,

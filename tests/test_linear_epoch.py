@@ -149,6 +149,7 @@ def test_no_rows_make_no_step():
     weight = np.ones((3, 2))
     optimizer = SGD([weight])
     assert optimizer.linear_epoch(np.empty((0, 2)), np.empty(0, int), rng=0) == 0.0
+    assert optimizer.linear_epoch(np.empty((0, 2)), [], rng=0) == 0.0
     assert optimizer.n_steps == 0
     np.testing.assert_array_equal(weight, 1.0)
 
@@ -205,7 +206,10 @@ GOOD = {"x": np.zeros((5, 3)), "target": np.zeros(5, int)}
         ([np.zeros((2, 3), ">f8")], {}, TypeError, "x and params must all be float32 or all float64"),
         ([np.zeros((2, 3))], {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ([np.zeros((2, 3))], {"batch_size": 2.0}, TypeError, "batch_size must be an integer, got 2.0"),
-        ([np.zeros((2, 3))], {"schedule": lambda t: -1.0 - t}, ValueError, "schedule must give learning rates"),
+        ([np.zeros((2, 3))], {"schedule": lambda t: -1.0 - t}, ValueError, r"schedule must give .* got -1.0"),
+        ([np.zeros((2, 3))], {"schedule": 0.1}, TypeError, "schedule must be callable, got 0.1"),
+        ([np.zeros((2, 3))], {"schedule": lambda t: "fast"}, TypeError, "the answer of schedule must be floating"),
+        ([np.zeros((2, 3))], {"schedule": lambda t: np.ones(7)}, ValueError, r"each of \d+ steps, got shape \(7,\)"),
         ([np.zeros((2, 3))], {"target": np.full(5, 7)}, IndexError, r"target must be integers in \[0, 2\)"),
         (
             [np.zeros((2, 3))],

@@ -210,6 +210,8 @@ def test_a_penalty_on_unequal_treatment():
     ("penalty", "error", "message"),
     [
         (lambda logits: 0.0, TypeError, r"penalty must return a pair \(value, grad\), got float"),
+        (lambda logits: ("a", logits), TypeError, "penalty must return a number and a grad, got 'a' for the number"),
+        (lambda logits: (logits, logits), TypeError, "penalty must return a number and a grad, got array"),
         (lambda logits: (0.0, logits[:-1]), ValueError, r"a grad of the logits' shape \(150, 3\), got \(149, 3\)"),
     ],
 )

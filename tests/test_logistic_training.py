@@ -265,7 +265,11 @@ def test_any_number_of_threads_gives_the_same_bits():
         ),
         (
             lambda model, X, y: model.set_params(class_weight=dict.fromkeys(range(3), 0.0)).fit(X, y),
-            "sample_weight must have a positive sum, got only zeros",
+            "sample_weight must have a positive, finite sum to divide by, got 0",
+        ),
+        (
+            lambda model, X, y: model.set_params(class_weight=dict.fromkeys(range(3), 1e308)).fit(X, y),
+            "sample_weight must have a positive, finite sum to divide by, got inf",
         ),
         (
             lambda model, X, y: model.set_params(early_stopping=True, validation_fraction=0.001).fit(X, y),

@@ -11,10 +11,11 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
+from datasets import standardised
+from refusals import refused, with_nan
 from xentrs.models import MLPClassifier
 
 FEW = {"hidden_layer_sizes": (7, 5), "max_iter": 3, "tol": None, "random_state": 0}
@@ -24,11 +25,6 @@ UNTRAINED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWa
 
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
-
-def standardised(load):
-    X, y = load(return_X_y=True)
-    return scale(X), y
 
 
 @UNTRAINED
@@ -311,12 +307,6 @@ def test_progress_when_asked(capsys):
 # ------------------------------------------------------------------------------------------------------- all or nothing
 
 
-def with_nan(X):
-    X = X.copy()
-    X[3, 1] = np.nan
-    return X
-
-
 def distributions(y, wrong):
     rows = np.eye(3)[y]
     rows[5] = wrong
@@ -334,6 +324,8 @@ BAD_DATA = [
     (lambda X, y: (X, y, -np.ones(len(y))), "Negative values in data passed to `sample_weight`"),
     (lambda X, y: (X, y, np.zeros(len(y))), "Sample weights must contain at least one non-zero number"),
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
+    (lambda X, y: (X, y, np.full(len(y), 1e308)), "a positive, finite sum to divide by, got inf"),
+    (lambda X, y: (X, y, np.full(len(y), 1e-320)), "a positive, finite sum to divide by, got 1.49998e-318"),
     (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X or lower learning_rate=0.001"),
 ]
 
@@ -343,20 +335,22 @@ BAD_PARAMETERS = [
     ({"activation": "sine"}, "The 'activation' parameter of MLPClassifier must be"),
     ({"learning_rate": 0.0}, "The 'learning_rate' parameter of MLPClassifier must be"),
     ({"gamma": -1.0}, "The 'gamma' parameter of MLPClassifier must be"),
+    ({"gamma": np.inf}, "The 'gamma' parameter of MLPClassifier must be"),
+    ({"random_state": "seed"}, "The 'random_state' parameter of MLPClassifier must be"),
     ({"validation_fraction": 1.0}, "The 'validation_fraction' parameter of MLPClassifier must be"),
     ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be"),
     ({"hidden_layer_sizes": 0}, "The 'hidden_layer_sizes' parameter of MLPClassifier must be"),
     ({"hidden_layer_sizes": (7, 0)}, r"hidden_layer_sizes must be positive integers, got \(7, 0\)"),
     ({"hidden_layer_sizes": [7, 2.5]}, r"hidden_layer_sizes must be positive integers, got \[7, 2.5\]"),
     ({"class_weight": {7: 1.0}}, r"The classes, \[0, 1, 2\], are not in class_weight"),
-    ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}}, "sample_weight must have a positive sum, got only zeros"),
+    (
+        {"class_weight": dict.fromkeys(range(3), 0.0)},
+        "sample_weight must have a positive, finite sum to divide by, got 0",
+    ),
+    ({"class_weight": dict.fromkeys(range(3), 1e308)}, "a positive, finite sum to divide by, got inf"),
     ({"solver": "sgd", "momentum": 0.0}, "nesterov needs momentum > 0, got 0.0"),
     ({"early_stopping": True, "validation_fraction": 1e-3}, "test_size = 1 should be greater or equal to"),
 ]
-
-
-def state(model):
-    return {name: pickle.dumps(value) for name, value in vars(model).items()}
 
 
 @pytest.mark.parametrize(("data", "message"), BAD_DATA)
@@ -365,32 +359,36 @@ def test_bad_data_leaves_the_estimator_as_it_was(data, message, warm_start):
     X, y = standardised(load_iris)
     unfitted, fitted = MLPClassifier(**FEW), MLPClassifier(**FEW, warm_start=warm_start).fit(X, y)
     for model in (unfitted, fitted):
-        before = state(model)
-        with pytest.raises(ValueError, match=message):
-            model.fit(*data(X, y))
-        assert state(model) == before
+        refused(model, "fit", message, *data(X, y))
     with pytest.raises(NotFittedError):
         unfitted.predict(X)
 
 
 def test_sparse_samples_or_labels_are_refused():
     X, y = standardised(load_iris)
-    model = MLPClassifier(**FEW)
-    before = state(model)
     for given, name in [((csr_array(X), y), "X"), ((X, csr_array(np.eye(3)[y])), "y")]:
-        with pytest.raises(TypeError, match=f"Sparse data was passed for {name}"):
-            model.fit(*given)
-    assert state(model) == before
+        refused(MLPClassifier(**FEW), "fit", f"Sparse data was passed for {name}", *given, error=TypeError)
 
 
 @pytest.mark.parametrize(("params", "message"), BAD_PARAMETERS)
 def test_bad_parameters_leave_the_estimator_as_it_was(params, message):
     X, y = standardised(load_iris)
-    model = MLPClassifier(**{**FEW, **params})
-    before = state(model)
-    with pytest.raises(ValueError, match=message):
-        model.fit(X, y)
-    assert state(model) == before
+    refused(MLPClassifier(**{**FEW, **params}), "fit", message, X, y)
+
+
+def test_callbacks_and_labels_of_other_kinds_are_refused():
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW, callbacks=[print, 3])
+    refused(model, "fit", r"callbacks\[1\] must be callable, got 3", X, y, error=TypeError)
+    mixed = np.array(["a", None, 1] * 50, object)
+    refused(model, "fit", "y must hold labels that have an order, got NoneType, int, str", X, mixed, error=TypeError)
+
+
+def test_the_input_gradient_of_samples_far_away():
+    """The gradients to the weights overflow there, which nobody asks for."""
+    X, y = standardised(load_iris)
+    model = MLPClassifier(**FEW).fit(X, y)
+    assert np.isfinite(model.input_gradient(np.full(X.shape, 2e307), y)).all()
 
 
 def test_partial_fit_refuses_what_it_cannot_use():
@@ -402,14 +400,10 @@ def test_partial_fit_refuses_what_it_cannot_use():
     with pytest.raises(ValueError, match=r"y contains previously unseen labels: .*2"):
         MLPClassifier().partial_fit(X, y, classes=[0, 1])
     model = MLPClassifier(**FEW).partial_fit(X, y, classes=[0, 1, 2])
-    before = state(model)
-    with pytest.raises(ValueError, match="is not the same as on last call"):
-        model.partial_fit(X, y, classes=[0, 1, 2, 3])
-    with pytest.raises(ValueError, match="y must have a column for each of 3 classes, got 4"):
-        model.partial_fit(X, np.full((len(X), 4), 0.25))
-    with pytest.raises(ValueError, match=r"y contains previously unseen labels: .*3"):
-        model.partial_fit(X, y + 1)
-    assert state(model) == before
+    refused(model, "partial_fit", "is not the same as on last call", X, y, classes=[0, 1, 2, 3])
+    four = np.full((len(X), 4), 0.25)
+    refused(model, "partial_fit", "y must have a column for each of 3 classes, got 4", X, four)
+    refused(model, "partial_fit", r"y contains previously unseen labels: .*3", X, y + 1)
 
 
 def test_an_interrupted_fit_leaves_the_estimator_as_it_was():

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
+from refusals import refused, state, with_nan
 from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier
 from xentrs.optim import SGD
 
@@ -54,10 +55,6 @@ def short(estimator):
     """What trains a little, always the same, and without warnings."""
     seed = {"random_state": 0} if is_classifier(estimator) else {}
     return clone(estimator).set_params(max_iter=5, tol=None, **seed)
-
-
-def state(model):
-    return {name: pickle.dumps(value) for name, value in vars(model).items()}
 
 
 # ------------------------------------------------------------------------------------------- scikit-learn's conventions
@@ -225,12 +222,6 @@ def test_lbfgs_forgets_the_velocity_of_sgd():
 # ------------------------------------------------------------------------------------------------------- all or nothing
 
 
-def with_nan(X):
-    X = X.copy()
-    X[3, 1] = np.nan
-    return X
-
-
 BAD_DATA = [
     (lambda X, y: (with_nan(X), y), "Input X contains NaN"),
     (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array instead"),
@@ -253,7 +244,11 @@ BAD_TARGETS = {
         (lambda y: y + y[:, 1:2], r"y must be labels, or numbers in \[0, 1\], got 2 at row \d+, label \d"),
         (lambda y: y.astype(str), "y must be labels, or numbers in|could not convert string"),
     ],
-    GaussianRegressor: [(lambda y: np.column_stack([y, y]), "y should be a 1d array")],
+    GaussianRegressor: [
+        (lambda y: np.column_stack([y, y]), "y should be a 1d array"),
+        (lambda y: y.astype(str), "y must be numbers, got <U"),
+        (lambda y: 1e200 * y, r"y must have a finite variance, got numbers up to 2e\+200"),
+    ],
 }
 BAD_PARAMETERS = {
     "C": [-1.0, 0.0, "1"],
@@ -287,14 +282,6 @@ def cases(table):
     return [(name, value) for name, values in table.items() for value in values]
 
 
-def refused(model, method, message, *args, **options):
-    """Call a method that must raise, and see that nothing has changed."""
-    before = state(model)
-    with pytest.raises(ValueError, match=message):
-        getattr(model, method)(*args, **options)
-    assert state(model) == before
-
-
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize(("spoil", "message"), BAD_DATA)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
@@ -309,6 +296,30 @@ def test_bad_data_changes_nothing(estimator, spoil, message, fitted):
     if hasattr(model, "partial_fit"):
         classes = [0, 1, 2] if isinstance(model, LogisticRegression) else None
         refused(model, "partial_fit", message, X, y, sample_weight=weight, classes=classes)
+
+
+@pytest.mark.parametrize(("weight", "total"), [(1e308, "inf"), (1e-320, "1.49998e-318")])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_weights_whose_sum_overflows_change_nothing(estimator, weight, total):
+    X, y = data(estimator)
+    message = f"sample_weight must have a positive, finite sum to divide by, got {total}"
+    refused(short(estimator).fit(X, y), "fit", message, X, y, sample_weight=np.full(len(y), weight))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_penalties_of_any_strength(estimator):
+    X, y = data(estimator)
+    largest = short(estimator).set_params(C=1e308).fit(X, y)
+    np.testing.assert_allclose(largest.coef_, short(estimator).set_params(C=np.inf).fit(X, y).coef_, rtol=1e-9)
+    smallest = short(estimator).set_params(C=5e-324)
+    refused(smallest, "fit", r"C must be large enough for 1 / \(C n\) to be finite, got 5e-324 and n = 150", X, y)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_callbacks_that_cannot_be_called(estimator):
+    X, y = data(estimator)
+    model = short(estimator).set_params(callbacks=(print, 3))
+    refused(model, "fit", r"callbacks\[1\] must be callable, got 3", X, y, error=TypeError)
 
 
 @pytest.mark.parametrize(

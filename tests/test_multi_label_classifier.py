@@ -107,8 +107,8 @@ def test_a_stream_needs_no_classes(documents):
             model.partial_fit(X[start : start + 100], y[start : start + 100])
     assert (model.predict(X) == y).mean() > 0.98 * (MultiLabelClassifier().fit(X, y).predict(X) == y).mean()
     before = model.coef_
-    for other in (y[:, :3], y[:, 0]):
-        with pytest.raises(ValueError, match="y must have the labels of the last call"):
+    for other, got in [(y[:, :3], "3 columns"), (y[:, 0], r"the values \[0, 1\]")]:
+        with pytest.raises(ValueError, match=f"the labels of the last call, {y.shape[1]} columns, got {got}"):
             model.partial_fit(X, other)
     assert model.coef_ is before
 

@@ -3,6 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
+import scipy.sparse
 
 import xentrs as xe
 from xentrs import nn
@@ -132,10 +133,16 @@ def test_value_and_slope_at_every_margin(activation, dtype):
 
 def test_huge_numbers_overflow_nothing():
     for dtype in (np.float32, np.float64):
-        x = np.array([-1.0, 1.0], dtype) * np.finfo(dtype).max
-        for layer in (nn.GELU(), nn.ReLU()):
-            np.testing.assert_array_equal(layer.forward(x), [0, x[1]])
-            np.testing.assert_array_equal(layer.backward(np.ones_like(x)), [0, 1])
+        for largest in (np.finfo(dtype).max, np.inf):
+            x = np.array([-largest, largest], dtype)
+            for layer, values, slopes in [
+                (nn.GELU(), [0, largest], [0, 1]),
+                (nn.ReLU(), [0, largest], [0, 1]),
+                (nn.Tanh(), [-1, 1], [0, 0]),
+                (nn.Sigmoid(), [0, 1], [0, 0]),
+            ]:
+                np.testing.assert_array_equal(layer.forward(x), np.array(values, dtype))
+                np.testing.assert_array_equal(layer.backward(np.ones_like(x)), slopes)
 
 
 def test_the_draw_of_the_weights():
@@ -166,8 +173,9 @@ def test_a_layer_of_given_arrays_shares_them():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.Dense(0, 2), ValueError, "n_in must be a positive integer, got 0"),
-        (lambda: nn.Dense(3, 2.0), ValueError, "n_out must be a positive integer, got 2.0"),
+        (lambda: nn.Dense(0, 2), ValueError, "n_in must be at least 1, got 0"),
+        (lambda: nn.Dense(3, 2.0), TypeError, "n_out must be an integer, got 2.0"),
+        (lambda: nn.Dense(True, 2), TypeError, "n_in must be an integer, got True"),
         (lambda: nn.Dense(3, 2, init="zeros"), ValueError, "init must be 'glorot' or 'he', got 'zeros'"),
         (lambda: nn.Dense(3, 2, dtype=np.float16), TypeError, "dtype must be float32 or float64, got float16"),
         (lambda: nn.Dense(3, 2, dtype=int), TypeError, "dtype must be float32 or float64, got int64"),
@@ -188,14 +196,27 @@ def test_refuses_layers_that_make_no_sense(make, error, message):
     ("x", "error", "message"),
     [
         (np.ones((4, 2)), ValueError, r"x must have shape \(4, 3\), got \(4, 2\)"),
-        (np.ones(3), ValueError, r"x must have shape \(3, 3\), got \(3,\)"),
+        (np.ones(3), ValueError, r"x must have shape \(1, 3\), got \(3,\)"),
         (np.ones((4, 3), np.float32), TypeError, "x must be an array of float64, got float32"),
         ([[1.0, 2.0, 3.0]], TypeError, "x must be an array of float64, got list"),
+        (scipy.sparse.csr_array(np.ones((4, 3))), TypeError, "x must be an array of float64, got csr_array"),
     ],
 )
 def test_refuses_input_that_does_not_fit(x, error, message):
     with pytest.raises(error, match=message):
         nn.Dense(3, 2).forward(x)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("x", "got"), [([1.0], "list"), (None, "NoneType"), (np.ones(2, int), "int64"), (np.array(["a"]), "<U1")]
+)
+def test_activations_refuse_what_is_no_floating_array(activation, x, got):
+    layer = activation()
+    with pytest.raises(TypeError, match=f"x must be a floating array, got {got}"):
+        layer.forward(x)
+    with pytest.raises(RuntimeError, match="backward needs a forward pass before it"):
+        layer.backward(np.ones(2))
 
 
 @pytest.mark.parametrize("layer", [nn.Dense(3, 3), *(activation() for activation in ACTIVATIONS)])

@@ -175,6 +175,13 @@ def test_refuses_parameters_that_it_cannot_write(optimizer, param, message):
         optimizer([np.zeros(3), param])
 
 
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+@pytest.mark.parametrize("params", [None, 3])
+def test_refuses_what_is_no_sequence_of_parameters(optimizer, params):
+    with pytest.raises(TypeError, match=f"params must be a sequence of arrays, got {type(params).__name__}"):
+        optimizer(params)
+
+
 @pytest.mark.parametrize(
     ("grads", "error", "message"),
     [
@@ -183,6 +190,7 @@ def test_refuses_parameters_that_it_cannot_write(optimizer, param, message):
         ([np.ones(3), 1.0], ValueError, r"grads\[1\] must have shape \(2,\), got \(\)"),
         ([np.ones(3), np.ones(2, np.float32)], TypeError, r"grads\[1\] must have dtype float64, got float32"),
         ([np.ones(3), [1.0, 1.0]], TypeError, r"grads\[1\] must have dtype float64, got list"),
+        (None, TypeError, "grads must be a sequence of arrays, got NoneType"),
     ],
 )
 def test_a_refused_step_changes_nothing(grads, error, message):
@@ -234,7 +242,9 @@ def test_schedules(schedule, rates):
         (lambda: cosine(0.1, n_steps=0), ValueError, "n_steps must be at least 1, got 0"),
         (lambda: cosine(0.1, n_steps=9, final=np.inf), ValueError, r"final must be in \[0, inf\), got inf"),
         (lambda: cosine("0.1", n_steps=9), TypeError, "learning_rate must be a number, got '0.1'"),
-        (lambda: lipschitz(0.0), ValueError, "smoothness must be positive, got 0.0"),
+        (lambda: lipschitz(0.0), ValueError, "smoothness must be positive, and its inverse finite, got 0.0"),
+        (lambda: lipschitz(1e-320), ValueError, "smoothness must be positive, and its inverse finite, got 1e-320"),
+        (lambda: cosine(0.1, n_steps=1.5), TypeError, "n_steps must be an integer, got 1.5"),
         (lambda: lipschitz(np.inf), ValueError, r"smoothness must be in \[0, inf\), got inf"),
     ],
 )

@@ -113,8 +113,10 @@ def test_any_shape_and_dtype_of_losses():
         ({"loss_a": ["a", "b", "c"]}, TypeError, "loss_a must be floating, got <U1"),
         ({"loss_b": [1.0, 2.0]}, ValueError, r"must have the same shape, got \(3,\) and \(2,\)"),
         ({"alternative": "smaller"}, ValueError, "alternative must be 'two-sided', 'less' or 'greater', got 'smaller'"),
-        ({"n_resamples": 0}, ValueError, "n_resamples must be a positive integer, got 0"),
-        ({"n_resamples": 1e4}, ValueError, "n_resamples must be a positive integer, got 10000.0"),
+        ({"n_resamples": 0}, ValueError, "n_resamples must be at least 1, got 0"),
+        ({"n_resamples": 1e4}, TypeError, "n_resamples must be an integer, got 10000.0"),
+        ({"confidence_level": "0.9"}, TypeError, "confidence_level must be a number, got '0.9'"),
+        ({"loss_a": [1e308, 1e308, 0.0]}, ValueError, "loss_a and loss_b must have finite sums, got inf in magnitude"),
         ({"confidence_level": 95}, ValueError, r"confidence_level must be in \(0, 1\), got 95"),
     ],
 )

@@ -54,6 +54,8 @@ def test_the_error_is_its_definition(n, c, n_bins):
 
 
 def test_the_ends_of_the_error():
+    assert xe.expected_calibration_error([[0.0, 0.0]] * 2, [0, 0], sample_weight=[1e308, 1.7e308]) == 0.5
+    assert xe.expected_calibration_error([[50.0, 0.0], [0.0, 0.0]], [0, 0], n_bins=10**12) == pytest.approx(0.25)
     assert xe.expected_calibration_error([[50.0, 0.0]], [0]) == pytest.approx(0.0, abs=1e-15)
     assert xe.expected_calibration_error([[50.0, 0.0]], [1]) == 1.0
     assert xe.expected_calibration_error([[0.0, 0.0]] * 2, [0, 1]) == 0.0
@@ -77,7 +79,7 @@ def test_the_error_of_rounded_logits(dtype):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_bins": 0}, ValueError, "n_bins must be positive, got 0"),
+        ({"n_bins": 0}, ValueError, "n_bins must be at least 1, got 0"),
         ({"n_bins": 1.5}, TypeError, "n_bins must be an integer, got 1.5"),
         ({"temperature": 0.0}, ValueError, "temperature must be"),
         ({"target": [0, 7]}, IndexError, "target must be .* got 7 at row 1"),

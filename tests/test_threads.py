@@ -134,8 +134,8 @@ def test_a_context_is_its_tasks_own(process_number: int) -> None:
 @pytest.mark.parametrize(
     ("n", "error", "message"),
     [
-        (0, ValueError, "n must be a positive integer, got 0"),
-        (-3, ValueError, "n must be a positive integer, got -3"),
+        (0, ValueError, "n must be at least 1, got 0"),
+        (-3, ValueError, "n must be at least 1, got -3"),
         (10**30, ValueError, "n must be at most .*, got 1000"),
         (2.0, TypeError, "n must be an integer, got 2.0"),
         ("2", TypeError, "n must be an integer, got '2'"),

@@ -11,12 +11,20 @@ Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.
 
 from ._core import build_info
 from .distributions import (
+    GaussianEntropyGrad,
+    GaussianGrads,
     ValueGrad,
     ValueGrads,
     cross_entropy,
     cross_entropy_with_grad,
     entropy,
     entropy_with_grad,
+    gaussian_cross_entropy,
+    gaussian_cross_entropy_with_grad,
+    gaussian_entropy,
+    gaussian_entropy_with_grad,
+    gaussian_kl_divergence,
+    gaussian_kl_divergence_with_grad,
     js_divergence,
     js_divergence_with_grad,
     kl_divergence,
@@ -25,16 +33,6 @@ from .distributions import (
     perplexity_with_grad,
 )
 from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, expected_calibration_error, softmax_stats
-from .gaussian import (
-    GaussianEntropyGrad,
-    GaussianGrads,
-    gaussian_cross_entropy,
-    gaussian_cross_entropy_with_grad,
-    gaussian_entropy,
-    gaussian_entropy_with_grad,
-    gaussian_kl_divergence,
-    gaussian_kl_divergence_with_grad,
-)
 from .losses import (
     GaussianLossGrad,
     LinearLossGrad,

@@ -6,7 +6,7 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     elif array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
-        raise TypeError(f"{name} must be floating (float16, bfloat16, float32 or float64), got {array.dtype}")
+        raise TypeError(f"{name} must be floating (float16, bfloat16, float32 or float64), got {_what(array)}")
     moved = None
     if axis is not None:
         if array.ndim == 0:
@@ -67,7 +67,7 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
             raise IndexError(f"target must be classes, got {array.ravel()[row]} at row {row}")
         return _native(array.astype(np.int64))
     if _kind(array) != "f":
-        raise TypeError(f"target must be integers (classes) or floats (distributions), got {array.dtype}")
+        raise TypeError(f"target must be integers (classes) or floats (distributions), got {_what(array)}")
     if axis is not None and axis < array.ndim:
         array = np.moveaxis(array, axis, -1)
     return _native(array.astype(dtype))
@@ -95,7 +95,7 @@ def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str
     """Make labels of booleans, the integers from `lowest` to 1, the ignored one, or floats."""
     array = np.asarray(given)
     if _kind(array) not in "biuf":
-        raise TypeError(f"target must be boolean, integer or floating, got {array.dtype}")
+        raise TypeError(f"target must be boolean, integer or floating, got {_what(array)}")
     labels = array.astype(dtype)
     if array.dtype.kind in "iu":
         outside = (array < lowest) | (array > 1)
@@ -110,14 +110,14 @@ def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str
 
 def dtype_of(given: ArrayLike) -> str:
     """Name the dtype that an argument has as an array."""
-    return str(np.asarray(given).dtype)
+    return str(_what(np.asarray(given)))
 
 
 def as_integers(given: ArrayLike, name: str) -> Array:
     """Make int64 of integers and booleans; what is too large for it wraps around, so equal ones stay equal."""
     array = np.asarray(given)
     if array.size and array.dtype.kind not in "biu":
-        raise TypeError(f"{name} must be integers, got {array.dtype}")
+        raise TypeError(f"{name} must be integers, got {_what(array)}")
     return _native(array.astype(np.int64))
 
 
@@ -138,7 +138,7 @@ def as_answers(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make numbers of yes and no: booleans, or the numbers 0 and 1."""
     array = np.asarray(given)
     if _kind(array) not in "biuf":
-        raise TypeError(f"{name} must be boolean, integer or floating, got {array.dtype}")
+        raise TypeError(f"{name} must be boolean, integer or floating, got {_what(array)}")
     if np.any(wrong := (array != 0) & (array != 1)):
         index = int(np.argmax(wrong))
         raise ValueError(f"{name} must be 0 or 1, got {array.ravel()[index]} at index {index}")
@@ -149,7 +149,7 @@ def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence
     """Make numbers of a shape, repeating what has fewer or shorter axes."""
     array = np.asarray(given)
     if _kind(array) not in "biuf":
-        raise TypeError(f"{name} must be floating, got {array.dtype}")
+        raise TypeError(f"{name} must be floating, got {_what(array)}")
     shape = tuple(shape)
     try:
         array = np.broadcast_to(array, shape)
@@ -169,7 +169,7 @@ def as_samples(given: ArrayLike, name: str) -> Array:
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     elif array.dtype.kind != "f":
-        raise TypeError(f"{name} must be floating, got {array.dtype}")
+        raise TypeError(f"{name} must be floating, got {_what(array)}")
     if array.ndim != 2:
         raise ValueError(f"{name} must have shape (n_samples, n_features), got {array.shape}")
     return _native(array)
@@ -199,7 +199,7 @@ def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make weights."""
     array = np.asarray(given)
     if _kind(array) not in "biuf":
-        raise TypeError(f"{name} must be floating, got {array.dtype}")
+        raise TypeError(f"{name} must be floating, got {_what(array)}")
     with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
         return _native(array.astype(dtype))
 
@@ -208,7 +208,7 @@ def as_operand(given: ArrayLike, name: str, dtype: np.dtype[Any], computed: np.d
     """Make the weight or the bias of a layer, which has the dtype of `x`, an array of the dtype `computed`."""
     array = np.asarray(given)
     if array.dtype.kind not in "iub" and array.dtype.newbyteorder("=") not in (dtype, computed):
-        raise TypeError(f"{name} must have the dtype of x, {dtype}, got {array.dtype}")
+        raise TypeError(f"{name} must have the dtype of x, {dtype}, got {_what(array)}")
     return _native(array.astype(computed))
 
 
@@ -219,7 +219,7 @@ def one_a_row(weights: Array, shape: Sequence[int]) -> Array:
 
 def as_wrt(wrt: str | Sequence[str], has_bias: bool) -> tuple[bool, bool, bool]:
     """Tell of x, weight and bias whether their gradient is wanted; there is none of a bias that is not there."""
-    names = [wrt] if isinstance(wrt, str) else list(wrt)
+    names = [wrt] if isinstance(wrt, str) or not isinstance(wrt, Iterable) else list(wrt)
     for name in names:
         if name not in ("x", "weight", "bias"):
             raise ValueError(f'wrt must be some of "x", "weight" and "bias", got {name!r}')
@@ -239,7 +239,8 @@ def check_outs(
     Tell of each whether it has the dtype of `x`, not the one that is computed with, float32 for half precision.
     """
     if not isinstance(outs, (tuple, list)) or len(outs) != 3:
-        raise TypeError(f"out must be a tuple (grad_x, grad_weight, grad_bias), got {type(outs).__name__}")
+        got = f"{len(outs)} of them" if isinstance(outs, (tuple, list)) else type(outs).__name__
+        raise TypeError(f"out must be a tuple (grad_x, grad_weight, grad_bias), got {got}")
     checked: list[tuple[Array, bool] | None] = []
     taken = list(inputs)
     for i, (out, is_wanted, shape) in enumerate(zip(outs, wanted, shapes, strict=True)):
@@ -283,6 +284,11 @@ def restore_axis(result: Array, axis: int) -> Array:
 def _kind(array: Array) -> str:
     """The kind of an array's dtype; bfloat16, which NumPy takes for void, is floating."""
     return "f" if array.dtype.name == "bfloat16" else array.dtype.kind
+
+
+def _what(array: Array) -> object:
+    """What came, named in an error: the dtype or, of what NumPy only wraps up, such as a sparse array, the type."""
+    return type(array.item()).__name__ if array.dtype == object and array.ndim == 0 else array.dtype
 
 
 def _native(array: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arrays import as_beside, as_samples
+from ._numbers import in_range, positive_integer
 from .losses import FloatArray
 
 __all__ = ["fgsm", "pgd"]
@@ -172,9 +173,8 @@ def pgd(
     (array([0, 1, 1, 0]), array([1, 0, 0, 1]))
     """
     samples, bounds = _checked(model, X, eps, norm, clip)
-    if not isinstance(n_iter, int | np.integer) or n_iter < 1:
-        raise ValueError(f"n_iter must be a positive integer, got {n_iter!r}")
-    step = 2.5 * eps / n_iter if step_size is None else _not_negative("step_size", step_size)
+    n_iter = positive_integer("n_iter", n_iter)
+    step = 2.5 * eps / n_iter if step_size is None else in_range("step_size", step_size)
     random = np.random.default_rng(random_state)
     start = _anywhere(samples.shape, norm, random) if random_start else np.zeros(samples.shape)
     moved = _moved(samples, eps * start, bounds)
@@ -194,17 +194,15 @@ def _direction(model: Model, X: FloatArray, y: ArrayLike, norm: str) -> FloatArr
     if norm == "linf":
         sign: FloatArray = np.sign(grad)
         return sign
-    grad /= _or_one(np.abs(grad).max(axis=1, keepdims=True, initial=0.0))  # so that no square underflows
-    unit: FloatArray = grad / _or_one(_lengths(grad))
-    return unit
+    return _lengths_and_units(grad)[1]
 
 
 def _projected(delta: FloatArray, eps: float, norm: str) -> FloatArray:
     """Nearest place in the ball."""
     if norm == "linf":
         return np.clip(delta, -eps, eps)
-    nearest: FloatArray = delta * np.minimum(eps / _or_one(_lengths(delta)), 1.0)
-    return nearest
+    lengths, units = _lengths_and_units(delta)
+    return np.where(lengths > eps, eps * units, delta)
 
 
 def _anywhere(shape: tuple[int, ...], norm: str, random: np.random.Generator) -> FloatArray:
@@ -213,7 +211,7 @@ def _anywhere(shape: tuple[int, ...], norm: str, random: np.random.Generator) ->
         return random.uniform(-1.0, 1.0, shape)
     normal = random.normal(size=shape)
     radius = random.random((shape[0], 1)) ** (1 / max(shape[1], 1))  # the volume within it is uniform
-    return normal / _or_one(_lengths(normal)) * radius
+    return radius * _lengths_and_units(normal)[1]
 
 
 def _moved(X: FloatArray, delta: FloatArray, bounds: tuple[FloatArray, FloatArray] | None) -> FloatArray:
@@ -224,9 +222,13 @@ def _moved(X: FloatArray, delta: FloatArray, bounds: tuple[FloatArray, FloatArra
     return moved if bounds is None else np.clip(moved, *bounds)
 
 
-def _lengths(rows: FloatArray) -> FloatArray:
-    lengths: FloatArray = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, np.newaxis]
-    return lengths
+def _lengths_and_units(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Of each row its length, infinite where it overflows, and the row of length 1 in its direction, 0 for 0."""
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    scaled = rows / _or_one(largest)  # so that no square overflows or underflows
+    lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, np.newaxis]
+    with np.errstate(over="ignore"):
+        return largest * lengths, scaled / _or_one(lengths)
 
 
 def _or_one(numbers: FloatArray) -> FloatArray:
@@ -240,25 +242,22 @@ def _checked(
     """The samples, and the bounds of their features in their dtype."""
     if not callable(getattr(model, "input_gradient", None)):
         raise TypeError(f"model must have a method input_gradient(X, y), got {type(model).__name__}")
-    _not_negative("eps", eps)
+    in_range("eps", eps)
     if norm not in ("linf", "l2"):
         raise ValueError(f"norm must be 'linf' or 'l2', got {norm!r}")
     samples = as_samples(X, "X")
+    if not (finite := np.isfinite(samples)).all():
+        row, column = np.argwhere(~finite)[0]
+        raise ValueError(f"X must be finite, got {samples[row, column]} at index ({row}, {column})")
     if clip is None:
         return samples, None
-    if not isinstance(clip, tuple | list) or len(clip) != 2:
-        raise ValueError(f"clip must be a pair (least, largest), got {clip!r}")
-    low, high = (as_beside(bound, "clip", samples.dtype, samples.shape) for bound in clip)
-    if (outside := (samples < low) | (samples > high)).any():
-        row, column = np.argwhere(outside)[0]
+    try:
+        least, largest = clip
+    except (TypeError, ValueError):
+        raise ValueError(f"clip must be a pair (least, largest), got {clip!r}") from None
+    low, high = (as_beside(bound, "clip", samples.dtype, samples.shape) for bound in (least, largest))
+    if not (inside := (low <= samples) & (samples <= high)).all():
+        row, column = np.argwhere(~inside)[0]
         allowed = f"[{low[row, column]:g}, {high[row, column]:g}]"
         raise ValueError(f"X must be within clip, {allowed}, got {samples[row, column]} at index ({row}, {column})")
     return samples, (low, high)
-
-
-def _not_negative(name: str, value: object) -> float:
-    if not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value < np.inf:
-        raise ValueError(f"{name} must be in [0, inf), got {value}")
-    return float(value)

@@ -4,13 +4,13 @@ A result has the same bits whatever that number is; it decides nothing but the t
 thread.
 """
 
-import operator
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import SupportsIndex
 
 from . import _core
+from ._numbers import positive_integer
 
 __all__ = ["get_num_threads", "set_num_threads", "threads"]
 
@@ -137,11 +137,7 @@ def _threads(n: int) -> Iterator[None]:
 
 def _count(n: SupportsIndex) -> int:
     """Make an int of a number of threads."""
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"n must be an integer, got {n!r}")
-    count = operator.index(n)
-    if count < 1:
-        raise ValueError(f"n must be a positive integer, got {count}")
+    count = positive_integer("n", n)
     if count > sys.maxsize:
         raise ValueError(f"n must be at most {sys.maxsize}, got {count}")
     return count

@@ -14,6 +14,7 @@ except ModuleNotFoundError as missing:
     raise ImportError("xentrs.stats needs scipy: pip install 'xentrs[models]'", name="scipy") from missing
 
 from ._arrays import as_weights
+from ._numbers import a_number, positive_integer
 from .losses import FloatArray
 
 __all__ = ["CrossEntropyTestResult", "cross_entropy_test"]
@@ -77,10 +78,10 @@ def cross_entropy_test(
     Raises
     ------
     ValueError
-        If there are fewer than two observations, shapes differ though they are paired, a loss is not finite, or an
-        option is out of its range.
+        If there are fewer than two observations, shapes differ though they are paired, a loss or the sum of all is not
+        finite, or an option is out of its range.
     TypeError
-        If losses are not numbers.
+        If losses or an option are not numbers.
 
     Notes
     -----
@@ -115,10 +116,13 @@ def cross_entropy_test(
         raise ValueError(f"loss_a and loss_b must have the same shape, got {np.shape(loss_a)} and {np.shape(loss_b)}")
     if alternative not in ("two-sided", "less", "greater"):
         raise ValueError(f"alternative must be 'two-sided', 'less' or 'greater', got {alternative!r}")
-    if not isinstance(n_resamples, int | np.integer) or n_resamples < 1:
-        raise ValueError(f"n_resamples must be a positive integer, got {n_resamples!r}")
-    if not 0 < confidence_level < 1:
+    n_resamples = positive_integer("n_resamples", n_resamples)
+    if not 0 < a_number("confidence_level", confidence_level) < 1:
         raise ValueError(f"confidence_level must be in (0, 1), got {confidence_level}")
+
+    with np.errstate(over="ignore"):
+        if not np.isfinite(total := np.abs(a).sum() + np.abs(b).sum()):
+            raise ValueError(f"loss_a and loss_b must have finite sums, got {total} in magnitude")
 
     random = np.random.default_rng(random_state)
     options = {

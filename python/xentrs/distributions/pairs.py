@@ -133,8 +133,7 @@ def cross_entropy_with_grad(
     -----
     With `normalize`, the gradients are those with respect to what was divided. A class that neither distribution has
     (``p_k = q_k = 0``) takes no part: its derivatives are 0. Elsewhere they are infinite where the formula is. Of
-    logits,
-    `grad_q` is finite even where the value is +inf; `grad_p` is NaN in such a row.
+    logits, `grad_q` is finite even where the value is +inf; `grad_p` is NaN in such a row.
 
     Examples
     --------
@@ -189,8 +188,8 @@ def kl_divergence(
 
     The sums of rounded probabilities are not quite 1. Each term is that of ``scipy.special.kl_div``, in which they do
     not show; ``scipy.special.rel_entr`` and ``torch.nn.functional.kl_div`` (which takes ``ln q`` first, then ``p``)
-    leave
-    ``- p_k + q_k`` out, and may come out below 0. None of them has more digits than the difference of two logarithms.
+    leave ``- p_k + q_k`` out, and may come out below 0. None of them has more digits than the difference of two
+    logarithms.
 
     References
     ----------
@@ -278,8 +277,7 @@ def js_divergence(
     """Jensen-Shannon divergence ``H(m) - w H(p) - v H(q)`` of the mixture ``m = w p + v q``, ``v = 1 - w``.
 
     It is what an outcome tells about which of the two it was drawn from, when ``p`` is taken with probability ``w``;
-    also
-    ``w KL(p || m) + v KL(q || m)``. With ``w = 1/2`` it is symmetric, and at most ``ln 2``, or one bit.
+    also ``w KL(p || m) + v KL(q || m)``. With ``w = 1/2`` it is symmetric, and at most ``ln 2``, or one bit.
 
     Parameters
     ----------
@@ -364,7 +362,8 @@ def js_divergence_with_grad(
     Notes
     -----
     A class that neither distribution has takes no part: its derivatives are 0. At ``p_k = 0 < q_k`` the derivative with
-    respect to ``p_k`` is -inf. With respect to logits all are finite.
+    respect to ``p_k`` is -inf. With respect to logits all are finite. Where `weight` is 0 or 1 value and gradients are
+    0: the mixture is one of the two.
 
     Examples
     --------

@@ -67,8 +67,7 @@ def entropy(
     Notes
     -----
     ``0 ln 0 = 0``. A NaN makes the value of its row NaN, and of no other. Of logits, one +inf takes all the
-    probability,
-    -inf has none, and nothing but -inf, or several +inf, is NaN.
+    probability, -inf has none, and nothing but -inf, or several +inf, is NaN.
 
     Of logits the entropy is ``log1p`` of the sum of all exponentials but the largest, plus the mean distance to the
     largest logit: two positive terms, so that the entropy of a confident distribution has all its digits, where

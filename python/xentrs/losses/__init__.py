@@ -15,7 +15,6 @@ once. A loss by row or element (reduction "none") stays in float32.
 
 from .continuous import gaussian_nll, gaussian_nll_with_grad
 from .differentiate import value_and_grad
-from .focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
 from .linear import linear_cross_entropy, linear_cross_entropy_with_grad
 from .margins import hinge_loss, hinge_loss_with_grad
@@ -31,6 +30,7 @@ from .sigmoid_family import (
     sigmoid_cross_entropy_with_grad,
     sigmoid_cross_entropy_with_hess,
 )
+from .sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess
 from .softmax_family import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_grad,

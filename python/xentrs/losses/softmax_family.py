@@ -37,10 +37,11 @@ def softmax_cross_entropy(
         The class axis is the last one unless `axis` says otherwise.
     target : array_like
         Integers hold classes in ``[0, c)`` and have the shape of `logits` without the class axis. Floats hold
-        distributions over the classes ("soft labels") and have the shape of `logits`; they need not sum to one. A tuple
-        ``(classes, weights)`` of integers and floats holds sparse distributions: both have the shape of `logits`, but
-        for the class axis, which has any length ``k``. A class may occur more than once, then its weights add; a pair
-        whose class is `ignore_index` counts for nothing. Weights are finite and non-negative.
+        distributions over the classes ("soft labels") and have the shape of `logits`; they are taken as they are, and
+        need not sum to one. A tuple ``(classes, weights)`` of integers and floats holds sparse distributions: both have
+        the shape of `logits`, but for the class axis, which has any length ``k``. A class may occur more than once,
+        then its weights add; a pair whose class is `ignore_index` counts for nothing. Weights are finite and
+        non-negative.
     class_weight : array_like, shape (c,), optional
         Non-negative weight ``w_k`` of each class.
     sample_weight : array_like, shape (...), optional

@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import train_test_split
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
@@ -16,15 +16,27 @@ from ..losses import (
     log_sigmoid,
     log_softmax,
     sigmoid,
-    sigmoid_cross_entropy,
-    sigmoid_focal_loss,
+    sigmoid_cross_entropy_with_grad,
+    sigmoid_focal_loss_with_grad,
     softmax,
-    softmax_cross_entropy,
-    softmax_focal_loss,
-    value_and_grad,
+    softmax_cross_entropy_with_grad,
+    softmax_focal_loss_with_grad,
 )
 
-__all__ = ["CrossEntropy", "LogitsMixin", "Samples", "encode", "read_labels", "smooth", "weigh"]
+__all__ = [
+    "LogitsMixin",
+    "LossWithGrad",
+    "as_target",
+    "classes_of_a_step",
+    "encode",
+    "loss_of",
+    "of_both",
+    "read_labels",
+    "smooth",
+    "weigh",
+]
+
+LossWithGrad = Callable[..., LossGrad]
 
 
 class LogitsMixin:
@@ -68,7 +80,7 @@ class LogitsMixin:
             Rows that sum to one, in the order of ``classes_``.
         """
         logits = self.decision_function(X)
-        return sigmoid(np.column_stack([-logits, logits])) if logits.ndim == 1 else softmax(logits)
+        return sigmoid(of_both(logits)) if logits.ndim == 1 else softmax(logits)
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Log-probabilities of the classes, exact even where the probability rounds to 0 or 1.
@@ -84,87 +96,73 @@ class LogitsMixin:
             Nats, in the order of ``classes_``.
         """
         logits = self.decision_function(X)
-        return log_sigmoid(np.column_stack([-logits, logits])) if logits.ndim == 1 else log_softmax(logits)
+        return log_sigmoid(of_both(logits)) if logits.ndim == 1 else log_softmax(logits)
 
 
-class Samples(NamedTuple):
-    """What a classifier is trained on."""
-
-    X: FloatArray
-    """The samples, one a row."""
-
-    target: NDArray[Any]
-    """Numbers of their classes, shape (n,), or distributions over the classes, shape (n, c)."""
-
-    weight: FloatArray
-    """Their weights."""
-
-    def rows(self, index: Any) -> Self:
-        """Some of the samples."""
-        return type(self)(*(array[index] for array in self))
-
-    def split(self, share: float, random: np.random.RandomState, labels: NDArray[Any] | None) -> tuple[Self, Self]:
-        """Samples to train on and, about this share, to hold out; in proportion of the labels, if there are any."""
-        rows = train_test_split(np.arange(len(self.X)), test_size=share, random_state=random, stratify=labels)
-        train, held_out = (self.rows(index) for index in rows)
-        for part, name in ((train, "to train on"), (held_out, "held out")):
-            if not part.weight.any():
-                raise ValueError(f"sample_weight must have a positive sum over the samples {name}, got only zeros")
-        return train, held_out
+def of_both(log_odds: FloatArray) -> FloatArray:
+    """Log-odds of either of two classes, a column each, from those of the second."""
+    return np.column_stack([-log_odds, log_odds])
 
 
-class CrossEntropy:
-    """The loss of logits in columns: for two classes of the sigmoid, with one column, for more of the softmax.
+def loss_of(n_classes: int, gamma: float) -> LossWithGrad:
+    """The loss of logits in columns: for two classes, with one column, of the sigmoid, for more of the softmax.
 
-    Targets are numbers of classes or distributions over them. With `gamma` it is the focal loss.
+    With `gamma` it is the focal loss.
     """
-
-    def __init__(self, n_classes: int, gamma: float) -> None:
-        self._two = n_classes == 2
-        if self._two:
-            self._loss: Callable[..., Any] = sigmoid_focal_loss if gamma else sigmoid_cross_entropy
-        else:
-            self._loss = softmax_focal_loss if gamma else softmax_cross_entropy
-        self._options = {"gamma": gamma} if gamma else {}
-
-    def mean(self, logits: FloatArray, target: NDArray[Any], weight: FloatArray) -> float:
-        """The weighted mean over the rows."""
-        value: float = self._loss(logits, self._target(logits, target), sample_weight=weight, **self._options)
-        return value
-
-    def sum_with_grad(self, logits: FloatArray, target: NDArray[Any], weight: FloatArray | None = None) -> LossGrad:
-        """The weighted sum over the rows, and its gradient, which is written over the logits."""
-        target = self._target(logits, target)
-        options = {"sample_weight": weight, "reduction": "sum", "out": logits, **self._options}
-        result: LossGrad = value_and_grad(self._loss)(logits, target, **options)
-        return result
-
-    def _target(self, logits: FloatArray, target: NDArray[Any]) -> NDArray[Any]:
-        if self._two:  # the share of the second class
-            target = target[:, np.newaxis] if target.ndim == 1 else target[:, 1:]
-        floating: NDArray[Any] = target.astype(logits.dtype) if self._two or target.ndim == 2 else target
-        return floating
+    if gamma:
+        return partial(sigmoid_focal_loss_with_grad if n_classes == 2 else softmax_focal_loss_with_grad, gamma=gamma)
+    return sigmoid_cross_entropy_with_grad if n_classes == 2 else softmax_cross_entropy_with_grad
 
 
-def encode(y: Any, classes: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def as_target(target: NDArray[Any], n_classes: int, dtype: DTypeLike) -> NDArray[Any]:
+    """What that loss takes for numbers of classes or distributions: of two classes the share of the second."""
+    if n_classes == 2:
+        target = target[:, np.newaxis] if target.ndim == 1 else target[:, 1:]
+    return target.astype(dtype) if target.ndim == 2 else target
+
+
+def classes_of_a_step(estimator: Any, classes: ArrayLike | None) -> ArrayLike:
+    """All classes there are, for `partial_fit`: those given, which the first call needs, or those of the last call."""
+    if isinstance(estimator.class_weight, str) and estimator.class_weight == "balanced":
+        raise ValueError(
+            "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, "
+            "use compute_class_weight('balanced', classes=classes, y=y) and pass the result as a dict."
+        )
+    if classes is not None:
+        return classes
+    if not hasattr(estimator, "classes_"):
+        raise ValueError("classes must be passed on the first call to partial_fit.")
+    known: NDArray[Any] = estimator.classes_
+    return known
+
+
+def encode(y: Any, classes: Any, known: NDArray[Any] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """All classes, and the target that `y` stands for: their numbers, or distributions over them.
 
     `y` holds labels or, where it is floating and has as many columns as there are classes, a distribution in each row.
-    `classes` are those in `y` if None.
+    `classes` are those in `y` if None. They must be those `known` from the last call, if there was one.
     """
     if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
         _check_distributions(y)
-        classes = np.arange(y.shape[1]) if classes is None else unique_labels(classes)
-        if len(classes) != y.shape[1]:
-            raise ValueError(f"y must have a column for each of {len(classes)} classes, got {y.shape[1]}")
-        return classes, y.astype(np.float64, copy=False)
-    return read_labels(column_or_1d(y, warn=True), classes)
+        found = np.arange(y.shape[1]) if classes is None else unique_labels(classes)
+        if len(found) != y.shape[1]:
+            raise ValueError(f"y must have a column for each of {len(found)} classes, got {y.shape[1]}")
+        target = y.astype(np.float64, copy=False)
+    else:
+        found, target = read_labels(column_or_1d(y, warn=True), classes)
+    if known is not None and not np.array_equal(found, known):
+        raise ValueError(f"`classes={found!r}` is not the same as on last call, was: {known!r}")
+    return found, target
 
 
 def read_labels(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Tell the classes, those given or else those of the labels, sorted, and the place of each label among them."""
-    check_classification_targets(y)
-    found, places = np.unique(y, return_inverse=True)
+    try:
+        check_classification_targets(y)
+        found, places = np.unique(y, return_inverse=True)
+    except TypeError:  # of Python's objects, None and text for example
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise TypeError(f"y must hold labels that have an order, got {', '.join(kinds)}") from None
     if classes is not None:
         seen, found = found, unique_labels(classes)
         if len(unseen := np.setdiff1d(seen, found)):
@@ -193,14 +191,15 @@ def weigh(
     ``W = sum_k w_k t_k``.
     """
     smoothed = smooth(target, len(classes), label_smoothing)
-    factors = _class_factors(target, classes, class_weight, weight)
-    if factors is None:
-        return smoothed, weight
-    if smoothed.ndim == 1:
-        return smoothed, weight * factors[smoothed]
-    terms = smoothed * factors
-    sums: FloatArray = terms.sum(axis=1)
-    return terms / np.where(sums > 0, sums, 1.0)[:, np.newaxis], weight * sums
+    with np.errstate(over="ignore", invalid="ignore"):  # which the sum of the weights will tell
+        factors = _class_factors(target, classes, class_weight, weight)
+        if factors is None:
+            return smoothed, weight
+        if smoothed.ndim == 1:
+            return smoothed, weight * factors[smoothed]
+        terms = smoothed * factors
+        sums: FloatArray = terms.sum(axis=1)
+        return terms / np.where(sums > 0, sums, 1.0)[:, np.newaxis], weight * sums
 
 
 def _class_factors(

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
@@ -15,10 +15,19 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..losses import FloatArray, LossGrad, gaussian_nll_with_grad
-from .objective import Objective
+from .objective import Objective, strength
 from .saving import SaveMixin
 from .solvers import lbfgs
-from .training import Callback, LossCurveMixin, Monitor, all_or_nothing
+from .training import (
+    CONSTRAINTS,
+    Callback,
+    LossCurveMixin,
+    Monitor,
+    all_or_nothing,
+    as_callables,
+    to_mean_one,
+    total_weight,
+)
 
 __all__ = ["GaussianRegressor"]
 
@@ -107,12 +116,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
     log_var_intercept_: float
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **CONSTRAINTS,
         "C": [Interval(Real, 0, None, closed="right")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "warm_start": ["boolean"],
-        "callbacks": [callable, list, tuple, None],
-        "verbose": ["verbose", None],
     }
 
     def __init__(
@@ -166,20 +171,25 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
             X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", y_numeric=True, reset=fresh)
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not (total := weight.sum()) > 0:
-                raise ValueError("sample_weight must have a positive sum, got only zeros")
+            y, total = _as_numbers(y), total_weight(weight)
+            weight = weight * to_mean_one(len(y), total)
 
             # 2. The numbers in standard deviations from their mean, z = (y - center) / scale; the objective stays.
-            center = float(np.average(y, weights=weight))
-            scale = float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
+            with np.errstate(over="ignore", invalid="ignore"):
+                center = float(np.average(y, weights=weight))
+                scale = float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
+            if not scale < np.inf:
+                raise ValueError(f"y must have a finite variance, got numbers up to {np.abs(y).max():g}")
+            with np.errstate(over="ignore"):  # which the loss will tell
+                l2 = np.array([[scale**2], [1.0]]) * strength(self.C, total)
             objective = Objective(
                 X,
                 ((y - center) / scale).astype(X.dtype),
-                weight,
+                weight.astype(X.dtype),
                 partial(_gaussian_loss_with_grad, log_scale=np.log(scale)),
                 n_outputs=2,
-                l2=np.array([[scale**2], [1.0]]) / (self.C * total),
-            ).scaled(len(y) / total)
+                l2=l2,
+            )
             params = slopes, offsets = objective.zeros()
             if not fresh:
                 slopes[:] = self.coef_ / scale, self.log_var_coef_
@@ -192,7 +202,6 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 self.log_var_intercept_ = float(offsets[1] + 2 * np.log(scale))
 
             # 3. L-BFGS, the variance above the square of the rounding error of y.
-            callbacks = [self.callbacks] if callable(self.callbacks) else list(self.callbacks or ())
             lowest = 2 * np.log(np.finfo(X.dtype).eps)
             with Monitor(
                 self,
@@ -200,7 +209,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 total=self.max_iter,
                 unit="iteration",
                 verbose=self.verbose,
-                callbacks=[tell, *callbacks],
+                callbacks=[tell, *as_callables(self.callbacks)],
             ) as monitor:
                 complaint = lbfgs(
                     objective,
@@ -237,7 +246,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             The means, or means and standard deviations, in the units of `y`.
         """
         mean, log_var = self._mean_and_log_var(X)
-        return (mean, np.exp(0.5 * log_var)) if return_std else mean
+        with np.errstate(over="ignore"):  # far from all samples the standard deviation may be infinite
+            return (mean, np.exp(0.5 * log_var)) if return_std else mean
 
     def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
         """Gradient of the loss of each sample with respect to the sample.
@@ -261,7 +271,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             self, X, y, dtype=[np.float64, np.float32], accept_sparse="csr", y_numeric=True, reset=False
         )
         mean, log_var = self._mean_and_log_var(X)
-        _, pull, widen = gaussian_nll_with_grad(mean, y, log_var=log_var, reduction="sum")
+        _, pull, widen = gaussian_nll_with_grad(mean, _as_numbers(y), log_var=log_var, reduction="sum")
         grad: FloatArray = np.column_stack([pull, widen]) @ np.stack([self.coef_, self.log_var_coef_])
         return grad
 
@@ -277,6 +287,14 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _as_numbers(y: Any) -> NDArray[np.float64]:
+    """`y` in double precision, whatever it came in."""
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numbers, got {y.dtype}")
+    numbers: NDArray[np.float64] = y.astype(np.float64)
+    return numbers
 
 
 def _gaussian_loss_with_grad(

@@ -4,24 +4,33 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
-from .objective import Objective, Penalty
+from .objective import Objective, Penalty, strength
 from .saving import SaveMixin
 from .solvers import lbfgs, sgd_epoch
-from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, complaint, has_stalled
+from .training import (
+    CONSTRAINTS_OF_CLASSIFIERS,
+    Callback,
+    LossCurveMixin,
+    Monitor,
+    all_or_nothing,
+    complaint,
+    has_stalled,
+    hold_out,
+    to_mean_one,
+)
 
 __all__ = ["LinearClassifier", "trains_step_by_step"]
 
@@ -47,28 +56,14 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     _seen: NDArray[np.float64]  # number of samples, and their total weight, that the penalty on the weights counts
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **CONSTRAINTS_OF_CLASSIFIERS,
         "C": [Interval(Real, 0, None, closed="right")],
-        "label_smoothing": [Interval(Real, 0, 1, closed="both")],
-        "gamma": [Interval(Real, 0, 1e9, closed="both")],
         "penalty": [callable, None],
         "penalty_weight": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"lbfgs", "sgd"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "schedule": [StrOptions({"constant", "invscaling", "cosine", "lipschitz"})],
         "power_t": [Interval(Real, 0, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "nesterov": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "callbacks": [callable, list, tuple, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose", None],
     }
 
     # Set by the constructors below.
@@ -118,11 +113,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             X, target, weight = self._check_data(X, y, sample_weight, classes=None, fresh=fresh)
             objective, held_out = self._objective(X, target, weight), None
             if self.early_stopping:
-                stratify = target if target.ndim == 1 else None
-                train, test = train_test_split(
-                    np.arange(len(target)), test_size=self.validation_fraction, random_state=rng, stratify=stratify
-                )
-                objective, held_out = objective.rows(train), _of_mean_weight_one(objective.rows(test))
+                labels = target if target.ndim == 1 else None
+                train, test = hold_out(objective.sample_weight, self.validation_fraction, rng, labels)
+                objective, held_out = objective.rows(train), objective.rows(test)
+                held_out = held_out.scaled(to_mean_one(len(test), held_out.total_weight()))
             objective = self._penalised(objective, seen=np.zeros(2))
             params = self._params(objective, fresh)
             self._step = 0
@@ -169,8 +163,6 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     def _check_params(self) -> None:
         """Check each parameter by itself, and what does not go together."""
         self._validate_params()
-        if self.nesterov and not self.momentum and self.solver == "sgd":
-            raise ValueError("nesterov needs momentum > 0, got 0.0")
         if self.penalty is not None and (self.solver == "sgd" or self.early_stopping):
             raise ValueError("penalty needs solver='lbfgs' and early_stopping=False: it is a function of all samples")
 
@@ -190,12 +182,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         `seen` is the number of samples in the calls before, and their total weight.
         """
         self._seen = seen + np.array([len(objective), objective.total_weight()])
-        n, total = self._seen
-        if not total > 0:
-            raise ValueError("sample_weight must have a positive sum, got only zeros")
+        n, total = self._seen.tolist()
         return replace(
-            objective.scaled(n / total),
-            l2=float(1 / (self.C * total)),
+            objective.scaled(to_mean_one(n, total)),
+            l2=strength(self.C, total),
             penalty=self.penalty,
             penalty_weight=self.penalty_weight,
         )
@@ -278,10 +268,3 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _of_mean_weight_one(objective: Objective) -> Objective:
-    """Scale the weights of samples to validate on."""
-    if not (total := objective.total_weight()) > 0:
-        raise ValueError("sample_weight must have a positive sum over the samples held out, got only zeros")
-    return objective.scaled(len(objective) / total)

@@ -8,16 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ..losses import (
-    FloatArray,
-    sigmoid_cross_entropy_with_grad,
-    sigmoid_focal_loss_with_grad,
-    softmax_cross_entropy_with_grad,
-    softmax_focal_loss_with_grad,
-)
-from .classification import LogitsMixin, encode, weigh
+from ..losses import FloatArray
+from .classification import LogitsMixin, as_target, classes_of_a_step, encode, loss_of, weigh
 from .linear_classifier import LinearClassifier, trains_step_by_step
-from .objective import LossWithGrad, Objective, Penalty
+from .objective import Objective, Penalty
 from .training import Callback
 
 __all__ = ["LogisticRegression"]
@@ -45,7 +39,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         total weight.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target spread evenly over all classes.
-    gamma : float, default 0.0
+    gamma : float in [0, 1e9], default 0.0
         The focus: above 0 the loss is the focal one, in which what is right already counts less; see
         `softmax_focal_loss`. It is not convex then.
     penalty : callable or None, default None
@@ -283,14 +277,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
             As in `fit`, or if `y` has a label that is not among the classes, or for `class_weight` "balanced", early
             stopping or the schedule "cosine", which need to know what is still to come.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, "
-                "use compute_class_weight('balanced', classes=classes, y=y) and pass the result as a dict."
-            )
-        if classes is None and not hasattr(self, "coef_"):
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        return self._partial_fit(X, y, classes, sample_weight)
+        return self._partial_fit(X, y, classes_of_a_step(self, classes), sample_weight)
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Logits ``X @ coef_.T + intercept_``.
@@ -327,26 +314,15 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         return self._input_gradient(X, y)
 
     def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-        found, target = encode(y, classes)
-        if not fresh and not np.array_equal(found, self.classes_):
-            raise ValueError(f"`classes={found!r}` is not the same as on last call, was: {self.classes_!r}")
-        return found, target
+        return encode(y, classes, None if fresh else self.classes_)
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
-        n_classes, options = len(self.classes_), {"gamma": self.gamma} if self.gamma else {}
+        n_classes, options, smoothing = len(self.classes_), {}, self.label_smoothing
         weight: FloatArray = np.ones(len(target)) if sample_weight is None else sample_weight
         class_weight = None if sample_weight is None else self.class_weight
-        smoothing = self.label_smoothing
         if target.ndim == 1 and n_classes > 2 and class_weight is None:
             options["label_smoothing"], smoothing = smoothing, 0.0  # the loss smooths labels as it goes
         target, weight = weigh(target, self.classes_, class_weight, smoothing, weight)
-        if n_classes == 2:
-            target = target[:, np.newaxis] if target.ndim == 1 else target[:, 1:]
-        if target.ndim == 2:
-            target = target.astype(X.dtype)
-        loss_with_grad: LossWithGrad
-        if n_classes == 2:
-            loss_with_grad = sigmoid_focal_loss_with_grad if self.gamma else sigmoid_cross_entropy_with_grad
-        else:
-            loss_with_grad = softmax_focal_loss_with_grad if self.gamma else softmax_cross_entropy_with_grad
-        return Objective(X, target, weight, loss_with_grad, 1 if n_classes == 2 else n_classes, options)
+        target = as_target(target, n_classes, X.dtype)
+        n_outputs = 1 if n_classes == 2 else n_classes
+        return Objective(X, target, weight, loss_of(n_classes, self.gamma), n_outputs, options)

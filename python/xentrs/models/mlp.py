@@ -13,28 +13,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .. import nn
 from ..losses import FloatArray
 from ..optim import SGD, Adam
-from .classification import CrossEntropy, LogitsMixin, Samples, encode, smooth, weigh
+from .classification import LogitsMixin, LossWithGrad, as_target, classes_of_a_step, encode, loss_of, smooth, weigh
+from .network import ACTIVATIONS, Samples, draw, memory_of, network_of, optimizer_of, train
 from .saving import SaveMixin
-from .training import Callback, LossCurveMixin, Monitor, all_or_nothing, complaint, has_stalled
+from .training import (
+    CONSTRAINTS_OF_CLASSIFIERS,
+    Callback,
+    LossCurveMixin,
+    Monitor,
+    all_or_nothing,
+    complaint,
+    has_stalled,
+    hold_out,
+    to_mean_one,
+    total_weight,
+)
 
 __all__ = ["MLPClassifier"]
-
-ACTIVATIONS: dict[str, type[nn.Activation]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "logistic": nn.Sigmoid,
-}
-
-# What an optimiser knows of the steps before.
-MEMORY = {"adam": ["mean", "mean_square", "n_steps"], "sgd": ["velocity"]}
 
 
 class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
@@ -81,7 +83,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         A factor on the loss of each class. "balanced" gives every class the same total weight.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target spread evenly over all classes.
-    gamma : float, default 0.0
+    gamma : float in [0, 1e9], default 0.0
         Exponent of the focal loss: the factor ``(1 - p)^gamma`` takes weight from what is right already.
     shuffle : bool, default True
         Whether every epoch visits the samples in another order.
@@ -155,27 +157,13 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
     _seen: NDArray[np.float64]  # number of samples, and their total weight, in all calls
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **CONSTRAINTS_OF_CLASSIFIERS,
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "solver": [StrOptions({"adam", "sgd"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "nesterov": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="both")],
-        "gamma": [Interval(Real, 0, None, closed="left")],
-        "shuffle": ["boolean"],
-        "warm_start": ["boolean"],
-        "callbacks": [callable, list, tuple, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose", None],
     }
 
     def __init__(
@@ -253,13 +241,13 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             If the loss ends above that of guessing, or still falls after `max_iter` epochs.
         """
         with all_or_nothing(self):
-            random = check_random_state(self.random_state)
             fresh = not (self.warm_start and hasattr(self, "coefs_"))
             samples, labels = self._check(X, y, sample_weight, classes=None, fresh=fresh, seen=np.zeros(2))
+            random = check_random_state(self.random_state)
             validation_loss = None
             if self.early_stopping:
-                samples, held_out = samples.split(self.validation_fraction, random, labels)
-                validation_loss = partial(self._validate, held_out)
+                rows, held_out = hold_out(samples.weight, self.validation_fraction, random, labels)
+                samples, validation_loss = samples.rows(rows), partial(self._validate, samples.rows(held_out))
             optimizer = self._optimizer(samples.X, random, fresh=fresh)
             with Monitor(
                 self,
@@ -312,18 +300,10 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             fresh = not hasattr(self, "coefs_")
             if self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, "
-                    "use compute_class_weight('balanced', classes=classes, y=y) and pass the result as a dict."
-                )
-            if classes is None:
-                if fresh:
-                    raise ValueError("classes must be passed on the first call to partial_fit.")
-                classes = self.classes_
-            random = check_random_state(self.random_state)
+            classes = classes_of_a_step(self, classes)
             seen = np.zeros(2) if fresh else self._seen
             samples, _ = self._check(X, y, sample_weight, classes=classes, fresh=fresh, seen=seen)
+            random = check_random_state(self.random_state)
             optimizer = self._optimizer(samples.X, random, fresh=fresh)
             self.loss_curve_ = [*([] if fresh else self.loss_curve_), self._epoch(samples, optimizer, random)]
             self.n_iter_ = len(self.loss_curve_)
@@ -374,11 +354,12 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         """
         check_is_fitted(self)
         samples, y = validate_data(self, X, y, dtype=self.coefs_[0].dtype, reset=False, multi_output=True)
-        classes, target = encode(y, self.classes_)
-        network = self._network()
-        target = smooth(target, len(classes), self.label_smoothing)
-        _, grad = self._criterion().sum_with_grad(network.forward(samples), target)
-        return network.backward(grad)
+        _, target = encode(y, self.classes_)
+        n_classes, network = len(self.classes_), self._network()
+        target = as_target(smooth(target, n_classes, self.label_smoothing), n_classes, samples.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # of the gradients to the weights, which nobody sees
+            logits = network.forward(samples)
+            return network.backward(self._loss()(logits, target, reduction="sum", out=logits).grad)
 
     # ------------------------------------------------------------------------------------------------------ training
 
@@ -393,24 +374,20 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         self._validate_params()
         dtype = [np.float64, np.float32] if fresh else self.coefs_[0].dtype
         X, y = validate_data(self, X, y, dtype=dtype, reset=fresh, multi_output=True)
-        classes, given = encode(y, classes)
-        if not fresh and not np.array_equal(classes, self.classes_):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call, was: {self.classes_!r}")
+        classes, given = encode(y, classes, None if fresh else self.classes_)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         target, weight = weigh(given, classes, self.class_weight, self.label_smoothing, weight)
-        seen = seen + [len(weight), weight.sum()]
-        if not seen[1] > 0:
-            raise ValueError("sample_weight must have a positive sum, got only zeros")
+        seen = seen + [len(weight), total_weight(weight)]
+        weight = (weight * to_mean_one(*seen.tolist())).astype(X.dtype)
         self.classes_, self._seen = classes, seen
-        samples = Samples(X, target, (weight * (seen[0] / seen[1])).astype(X.dtype))
-        return samples, given if given.ndim == 1 else None
+        return Samples(X, as_target(target, len(classes), X.dtype), weight), given if given.ndim == 1 else None
 
     def _network(self) -> nn.Sequential:
         """The layers, on the arrays in the attributes."""
-        layers: list[nn.Layer] = []
-        for coef, intercept in zip(self.coefs_, self.intercepts_, strict=True):
-            layers += [nn.Dense.of(coef.T, intercept), ACTIVATIONS[self.activation]()]
-        return nn.Sequential(*layers[:-1])
+        return network_of(self.coefs_, self.intercepts_, self.activation)
+
+    def _loss(self) -> LossWithGrad:
+        return loss_of(len(self.classes_), self.gamma)
 
     def _optimizer(self, X: FloatArray, random: np.random.RandomState, *, fresh: bool) -> SGD | Adam:
         """Set up weights and moments, in arrays of their own: those of an earlier call stay as they are."""
@@ -422,13 +399,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         shapes = list(pairwise([X.shape[1], *hidden, outputs]))
         if fresh:
-            init = "he" if self.activation in ("relu", "gelu") else "glorot"
-            inits = [init] * len(hidden) + ["glorot"]
-            layers = [
-                nn.Dense(*shape, init=init, dtype=X.dtype, random_state=random)
-                for shape, init in zip(shapes, inits, strict=True)
-            ]
-            self.coefs_, self.intercepts_ = [layer.weight.T for layer in layers], [layer.bias for layer in layers]
+            self.coefs_, self.intercepts_ = draw(shapes, self.activation, X.dtype, random)
         elif [coef.shape for coef in self.coefs_] != shapes:
             sizes = tuple(coef.shape[1] for coef in self.coefs_[:-1])
             raise ValueError(f"hidden_layer_sizes must stay {sizes} to go on training, got {given}")
@@ -436,44 +407,28 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             self.coefs_, self.intercepts_ = copy.deepcopy(self.coefs_), copy.deepcopy(self.intercepts_)
 
         # 2. The rule of the step, and what it remembers.
+        memory = {} if fresh else self._memory
         params = self._network().params
-        optimizer: SGD | Adam
-        if self.solver == "adam":
-            optimizer = Adam(params, learning_rate=self.learning_rate or 0.001)
-        else:
-            rate = self.learning_rate or 0.1
-            optimizer = SGD(params, learning_rate=rate, momentum=self.momentum, nesterov=self.nesterov)
-        if not fresh and self._memory.keys() == set(MEMORY[self.solver]):
-            vars(optimizer).update(copy.deepcopy(self._memory))
-        return optimizer
+        return optimizer_of(params, self.solver, self.learning_rate, self.momentum, self.nesterov, memory)
 
     def _epoch(self, samples: Samples, optimizer: SGD | Adam, random: np.random.RandomState) -> float:
-        """One pass over the samples, a step of `optimizer` per batch; the mean of the batches' objectives."""
-        criterion, network = self._criterion(), self._network()
-        coefs = network.params[::2]
-        order = random.permutation(len(samples.X)) if self.shuffle else np.arange(len(samples.X))
-        total = 0.0
-        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported once, below
-            for batch in gen_batches(len(order), self.batch_size, min_batch_size=self.batch_size // 2):
-                X, target, weight = samples.rows(order[batch])
-                loss, grad = criterion.sum_with_grad(network.forward(X), target, weight / len(X))
-                network.backward_params(grad)
-                grads = network.grads
-                for coef, coef_grad in zip(coefs, grads[::2], strict=True):
-                    coef_grad += self.alpha * coef
-                    loss += self.alpha / 2 * float(np.vdot(coef, coef))
-                optimizer.step(grads)
-                total += len(X) * loss
-        if not (math.isfinite(total) and all(np.isfinite(param).all() for param in optimizer.params)):
-            raise ValueError(f"The loss overflows. Standardise X or lower learning_rate={optimizer.learning_rate}.")
-        self._memory = {name: getattr(optimizer, name) for name in MEMORY[self.solver]}
-        return total / len(order)
+        """One pass over the samples, whose loss is told; what the optimiser remembers is kept for the next call."""
+        n = len(samples.X)
+        loss = train(
+            self._network(),
+            samples,
+            self._loss(),
+            optimizer,
+            alpha=self.alpha,
+            batch_size=self.batch_size,
+            order=random.permutation(n) if self.shuffle else np.arange(n),
+        )
+        self._memory = memory_of(optimizer)
+        return loss
 
     def _validate(self, held_out: Samples) -> float:
         """The mean loss of samples held out."""
         X, target, weight = held_out
         with np.errstate(over="ignore", invalid="ignore"):  # the next epoch reports it
-            return self._criterion().mean(self._network().forward(X), target, weight)
-
-    def _criterion(self) -> CrossEntropy:
-        return CrossEntropy(len(self.classes_), self.gamma)
+            logits = self._network().forward(X)
+            return self._loss()(logits, target, sample_weight=weight, out=logits).loss

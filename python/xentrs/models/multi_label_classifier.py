@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
-from .classification import read_labels
+from .classification import of_both, read_labels
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import Objective, Penalty
 from .training import Callback
@@ -40,7 +40,7 @@ class MultiLabelClassifier(LinearClassifier):
         A factor on the loss of the labels that a sample has, to be more than 1 for rare ones. None: 1.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target that becomes 1/2.
-    gamma : float, default 0.0
+    gamma : float in [0, 1e9], default 0.0
         The focus: above 0 the loss is the focal one, see `sigmoid_focal_loss`.
     penalty, penalty_weight
         As in `LogisticRegression`; the logits are of shape (n, n_labels), or (n,) for a single label.
@@ -260,7 +260,7 @@ class MultiLabelClassifier(LinearClassifier):
             The probability that the sample has the label; for a single label those of both values.
         """
         logits = self.decision_function(X)
-        return sigmoid(np.column_stack([-logits, logits]) if logits.ndim == 1 else logits)
+        return sigmoid(of_both(logits) if logits.ndim == 1 else logits)
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Log-probability of each label, exact even where the probability rounds to 0 or 1.
@@ -276,7 +276,7 @@ class MultiLabelClassifier(LinearClassifier):
             Nats, in the order of `predict_proba`.
         """
         logits = self.decision_function(X)
-        return log_sigmoid(np.column_stack([-logits, logits]) if logits.ndim == 1 else logits)
+        return log_sigmoid(of_both(logits) if logits.ndim == 1 else logits)
 
     def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
         """Gradient of the loss of each sample with respect to the sample: ``d loss_i / d x_i = W^T (p_i - y_i)``.
@@ -310,13 +310,15 @@ class MultiLabelClassifier(LinearClassifier):
         if y.ndim == 1:
             if (kind := type_of_target(y, input_name="y", raise_unknown=True)) == "multiclass":
                 raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-            found, target = read_labels(y, classes)
+            found, target = read_labels(y, classes if fresh or self._is_single() else None)
             target = target[:, np.newaxis]
         else:
             target = _read_answers(y)
             found = np.arange(target.shape[1])
-        if not fresh and (not np.array_equal(found, self.classes_) or target.shape[1] != len(self.coef_)):
-            raise ValueError(f"y must have the labels of the last call, {self.classes_!r}, got {found!r}")
+        n = target.shape[1]
+        if not fresh and (n != len(self.coef_) or not np.array_equal(found, self.classes_)):
+            before = _name_labels(self.classes_, len(self.coef_))
+            raise ValueError(f"y must have the labels of the last call, {before}, got {_name_labels(found, n)}")
         return found, target
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
@@ -326,6 +328,11 @@ class MultiLabelClassifier(LinearClassifier):
         options |= {"gamma": self.gamma} if self.gamma else {}
         loss_with_grad = sigmoid_focal_loss_with_grad if self.gamma else sigmoid_cross_entropy_with_grad
         return Objective(X, target.astype(X.dtype), weight, loss_with_grad, target.shape[1], options)
+
+
+def _name_labels(classes: NDArray[Any], n_outputs: int) -> str:
+    """Say what the labels are: the two values of a single one, or a column for each of several."""
+    return f"{n_outputs} columns" if len(classes) == n_outputs else f"the values {classes.tolist()}"
 
 
 def _read_answers(y: Any) -> NDArray[Any]:

@@ -9,6 +9,7 @@ and, where ``G`` is the gradient of the first and the last term with respect to 
     d / d W = G^T X + l2 W              d / d b = sum_i G_i
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,34 +28,13 @@ from ..losses import (
     softmax_cross_entropy_with_grad,
 )
 from ..losses.linear import Kind
+from .classification import LossWithGrad
+from .training import total_weight
 
-__all__ = ["LossWithGrad", "Objective", "Penalty"]
-
-LossWithGrad: TypeAlias = Callable[..., LossGrad]
+__all__ = ["Objective", "Penalty", "strength"]
 
 # Makes of the logits of all samples a value, and its gradient with respect to them.
 Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
-
-
-def _compose(
-    x: Any,
-    weight: FloatArray,
-    target: NDArray[Any],
-    *,
-    bias: FloatArray,
-    loss_with_grad: LossWithGrad,
-    penalty: Callable[[FloatArray], LossGrad] | None = None,
-    **options: Any,
-) -> tuple[float, FloatArray, FloatArray]:
-    """Any loss of the logits ``x @ weight.T + bias``, dense or sparse ``x``, and its gradients to weight and bias."""
-    logits = x @ weight.T + bias
-    extra = None if penalty is None else penalty(logits)
-    loss, grad = loss_with_grad(logits, target, out=logits, **options)
-    if extra is not None:
-        loss += extra.loss
-        grad += extra.grad
-    return loss, (x.T @ grad).T if issparse(x) else grad.T @ x, grad.sum(axis=0)
-
 
 _KINDS: dict[LossWithGrad, Kind] = {
     softmax_cross_entropy_with_grad: "softmax",
@@ -84,16 +64,7 @@ class Objective:
         """Value, and gradients with respect to weight and bias, which are of the dtype of ``X``."""
         n, options = len(self), self.weighted_options | {"reduction": "sum"}
         if self.kind is None:
-            penalty = None if self.penalty is None else self._penalty
-            loss, grad_weight, grad_bias = _compose(
-                self.X,
-                weight,
-                self.target,
-                bias=bias,
-                loss_with_grad=self.loss_with_grad,
-                penalty=penalty,
-                **options,
-            )
+            loss, grad_weight, grad_bias = self._by_logits(weight, bias, options)
         else:
             answer: Any = linear_cross_entropy_with_grad(
                 self.X, weight, self.target, bias=bias, kind=self.kind, wrt=("weight", "bias"), **options
@@ -101,6 +72,19 @@ class Objective:
             loss, _, grad_weight, grad_bias = answer
         decay = (self.l2 * weight).astype(weight.dtype, copy=False)
         return loss / n + 0.5 * float(np.vdot(decay, weight)), grad_weight / n + decay, grad_bias / n
+
+    def _by_logits(
+        self, weight: FloatArray, bias: FloatArray, options: dict[str, Any]
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """Any loss of the logits, of dense or sparse samples, and the penalty on them."""
+        X = self.X
+        logits = X @ weight.T + bias
+        extra = None if self.penalty is None else self._penalty(logits)
+        loss, grad = self.loss_with_grad(logits, self.target, out=logits, **options)
+        if extra is not None:
+            loss += extra.loss
+            grad += extra.grad
+        return loss, (X.T @ grad).T if issparse(X) else grad.T @ X, grad.sum(axis=0)
 
     @property
     def kind(self) -> Kind | None:
@@ -133,7 +117,7 @@ class Objective:
 
     def total_weight(self) -> float:
         """Sum the weights of the samples."""
-        return float(self.sample_weight.sum(dtype=np.float64))
+        return total_weight(self.sample_weight)
 
     def input_gradient(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """Gradient of the loss of each sample, times its weight, with respect to the sample."""
@@ -181,7 +165,19 @@ class Objective:
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TypeError(f"penalty must return a pair (value, grad), got {type(answer).__name__}")
         value, grad = answer
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"penalty must return a number and a grad, got {value!r} for the number") from None
         if np.shape(grad) != given.shape:
             raise ValueError(f"penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
         factor = len(self) * self.penalty_weight  # n, as the losses are summed
-        return LossGrad(factor * float(value), (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
+        return LossGrad(factor * value, (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
+
+
+def strength(C: float, n: float) -> float:
+    """The factor of ``||W||^2 / 2`` that an inverse strength `C` stands for: ``1 / (C n)``."""
+    l2 = 1 / float(C) / n
+    if not l2 < math.inf:
+        raise ValueError(f"C must be large enough for 1 / (C n) to be finite, got {C} and n = {n:g}")
+    return l2

@@ -15,8 +15,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, sigmoid, softmax
+from .classification import of_both
 from .saving import SaveMixin
-from .training import all_or_nothing
+from .training import all_or_nothing, to_mean_one, total_weight
 
 __all__ = ["TemperatureScaler"]
 
@@ -131,7 +132,8 @@ class TemperatureScaler(SaveMixin, TransformerMixin, BaseEstimator):
                 columns = np.hstack([np.zeros_like(columns), columns])
             target = _classes(y, columns)
             weight = _check_sample_weight(sample_weight, columns, dtype=np.float64, ensure_non_negative=True)
-            derivatives = partial(_derivatives, columns, target, weight / weight.sum())
+            shares = weight * to_mean_one(1, total_weight(weight))
+            derivatives = partial(_derivatives, columns, target, shares)
             sensible = derivatives(0.0)[0] < 0
             wrong = columns.max(axis=1) > columns[np.arange(len(target)), target]
             if sensible and not wrong[weight > 0].any():
@@ -175,7 +177,7 @@ class TemperatureScaler(SaveMixin, TransformerMixin, BaseEstimator):
             Rows that sum to one; two columns for logits of one dimension.
         """
         scaled = self.transform(logits)
-        return sigmoid(np.column_stack([-scaled, scaled])) if self.n_features_in_ == 1 else softmax(scaled)
+        return sigmoid(of_both(scaled)) if self.n_features_in_ == 1 else softmax(scaled)
 
     def _check(self, logits: ArrayLike, *, reset: bool) -> tuple[FloatArray, tuple[int, ...]]:
         """Finite float32 or float64 in columns, as many as those of `fit`, unless `reset`; and the shape they had."""

@@ -1,11 +1,17 @@
 """What every training has in common: all or nothing, the loss curve, progress, callbacks, early stopping."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
@@ -14,10 +20,44 @@ from ..losses import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Callback", "LossCurveMixin", "Monitor", "all_or_nothing", "complaint", "has_stalled"]
+__all__ = [
+    "CONSTRAINTS",
+    "CONSTRAINTS_OF_CLASSIFIERS",
+    "Callback",
+    "LossCurveMixin",
+    "Monitor",
+    "all_or_nothing",
+    "as_callables",
+    "complaint",
+    "has_stalled",
+    "hold_out",
+    "to_mean_one",
+    "total_weight",
+]
 
 # Called with the estimator and its loss after every iteration; what is true stops the training.
 Callback = Callable[[Any, float], object]
+
+# Of the parameters that every training has, and of those that every classifier's has.
+CONSTRAINTS: dict[str, list[Any]] = {
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left"), None],
+    "warm_start": ["boolean"],
+    "callbacks": [callable, list, tuple, None],
+    "verbose": ["verbose", None],
+}
+CONSTRAINTS_OF_CLASSIFIERS = CONSTRAINTS | {
+    "label_smoothing": [Interval(Real, 0, 1, closed="both")],
+    "gamma": [Interval(Real, 0, 1e9, closed="both")],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "nesterov": ["boolean"],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "random_state": ["random_state"],
+}
 
 
 class LossCurveMixin:
@@ -115,7 +155,7 @@ class Monitor:
     ) -> None:
         self.stopped = False
         self._estimator, self._params = estimator, params
-        self._callbacks = [callbacks] if callable(callbacks) else list(callbacks or ())
+        self._callbacks = as_callables(callbacks)
         self._validation_loss, self._stop = validation_loss, stop
         self._best: list[FloatArray] = []
         self._bar = tqdm(
@@ -164,6 +204,41 @@ class Monitor:
         answers = [self._stop(curve), *(callback(estimator, loss) for callback in self._callbacks)]
         self.stopped = self.stopped or any(answers)
         return self.stopped
+
+
+def as_callables(callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:
+    """All callbacks, of which there may be one, several or none."""
+    listed = [callbacks] if callable(callbacks) else list(callbacks or ())
+    for i, callback in enumerate(listed):
+        if not callable(callback):
+            raise TypeError(f"callbacks[{i}] must be callable, got {callback!r}")
+    return listed
+
+
+def total_weight(weight: FloatArray) -> float:
+    """Sum the weights of samples; infinite where the sum overflows."""
+    with np.errstate(over="ignore"):
+        return float(weight.sum(dtype=np.float64))
+
+
+def to_mean_one(n: float, total: float) -> float:
+    """The factor that gives `n` weights of this total the mean 1, so that they leave the size of a step alone."""
+    factor = n / total if total > 0 else math.inf
+    if not 0 < factor < math.inf:
+        raise ValueError(f"sample_weight must have a positive, finite sum to divide by, got {total:g}")
+    return factor
+
+
+def hold_out(
+    weight: FloatArray, share: float, random: np.random.RandomState, labels: NDArray[Any] | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows to train on and, about this share, to hold out; in proportion of the labels, if there are any."""
+    parts = train_test_split(np.arange(len(weight)), test_size=share, random_state=random, stratify=labels)
+    for rows, what_for in zip(parts, ("to train on", "held out"), strict=True):
+        if not weight[rows].any():
+            raise ValueError(f"sample_weight must have a positive sum over the samples {what_for}, got only zeros")
+    train, held_out = parts
+    return train, held_out
 
 
 def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) -> bool:

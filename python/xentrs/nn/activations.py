@@ -65,6 +65,8 @@ class Activation(Layer):
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Value of the function, number by number."""
+        if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind != "f":
+            raise TypeError(f"x must be a floating array, got {getattr(x, 'dtype', type(x).__name__)}")
         self._x, self._y = x, self.value(x)
         return self._y
 
@@ -111,7 +113,9 @@ class Tanh(Activation):
 
     def slope(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """``1 - y^2``, by sigmoids, which keep the digits where ``y`` rounds to 1."""
-        return 4 * sigmoid(2 * x) * sigmoid(-2 * x)
+        with np.errstate(over="ignore"):  # infinite where the slope is 0
+            twice = 2 * x
+        return 4 * sigmoid(twice) * sigmoid(-twice)
 
 
 class Sigmoid(Activation):
@@ -161,14 +165,16 @@ class GELU(Activation):
 
     def value(self, x: FloatArray) -> FloatArray:
         """``x / (1 + exp(-2 u))``."""
+        x = np.maximum(x, -25)  # below, the share is 0, times which no infinity must come
         return x * sigmoid(self._twice_u(x))
 
     def slope(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """``s + x s (1 - s) du``, where ``s = 1 / (1 + exp(-2 u))`` and ``du`` is the derivative of ``2 u``."""
+        x = np.clip(x, -25, 25)  # beyond, it is 0 or 1
         twice_u = self._twice_u(x)
-        du = self._SCALE * (1 + 3 * self._CUBIC * np.clip(x, -25, 25) ** 2)
-        return sigmoid(twice_u) + y * sigmoid(-twice_u) * du
+        s, du = sigmoid(twice_u), self._SCALE * (1 + 3 * self._CUBIC * (x * x))
+        return s + x * s * sigmoid(-twice_u) * du
 
     def _twice_u(self, x: FloatArray) -> FloatArray:
-        x = np.clip(x, -25, 25)  # beyond, exp is 0 or all there is; and the cube does not overflow
-        return self._SCALE * (x + self._CUBIC * (x * x * x))
+        with np.errstate(over="ignore"):  # infinite where the share is 1
+            return self._SCALE * (x + self._CUBIC * (x * x * x))

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .._numbers import positive_integer
 from ..losses import FloatArray
 
 __all__ = ["Dense", "Layer", "Sequential"]
@@ -206,7 +207,7 @@ class Dense(Layer):
     ValueError
         If a size is not positive, `init` is unknown, or the shape of an input or a gradient does not fit.
     TypeError
-        If `dtype`, or that of an input or a gradient, is not as described here.
+        If a size is no integer, or `dtype`, or that of an input or a gradient, is not as described here.
 
     References
     ----------
@@ -241,8 +242,7 @@ class Dense(Layer):
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
     ) -> None:
         for name, size in (("n_in", n_in), ("n_out", n_out)):
-            if not isinstance(size, int | np.integer) or size < 1:
-                raise ValueError(f"{name} must be a positive integer, got {size!r}")
+            positive_integer(name, size)
         if np.dtype(dtype) not in FLOATS:
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
         random: np.random.Generator | np.random.RandomState
@@ -309,7 +309,7 @@ class Dense(Layer):
 
     def forward(self, x: FloatArray) -> FloatArray:
         """``x W^T + b``."""
-        n = len(x) if np.ndim(x) else 1
+        n = np.shape(x)[0] if np.ndim(x) == 2 else 1
         self._x = checked("x", x, self.weight, (n, self.weight.shape[1]))
         y: FloatArray = x @ self.weight.T
         y += self.bias
@@ -330,9 +330,10 @@ class Dense(Layer):
 
 def checked(name: str, array: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """`array`, if it has this shape and the dtype of `like`."""
-    if not isinstance(array, np.ndarray) or array.dtype != like.dtype:
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise TypeError(f"{name} must be an array of {like.dtype}, got {kind}")
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be an array of {like.dtype}, got {type(array).__name__}")
+    if array.dtype != like.dtype:
+        raise TypeError(f"{name} must be an array of {like.dtype}, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     return array

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._numbers import in_range
 from ..losses import FloatArray
-from .optimizer import Optimizer, in_range
+from .optimizer import Optimizer
 
 __all__ = ["Adam"]
 

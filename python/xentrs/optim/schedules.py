@@ -4,12 +4,13 @@ A schedule is a function that makes of a step, 0, 1, 2, ..., the learning rate o
 those of all of them.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from .optimizer import in_range
+from .._numbers import in_range, positive_integer
 
 __all__ = ["Schedule", "constant", "cosine", "inverse_scaling", "lipschitz"]
 
@@ -126,9 +127,7 @@ def cosine(learning_rate: float = 0.1, *, n_steps: int, final: float = 0.0) -> S
     array([0.2   , 0.1707, 0.1   , 0.    , 0.    ])
     """
     rate, final = in_range("learning_rate", learning_rate), in_range("final", final)
-    n = in_range("n_steps", n_steps)
-    if n < 1:
-        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
+    n = positive_integer("n_steps", n_steps)
     return lambda step: final + (rate - final) * 0.5 * (1 + np.cos(np.pi * np.minimum(step, n) / n))
 
 
@@ -179,6 +178,7 @@ def lipschitz(smoothness: float) -> Schedule:
     >>> round(schedule(0), 4)
     1.0294
     """
-    if not (bound := in_range("smoothness", smoothness)):
-        raise ValueError(f"smoothness must be positive, got {smoothness}")
+    bound = in_range("smoothness", smoothness)
+    if not bound > 1 / sys.float_info.max:
+        raise ValueError(f"smoothness must be positive, and its inverse finite, got {smoothness}")
     return constant(1 / bound)

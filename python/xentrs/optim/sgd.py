@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .._arrays import as_samples, in_order, shares_memory
+from .._arrays import as_samples, as_weights, in_order, shares_memory
+from .._numbers import in_range, positive_integer
 from ..losses import FloatArray, Target
 from ..losses.linear import Kind
-from .optimizer import Optimizer, in_range
+from .optimizer import Optimizer
 from .schedules import Schedule
 
 __all__ = ["SGD"]
@@ -228,20 +229,12 @@ class SGD(Optimizer):
         x = as_samples(x, "x")
         self._check_linear(x, [target, class_weight, pos_weight, sample_weight])
         n = len(x)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
-            raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        batch_size = min(int(batch_size), max(n, 1))
-        steps = self.n_steps + np.arange(-(-n // batch_size))
-        rates = np.empty(len(steps))
-        rates[...] = self.learning_rate if schedule is None else schedule(steps)
-        if not np.all((rates >= 0) & (rates < np.inf)):
-            raise ValueError("schedule must give learning rates in [0, inf)")
+        batch_size = min(positive_integer("batch_size", batch_size), max(n, 1))
+        rates = self._rates(-(-n // batch_size), schedule)
 
         # 2. The order, in which targets and weights are laid out.
         order = None
-        if rng is not None:
+        if rng is not None and n:
             source = rng if isinstance(rng, np.random.RandomState) else np.random.default_rng(rng)
             order = source.permutation(n)
             if isinstance(target, tuple):
@@ -277,6 +270,19 @@ class SGD(Optimizer):
             )
         finally:
             self.n_steps += int(done[0])
+
+    def _rates(self, n: int, schedule: Schedule | None) -> NDArray[np.float64]:
+        """Learning rates of the next `n` steps."""
+        if schedule is None:
+            return np.full(n, self.learning_rate)
+        if not callable(schedule):
+            raise TypeError(f"schedule must be callable, got {schedule!r}")
+        rates = as_weights(schedule(self.n_steps + np.arange(n)), "the answer of schedule", np.dtype(np.float64))
+        if rates.shape not in ((), (n,)):
+            raise ValueError(f"schedule must give a learning rate for each of {n} steps, got shape {rates.shape}")
+        if (wrong := ~((rates >= 0) & (rates < np.inf))).any():
+            raise ValueError(f"schedule must give learning rates in [0, inf), got {rates[wrong][0]}")
+        return np.full(n, rates)
 
     def _check_linear(self, x: NDArray[Any], others: Sequence[object]) -> None:
         """Refuse parameters that are not those of a linear model of `x`, or that the core could not write in place."""

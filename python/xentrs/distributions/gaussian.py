@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import as_logits, sum_to
-from .losses.results import FloatArray
+from .._arrays import as_logits, sum_to
+from ..losses.results import FloatArray
 
 __all__ = [
     "GaussianEntropyGrad",
@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 _Doubles = NDArray[np.float64]
+
+# What overflows is infinite, in double precision or when it is rounded to less; infinite means have no difference.
+_quietly = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 class GaussianEntropyGrad(NamedTuple):
@@ -270,6 +273,7 @@ def gaussian_kl_divergence_with_grad(
     return GaussianGrads(*_pair(_kl_divergence, mean_p, var_p, mean_q, var_q, with_grad=True))
 
 
+@_quietly
 def _entropy(var: ArrayLike, with_grad: bool) -> tuple[Any, Any]:
     given = as_logits(var, "var", None)[0]
     v = _positive(given, "var")
@@ -288,12 +292,12 @@ def _cross_entropy(d: _Doubles, vp: _Doubles, vq: _Doubles, with_grad: bool) -> 
 
 def _kl_divergence(d: _Doubles, vp: _Doubles, vq: _Doubles, with_grad: bool) -> tuple[_Doubles, ...]:
     pull, x = d / vq, (vp - vq) / vq
-    value = 0.5 * (_excess(x, vp / vq) + d * pull)
+    value = 0.5 * (_excess(x, vp, vq) + d * pull)
     return (value, pull, 0.5 * x / vp, 0 - pull, 0.5 * (-x - d * pull) / vq) if with_grad else (value,)
 
 
-def _excess(x: _Doubles, ratio: _Doubles) -> _Doubles:
-    """``x - ln(1 + x)`` for ``1 + x = ratio``.
+def _excess(x: _Doubles, vp: _Doubles, vq: _Doubles) -> _Doubles:
+    """``x - ln(1 + x)`` for ``1 + x = vp / vq``.
 
     With ``r = x / (2 + x)`` the logarithm is ``2 atanh(r) = 2 r + 2 r^3 / 3 + ...``, and the difference
     ``r (x - 2 r^2 / 3 - 2 r^4 / 5 - ...)``. Up to ``r = 1/8``, ten terms leave 1e-19.
@@ -304,10 +308,14 @@ def _excess(x: _Doubles, ratio: _Doubles) -> _Doubles:
     tail = np.zeros_like(z)
     for k in range(10, 0, -1):
         tail = z * (tail + 2 / (2 * k + 1))
-    with np.errstate(invalid="ignore"):
-        return np.where(near, r * (x - tail), x - np.log(ratio))
+    logarithm = np.log(vp / vq)
+    if (lost := np.isinf(logarithm)).any():  # as the ratio underflows or overflows
+        largest = np.finfo(np.float64).max
+        logarithm = np.where(lost, np.log(np.minimum(vp, largest)) - np.log(np.minimum(vq, largest)), logarithm)
+    return np.where(near, r * (x - tail), x - logarithm)
 
 
+@_quietly
 def _pair(
     formula: _Formula,
     mean_p: ArrayLike,
@@ -321,12 +329,13 @@ def _pair(
     dtypes = {array.dtype for array in given}
     widest = max(dtypes, key=lambda dtype: dtype.itemsize)
     dtype = np.dtype(np.float32) if widest.itemsize == 2 and len(dtypes) > 1 else widest
-    mp, vp, mq, vq = np.broadcast_arrays(
-        given[0].astype(np.float64),
-        _positive(given[1], "var_p"),
-        given[2].astype(np.float64),
-        _positive(given[3], "var_q"),
-    )
+    mp, mq = given[0].astype(np.float64), given[2].astype(np.float64)
+    vp, vq = _positive(given[1], "var_p"), _positive(given[3], "var_q")
+    try:
+        mp, vp, mq, vq = np.broadcast_arrays(mp, vp, mq, vq)
+    except ValueError:
+        shapes = ", ".join(str(array.shape) for array in given)
+        raise ValueError(f"{', '.join(names)} must broadcast against each other, got the shapes {shapes}") from None
     value, *grads = formula(mp - mq, vp, vq, with_grad)
     summed = [sum_to(grad, array) for grad, array in zip(grads, given, strict=False)]
     return tuple(result.astype(dtype)[()] for result in (value, *summed))

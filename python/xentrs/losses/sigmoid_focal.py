@@ -1,4 +1,4 @@
-"""Focal losses: cross-entropy with its eye on what is answered badly."""
+"""The focal loss of independent labels: cross-entropy with its eye on what is answered badly."""
 
 from numpy.typing import ArrayLike
 

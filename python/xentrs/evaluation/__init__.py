@@ -1,0 +1,7 @@
+"""Evaluation: what a model's logits say row by row, and figures of merit over all of them."""
+
+from .accumulator import EvaluationResult, LossAccumulator
+from .calibration import expected_calibration_error
+from .rows import SoftmaxStats, softmax_stats
+
+__all__ = ["EvaluationResult", "LossAccumulator", "SoftmaxStats", "expected_calibration_error", "softmax_stats"]
