@@ -96,9 +96,9 @@ def test_every_option_agrees_with_the_oracle(linear: Linear, shape: tuple[int, i
 
 @each_dtype
 def test_tiles_of_many_rows_and_rows_of_many_classes(dtype: type) -> None:
-    """Three tiles, of which some rows do not count, and a few rows of which each is shared among threads."""
+    """Three tiles, of which some rows do not count; few rows, each shared among threads; tiles of classes."""
     rng, rtol = np.random.default_rng(2), 1e-5 if dtype is np.float32 else 1e-12
-    for n, d, c in [(1300, 20, 20_000), (3, 5, 70_000)]:
+    for n, d, c in [(1300, 20, 20_000), (3, 5, 70_000), (90, 3, 170_000)]:
         x, weight, bias = layer(rng, (n, d, c), dtype)
         target = np.where(rng.random(n) < 0.3, -100, rng.integers(0, c, n))
         target[0] = 0
@@ -288,7 +288,7 @@ def test_the_mean_of_nothing_is_zero(shape: tuple[int, int, int]) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(5000, 30, 10), (3000, 40, 60), (300, 64, 9000)], ids=str)
+@pytest.mark.parametrize("shape", [(5000, 30, 10), (3000, 40, 60), (300, 64, 9000), (90, 3, 170_000)], ids=str)
 def test_any_number_of_threads_gives_the_same_bits(shape: tuple[int, int, int], dtype: type) -> None:
     rng = np.random.default_rng(13)
     x, weight, bias = layer(rng, shape, dtype)
@@ -438,6 +438,8 @@ PEAK = """if True:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system tells no peak of memory in /proc")
-@pytest.mark.parametrize("shape", [(2048, 64, 50_257), (60_000, 784, 10), (20_000, 256, 1000)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(2048, 64, 50_257), (60_000, 784, 10), (20_000, 256, 1000), (64, 4, 1_500_000)], ids=str
+)
 def test_the_peak_is_below_64_mib_beside_the_gradients(shape: tuple[int, int, int]) -> None:
     assert int(run(PEAK.format(shape=shape), XENTRS_NUM_THREADS="2")) < 64 * 1024

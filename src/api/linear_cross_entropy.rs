@@ -5,11 +5,12 @@
 //! row that counts for nothing is left out of all products: what stands in it, be it NaN, reaches no gradient.
 
 mod blocks;
+mod strips;
 mod tiles;
 
 use super::{Loss, Problem, Reduction, check_takes_logits, divisor, reduce};
 use crate::error::{Error, Result};
-use crate::linear;
+use crate::linear::{self, Strips};
 use crate::simd::{Float, Isa};
 use crate::storage::Storage;
 use crate::view::{Rows, RowsIo};
@@ -76,10 +77,15 @@ pub fn linear_value_and_grads<S: Storage>(
     }
     reduce(problem.loss, reduction, rows, classes, divisor, |each| {
         let call = Call { problem, isa, divisor, wants_grads: grads.are_wanted() };
-        Ok(match (rows, linear::is_small::<S::Real>(features, classes)) {
-            (0, _) => 0.0,
-            (_, true) => call.in_blocks(grads, each),
-            (_, false) => call.in_tiles(linear::tile_rows::<S::Real>(rows, features, classes), grads, each),
+        if rows == 0 {
+            return Ok(0.0);
+        }
+        if linear::is_small::<S::Real>(features, classes) {
+            return Ok(call.in_blocks(grads, each));
+        }
+        Ok(match (problem.loss.summed(), Strips::of::<S::Real>(rows, features, classes)) {
+            (Some(summed), Some(strips)) => call.in_strips(summed, strips, grads, each),
+            _ => call.in_tiles(linear::tile_rows::<S::Real>(rows, features, classes), grads, each),
         })
     })
 }

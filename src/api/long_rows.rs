@@ -72,7 +72,8 @@ pub(super) fn log_softmax<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut 
     });
 }
 
-struct Sum<'k, T>(&'k [T]);
+/// The sum of a part.
+pub(super) struct Sum<'k, T>(pub(super) &'k [T]);
 
 impl<T: Real> Kernel<T> for Sum<'_, T> {
     type Output = RowSum<T>;

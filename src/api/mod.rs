@@ -27,9 +27,10 @@ pub use rows::{RowProblem, Targets};
 pub use stored::{StoredPointProblem, StoredRowProblem};
 
 use crate::error::{Error, Result};
-use crate::losses::Domain;
+use crate::losses::{Domain, OfSum};
 use crate::math::Real;
 use crate::parallel;
+use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, Lanes, Mask, Simd, read};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
@@ -105,11 +106,26 @@ pub trait Problem<T: Real>: Sync {
     /// What the mean divides by.
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64;
 
+    /// Its rows one by one, where all that is asked of each follows from the sum of its exponentials, so that its logits
+    /// need not be there at once.
+    fn summed(&self) -> Option<&dyn SummedRows<T>> {
+        None
+    }
+
     /// The summed losses of a block of rows, the first of which is row `first`; `each` gets them one by one.
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64;
 
     /// The same, and the gradient, divided.
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64;
+}
+
+/// Rows whose losses and gradients follow from the sums of their exponentials.
+pub trait SummedRows<T>: Sync {
+    /// The class of a row; none where the row does not count.
+    fn class(&self, row: usize) -> Option<usize>;
+
+    /// Loss and gradient of a row, by its sum, its class and the logit of that, times its weight.
+    fn of_sum(&self, row: usize, sum: RowSum<T>, class: usize, logit: T) -> OfSum;
 }
 
 /// A loss that tells the diagonal of its Hessian too: what [`value_grad_hess`] evaluates.

@@ -19,6 +19,8 @@
 //! loss turns them into `g` where they stand, and products with `w` and `x` make of `g` the rows of `dx` and what the tile
 //! adds to `dw`. `w` and `dw` pass through the memory once a tile, so tiles are as large as is allowed.
 //!
+//! Where even few rows have more logits than that, their classes are taken in tiles too ([`Strips`]).
+//!
 //! Where `w` is small enough to stay in a cache ([`is_small`]) there are no tiles but blocks of rows, which are read once,
 //! from memory, for everything that is made of them ([`few_classes`]).
 //!
@@ -58,6 +60,29 @@ pub(crate) fn tile_rows<T>(rows: usize, features: usize, classes: usize) -> usiz
     let most = (TILE_BYTES / (size_of::<T>() * (classes + 2 * features)).max(1)).max(1);
     let even = rows.div_ceil(rows.div_ceil(most).max(1));
     if most < 16 { even } else { even.next_multiple_of(16).min(most) }.max(1)
+}
+
+/// Fewer rows in a tile than this are slower than the logits of many made twice.
+const FEW_ROWS: usize = 64;
+
+/// Rows whose classes are taken in tiles, and how many of these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strips {
+    pub(crate) rows: usize,
+    pub(crate) classes: usize,
+}
+
+impl Strips {
+    /// Strips, where tiles of whole rows would be of too few.
+    pub(crate) fn of<T>(rows: usize, features: usize, classes: usize) -> Option<Self> {
+        let row_bytes = size_of::<T>() * (classes + 2 * features);
+        if TILE_BYTES / row_bytes.max(1) >= rows.min(FEW_ROWS) {
+            return None;
+        }
+        let rows = rows.min(1024);
+        let logits = (TILE_BYTES / size_of::<T>()).saturating_sub(2 * rows * features) / rows;
+        Some(Strips { rows, classes: (logits / 1024 * 1024).max(1024) })
+    }
 }
 
 /// Whether a weight is so small that each thread sums a gradient of its own.

@@ -36,7 +36,9 @@ def linear_cross_entropy(
         kind="softmax"    softmax_cross_entropy(logits, target, ...)
         kind="sigmoid"    sigmoid_cross_entropy(logits, target, ...)
 
-    without the logits: these exist for a few rows at a time, in at most 40 MiB, or for one row, where that is larger.
+    without the logits: these exist for a few rows at a time, in at most 40 MiB, and, where that would be fewer than 64
+    rows, for a part of the classes at a time. Distributions, independent labels, smoothing, temperature, softcap and
+    z-loss ask for whole rows, of which one may then be larger.
 
     Parameters
     ----------

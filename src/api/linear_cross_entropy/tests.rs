@@ -1,4 +1,4 @@
-//! Both roads against the loss of logits that are stored, in tiles of any size.
+//! All roads against the loss of logits that are stored, in tiles of any size.
 
 use super::*;
 use crate::api::{PointProblem, RowProblem, Targets};
@@ -22,16 +22,29 @@ fn counts(row: usize) -> bool {
     row % 7 > 1 && row != 17
 }
 
-fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, most: Option<usize>) -> Answer<S::Real> {
+#[derive(Clone, Copy, Debug)]
+enum Road {
+    Blocks,
+    /// Of so many rows.
+    Tiles(usize),
+    /// Of so many rows and classes.
+    Strips(usize, usize),
+}
+
+fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, road: Road) -> Answer<S::Real> {
     let ([n, d, c], isa) = (SHAPE, Isa::active().unwrap());
     let (mut x, mut weight, mut bias) = (vec![S::Real::NAN; n * d], vec![S::Real::NAN; c * d], vec![S::Real::NAN; c]);
     let divisor = divisor(problem.loss, isa, reduction, n, c);
     let loss = reduce(problem.loss, reduction, n, c, divisor, |each| {
         let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
         let call = Call { problem, isa, divisor, wants_grads: true };
-        Ok(match most {
-            Some(most) => call.in_tiles(most, grads, each),
-            None => call.in_blocks(grads, each),
+        Ok(match road {
+            Road::Blocks => call.in_blocks(grads, each),
+            Road::Tiles(most) => call.in_tiles(most, grads, each),
+            Road::Strips(rows, classes) => {
+                let summed = problem.loss.summed().expect("a loss that follows from sums");
+                call.in_strips(summed, Strips { rows, classes }, grads, each)
+            }
         })
     });
     let loss = match loss.unwrap() {
@@ -86,10 +99,11 @@ fn inputs() -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<i64>) {
     (x, weight, numbers(c, 3), labels)
 }
 
-const ROADS: [Option<usize>; 7] = [None, Some(1), Some(2), Some(5), Some(16), Some(27), Some(64)];
+const ROADS: [Road; 7] =
+    [Road::Blocks, Road::Tiles(1), Road::Tiles(2), Road::Tiles(5), Road::Tiles(16), Road::Tiles(27), Road::Tiles(64)];
 
 #[test]
-fn both_roads_agree_with_stored_logits_in_tiles_of_any_size() {
+fn blocks_and_tiles_agree_with_stored_logits() {
     let ([n, d, c], (x, weight, bias, labels)) = (SHAPE, inputs());
     let classes = Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap();
     let target = Targets::Classes(classes);
@@ -138,6 +152,89 @@ fn independent_labels_are_left_out_by_rows() {
             let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
             assert_close(&run(&problem, reduction, road), &truth, 1e-13, &format!("{reduction:?} {road:?}"));
         }
+    }
+}
+
+const STRIPS: [Road; 6] = [
+    Road::Strips(1, 1),
+    Road::Strips(2, 7),
+    Road::Strips(5, 40),
+    Road::Strips(16, 41),
+    Road::Strips(27, 13),
+    Road::Strips(64, 1000),
+];
+
+#[test]
+fn strips_agree_with_stored_logits() {
+    let ([n, d, c], (x, weight, bias, labels)) = (SHAPE, inputs());
+    let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
+    let class_weight: Vec<_> = numbers(c, 4).into_iter().map(|w| w.abs() * f64::from(w > -0.3)).collect();
+    let sample_weight: Vec<_> = numbers(n, 5).into_iter().map(f64::abs).collect();
+    let (x16, w16): (Vec<_>, Vec<_>) =
+        (x.iter().map(|&x| bf16::from_f64(x)).collect(), weight.iter().map(|&w| bf16::from_f64(w)).collect());
+    let b32: Vec<_> = bias.iter().map(|&b| b as f32).collect();
+    for (weights, samples) in [(None, None), (Some(&class_weight[..]), None), (None, Some(&sample_weight[..]))] {
+        let loss = SoftmaxCrossEntropy::new(c, weights, 0.0).unwrap();
+        let exact = RowProblem { loss, target, sample_weight: samples };
+        let loss = SoftmaxCrossEntropy::new(c, None, 0.0).unwrap();
+        let single = RowProblem {
+            loss,
+            target: Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap()),
+            sample_weight: None,
+        };
+        for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+            let truth = stored(&exact, &x, &weight, &bias, reduction);
+            for road in STRIPS {
+                let note = format!("{reduction:?} {road:?}");
+                let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
+                let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
+                assert_close(&run(&problem, reduction, road), &truth, 1e-13, &note);
+                if weights.is_none() && samples.is_none() {
+                    let (x, weight) = (Rows::packed(&x16, n, d), Rows::packed(&w16, c, d));
+                    let problem = LinearProblem { loss: &single, x, weight, bias: Some(&b32) };
+                    assert_close(&run(&problem, reduction, road), &truth, 1e-5, &note);
+                }
+            }
+        }
+    }
+}
+
+/// Classes that are ruled out, all of them in a tile, and logits far apart: the bias says so.
+#[test]
+fn strips_know_the_special_values() {
+    let ([n, d, c], (x, weight, _, labels)) = (SHAPE, inputs());
+    let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
+    let problem = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
+    let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
+    let infinity = f64::INFINITY;
+    let biases: [(&str, fn(usize) -> f64); 5] = [
+        ("ruled out", |k| if k < 14 || k % 3 == 0 { -f64::INFINITY } else { 0.0 }),
+        ("one infinite", |k| if k == 20 { f64::INFINITY } else { 0.0 }),
+        ("several infinite", |k| if k % 20 == 5 { f64::INFINITY } else { 0.0 }),
+        ("none left", |_| -f64::INFINITY),
+        ("confident", |k| if k == 10 { 300.0 } else { -20.0 * k as f64 }),
+    ];
+    for (name, bias) in biases {
+        let bias: Vec<_> = (0..c).map(bias).collect();
+        let problem = LinearProblem { loss: &problem, x, weight, bias: Some(&bias) };
+        let truth = run(&problem, Reduction::None, Road::Tiles(5));
+        for road in STRIPS {
+            let got = run(&problem, Reduction::None, road);
+            let same = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs() || a == b || (a.is_nan() && b.is_nan());
+            assert!(
+                got.0.iter().zip(&truth.0).all(|(&a, &b)| same(a, b)),
+                "{name} {road:?}: {:?} {:?}",
+                got.0,
+                truth.0
+            );
+            assert!(
+                got.3.iter().zip(&truth.3).all(|(&a, &b)| same(a, b)),
+                "{name} {road:?}: {:?} {:?}",
+                got.3,
+                truth.3
+            );
+        }
+        assert!(truth.0.iter().any(|&loss| loss == infinity || loss.is_nan() || loss < 1e-12) || name == "ruled out");
     }
 }
 

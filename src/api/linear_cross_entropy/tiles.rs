@@ -1,4 +1,4 @@
-//! A large weight: rows in tiles, each of which all threads share.
+//! A large weight: rows in tiles, each of which all threads share. [`strips`](super::strips) are tiles of classes too.
 
 use super::{Call, LinearGrads, copy_rows, round, take};
 use crate::linear::gemm::{Matrix, MatrixMut};
@@ -13,10 +13,17 @@ use std::ops::Range;
 const BIAS_CLASSES: usize = 1 << 11;
 
 /// The rows of a tile that count, in runs of neighbours.
-struct Tile {
+pub(super) struct Tile {
     rows: Range<usize>,
-    runs: Vec<Range<usize>>,
-    count: usize,
+    pub(super) runs: Vec<Range<usize>>,
+    pub(super) count: usize,
+}
+
+impl Tile {
+    /// The rows that count.
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.runs.iter().flat_map(Clone::clone)
+    }
 }
 
 /// What threads take of a tile's gradients.
@@ -26,40 +33,79 @@ enum Product<'k, T> {
     Bias(Range<usize>, &'k mut [f64]),
 }
 
+/// Where the gradients of a tile go, as far as they are wanted.
+pub(super) struct TileGrads<'k, T> {
+    /// Those to the inputs of its rows that count, one behind the other.
+    pub(super) x: Option<&'k mut [T]>,
+    /// Those to the weight, of all tiles.
+    pub(super) weight: Option<&'k mut [T]>,
+    /// Those to the bias, of all tiles; no length where they are not wanted.
+    pub(super) bias: &'k mut [f64],
+    /// Whether a tile before has written to `weight`.
+    pub(super) adds: bool,
+}
+
 impl<S: Storage> Call<'_, '_, S> {
     /// Rows in tiles of at most so many that count, one after the other, each shared among all threads.
     pub(super) fn in_tiles(
         &self,
         most: usize,
-        mut grads: LinearGrads<'_, S::Real>,
+        grads: LinearGrads<'_, S::Real>,
         mut each: Option<&mut [S::Real]>,
     ) -> f64 {
-        let [rows, features, classes] = self.problem.shape();
+        let classes = self.problem.weight.rows();
         let mut logits = vec![S::Real::ZERO; most * classes];
-        let mut bias_sums = vec![0.0; if grads.bias.is_some() { classes } else { 0 }];
+        self.for_tiles(most, grads, |tile, x, grads| {
+            let logits = &mut logits[..tile.count * classes];
+            self.tile_logits(x, 0..classes, logits);
+            let total = self.tile_losses(tile, logits, each.as_deref_mut());
+            self.tile_grads(x, 0..classes, logits, grads);
+            total
+        })
+    }
+
+    /// Hands `f` tiles of at most so many rows that count, their inputs and the places of their gradients, and sums what it
+    /// returns.
+    pub(super) fn for_tiles(
+        &self,
+        most: usize,
+        mut grads: LinearGrads<'_, S::Real>,
+        mut f: impl FnMut(&Tile, Rows<'_, S::Real>, &mut TileGrads<'_, S::Real>) -> f64,
+    ) -> f64 {
+        let [rows, features, classes] = self.problem.shape();
+        let mut bias = vec![0.0; if grads.bias.is_some() { classes } else { 0 }];
         let (mut total, mut next, mut adds) = (0.0, 0, false);
         while next < rows {
             let tile = self.next_tile(next, most);
             next = tile.rows.end;
+            let places = tile.rows.start * features..tile.rows.end * features;
+            let mut x_grad = grads.x.as_mut().map(|grad| &mut grad[places]);
             if tile.count == 0 {
-                if let Some(grad) = &mut grads.x {
-                    grad[tile.rows.start * features..tile.rows.end * features].fill(S::Real::ZERO);
+                if let Some(grad) = x_grad {
+                    grad.fill(S::Real::ZERO);
                 }
                 continue;
             }
-            let logits = &mut logits[..tile.count * classes];
-            self.with_rows(&tile, |x| {
-                self.tile_logits(x, logits);
-                total += self.tile_losses(&tile, logits, each.as_deref_mut());
-                self.tile_grads(&tile, x, logits, &mut grads, &mut bias_sums, adds);
-            });
+            let is_whole = tile.count == tile.rows.len();
+            let mut apart = vec![S::Real::ZERO; if is_whole || x_grad.is_none() { 0 } else { tile.count * features }];
+            let x = x_grad.as_mut().map(|grad| if is_whole { &mut **grad } else { &mut apart[..] });
+            let mut tile_grads = TileGrads { x, weight: grads.weight.as_deref_mut(), bias: &mut bias, adds };
+            self.with_rows(&tile, |x| total += f(&tile, x, &mut tile_grads));
             adds = true;
+            if let Some(grad) = x_grad.filter(|_| !is_whole) {
+                grad.fill(S::Real::ZERO);
+                let mut apart = &mut apart[..];
+                for run in &tile.runs {
+                    let rows = take(&mut apart, run.len() * features);
+                    grad[(run.start - tile.rows.start) * features..][..rows.len()].copy_from_slice(rows);
+                }
+            }
         }
         if let Some(grad) = grads.weight.filter(|_| !adds) {
             grad.fill(S::Real::ZERO);
         }
         if let Some(grad) = grads.bias {
-            round(&bias_sums, grad);
+            round(&bias, grad);
         }
         total
     }
@@ -97,14 +143,15 @@ impl<S: Storage> Call<'_, '_, S> {
         f(Rows::packed(&copy, tile.count, features));
     }
 
-    fn tile_logits(&self, x: Rows<'_, S::Real>, logits: &mut [S::Real]) {
-        let (x, weight) = (Matrix::of(x), self.problem.weight);
-        let blocks = MatrixMut::packed(logits, x.len(), weight.rows()).blocks();
-        let work = linear::work(x.len(), weight.classes(), weight.rows());
+    /// The products of rows and some classes.
+    pub(super) fn tile_logits(&self, x: Rows<'_, S::Real>, classes: Range<usize>, logits: &mut [S::Real]) {
+        let x = Matrix::of(x);
+        let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
+        let work = linear::work(x.len(), self.problem.weight.classes(), classes.len());
         parallel::sum(blocks.into_iter(), work, |mut block| {
-            let (x, classes) = (x.rows(block.rows()), block.columns());
-            self.with_weight(classes, |classes, weight| {
-                block.some_columns(classes).product(x, weight.t(), false);
+            let (x, some) = (x.rows(block.rows()), block.columns());
+            self.with_weight(classes.start + some.start..classes.start + some.end, |some, weight| {
+                block.some_columns(some).product(x, weight.t(), false);
             });
             0.0
         });
@@ -135,58 +182,47 @@ impl<S: Storage> Call<'_, '_, S> {
         })
     }
 
-    /// The gradients that are wanted, all products of the tile at once.
-    fn tile_grads(
+    /// The gradients that are wanted, of rows and some classes, all products at once. Those to the inputs are added to what
+    /// the classes before have given.
+    pub(super) fn tile_grads(
         &self,
-        tile: &Tile,
         x: Rows<'_, S::Real>,
+        classes: Range<usize>,
         logits: &[S::Real],
-        grads: &mut LinearGrads<'_, S::Real>,
-        bias_sums: &mut [f64],
-        adds: bool,
+        grads: &mut TileGrads<'_, S::Real>,
     ) {
-        let [_, features, classes] = self.problem.shape();
-        let (is_whole, mut products) = (tile.count == tile.rows.len(), Vec::new());
-        let mut x_grad = grads.x.as_mut().map(|grad| &mut grad[tile.rows.start * features..tile.rows.end * features]);
-        let mut apart = vec![S::Real::ZERO; if is_whole || x_grad.is_none() { 0 } else { tile.count * features }];
-        if let Some(grad) = &mut x_grad {
-            let grad = if is_whole { &mut **grad } else { &mut apart[..] };
-            products.extend(MatrixMut::packed(grad, tile.count, features).blocks().into_iter().map(Product::X));
+        let (rows, features, mut products) = (x.rows(), x.classes(), Vec::new());
+        if let Some(grad) = &mut grads.x {
+            products.extend(MatrixMut::packed(grad, rows, features).blocks().into_iter().map(Product::X));
         }
         if let Some(grad) = &mut grads.weight {
-            products.extend(MatrixMut::packed(grad, classes, features).blocks().into_iter().map(Product::Weight));
+            let grad = &mut grad[classes.start * features..classes.end * features];
+            products.extend(MatrixMut::packed(grad, classes.len(), features).blocks().into_iter().map(Product::Weight));
         }
-        if grads.bias.is_some() {
-            for (i, sums) in bias_sums.chunks_mut(BIAS_CLASSES).enumerate() {
+        if !grads.bias.is_empty() {
+            for (i, sums) in grads.bias[classes.clone()].chunks_mut(BIAS_CLASSES).enumerate() {
                 let first = i * BIAS_CLASSES;
                 products.push(Product::Bias(first..first + sums.len(), sums));
             }
         }
-        let (grad, inputs) = (Matrix::packed(logits, tile.count, classes), Matrix::of(x));
-        parallel::sum(products.into_iter(), linear::work(tile.count, features, classes), |product| {
+        let (grad, inputs, stride) = (Matrix::packed(logits, rows, classes.len()), Matrix::of(x), classes.len());
+        let adds = grads.adds;
+        parallel::sum(products.into_iter(), linear::work(rows, features, stride), |product| {
             match product {
-                Product::X(mut block) => self.with_weight(0..classes, |classes, weight| {
-                    let (grad, columns) = (grad.rows(block.rows()).columns(classes.clone()), block.columns());
-                    block.product(grad, weight.columns(columns), classes.start > 0);
+                Product::X(mut block) => self.with_weight(classes.clone(), |some, weight| {
+                    let (grad, columns) = (grad.rows(block.rows()).columns(some.clone()), block.columns());
+                    block.product(grad, weight.columns(columns), classes.start + some.start > 0);
                 }),
                 Product::Weight(mut block) => {
                     let (grad, inputs) = (grad.columns(block.rows()), inputs.columns(block.columns()));
                     block.product(grad.t(), inputs, adds);
                 }
                 Product::Bias(columns, sums) => {
-                    S::Real::dispatch(self.isa, AddColumns { rows: logits, stride: classes, columns, sums });
+                    S::Real::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
                 }
             }
             0.0
         });
-        if let Some(grad) = x_grad.filter(|_| !is_whole) {
-            grad.fill(S::Real::ZERO);
-            let mut apart = &mut apart[..];
-            for run in &tile.runs {
-                let rows = take(&mut apart, run.len() * features);
-                grad[(run.start - tile.rows.start) * features..][..rows.len()].copy_from_slice(rows);
-            }
-        }
     }
 
     /// Hands `f` rows of the weight, counted from the first: all at once, or, where they are widened, a few at a time.

@@ -4,11 +4,12 @@ mod across;
 mod long;
 mod one_by_one;
 
-use super::{CurvedProblem, Problem};
+use super::{CurvedProblem, Problem, SummedRows};
 use crate::error::{Error, Result};
-use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
+use crate::losses::{CurvedRowLoss, OfSum, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::parallel;
+use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::sparse::Sparse;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
@@ -103,6 +104,10 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         parallel::sum(blocks, elements, |rows| T::dispatch(isa, RowWeights { problem: self, rows }))
     }
 
+    fn summed(&self) -> Option<&dyn SummedRows<T>> {
+        (matches!(self.target, Targets::Classes(_)) && self.loss.follows_from_sum()).then_some(self)
+    }
+
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
         if let Some(labels) = self.labels_of_long_rows(logits.classes()) {
             return self.long_values(isa, labels, first, logits, each);
@@ -135,6 +140,20 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         T::with_scratch(Scratch::len(self, rows.classes(), rows.scratch_len()), |scratch| {
             T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
         })
+    }
+}
+
+impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowProblem<'_, T, L> {
+    fn class(&self, row: usize) -> Option<usize> {
+        match self.target(row) {
+            Some(RowTarget::Class(class)) if self.sample_weight(row) != 0.0 => Some(class),
+            _ => None,
+        }
+    }
+
+    fn of_sum(&self, row: usize, sum: RowSum<T>, class: usize, logit: T) -> OfSum {
+        let (weight, OfSum { loss, others, own }) = (self.sample_weight(row), self.loss.of_sum(sum, class, logit));
+        OfSum { loss: weight * loss, others: weight * others, own: weight * own }
     }
 }
 

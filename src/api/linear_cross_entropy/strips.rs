@@ -1,0 +1,168 @@
+//! A weight of so many classes that few rows of logits are as large as a tile may be: strips of rows, whose classes are
+//! taken in tiles.
+//!
+//! A strip goes through all classes twice: first for the sums of its rows' exponentials, part by part, then, these being
+//! known, for the gradients. So the logits are made twice, four products in all where tiles of whole rows need three, but
+//! the weight and its gradient pass through the memory once for many rows, and nothing is as long as a row.
+
+use super::{Call, LinearGrads};
+use crate::api::SummedRows;
+use crate::api::long_rows::Sum;
+use crate::linear::{self, Strips};
+use crate::losses::OfSum;
+use crate::math::Real;
+use crate::parallel;
+use crate::rows::RowSum;
+use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd};
+use crate::storage::Storage;
+use crate::view::Rows;
+use std::ops::Range;
+
+/// A part of a row, whose exponentials one thread sums.
+const PART: usize = 1 << 13;
+
+/// A row of a strip.
+struct Row<T> {
+    index: usize,
+    /// None where somebody has changed the label since it was found to count.
+    class: Option<usize>,
+    /// The logit of that class.
+    logit: T,
+    /// The sums of its parts.
+    parts: Vec<RowSum<T>>,
+    /// Of all of it.
+    sum: RowSum<T>,
+    answer: OfSum,
+}
+
+impl<S: Storage> Call<'_, '_, S> {
+    /// Rows in strips, one after the other, the classes of each in tiles.
+    pub(super) fn in_strips(
+        &self,
+        summed: &dyn SummedRows<S::Real>,
+        strips: Strips,
+        grads: LinearGrads<'_, S::Real>,
+        mut each: Option<&mut [S::Real]>,
+    ) -> f64 {
+        let classes = self.problem.weight.rows();
+        let mut logits = vec![S::Real::ZERO; strips.rows * strips.classes.min(classes)];
+        self.for_tiles(strips.rows, grads, |strip, x, grads| {
+            let tiles = || (0..classes).step_by(strips.classes).map(|k| k..classes.min(k + strips.classes));
+            let mut rows: Vec<_> = strip.indices().map(|index| Row::of(summed, index)).collect();
+            // 1. sums of exponentials, and the logits of the rows' own classes
+            for tile in tiles() {
+                let logits = self.strip_logits(x, tile.clone(), &mut logits);
+                add_parts(self.isa, &mut rows, tile, logits);
+            }
+            // 2. losses
+            let mut total = 0.0;
+            for row in &mut rows {
+                row.finish(summed);
+                total += row.answer.loss;
+                if let Some(each) = &mut each {
+                    each[row.index] = S::Real::from_f64(row.answer.loss);
+                }
+            }
+            // 3. gradients
+            for tile in tiles().take_while(|_| self.wants_grads) {
+                let logits = self.strip_logits(x, tile.clone(), &mut logits);
+                make_gradients(self.isa, &rows, tile.clone(), logits, self.divisor);
+                self.tile_grads(x, tile, logits, grads);
+            }
+            total
+        })
+    }
+
+    /// The logits of rows and some classes.
+    fn strip_logits<'l>(
+        &self,
+        x: Rows<'_, S::Real>,
+        tile: Range<usize>,
+        logits: &'l mut [S::Real],
+    ) -> &'l mut [S::Real] {
+        let logits = &mut logits[..x.rows() * tile.len()];
+        self.tile_logits(x, tile.clone(), logits);
+        linear::add_bias(self.problem.bias.map(|bias| &bias[tile]), logits);
+        logits
+    }
+}
+
+impl<T: Real> Row<T> {
+    fn of(summed: &dyn SummedRows<T>, index: usize) -> Self {
+        let answer = OfSum { loss: 0.0, others: 0.0, own: 0.0 };
+        Row { index, class: summed.class(index), logit: T::ZERO, parts: Vec::new(), sum: RowSum::none(), answer }
+    }
+
+    /// Loss and gradient, now that all parts have been summed.
+    fn finish(&mut self, summed: &dyn SummedRows<T>) {
+        self.sum = RowSum::joined(self.parts.drain(..));
+        if let Some(class) = self.class {
+            self.answer = summed.of_sum(self.index, self.sum, class, self.logit);
+        }
+    }
+
+    /// The place of its class in a tile.
+    fn place(&self, tile: &Range<usize>) -> Option<usize> {
+        self.class.filter(|class| tile.contains(class)).map(|class| class - tile.start)
+    }
+}
+
+/// Sums the exponentials of some classes, and looks up the logits of the rows' own.
+fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits: &[T]) {
+    let mut parts = Vec::new();
+    for (row, line) in rows.iter_mut().zip(logits.chunks_exact(tile.len())) {
+        if let Some(k) = row.place(&tile) {
+            row.logit = line[k];
+        }
+        let first = row.parts.len();
+        row.parts.resize(first + tile.len().div_ceil(PART), RowSum::none());
+        parts.extend(line.chunks(PART).zip(&mut row.parts[first..]));
+    }
+    parallel::sum(parts.into_iter(), logits.len(), |(part, sum)| {
+        *sum = T::dispatch(isa, Sum(part));
+        0.0
+    });
+}
+
+/// Makes of the logits of some classes their gradients, divided.
+fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits: &mut [T], divisor: f64) {
+    let (len, mut parts) = (logits.len(), Vec::new());
+    for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
+        parts.extend(line.chunks_mut(PART).map(|part| (row, part)));
+    }
+    parallel::sum(parts.into_iter(), len, |(row, part)| {
+        T::dispatch(isa, Gradients { part, sum: row.sum, factor: row.answer.others / divisor });
+        0.0
+    });
+    for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
+        if let Some(k) = row.place(&tile) {
+            line[k] = T::from_f64(row.answer.own / divisor);
+        }
+    }
+}
+
+struct Gradients<'k, T> {
+    part: &'k mut [T],
+    sum: RowSum<T>,
+    factor: f64,
+}
+
+impl<T: Real> Kernel<T> for Gradients<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Gradients { part, sum, factor } = self;
+        if factor == 0.0 {
+            return part.fill(T::ZERO);
+        }
+        // An infinite maximum has a probability, but no exponential.
+        let (softmax, max) = (sum.softmax(factor), s.splat(sum.max));
+        let of_max = s.splat(T::from_f64(factor * sum.probability(sum.max).0));
+        RowIo::in_place(part).map(
+            s,
+            T::ZERO,
+            #[inline(always)]
+            |_, z| S::V::select(z.eq(max), of_max, softmax.of(s, z)),
+        );
+    }
+}
