@@ -4,6 +4,9 @@
 //! where `exp(z) = 2^n p`; a quotient of equal numbers is exactly 1.
 
 mod functions;
+mod spread;
+
+pub(crate) use spread::Spread;
 
 use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};

@@ -30,7 +30,7 @@ pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
-pub(crate) use softmax_stats::{RowStats, row_stats};
+pub(crate) use softmax_stats::{GroupStats, RowStats, SpreadSums, row_stats};
 
 use crate::columns::{ColumnSums, Columns};
 use crate::error::{Error, Result};
