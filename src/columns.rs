@@ -12,7 +12,7 @@ use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 
 /// Rows longer than this are faster taken one by one.
-const MAX_CLASSES: usize = 64;
+pub(crate) const MAX_CLASSES: usize = 64;
 
 /// Whether rows of so many classes are taken together.
 #[inline(always)]
@@ -170,6 +170,16 @@ impl<'a, T: Real> Columns<'a, T> {
         for (k, column) in self.lanes.chunks_exact_mut(S::LANES).enumerate() {
             s.store(f(k, s.load(column)), column);
         }
+    }
+
+    /// Multiplies the numbers of each class by its weight.
+    #[inline(always)]
+    pub(crate) fn weigh<S: Simd<T>>(&mut self, s: S, class_weight: &[T]) {
+        self.map(
+            s,
+            #[inline(always)]
+            |k, x| x * s.splat(class_weight[k]),
+        );
     }
 
     /// The register of a class.

@@ -63,11 +63,14 @@ pub trait RowLoss<T: Real>: Sync {
         false
     }
 
-    /// Whether [`weight`](Self::weight) is 1 for every class.
-    fn classes_are_equal(&self) -> bool;
+    /// One weight a class; 1 where absent.
+    fn class_weight(&self) -> Option<&[T]>;
 
     /// What the row adds to the divisor of the mean.
-    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64;
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
+        total_weight(s, target, self.class_weight())
+    }
 
     /// The loss, in nats.
     fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64;
@@ -122,6 +125,18 @@ pub trait RowLoss<T: Real>: Sync {
     #[inline(always)]
     fn spreads_classes(&self) -> bool {
         false
+    }
+
+    /// Whether the loss is made of exponentials; else [`costs_across`](Self::costs_across) tells it of rows that go across.
+    #[inline(always)]
+    fn sums_exponentials(&self) -> bool {
+        true
+    }
+
+    /// `sum_k u_k cost_k` of a group of rows.
+    #[inline(always)]
+    fn costs_across<S: Simd<T>>(&self, s: S, _inputs: &Columns<'_, T>, _weights: &Columns<'_, T>) -> S::V {
+        s.splat(T::NAN)
     }
 
     /// Whether [`reweigh_across`](Self::reweigh_across) does anything.
@@ -263,7 +278,8 @@ pub struct Group<V> {
     pub(crate) weight: V,
     /// `sum_k u_k` of a distribution; 1 of a class.
     pub(crate) total: V,
-    /// `sum_k u_k (max z - z_k)` of a distribution; of a class `sum_k (max z - z_k)`, where the loss wants it.
+    /// `sum_k u_k (max z - z_k)` of a distribution, or `sum_k u_k cost_k`; of a class `sum_k (max z - z_k)`, where the loss
+    /// wants it.
     pub(crate) gaps: V,
     pub(crate) sums: ColumnSums<V>,
 }

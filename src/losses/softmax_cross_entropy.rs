@@ -154,13 +154,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn classes_are_equal(&self) -> bool {
-        self.class_weight.is_none()
-    }
-
-    #[inline(always)]
-    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
-        total_weight(s, target, self.class_weight)
+    fn class_weight(&self) -> Option<&[T]> {
+        self.class_weight
     }
 
     #[inline(always)]

@@ -212,13 +212,8 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     }
 
     #[inline(always)]
-    fn classes_are_equal(&self) -> bool {
-        self.cross_entropy.classes_are_equal()
-    }
-
-    #[inline(always)]
-    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
-        self.cross_entropy.weight(s, target)
+    fn class_weight(&self) -> Option<&[T]> {
+        self.cross_entropy.class_weight()
     }
 
     #[inline(always)]
