@@ -33,7 +33,7 @@
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
 
-use super::{Group, RowLoss, RowTarget};
+use super::{Group, GroupLoss, RowLoss, RowTarget};
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::math::{Real, ln};
@@ -206,6 +206,35 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
+    fn has_domain(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn outside<S: Simd<T>>(&self, s: S, p: &[T], target: RowTarget<'_, T>) -> Option<usize> {
+        let outside = |p: T| p < T::ZERO || p > T::ONE;
+        match target {
+            RowTarget::Class(y) => outside(p[y]).then_some(y),
+            RowTarget::Sparse(pairs) => {
+                (0..pairs.len()).filter_map(|pair| pairs.get(pair)).map(|(y, _)| y).find(|&y| outside(p[y]))
+            }
+            RowTarget::Distribution(_) => {
+                let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+                let count = row_total(
+                    s,
+                    p,
+                    T::ZERO,
+                    #[inline(always)]
+                    |_, p| S::V::select(p.lt(zero), one, zero) + S::V::select(one.lt(p), one, zero),
+                );
+                if count == 0.0 { None } else { p.iter().position(|&p| outside(p)) }
+            }
+        }
+    }
+}
+
+impl<T: Real> GroupLoss<T> for CategoricalCrossEntropy<'_, T> {
+    #[inline(always)]
     fn sums_exponentials(&self) -> bool {
         false
     }
@@ -268,33 +297,6 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
             |_, slope| slope,
         );
         losses
-    }
-
-    #[inline(always)]
-    fn has_domain(&self) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    fn outside<S: Simd<T>>(&self, s: S, p: &[T], target: RowTarget<'_, T>) -> Option<usize> {
-        let outside = |p: T| p < T::ZERO || p > T::ONE;
-        match target {
-            RowTarget::Class(y) => outside(p[y]).then_some(y),
-            RowTarget::Sparse(pairs) => {
-                (0..pairs.len()).filter_map(|pair| pairs.get(pair)).map(|(y, _)| y).find(|&y| outside(p[y]))
-            }
-            RowTarget::Distribution(_) => {
-                let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-                let count = row_total(
-                    s,
-                    p,
-                    T::ZERO,
-                    #[inline(always)]
-                    |_, p| S::V::select(p.lt(zero), one, zero) + S::V::select(one.lt(p), one, zero),
-                );
-                if count == 0.0 { None } else { p.iter().position(|&p| outside(p)) }
-            }
-        }
     }
 }
 
