@@ -12,7 +12,7 @@ use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 
 /// Rows longer than this are faster taken one by one.
-pub(crate) const MAX_CLASSES: usize = 64;
+const MAX_CLASSES: usize = 64;
 
 /// Whether rows of so many classes are taken together.
 #[inline(always)]
