@@ -6,12 +6,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, GaussianNll, GaussianProblem, Groups, HingeLoss,
-    Labels, LinearGrads, LinearProblem, Link, Loss, Neighbours, Place, PointLoss, PointProblem, Problem, Quantity,
-    Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss,
-    SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable, js_smoothness, js_smoothness_with_grad,
-    linear_value, linear_value_and_grads, measure, measure_and_grad, parity_penalty, parity_penalty_with_grad,
-    softmax_stats, value, value_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, Function, GaussianNll, GaussianProblem, Groups,
+    HingeLoss, Labels, LinearGrads, LinearProblem, Link, Loss, Neighbours, Place, PointLoss, PointProblem, Problem,
+    Quantity, Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss,
+    SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable, apply, js_smoothness,
+    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure, measure_and_grad,
+    parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -229,7 +229,7 @@ fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: Quantity) {
     let &Bench { loss, shape, rows, classes } = bench;
     let softmax = |mut x: Vec<f32>| {
         let io = RowsIo::in_place(&mut x, rows, classes).expect("one number a class");
-        xentrs::apply(xentrs::Function::Softmax, io).expect("nothing is wrong with noise");
+        apply(Function::Softmax, io).expect("nothing is wrong with noise");
         x
     };
     let (data_p, mut data_q) = (softmax(noise(rows * classes)), noise(rows * classes));
@@ -313,6 +313,35 @@ fn stats(c: &mut Criterion, bench: &Bench<'_>) {
     group.finish();
 }
 
+fn sums(c: &mut Criterion, bench: &Bench<'_>) {
+    let &Bench { loss, shape, rows, classes } = bench;
+    let (data, mut sums) = (noise::<f32>(rows * classes), vec![0.0; rows]);
+    let logits = Rows::new("logits", &data, rows, classes).expect("one number a class");
+    let mut group = c.benchmark_group(format!("{loss}/f32"));
+    group.throughput(Throughput::Bytes(size_of_val(&data[..]) as u64));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| {
+        b.iter(|| logsumexp(black_box(logits), &mut sums).expect("a place for each"))
+    });
+    group.finish();
+    assert!(sums.iter().all(|sum| sum.is_finite()), "{loss} {shape}");
+}
+
+fn map(c: &mut Criterion, bench: &Bench<'_>, function: Function) {
+    let &Bench { loss, shape, rows, classes } = bench;
+    let (data, mut place) = (noise::<f32>(rows * classes), vec![0.0; rows * classes]);
+    let logits = Rows::new("logits", &data, rows, classes).expect("one number a class");
+    let mut group = c.benchmark_group(format!("{loss}/f32"));
+    group.throughput(Throughput::Bytes(2 * size_of_val(&data[..]) as u64));
+    group.bench_function(BenchmarkId::new("gradient", shape), |b| {
+        b.iter(|| {
+            let rows = RowsIo::new(black_box(logits), &mut place).expect("a place for each");
+            apply(function, rows).expect("every number is a logit")
+        })
+    });
+    group.finish();
+    assert!(place.iter().all(|p| p.is_finite()), "{loss} {shape}");
+}
+
 fn table(c: &mut Criterion) {
     if cfg!(debug_assertions) {
         panic!("a debug build says nothing about speed: use `cargo bench`");
@@ -341,6 +370,8 @@ fn table(c: &mut Criterion) {
             ("js_smoothness", "float32") => smoothness(c, &bench),
             ("parity_penalty", "float32") => parity(c, &bench),
             ("softmax_stats", "float32") => stats(c, &bench),
+            ("logsumexp", "float32") => sums(c, &bench),
+            ("softmax", "float32") => map(c, &bench, Function::Softmax),
             (name, "float32") => distributions(c, &bench, quantity(name)),
             _ => panic!("no such loss or type: {line}"),
         }

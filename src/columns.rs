@@ -3,11 +3,22 @@
 //! The same margin-exact form as in [`rows`](crate::rows), with a pivot in every lane: `exp(z - m) = 2^(n - n_m) p / p_m`
 //! where `exp(z) = 2^n p`; a quotient of equal numbers is exactly 1.
 
+mod functions;
+mod spread;
+
+pub(crate) use spread::Spread;
+
 use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 
 /// Rows longer than this are faster taken one by one.
-pub(crate) const MAX_CLASSES: usize = 64;
+const MAX_CLASSES: usize = 64;
+
+/// Whether rows of so many classes are taken together.
+#[inline(always)]
+pub(crate) fn are_few(classes: usize) -> bool {
+    (1..=MAX_CLASSES).contains(&classes)
+}
 
 /// Groups that are summed before the first of them is finished: their quotients and logarithms, long chains all, do not
 /// wait for each other.
@@ -161,6 +172,16 @@ impl<'a, T: Real> Columns<'a, T> {
         }
     }
 
+    /// Multiplies the numbers of each class by its weight.
+    #[inline(always)]
+    pub(crate) fn weigh<S: Simd<T>>(&mut self, s: S, class_weight: &[T]) {
+        self.map(
+            s,
+            #[inline(always)]
+            |k, x| x * s.splat(class_weight[k]),
+        );
+    }
+
     /// The register of a class.
     #[inline(always)]
     pub(crate) fn column<S: Simd<T>>(&self, s: S, class: usize) -> S::V {
@@ -193,6 +214,17 @@ impl<'a, T: Real> Columns<'a, T> {
     /// Turns logits into their exponentials, and sums them; `class` says which one is each row's own.
     #[inline(always)]
     pub(crate) fn exponentiate<S: Simd<T>>(&mut self, s: S, class: S::V) -> ColumnSums<S::V> {
+        self.sums::<true, S>(s, class, &mut ())
+    }
+
+    /// Sums the exponentials of logits, which take their place where they are to be `KEPT`, while `watch` sees both.
+    #[inline(always)]
+    pub(crate) fn sums<const KEPT: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        class: S::V,
+        watch: &mut impl Watch<T, S>,
+    ) -> ColumnSums<S::V> {
         let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
         // 1. maxima
         let max = self.maxima(s);
@@ -205,9 +237,9 @@ impl<'a, T: Real> Columns<'a, T> {
         // 3. exponentials and their sums; that no row is shifted is foreseen, so that nothing waits for the maxima
         let pivots = Pivots { max, exponent, unit };
         let (sum, others, logit) = if is_small.bits() == (1 << S::LANES) - 1 {
-            pivots.sum(s, self.lanes, None, class)
+            pivots.sum::<KEPT, T, S>(s, self.lanes, None, class, watch)
         } else {
-            pivots.sum(s, self.lanes, Some(shift), class)
+            pivots.sum::<KEPT, T, S>(s, self.lanes, Some(shift), class, watch)
         };
         // 4. one infinite logit has all the probability; several, or none but -inf, have no distribution
         let rest = sum / unit + others;
@@ -216,6 +248,18 @@ impl<'a, T: Real> Columns<'a, T> {
         let rest = S::V::select(size.lt(infinity), rest, one_infinite);
         ColumnSums { max, rest, unit, shift, exponent, logit }
     }
+}
+
+/// Whoever wants to see the logits of a group of rows in the sweep that sums their exponentials.
+pub(crate) trait Watch<T: Real, S: Simd<T>> {
+    /// The logits of class `k`, the largest of each row, and what the exponentials became.
+    fn class(&mut self, s: S, k: S::V, logits: S::V, max: S::V, exponentials: S::V);
+}
+
+/// Nobody.
+impl<T: Real, S: Simd<T>> Watch<T, S> for () {
+    #[inline(always)]
+    fn class(&mut self, _: S, _: S::V, _: S::V, _: S::V, _: S::V) {}
 }
 
 /// Makes columns of rows that stand `stride` apart.
@@ -262,10 +306,17 @@ struct Pivots<V> {
 }
 
 impl<V: Copy> Pivots<V> {
-    /// Turns logits into their exponentials. Those equal to the maximum are counted, not summed, and one of them is left
-    /// out: `(sum, others)`. With them come the logits of the rows' own classes.
+    /// Sums exponentials. Those equal to the maximum are counted, not summed, and one of them is left out:
+    /// `(sum, others)`. With them come the logits of the rows' own classes.
     #[inline(always)]
-    fn sum<T: Real, S: Simd<T, V = V>>(self, s: S, lanes: &mut [T], shift: Option<V>, class: V) -> (V, V, V)
+    fn sum<const KEPT: bool, T: Real, S: Simd<T, V = V>>(
+        self,
+        s: S,
+        lanes: &mut [T],
+        shift: Option<V>,
+        class: V,
+        watch: &mut impl Watch<T, S>,
+    ) -> (V, V, V)
     where
         V: Lanes<T>,
     {
@@ -283,7 +334,10 @@ impl<V: Copy> Pivots<V> {
             sum = V::select(is_max, sum, sum + e);
             others = V::select(is_max, others + one, others);
             logit = V::select(is_own, z, logit);
-            s.store(e, column);
+            watch.class(s, k, z, self.max, e);
+            if KEPT {
+                s.store(e, column);
+            }
             k = k + one;
         }
         (sum, others, logit)

@@ -18,6 +18,7 @@ from sklearn.datasets import load_wine
 import peers
 import run as full
 import training
+import xentrs as xe
 from registry import CASES, PROBABILITIES
 from xentrs import bench
 from xentrs.bench import table
@@ -108,6 +109,7 @@ def test_a_layer_is_timed_beside_those_who_know_it(shape: tuple[int, ...], dtype
         ("js_smoothness", (300, 7), (LOSS, GRADIENT)),
         ("parity_penalty", (1000,), (LOSS, GRADIENT)),
         ("softmax_stats", (300, 7), (LOSS,)),
+        ("logsumexp", (300, 7), (LOSS,)),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -116,6 +118,16 @@ def test_what_joins_rows_or_tells_more_of_them(name: str, shape: tuple[int, ...]
     assert {(figure.contestant, figure.work) for figure in figures} == {
         (who.name, work) for who in (XENTRS, NUMPY) for work in works
     }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_maps_an_array_to_another(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row("softmax", (300, 7), dtype)
+    timed = {(figure.contestant, figure.work) for figure in measure(row, [XENTRS, NUMPY], quick=True)}
+    assert timed == {(XENTRS.name, GRADIENT), (XENTRS.name, IN_PLACE), (NUMPY.name, GRADIENT)}
+    monkeypatch.setattr(works.losses, "softmax", xe.log_softmax)
+    with pytest.raises(RuntimeError, match=f"xentrs, softmax function 300x7 {dtype}, gradient: .* gradients are wrong"):
+        list(measure(row, [XENTRS], quick=True))
 
 
 def test_the_limit_moves_the_bytes_of_the_work() -> None:

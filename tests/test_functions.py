@@ -27,6 +27,25 @@ def test_every_row_length(function: Function, dtype: type) -> None:
 
 
 @each_dtype
+@along_an_axis
+def test_every_number_of_rows(function: Function, dtype: type) -> None:
+    """Few classes go across the lanes, four groups of rows at a time: a row is the same, whatever stands beside it."""
+    rng = np.random.default_rng(39)
+    for c in (1, 2, 3, 4, 5, 10, 63, 64, 65):
+        x = rough_logits(rng, dtype, (67, c))
+        x[5::7] += dtype(1e4)  # exponentials of differences
+        x[::9, 0] = -np.inf
+        x[3::17, c // 2] = np.inf
+        x[6::19, c - 1] = np.nan
+        expected = np.stack([function.function(row) for row in x])
+        finite = np.isfinite(x).all(-1)
+        truth, size = function.oracle(x[finite])
+        assert_close(expected[finite], truth, function.rtol[dtype], size, FLUSHED[dtype], f"c={c}")
+        for n in range(1, len(x) + 1):
+            assert_same_bits(function.function(x[-n:]), expected[-n:], f"{n} rows, c={c}")
+
+
+@each_dtype
 @each_function
 def test_large_arrays(function: Function, dtype: type) -> None:
     """Large enough for every thread; a few classes, so that the oracle can look at all pairs."""
@@ -124,6 +143,14 @@ def test_special_values_along_an_axis(dtype: type) -> None:
         np.testing.assert_array_equal(xe.logsumexp(x[i]), lse[i])
         np.testing.assert_array_equal(xe.softmax(x[i]), p[i])
         np.testing.assert_array_equal(xe.log_softmax(x[i]), log_p[i])
+    for more in (1, 2, 61, 62, 200):  # classes without probability, so that they are few and no longer few
+        wide = np.pad(x, [(0, 0), (0, more)], constant_values=-inf)
+        undefined = np.isnan(p[:, :1])
+        np.testing.assert_array_equal(xe.logsumexp(wide), lse)
+        np.testing.assert_array_equal(xe.softmax(wide), np.hstack([p, np.where(undefined, nan, [[0.0] * more])]))
+        np.testing.assert_array_equal(
+            xe.log_softmax(wide), np.hstack([log_p, np.where(undefined, nan, [[-inf] * more])])
+        )
 
 
 @each_dtype

@@ -1,5 +1,8 @@
 //! Evaluation: the statistics of every row, and exact sums over rows.
 
+mod across;
+
+use crate::columns;
 use crate::error::{Error, Result};
 use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
@@ -8,6 +11,7 @@ use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::view::{Classes, Rows, check_weights};
+use across::BlockAcross;
 
 /// What [`softmax_stats`] says of the rows, each field one number a row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,16 +51,20 @@ pub fn softmax_stats<S: Storage>(
         logsumexp: numbers(),
         entropy: numbers(),
         correct: vec![false; rows],
-        argmax: vec![-1; rows],
+        argmax: vec![0; rows],
         weight: numbers(),
     };
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
     parallel::sum(places, rows * classes, |(b, (place, logits))| {
-        let weights = |first: usize| sample_weight.map(|weights| &weights[first..first + logits.rows()]);
-        let sample_weight = weights(b * size);
         S::widened(isa, logits, |logits| {
-            S::Real::dispatch(isa, Block { first: b * size, logits, target, sample_weight, place })
+            let block = Block { first: b * size, logits, target, sample_weight, place };
+            if !columns::are_few(classes) {
+                return S::Real::dispatch(isa, block);
+            }
+            S::Real::with_scratch(columns::scratch_len(classes), |scratch| {
+                S::Real::dispatch(isa, BlockAcross { block, scratch })
+            })
         })
     });
     Ok(all)
@@ -107,7 +115,7 @@ impl<T: Real> Kernel<T> for Block<'_, T> {
             let weight = match (class, sample_weight) {
                 (None, _) => T::ZERO,
                 (_, None) => T::ONE,
-                (_, Some(weights)) => weights[i],
+                (_, Some(weights)) => weights[first + i],
             };
             let RowStats { loss, logsumexp, entropy, argmax } =
                 row_stats(s, logits.row(i), class.filter(|_| weight != T::ZERO));

@@ -1,6 +1,9 @@
 //! The functions underneath the losses, over arrays.
 
-use super::{long_rows, with_losses};
+mod across;
+
+use super::long_rows;
+use crate::columns;
 use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
@@ -8,6 +11,7 @@ use crate::rows;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
+use across::{LogSumExpAcross, SoftmaxAcross};
 
 /// A function from an array to an array of the same shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +63,15 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
     let blocks = rows.blocks(size);
     parallel::sum(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
-            S::Real::with_scratch(rows.scratch_len(), |scratch| {
-                S::Real::dispatch(isa, Apply { function, rows, scratch })
+            let classes = rows.classes();
+            let goes_across = is_of_rows && columns::are_few(classes);
+            let scratch = if goes_across { columns::scratch_len(classes) } else { rows.scratch_len() };
+            S::Real::with_scratch(scratch, |scratch| match function {
+                Function::Softmax if goes_across => S::Real::dispatch(isa, SoftmaxAcross::<_, false> { rows, scratch }),
+                Function::LogSoftmax if goes_across => {
+                    S::Real::dispatch(isa, SoftmaxAcross::<_, true> { rows, scratch })
+                }
+                _ => S::Real::dispatch(isa, Apply { function, rows, scratch }),
             })
         })
     });
@@ -143,23 +154,29 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
         }
         return Ok(());
     }
-    let blocks = with_losses(logits.blocks(size), Some(out), size);
-    parallel::sum(blocks, rows * classes, |(_, logits, out)| {
-        S::widened(isa, logits, |logits| S::Real::dispatch(isa, LogSumExp { logits, out }))
+    parallel::sum(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
+        S::widened(isa, logits, |logits| {
+            if !columns::are_few(classes) {
+                return S::Real::dispatch(isa, LogSumExp { logits, out });
+            }
+            S::Real::with_scratch(columns::scratch_len(classes), |scratch| {
+                S::Real::dispatch(isa, LogSumExpAcross { logits, scratch, out })
+            })
+        })
     });
     Ok(())
 }
 
 struct LogSumExp<'k, T> {
     logits: Rows<'k, T>,
-    out: Option<&'k mut [T]>,
+    out: &'k mut [T],
 }
 
 impl<T: Real> Kernel<T> for LogSumExp<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        for (i, out) in self.out.into_iter().flatten().enumerate() {
+        for (i, out) in self.out.iter_mut().enumerate() {
             *out = rows::logsumexp(s, self.logits.row(i));
         }
         0.0

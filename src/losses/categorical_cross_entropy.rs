@@ -33,12 +33,16 @@
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
 
-use super::{RowLoss, RowTarget, total_weight};
+use super::{Group, GroupLoss, RowLoss, RowTarget};
+use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::math::{Real, ln};
 use crate::rows::{Logits, LogitsIo, row_total};
 use crate::simd::{Lanes, Simd, read};
 use crate::view::check_weights;
+
+/// Longer rows are faster taken one by one: for a logarithm a class, transposing them costs too much.
+const MAX_CLASSES_ACROSS: usize = 32;
 
 /// Categorical cross-entropy with its options.
 #[derive(Clone, Copy, Debug)]
@@ -88,35 +92,41 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
         (weight, 0.0 - clipped.to_f64().ln(), slope)
     }
 
+    /// `-u ln p` of a register of probabilities.
+    #[inline(always)]
+    fn costs<S: Simd<T>>(&self, s: S, p: S::V, u: S::V) -> S::V {
+        let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
+        // A NaN, on the right, stays; and 0 times it is one, where 0 times a probability is 0.
+        let cost = zero - ln(s, highest.min(lowest.max(p)));
+        S::V::select(u.eq(zero), u * p, u * cost)
+    }
+
+    /// `u / p`, and 0 where `p` is clipped.
+    #[inline(always)]
+    fn slopes<S: Simd<T>>(&self, s: S, p: S::V, u: S::V) -> S::V {
+        let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
+        let slope = S::V::select(p.lt(lowest), zero, S::V::select(highest.lt(p), zero, u / p));
+        S::V::select(u.eq(zero), zero, slope)
+    }
+
     /// `-sum_k u_k ln p_k`
     #[inline(always)]
     fn of_distribution<S: Simd<T>>(&self, s: S, p: &[T], t: &[T]) -> f64 {
-        let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
         // The filler is 1, whose logarithm is 0, and its weight is 0.
         row_total(
             s,
             p,
             T::ONE,
             #[inline(always)]
-            |k, p| {
-                let u = self.weights(s, t, k);
-                // A NaN, on the right, stays; and 0 times it is one, where 0 times a probability is 0.
-                let cost = zero - ln(s, highest.min(lowest.max(p)));
-                S::V::select(u.eq(zero), u * p, u * cost)
-            },
+            |k, p| self.costs(s, p, self.weights(s, t, k)),
         )
     }
 }
 
 impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
     #[inline(always)]
-    fn classes_are_equal(&self) -> bool {
-        self.class_weight.is_none()
-    }
-
-    #[inline(always)]
-    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
-        total_weight(s, target, self.class_weight)
+    fn class_weight(&self) -> Option<&[T]> {
+        self.class_weight
     }
 
     #[inline(always)]
@@ -164,17 +174,12 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                     return 0.0;
                 }
                 let loss = self.of_distribution(s, row.source(), t);
-                let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
                 let scale = s.splat(T::from_f64(-scale));
                 row.map(
                     s,
                     T::ONE,
                     #[inline(always)]
-                    |k, p| {
-                        let u = self.weights(s, t, k);
-                        let slope = S::V::select(p.lt(lowest), zero, S::V::select(highest.lt(p), zero, u * scale / p));
-                        S::V::select(u.eq(zero), zero, slope)
-                    },
+                    |k, p| self.slopes(s, p, self.weights(s, t, k) * scale),
                 );
                 loss
             }
@@ -225,6 +230,73 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                 if count == 0.0 { None } else { p.iter().position(|&p| outside(p)) }
             }
         }
+    }
+}
+
+impl<T: Real> GroupLoss<T> for CategoricalCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn sums_exponentials(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn weighs_across(&self, classes: usize) -> bool {
+        (1..=MAX_CLASSES_ACROSS).contains(&classes)
+    }
+
+    #[inline(always)]
+    fn weigh_across<S: Simd<T>>(&self, s: S, targets: &mut Columns<'_, T>) -> S::V {
+        if let Some(w) = self.class_weight {
+            targets.weigh(s, w);
+        }
+        targets.totals(s)
+    }
+
+    #[inline(always)]
+    fn costs_across<S: Simd<T>>(&self, s: S, p: &Columns<'_, T>, weights: &Columns<'_, T>) -> S::V {
+        let mut total = s.splat(T::ZERO);
+        for k in 0..p.classes() {
+            total = total + self.costs(s, p.column(s, k), weights.column(s, k));
+        }
+        total
+    }
+
+    #[inline(always)]
+    fn soft_value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        let zero = s.splat(T::ZERO);
+        S::V::select(group.weight.eq(zero), zero, group.weight * group.gaps)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        p: &mut Columns<'_, T>,
+        weights: &Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        let losses = self.soft_value_across(s, group);
+        let scale = s.splat(T::ZERO) - group.weight / s.splat(divisor);
+        p.map(
+            s,
+            #[inline(always)]
+            |k, p| {
+                // Of a row that is NaN all derivatives are, and of one that does not count none is.
+                let slope = self.slopes(s, p, weights.column(s, k) * scale);
+                let slope = S::V::select(group.weight.eq(s.splat(T::ZERO)), s.splat(T::ZERO), slope);
+                S::V::select(losses.eq(losses), slope, losses)
+            },
+        );
+        p.store(
+            s,
+            grad,
+            group.rows,
+            #[inline(always)]
+            |_, slope| slope,
+        );
+        losses
     }
 }
 

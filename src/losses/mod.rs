@@ -1,6 +1,7 @@
 //! One file per loss: formula, kernel, oracle, tests. This page holds the two sockets that a loss plugs into.
 //!
-//! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target.
+//! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target. Where classes are few it
+//!   may take groups of rows: [`GroupLoss`].
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
 //!
 //! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
@@ -9,6 +10,7 @@ mod answers;
 mod binary_cross_entropy;
 mod categorical_cross_entropy;
 mod gaussian_nll;
+mod groups;
 mod hinge_loss;
 mod js_smoothness;
 mod parity_penalty;
@@ -22,6 +24,7 @@ mod softmax_stats;
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{GaussianNll, Spread};
+pub use groups::{Group, GroupLoss};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::Position;
 pub use parity_penalty::Link;
@@ -30,9 +33,8 @@ pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
-pub(crate) use softmax_stats::{RowStats, row_stats};
+pub(crate) use softmax_stats::{GroupStats, RowStats, SpreadSums, row_stats};
 
-use crate::columns::{ColumnSums, Columns};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
@@ -51,7 +53,7 @@ pub enum RowTarget<'a, T> {
 }
 
 /// A loss of one row of logits.
-pub trait RowLoss<T: Real>: Sync {
+pub trait RowLoss<T: Real>: GroupLoss<T> {
     /// What becomes of the logits before the loss sees them.
     #[inline(always)]
     fn logit_map(&self) -> LogitMap<T> {
@@ -63,11 +65,14 @@ pub trait RowLoss<T: Real>: Sync {
         false
     }
 
-    /// Whether [`weight`](Self::weight) is 1 for every class.
-    fn classes_are_equal(&self) -> bool;
+    /// One weight a class; 1 where absent.
+    fn class_weight(&self) -> Option<&[T]>;
 
     /// What the row adds to the divisor of the mean.
-    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64;
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
+        total_weight(s, target, self.class_weight())
+    }
 
     /// The loss, in nats.
     fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64;
@@ -98,96 +103,6 @@ pub trait RowLoss<T: Real>: Sync {
     #[inline(always)]
     fn outside<S: Simd<T>>(&self, _: S, _logits: &[T], _target: RowTarget<'_, T>) -> Option<usize> {
         None
-    }
-
-    /// Whether [`value_across`](Self::value_across) takes rows of so many classes.
-    #[inline(always)]
-    fn goes_across(&self, _classes: usize) -> bool {
-        false
-    }
-
-    /// Whether a group of rows needs the sums of its gaps.
-    #[inline(always)]
-    fn wants_gaps(&self) -> bool {
-        false
-    }
-
-    /// Whether [`weigh_across`](Self::weigh_across) takes distributions over so many classes.
-    #[inline(always)]
-    fn weighs_across(&self, _classes: usize) -> bool {
-        false
-    }
-
-    /// Whether a class is taken as a distribution where rows go across.
-    #[inline(always)]
-    fn spreads_classes(&self) -> bool {
-        false
-    }
-
-    /// Whether [`reweigh_across`](Self::reweigh_across) does anything.
-    #[inline(always)]
-    fn reweighs(&self) -> bool {
-        false
-    }
-
-    /// Makes of the weights of a group of rows, whose logits have been summed, others, and of their total and their gaps.
-    #[inline(always)]
-    fn reweigh_across<S: Simd<T>>(
-        &self,
-        _: S,
-        _logits: &Columns<'_, T>,
-        _exponentials: &Columns<'_, T>,
-        _weights: &mut Columns<'_, T>,
-        _: &mut Group<S::V>,
-    ) {
-    }
-
-    /// Makes of the distributions of a group of rows the weights `u` of their classes, and tells the sums of these.
-    #[inline(always)]
-    fn weigh_across<S: Simd<T>>(&self, s: S, _targets: &mut Columns<'_, T>) -> S::V {
-        s.splat(T::NAN)
-    }
-
-    /// The losses of a group of rows, from their sums; asked for only where [`goes_across`](Self::goes_across) holds.
-    #[inline(always)]
-    fn value_across<S: Simd<T>>(&self, s: S, _: &Group<S::V>) -> S::V {
-        s.splat(T::NAN)
-    }
-
-    /// The losses, and their gradients over a divisor, which are made of the exponentials and written to the rows of `grad`.
-    #[inline(always)]
-    fn value_and_grad_across<S: Simd<T>>(
-        &self,
-        s: S,
-        _exponentials: &mut Columns<'_, T>,
-        group: &Group<S::V>,
-        _divisor: T,
-        grad: &mut [T],
-    ) -> S::V {
-        grad.fill(T::NAN);
-        self.value_across(s, group)
-    }
-
-    /// The same as [`value_across`](Self::value_across), of rows with distributions.
-    #[inline(always)]
-    fn soft_value_across<S: Simd<T>>(&self, s: S, _: &Group<S::V>) -> S::V {
-        s.splat(T::NAN)
-    }
-
-    /// The same as [`value_and_grad_across`](Self::value_and_grad_across), of rows with distributions, and the weights that these
-    /// give the classes.
-    #[inline(always)]
-    fn soft_value_and_grad_across<S: Simd<T>>(
-        &self,
-        s: S,
-        _exponentials: &mut Columns<'_, T>,
-        _weights: &Columns<'_, T>,
-        group: &Group<S::V>,
-        _divisor: T,
-        grad: &mut [T],
-    ) -> S::V {
-        grad.fill(T::NAN);
-        self.soft_value_across(s, group)
     }
 }
 
@@ -251,34 +166,6 @@ pub struct OfSum {
     pub(crate) others: f64,
     /// The gradient of the row's own class.
     pub(crate) own: f64,
-}
-
-/// As many rows as a register has lanes, or fewer: the lanes left over count for nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Group<V> {
-    pub(crate) rows: usize,
-    /// The class of each row, a whole number; -1 where it is ignored, or has a distribution.
-    pub(crate) class: V,
-    /// The weight of each row: that of its sample, or 0 where it is ignored.
-    pub(crate) weight: V,
-    /// `sum_k u_k` of a distribution; 1 of a class.
-    pub(crate) total: V,
-    /// `sum_k u_k (max z - z_k)` of a distribution; of a class `sum_k (max z - z_k)`, where the loss wants it.
-    pub(crate) gaps: V,
-    pub(crate) sums: ColumnSums<V>,
-}
-
-impl<V: Copy> Group<V> {
-    /// No rows.
-    #[inline(always)]
-    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
-    where
-        V: Lanes<T>,
-    {
-        let zero = s.splat(T::ZERO);
-        let sums = ColumnSums::none(s);
-        Group { rows: 0, class: zero, weight: zero, total: zero, gaps: zero, sums }
-    }
 }
 
 /// A loss of one number, a logit, a score or a probability, that is held against one target.

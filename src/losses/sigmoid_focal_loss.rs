@@ -15,7 +15,7 @@
 //! `x` favours, `O` that of the other one (`F, O = A, B` for `x >= 0`, else `B, A`):
 //!
 //! ```text
-//! loss = F Q^gamma l + O P^gamma (a + l)               P^gamma = exp(-gamma l),  Q^gamma = exp(-gamma a) P^gamma
+//! loss = F Q^gamma l + O P^gamma (a + l)               P^gamma = exp(-gamma l),  Q^gamma = exp(-gamma (a + l))
 //! ```
 //!
 //! # Gradient
@@ -45,13 +45,12 @@
 //!
 //! # References
 //! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal Loss for Dense Object Detection*, ICCV 2017, section 3.
-//! T. J. Dekker, *A floating-point technique for extending the available precision*, 1971 (the product in two parts).
 
 use super::answers::Answers;
 use super::{PointHess, PointLoss, SigmoidCrossEntropy};
 use crate::error::{Error, Result};
-use crate::math::{Logistic, Real, exp_nonpositive};
-use crate::simd::{Lanes, Simd};
+use crate::math::{Logistic, Real, exp_nonpositive_sum};
+use crate::simd::{Lanes, Mask, Simd};
 
 /// Sigmoid focal loss with its options.
 #[derive(Clone, Debug)]
@@ -59,8 +58,6 @@ pub struct SigmoidFocalLoss<T> {
     /// What it is for `gamma = 0`; it holds the other options.
     entropy: SigmoidCrossEntropy<T>,
     gamma: T,
-    /// `gamma` in two parts of half the digits.
-    parts: [T; 2],
     /// From here on `exp(-gamma a)` is 0 in every type.
     furthest: T,
 }
@@ -82,46 +79,46 @@ impl<T: Real> SigmoidFocalLoss<T> {
             return Err(Error::Parameter { name: "gamma", expected: "in [0, 1e9]", got: format!("{gamma:?}") });
         }
         let entropy = SigmoidCrossEntropy { answers: Answers::new(pos_weight, label_smoothing, alpha)? };
-        // A bound that is itself far from overflow when it is split.
+        // A bound that is itself far from overflow when its digits are split.
         let furthest = T::from_f64((FAR / gamma).min(1e30));
-        let gamma = T::from_f64(gamma);
-        let large = gamma * splitter::<T>();
-        let upper = large - (large - gamma);
-        Ok(SigmoidFocalLoss { entropy, gamma, parts: [upper, gamma - upper], furthest })
+        Ok(SigmoidFocalLoss { entropy, gamma: T::from_f64(gamma), furthest })
     }
 
-    /// `(P^gamma, Q^gamma)`
+    /// `(F Q^gamma, O P^gamma)`
     #[inline(always)]
-    fn powers<S: Simd<T>>(&self, s: S, margin: S::V, cost: S::V) -> (S::V, S::V) {
-        let zero = s.splat(T::ZERO);
+    fn powers<S: Simd<T>>(&self, s: S, margin: S::V, cost: S::V, favoured: S::V, other: S::V) -> (S::V, S::V) {
+        let (zero, gamma) = (s.splat(T::ZERO), s.splat(self.gamma));
         // 1. P^gamma = exp(-gamma l), where gamma l is at most gamma ln 2
-        let large = exp_nonpositive(s, zero - s.splat(self.gamma) * cost);
-        // 2. gamma a = product + rest, from halves of both that multiply exactly (a NaN, on the right, stays)
-        let a = s.splat(self.furthest).min(margin);
-        let stretched = a * s.splat(splitter::<T>());
-        let upper = stretched - (stretched - a);
-        let (gamma_upper, gamma_lower) = (s.splat(self.parts[0]), s.splat(self.parts[1]));
-        let exact = gamma_upper * upper;
-        let rest = gamma_upper * (a - upper) + gamma_lower * a;
-        let product = exact + rest;
-        let rest = rest - (product - exact);
-        // 3. Q^gamma = exp(-product) (1 - rest) P^gamma, as rest is within a unit in the last place of the product
-        let power = exp_nonpositive(s, zero - product);
-        (large, (zero - power).mul_add(rest, power) * large)
+        let near = zero - gamma * cost;
+        // 2. Q^gamma = exp(-gamma a - gamma l), where gamma a = product + rest (a NaN, on the right, stays)
+        let (product, rest) = gamma.product(s.splat(self.furthest).min(margin));
+        let (far, further) = (zero - product, near - rest);
+        // 3. where all answers are sure, one of the weights is 0 in each lane, and one exponential is all it takes
+        let is_favoured = other.eq(zero);
+        let are_sure = S::V::select(is_favoured, zero, favoured).eq(zero).bits() == (1 << S::LANES) - 1;
+        if are_sure {
+            let far = S::V::select(is_favoured, far, near);
+            let power = exp_nonpositive_sum(s, far, S::V::select(is_favoured, further, zero));
+            return (favoured * power, other * power);
+        }
+        (favoured * exp_nonpositive_sum(s, far, further), other * exp_nonpositive_sum(s, near, zero))
     }
 
     #[inline(always)]
     fn terms<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> Terms<S::V> {
         let logistic = Logistic::at(s, x);
         let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
-        // 1. the powers: squares where they are (the focus of most), else by exponentials
-        let (large_power, small_power) =
-            if self.gamma == T::ONE + T::ONE { (large * large, small * small) } else { self.powers(s, margin, cost) };
-        // 2. which of the two answers x favours
+        // 1. which of the two answers x favours
         let (yes, no) = self.entropy.answers.weights(s, point, target);
         let negative = x.lt(s.splat(T::ZERO));
         let (favoured, other) = (S::V::select(negative, no, yes), S::V::select(negative, yes, no));
-        Terms { favoured: favoured * small_power, other: other * large_power, large, small, cost, margin, x }
+        // 2. the powers: squares where they are (the focus of most), else by exponentials
+        let (favoured, other) = if self.gamma == T::ONE + T::ONE {
+            (favoured * (small * small), other * (large * large))
+        } else {
+            self.powers(s, margin, cost, favoured, other)
+        };
+        Terms { favoured, other, large, small, cost, margin, x }
     }
 
     /// `F Q^gamma l + O P^gamma (a + l)`, where the latter is 0 at an infinite `a` too if its weight is.
@@ -149,11 +146,6 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let down = twice * small + gamma * cost * (gamma * large - small);
         other * small * up + favoured * large * down
     }
-}
-
-/// A number of half as many digits is left of `x` in `c - (c - x)` with `c = x` times this.
-fn splitter<T: Real>() -> T {
-    T::from_f64(if size_of::<T>() == size_of::<f32>() { 4097.0 } else { 134_217_729.0 })
 }
 
 /// What loss, gradient and Hessian are made of.
@@ -277,6 +269,24 @@ mod tests {
                 for (k, (truth, size)) in [(loss, loss), (grad, grad_size), (hess, hess_size)].into_iter().enumerate() {
                     let error = (f64::from(ours[k][i]) - truth).abs();
                     assert!(error <= 1e-6 * size + lost, "{case} result {k}: {} {truth}", ours[k][i]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sure_answers_have_the_bits_that_they_have_among_others() {
+        let n = 4001;
+        let x: Vec<f32> = (0..n).map(|i| (i as f32 - 2000.0) * 0.0437).collect();
+        let sure: Vec<f32> = (0..n).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
+        for (isa, gamma) in Isa::available().into_iter().flat_map(|isa| [0.3, 1.0, 1.7, 5.0].map(|g| (isa, g))) {
+            let ours = f32::dispatch(isa, Points(&x, &sure, gamma));
+            for lane in 0..4 {
+                let is_soft = |i: usize| i % 4 == lane;
+                let mixed: Vec<f32> = (0..n).map(|i| if is_soft(i) { 0.25 } else { sure[i] }).collect();
+                let among = f32::dispatch(isa, Points(&x, &mixed, gamma));
+                for (k, i) in (0..3).flat_map(|k| (0..n).map(move |i| (k, i))).filter(|&(_, i)| !is_soft(i)) {
+                    assert_eq!(ours[k][i].to_bits(), among[k][i].to_bits(), "{} x={} {k}", isa.name(), x[i]);
                 }
             }
         }

@@ -29,9 +29,10 @@
 //! C. E. Shannon, *A mathematical theory of communication*, 1948, section 6 (entropy).
 //! M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018, arXiv:1805.02867 (one pass).
 
-use crate::math::Real;
+use crate::columns::{self, ColumnSums, Columns};
+use crate::math::{Real, log1p};
 use crate::rows::{RowSum, Spread};
-use crate::simd::Simd;
+use crate::simd::{Lanes, Simd};
 
 /// What one row says.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +53,69 @@ pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, row: &[T], class: Option<usiz
     RowStats { loss, logsumexp: sum.logsumexp(row), entropy, argmax: top }
 }
 
+/// A group of rows of few classes, read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpreadSums<V> {
+    /// The class of each row, a whole number; -1 of a row that has none.
+    pub(crate) class: V,
+    sums: ColumnSums<V>,
+    spread: columns::Spread<V>,
+}
+
+/// What a group of rows says, a row a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupStats<V> {
+    /// Of a row without a class anything.
+    pub(crate) loss: V,
+    pub(crate) logsumexp: V,
+    pub(crate) entropy: V,
+    /// A whole number; -1 where there is none.
+    pub(crate) argmax: V,
+}
+
+impl<V: Copy> SpreadSums<V> {
+    /// No rows.
+    #[inline(always)]
+    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
+    where
+        V: Lanes<T>,
+    {
+        SpreadSums { class: s.splat(T::ZERO), sums: ColumnSums::none(s), spread: columns::Spread::none(s) }
+    }
+
+    /// One sweep.
+    #[inline(always)]
+    pub(crate) fn of<T: Real, S: Simd<T, V = V>>(s: S, logits: &mut Columns<'_, T>, class: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let mut spread = columns::Spread::none(s);
+        let sums = logits.sums::<false, S>(s, class, &mut spread);
+        SpreadSums { class, sums, spread }
+    }
+
+    /// What follows from the sums; the logits are those that were read.
+    #[inline(always)]
+    pub(crate) fn stats<T: Real, S: Simd<T, V = V>>(self, s: S, logits: &Columns<'_, T>) -> GroupStats<V>
+    where
+        V: Lanes<T>,
+    {
+        let SpreadSums { sums, spread, .. } = self;
+        GroupStats {
+            // as softmax cross-entropy has it
+            loss: log1p(s, sums.rest) + sums.gap(s),
+            logsumexp: logits.logsumexp(s, sums),
+            entropy: spread.entropy(s, sums),
+            argmax: spread.top(s, sums),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Kernel};
+    use crate::columns::scratch_len;
+    use crate::simd::{Float, Isa, Kernel, MAX_LANES, Mask};
 
     struct Row<'a, T>(&'a [T], Option<usize>);
 
@@ -64,6 +124,33 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> RowStats {
             row_stats(s, self.0, self.1)
+        }
+    }
+
+    /// As many rows as a register has lanes, or fewer, with the same class.
+    struct Group<'a>(&'a [f32], usize, usize);
+
+    impl Kernel<f32> for Group<'_> {
+        type Output = Vec<RowStats>;
+        #[inline(always)]
+        fn run<S: Simd<f32>>(self, s: S) -> Vec<RowStats> {
+            let Group(rows, class, classes) = self;
+            let (count, mut scratch) = (S::LANES.min(rows.len() / classes), vec![f32::NAN; scratch_len(classes)]);
+            let mut columns = Columns::of(s, &mut scratch, 0, classes);
+            columns.load(s, rows, classes, count);
+            let stats = SpreadSums::of(s, &mut columns, s.splat(class as f32)).stats(s, &columns);
+            let mut lanes = [[0.0; MAX_LANES]; 4];
+            for (lanes, v) in lanes.iter_mut().zip([stats.loss, stats.logsumexp, stats.entropy, stats.argmax]) {
+                s.store(v, &mut lanes[..S::LANES]);
+            }
+            let has_top = s.splat(-1.0).lt(stats.argmax).bits();
+            let row = |i: usize| RowStats {
+                loss: lanes[0][i].into(),
+                logsumexp: lanes[1][i].into(),
+                entropy: lanes[2][i].into(),
+                argmax: (has_top >> i & 1 == 1).then_some(lanes[3][i] as usize),
+            };
+            (0..count).map(row).collect()
         }
     }
 
@@ -100,6 +187,32 @@ mod tests {
                     assert_eq!(stats.argmax, z.iter().position(|&z| z == max), "{case}");
                     let double = f64::dispatch(isa, Row(&wide, Some(y)));
                     assert!((double.entropy - entropy).abs() <= 1e-13 * entropy, "{case}: {double:?} {entropy:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_of_rows_says_what_each_row_says() {
+        let special = [0.0, 88.0, -88.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, f32::MAX, f32::MIN];
+        for c in 1..65 {
+            let mut z: Vec<f32> = (0..16 * c).map(|i| ((i * 7919) % 1009) as f32 * 0.017 - 8.0).collect();
+            for (i, z) in z.iter_mut().enumerate().filter(|(i, _)| (i * 31 + c) % 41 < 3) {
+                *z = special[(i * 31 + c) % special.len()];
+            }
+            for (isa, rows) in Isa::available().into_iter().flat_map(|isa| (1..=16).map(move |rows| (isa, rows))) {
+                let y = (rows * 13) % c;
+                for (i, ours) in f32::dispatch(isa, Group(&z[..rows * c], y, c)).into_iter().enumerate() {
+                    let row = f32::dispatch(isa, Row(&z[i * c..][..c], Some(y)));
+                    let case = format!("{} c={c} row {i} of {rows}: {ours:?} {row:?}", isa.name());
+                    let same = |a: f64, b: f64, size: f64| {
+                        let (a, b) = (a as f32, b as f32);
+                        a == b || (a.is_nan() && b.is_nan()) || f64::from((a - b).abs()) <= 1e-6 * size + 1e-36
+                    };
+                    assert!(same(ours.loss, row.loss, row.loss.abs()), "{case}");
+                    assert!(same(ours.logsumexp, row.logsumexp, row.logsumexp.abs().max(88.0)), "{case}");
+                    assert!(same(ours.entropy, row.entropy, row.entropy), "{case}");
+                    assert_eq!(ours.argmax, row.argmax, "{case}");
                 }
             }
         }

@@ -199,6 +199,16 @@ pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     scaled(s, tight(s, &x), x.rounded)
 }
 
+/// `exp(x + y)` for `x + y <= 0`, where the sum is not rounded, but for what `y` loses that is not small beside 1; 0 where the
+/// result is below the normal numbers.
+#[inline(always)]
+pub(crate) fn exp_nonpositive_sum<T: Exp, S: Simd<T>>(s: S, x: S::V, y: S::V) -> S::V {
+    let rounded = (x + y).mul_add(s.splat(T::LOG2_E), s.splat(T::POWER));
+    let n = rounded - s.splat(T::POWER);
+    let (high, low) = (n.mul_add(s.splat(-T::LN_2_HI), x), n.mul_add(s.splat(-T::LN_2_LO), y));
+    scaled(s, tight(s, &Reduced { high, low, n, rounded }), rounded)
+}
+
 /// `(1 + w) 2^n`, or 0 below the normal numbers, from `POWER + n`: its bits make `2^n`, and nothing is converted.
 #[inline(always)]
 fn scaled<T: Exp, S: Simd<T>>(s: S, w: S::V, rounded: S::V) -> S::V {

@@ -8,7 +8,7 @@ mod log;
 mod logistic;
 mod quotient;
 
-pub(crate) use exp::{Exp, exp, exp_nonpositive, exp_parts, exp_scaled, exp_scaled_late};
+pub(crate) use exp::{Exp, exp, exp_nonpositive, exp_nonpositive_sum, exp_parts, exp_scaled, exp_scaled_late};
 pub(crate) use log::{ATANH_LIMIT, atanh_tail, ln, ln_lifted, ln_share, log1p, log1p_unit};
 pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus, tanh, tanh_unit, tanh_with_slope};
 pub(crate) use quotient::Quotient;

@@ -143,6 +143,12 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            fn product(self, other: Self) -> (Self, Self) {
+                let high = self * other;
+                (high, self.mul_add(other, $V(unsafe { $splat(0.0) }) - high))
+            }
+
+            #[inline(always)]
             fn max(self, other: Self) -> Self {
                 $V(unsafe { $max(self.0, other.0) })
             }

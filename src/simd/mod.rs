@@ -169,6 +169,8 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
 
     /// `self * a + b`, rounded once where the instruction set has FMA, twice where it has not.
     fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self * other` in two parts: rounded, and what that lost. Exact where neither overflows nor becomes subnormal.
+    fn product(self, other: Self) -> (Self, Self);
     /// The larger one; `other` where either is NaN, so that `v.max(acc)` never lets a NaN into `acc`.
     fn max(self, other: Self) -> Self;
     /// The smaller one; `other` where either is NaN.

@@ -73,6 +73,24 @@ macro_rules! lanes {
                 self * a + b
             }
 
+            // Halves of both, as many digits each, multiply exactly: T. J. Dekker, *A floating-point technique for extending the
+            // available precision*, 1971.
+            #[inline(always)]
+            fn product(self, other: Self) -> (Self, Self) {
+                const SPLITTER: $T = ((1u64 << (($digits + 2) / 2)) + 1) as $T;
+                let halves = |x: $T| {
+                    let stretched = x * SPLITTER;
+                    let upper = stretched - (stretched - x);
+                    (upper, x - upper)
+                };
+                let high = self * other;
+                let low = from_fn(|i| {
+                    let ((a, b), (c, d)) = (halves(self.0[i]), halves(other.0[i]));
+                    ((a * c - high.0[i]) + a * d + b * c) + b * d
+                });
+                (high, $V(low))
+            }
+
             #[inline(always)]
             fn max(self, other: Self) -> Self {
                 $V(from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))

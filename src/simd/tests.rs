@@ -186,3 +186,35 @@ fn a_power_of_two_brings_any_number_near_any_other() {
         found.into_iter().for_each(|(a, b, minus, k)| near(a.into(), b.into(), minus.into(), k.into()));
     }
 }
+
+/// What [`Lanes::product`] makes of every pair.
+struct Products<'a, T>(&'a [T]);
+
+impl<T: Float> Kernel<T> for Products<'_, T> {
+    type Output = Vec<(T, T, T, T)>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let mut found = vec![];
+        for &a in self.0 {
+            for &b in self.0 {
+                let (high, low) = s.splat(a).product(s.splat(b));
+                found.push((a, b, high.largest(), low.largest()));
+            }
+        }
+        found
+    }
+}
+
+#[test]
+fn a_product_in_two_parts_is_exact() {
+    let xs: Vec<f64> = (0..60).map(|i| (f64::from(i) - 30.5).powi(7) * 1.1f64.powi(i * 3) * 1e-9).collect();
+    let narrow: Vec<f32> = xs.iter().map(|&x| x as f32).collect();
+    for isa in Isa::available() {
+        for (a, b, high, low) in f64::dispatch(isa, Products(&xs)) {
+            assert_eq!((high, low), (a * b, a.mul_add(b, -(a * b))), "{} {a:e} {b:e}", isa.name());
+        }
+        for (a, b, high, low) in f32::dispatch(isa, Products(&narrow)) {
+            assert_eq!((high, low), (a * b, a.mul_add(b, -(a * b))), "{} {a:e} {b:e}", isa.name());
+        }
+    }
+}

@@ -31,6 +31,8 @@ class Formula(NamedTuple):
     """Where a value depends on several rows, how many values so many rows have: all are needed for the truth."""
     repeats_in_place: bool = True
     """Whether a gradient is as good an input as the logits it was written over."""
+    is_map: bool = False
+    """Whether the values have the shape of the logits: they stand where a gradient would, and there is no loss."""
 
 
 def _logits(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
@@ -69,9 +71,14 @@ def _two(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Ar
     return _distribution(rng, shape, dtype), _distribution(rng, shape, dtype)
 
 
-def _softmax_values(z: Array, y: Array) -> Array:
+def _logsumexp(z: Array, _: Array) -> Array:
     peak = z.max(-1, keepdims=True)
-    values: Array = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0] - z[np.arange(len(z)), y]
+    sums: Array = np.log(np.exp(z - peak).sum(-1)) + peak[:, 0]
+    return sums
+
+
+def _softmax_values(z: Array, y: Array) -> Array:
+    values: Array = _logsumexp(z, y) - z[np.arange(len(z)), y]
     return values
 
 
@@ -214,6 +221,8 @@ FORMULAS: Mapping[str, Formula] = {
     "js_smoothness": Formula(_sequence, _neighbours, _neighbours_slopes, joint=lambda n: n - 1, repeats_in_place=False),
     "parity_penalty": Formula(_grouped, _disparity, _disparity_slopes, joint=lambda n: 1, repeats_in_place=False),
     "softmax_stats": Formula(_classes, _softmax_values, None),
+    "logsumexp": Formula(_sequence, _logsumexp, None, is_loss=False),
+    "softmax": Formula(_sequence, lambda z, _: _softmax(z), None, is_loss=False, is_map=True),
     "entropy": Formula(_one, _entropy, lambda p, _: (-np.log(p), np.ones_like(p)), is_loss=False),
     "perplexity": Formula(_one, lambda p, q: np.exp(_entropy(p, q)), _perplexity_slopes, is_loss=False),
     "cross_entropy": Formula(

@@ -32,6 +32,8 @@ class Row(NamedTuple):
     def name(self) -> str:
         """The row in one word of the output."""
         loss = self.loss.removesuffix("_cross_entropy").removesuffix("_loss")
+        if loss == self.loss == "softmax":  # not its cross-entropy
+            loss = "softmax function"
         return f"{loss} {'x'.join(map(str, self.shape))} {self.dtype}"
 
     @property
@@ -85,6 +87,9 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
         part = slice(start, start + block)
         total += float(np.sum(formula.values(*_wide(work, part))))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
+    if formula.is_map:
+        values = formula.values(*_wide(work, some))
+        return total / work.count, some, values, np.abs(values)
     if formula.slopes is None:
         return total / work.count, some[:0], work.logits[:0], work.logits[:0]
     up, down = formula.slopes(*_wide(work, some))
@@ -119,7 +124,14 @@ def _xentrs(work: Work) -> Calls:
     home = next(home for home in HOMES if hasattr(home, work.row.loss))
     function = getattr(home, work.row.loss)
     given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
+    if work.formula.is_map:  # of what is written there is no mean to check
+        return {
+            GRADIENT: lambda: (work.loss, function(work.logits, out=work.out)),
+            IN_PLACE: lambda: (work.loss, function(work.out, out=work.out)),
+        }
     if work.formula.slopes is None:
+        if not work.formula.is_loss:
+            return {LOSS: lambda: function(*given).mean(dtype=np.float64)}
         return {LOSS: lambda: function(*given).loss.mean(dtype=np.float64)}
     with_grad = getattr(home, f"{work.row.loss}_with_grad")
 
@@ -151,6 +163,8 @@ def _numpy(work: Work) -> Calls:
     def loss() -> Any:
         return np.sum(work.formula.values(z, target), dtype=np.float64) / n
 
+    if work.formula.is_map:
+        return {GRADIENT: lambda: (work.loss, work.formula.values(z, target))}
     if slopes is None:
         return {LOSS: loss}
 

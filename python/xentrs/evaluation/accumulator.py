@@ -58,7 +58,7 @@ class LossAccumulator:
     >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
     >>> first, second = xe.LossAccumulator(), xe.LossAccumulator()
     >>> first.update(logits[:1], [0]).merge(second.update(logits[1:], [2]))
-    LossAccumulator(loss=1.7512644604326708, perplexity=5.761883745737455, accuracy=0.5, weight=2.0, rows=2)
+    LossAccumulator(loss=1.7512644604326706, perplexity=5.761883745737454, accuracy=0.5, weight=2.0, rows=2)
     >>> first == xe.LossAccumulator().update(logits, [0, 2])
     True
     >>> first.result().accuracy

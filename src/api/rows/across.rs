@@ -1,7 +1,7 @@
 //! Rows of few classes, taken together: a row a lane, a class a register.
 
 use super::{RowProblem, Targets};
-use crate::columns::{self, Columns, GROUPS};
+use crate::columns::{self, ColumnSums, Columns, GROUPS};
 use crate::losses::{Group, RowLoss};
 use crate::math::Real;
 use crate::rows::LogitMap;
@@ -11,7 +11,12 @@ use crate::view::{Rows, RowsIo};
 impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     /// Whether rows are taken together.
     pub(super) fn goes_across(&self, classes: usize) -> bool {
-        if self.is_soft() { self.loss.weighs_across(classes) } else { self.loss.goes_across(classes) }
+        match self.target {
+            // What is not listed is not read, be it outside the domain.
+            Targets::Sparse(_) if self.loss.has_domain() => false,
+            _ if self.is_soft() => self.loss.weighs_across(classes),
+            _ => self.loss.goes_across(classes),
+        }
     }
 
     /// Whether rows have distributions, or classes that the loss takes as such.
@@ -44,8 +49,12 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         if SOFT {
             self.load_targets(s, first, rows, weights);
             let total = self.loss.weigh_across(s, weights);
-            let (weight, gaps) = (S::V::select(total.eq(zero), zero, sample), logits.weighted_gaps(s, weights));
-            let class = zero - one;
+            let (weight, class) = (S::V::select(total.eq(zero), zero, sample), zero - one);
+            if !self.loss.sums_exponentials() {
+                let gaps = self.loss.costs_across(s, logits, weights);
+                return Group { rows, class, weight, total, gaps, sums: ColumnSums::none(s) };
+            }
+            let gaps = logits.weighted_gaps(s, weights);
             if !self.loss.reweighs() {
                 return Group { rows, class, weight, total, gaps, sums: logits.exponentiate(s, class) };
             }
@@ -92,6 +101,41 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
                 }
             }
         }
+    }
+}
+
+/// The weights of a block of rows with distributions, for the divisor; a row whose target is NaN counts as one whose target
+/// sums to 1.
+pub(super) struct WeightsAcross<'k, T> {
+    pub(super) targets: Rows<'k, T>,
+    pub(super) class_weight: Option<&'k [T]>,
+    pub(super) sample_weight: Option<&'k [T]>,
+    pub(super) scratch: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for WeightsAcross<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let WeightsAcross { targets, class_weight, sample_weight, scratch } = self;
+        let (rows, one, mut total) = (targets.rows(), s.splat(T::ONE), Total::new());
+        let mut columns = Columns::of(s, scratch, 0, targets.classes());
+        for i in (0..rows).step_by(S::LANES) {
+            let (targets, stride) = targets.from(i);
+            columns.load(s, targets, stride, S::LANES.min(rows - i));
+            if let Some(w) = class_weight {
+                columns.weigh(s, w);
+            }
+            let sums = columns.totals(s);
+            let weights = S::V::select(sums.eq(sums), sums, one);
+            let sample = sample_weight.map_or(
+                one,
+                #[inline(always)]
+                |weights| read(s, weights, i, T::ZERO),
+            );
+            total.add(s, sample * weights);
+        }
+        total.sum()
     }
 }
 

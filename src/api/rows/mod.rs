@@ -5,6 +5,7 @@ mod long;
 mod one_by_one;
 
 use super::{CurvedProblem, Problem, SummedRows};
+use crate::columns;
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, OfSum, RowLoss, RowTarget};
 use crate::math::Real;
@@ -13,7 +14,7 @@ use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::sparse::Sparse;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
-use across::{GradsAcross, ValuesAcross};
+use across::{GradsAcross, ValuesAcross, WeightsAcross};
 use one_by_one::{RowGrads, RowHesses, RowValues, Scratch};
 use std::ops::Range;
 
@@ -90,7 +91,7 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
 
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64 {
         if let (Targets::Classes(labels), None, true) =
-            (&self.target, self.sample_weight, self.loss.classes_are_equal())
+            (&self.target, self.sample_weight, self.loss.class_weight().is_none())
         {
             return labels.count() as f64;
         }
@@ -101,7 +102,10 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
             Targets::Sparse(sparse) => rows * sparse.pairs(),
         };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
-        parallel::sum(blocks, elements, |rows| T::dispatch(isa, RowWeights { problem: self, rows }))
+        let scratch = if columns::are_few(classes) { columns::scratch_len(classes) } else { 0 };
+        parallel::sum(blocks, elements, |rows| {
+            T::with_scratch(scratch, |scratch| T::dispatch(isa, RowWeights { problem: self, rows, scratch }))
+        })
     }
 
     fn summed(&self) -> Option<&dyn SummedRows<T>> {
@@ -179,13 +183,27 @@ impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
 struct RowWeights<'k, 'a, T, L> {
     problem: &'k RowProblem<'a, T, L>,
     rows: Range<usize>,
+    /// As long as [`Columns`](columns::Columns) of the targets want it.
+    scratch: &'k mut [T],
 }
 
 impl<T: Real, L: RowLoss<T>> Kernel<T> for RowWeights<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowWeights { problem, rows } = self;
+        let RowWeights { problem, rows, scratch } = self;
+        // Nothing is done but a sum: transposing pays where rows are as short as two registers.
+        if let Targets::Distributions(targets) = problem.target
+            && (1..=2 * S::LANES).contains(&targets.classes())
+        {
+            let class_weight = problem.loss.class_weight();
+            let sample_weight = problem.sample_weight.map(
+                #[inline(always)]
+                |weights| &weights[rows.clone()],
+            );
+            let targets = targets.part(rows.start, rows.len());
+            return s.call(WeightsAcross { targets, class_weight, sample_weight, scratch });
+        }
         let mut total = 0.0;
         for row in rows {
             if let Some(target) = problem.target(row) {
@@ -209,6 +227,13 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Result<()> {
         let RowDomain { problem, first, logits } = self;
+        // All rows at once, where all is read; which of them count is asked where something is wrong.
+        if matches!(problem.target, Targets::Distributions(_))
+            && logits.is_flat()
+            && problem.loss.outside(s, logits.flat(), RowTarget::Distribution(&[])).is_none()
+        {
+            return Ok(());
+        }
         for i in 0..logits.rows() {
             if let Some(target) = problem.target(first + i)
                 && problem.sample_weight(first + i) != 0.0

@@ -1,10 +1,127 @@
 //! Groups of rows of few classes, a row a lane: what makes of their sums losses and gradients. The focal loss shares it.
 
 use super::SoftmaxCrossEntropy;
-use crate::columns::Columns;
-use crate::losses::Group;
+use crate::columns::{self, Columns};
+use crate::losses::{Group, GroupLoss};
 use crate::math::{Real, log1p};
 use crate::simd::{Lanes, Simd};
+
+impl<T: Real> GroupLoss<T> for SoftmaxCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn goes_across(&self, classes: usize) -> bool {
+        self.weighs_across(classes)
+    }
+
+    #[inline(always)]
+    fn spreads_classes(&self) -> bool {
+        self.label_smoothing != 0.0 && self.class_weight.is_some()
+    }
+
+    #[inline(always)]
+    fn wants_gaps(&self) -> bool {
+        self.label_smoothing != 0.0
+    }
+
+    #[inline(always)]
+    fn weighs_across(&self, classes: usize) -> bool {
+        columns::are_few(classes)
+    }
+
+    #[inline(always)]
+    fn weigh_across<S: Simd<T>>(&self, s: S, targets: &mut Columns<'_, T>) -> S::V {
+        // u_k = w_k (keep t_k + spread)
+        let (eps, keep) = (self.label_smoothing, s.splat(T::from_f64(1.0 - self.label_smoothing)));
+        let spread = match eps {
+            0.0 => s.splat(T::ZERO),
+            _ => targets.totals(s) * s.splat(T::from_f64(eps / self.classes as f64)),
+        };
+        targets.map(
+            s,
+            #[inline(always)]
+            |k, t| {
+                let u = keep.mul_add(t, spread);
+                self.class_weight.map_or(
+                    u,
+                    #[inline(always)]
+                    |w| u * s.splat(w[k]),
+                )
+            },
+        );
+        targets.totals(s)
+    }
+
+    #[inline(always)]
+    fn value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        self.losses(s, group, self.group_weight(s, group))
+    }
+
+    #[inline(always)]
+    fn value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        let weight = self.group_weight(s, group);
+        let (scaled, losses) = (weight / s.splat(divisor), self.losses(s, group, weight));
+        if self.is_plain() {
+            grad_across(s, exponentials, group, scaled, grad);
+            return losses;
+        }
+        // 1. u_k = keep [k = y] + spread and U = 1: the gradient of the labelled class, from the complement
+        let (one, q) = (s.splat(T::ONE), group.sums.complement(s));
+        let (eps, spread) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
+        let (others, own) = (s.splat(T::from_f64(eps - spread)), s.splat(T::from_f64(1.0 - eps + spread)));
+        let pull = self.pull_across(s, group, divisor);
+        let own = (scaled * others + pull.force) * (one - q) - scaled * own * q;
+        // 2. of the others: (1 + pull) p_k - spread
+        let (force, spread) = (scaled + pull.force, scaled * s.splat(T::from_f64(spread)));
+        pull.grad_across(s, exponentials, group, [force, own, spread], scaled, grad);
+        losses
+    }
+
+    #[inline(always)]
+    fn soft_value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
+        // s (U ln(1 + rest) + sum_k u_k (m - z_k))
+        let (zero, weight, log_partition) = (s.splat(T::ZERO), group.weight, log1p(s, group.sums.rest));
+        let loss = group.total.mul_add(log_partition, group.gaps) + self.z_across(s, group, log_partition).0;
+        S::V::select(weight.eq(zero), zero, weight * loss)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad_across<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Columns<'_, T>,
+        weights: &Columns<'_, T>,
+        group: &Group<S::V>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
+        let (idle, pull) = (group.weight.eq(zero), self.pull_across(s, group, divisor));
+        exponentials.map(
+            s,
+            #[inline(always)]
+            |k, e| {
+                // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where neither p nor its complement has lost its digits
+                let (u, (p, complement)) = (weights.column(s, k), group.sums.probability(s, e));
+                let g = pull.force.mul_add(p, scale * ((group.total - u) * p - u * complement));
+                S::V::select(idle, zero, pull.bound(s, e, g))
+            },
+        );
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            #[inline(always)]
+            |_, g| g,
+        );
+        self.soft_value_across(s, group)
+    }
+}
 
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     /// What each row's loss is multiplied by: the weights of its sample and of its class.

@@ -8,7 +8,7 @@ mod reference;
 mod sample;
 
 use super::*;
-use crate::simd::{Isa, Kernel, Simd, read, write};
+use crate::simd::{Float, Isa, Kernel, Simd, read, write};
 use measure::{Worst, worst};
 use reference::Reference;
 
@@ -224,4 +224,33 @@ fn special_values() {
     }
     check::<f32>();
     check::<f64>();
+}
+
+/// The exponential of a sum, at each of some points.
+struct ExpOfSum<'a>(&'a [f32], f32);
+
+impl Kernel<f32> for ExpOfSum<'_> {
+    type Output = Vec<f32>;
+    #[inline(always)]
+    fn run<S: Simd<f32>>(self, s: S) -> Vec<f32> {
+        let mut out = vec![f32::NAN; self.0.len()];
+        for i in (0..out.len()).step_by(S::LANES) {
+            write(s, exp_nonpositive_sum(s, read(s, self.0, i, 0.0), s.splat(self.1)), &mut out, i);
+        }
+        out
+    }
+}
+
+#[test]
+fn the_sum_of_an_exponent_is_not_rounded() {
+    let xs: Vec<f32> = (0..8000).map(|i| i as f32 * -0.011_7).collect();
+    for (isa, y) in
+        Isa::available().into_iter().flat_map(|isa| [0.0, -1e-7, -1e-3, -0.3, -0.69, -3.0].map(|y| (isa, y)))
+    {
+        for (x, e) in xs.iter().zip(f32::dispatch(isa, ExpOfSum(&xs, y))) {
+            let truth = (f64::from(*x) + f64::from(y)).exp();
+            let allowed = f64::from(f32::EPSILON) * (1.0 + f64::from(y.abs())) * truth + f64::from(f32::MIN_POSITIVE);
+            assert!((f64::from(e) - truth).abs() <= allowed, "{} {x} {y}: {e:e} {truth:e}", isa.name());
+        }
+    }
 }
