@@ -26,6 +26,11 @@ pub(crate) fn scratch_len(classes: usize) -> usize {
     (GROUPS + 1) * classes * MAX_LANES
 }
 
+/// How much scratch [`Columns::several`] need, so many of them.
+pub(crate) fn several_len(count: usize, classes: usize) -> usize {
+    2 * count * classes * MAX_LANES
+}
+
 /// What the softmax of every lane's row is made of; see [`RowSum`](crate::rows::RowSum).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnSums<V> {
@@ -70,6 +75,18 @@ impl<'a, T: Real> Columns<'a, T> {
         } else {
             Self::of(s, scratch, 0, classes)
         }
+    }
+
+    /// Several of one group each, in a scratch at least as long as [`several_len`] says.
+    #[inline(always)]
+    pub(crate) fn several<const N: usize, S: Simd<T>>(_: S, mut scratch: &'a mut [T], classes: usize) -> [Self; N] {
+        let len = classes * S::LANES;
+        std::array::from_fn(|_| {
+            let (padded, rest) = std::mem::take(&mut scratch).split_at_mut(len);
+            let (lanes, rest) = rest.split_at_mut(len);
+            scratch = rest;
+            Columns { lanes, padded, classes }
+        })
     }
 
     /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
