@@ -1,5 +1,6 @@
 //! The gradients with respect to one distribution, or to both, each of which may be one that all rows share.
 
+use super::across::GradsAcross;
 use super::side::{Side, scale};
 use super::{Form, Quantity, Question, fault, is_wrong, unnormalized, with_measure};
 use crate::distributions::{Measure, logits, probabilities};
@@ -164,12 +165,15 @@ impl Task<'_> {
     }
 
     fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> f64 {
-        T::with_scratch(2 * self.classes, |scratch| match self.question.form {
-            Form::Unnormalized => unnormalized::grads(self.isa, self.question, p, q, out, scratch),
-            _ => {
-                let (question, tolerance) = (self.question, self.tolerance);
-                T::dispatch(self.isa, Grads { question, tolerance, p, q, out, scratch })
-            }
+        let Task { isa, question, tolerance, classes } = *self;
+        if question.goes_across(classes) {
+            return T::with_scratch(Question::across_len(classes), |scratch| {
+                T::dispatch(isa, GradsAcross { question, tolerance, p, q, classes, out, scratch })
+            });
+        }
+        T::with_scratch(2 * classes, |scratch| match question.form {
+            Form::Unnormalized => unnormalized::grads(isa, question, p, q, out, scratch),
+            _ => T::dispatch(isa, Grads { question, tolerance, p, q, out, scratch }),
         })
     }
 }

@@ -1,10 +1,13 @@
 //! What one distribution has, and what two have between them: one value a row.
 
+mod across;
 mod gradients;
 mod side;
 mod unnormalized;
 
 pub use gradients::{Variable, measure_and_grad};
+
+use across::ValuesAcross;
 
 use crate::distributions::probabilities::Swept;
 use crate::distributions::{Measure, logits, probabilities};
@@ -161,6 +164,9 @@ pub fn measure<S: Storage>(
         S::widened(isa, p.part(first, out.len()), |p| {
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
                 Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
+                _ if question.goes_across(classes) => S::Real::with_scratch(Question::across_len(classes), |scratch| {
+                    S::Real::dispatch(isa, ValuesAcross { question, tolerance, p, q, out, scratch })
+                }),
                 _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),
             };
             match q {

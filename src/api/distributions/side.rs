@@ -20,6 +20,27 @@ impl<T: Real> Side<'_, T> {
         }
     }
 
+    /// The numbers to read from row `i` on, and how far apart the rows stand.
+    #[inline(always)]
+    pub(super) fn from(&self, i: usize) -> (&[T], usize) {
+        match self {
+            Side::Each(rows) => rows.from(i),
+            Side::Sum { row, .. } => (row, 0),
+        }
+    }
+
+    /// The places for the gradients from row `i` on: those in `scratch` where gradients are summed.
+    #[inline(always)]
+    pub(super) fn places<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> &'r mut [T] {
+        match self {
+            Side::Each(rows) => {
+                let classes = rows.classes();
+                &mut rows.target()[i * classes..]
+            }
+            Side::Sum { .. } => scratch,
+        }
+    }
+
     /// Adds the gradient of a row to the sums, where there are any.
     #[inline(always)]
     pub(super) fn add(&mut self, scratch: &[T]) {
