@@ -7,7 +7,13 @@ use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, MAX_LANES, Mask, Simd, fold};
 
 /// Rows longer than this are faster taken one by one.
-pub(crate) const MAX_CLASSES: usize = 64;
+const MAX_CLASSES: usize = 64;
+
+/// Whether rows of so many classes are taken together.
+#[inline(always)]
+pub(crate) fn are_few(classes: usize) -> bool {
+    (1..=MAX_CLASSES).contains(&classes)
+}
 
 /// Groups that are summed before the first of them is finished: their quotients and logarithms, long chains all, do not
 /// wait for each other.
@@ -377,4 +383,55 @@ fn whole<T: Real, S: Simd<T>>(s: S, k: usize) -> S::V {
 #[inline(always)]
 fn fours(classes: usize) -> impl Iterator<Item = usize> {
     (0..classes.div_ceil(4)).map(move |i| (4 * i).min(classes - 4))
+}
+
+/// Classes whose terms are added up before they join the sum of all: so few roundings follow one another.
+const PART: usize = 8;
+
+/// Sums over the classes of each row of what `f` makes of each class.
+#[inline(always)]
+pub(crate) fn class_sums<const N: usize, T: Real, S: Simd<T>>(
+    s: S,
+    classes: usize,
+    mut f: impl FnMut(usize) -> [S::V; N],
+) -> [S::V; N] {
+    let mut all = [s.splat(T::ZERO); N];
+    for start in (0..classes).step_by(PART) {
+        let mut sums = [s.splat(T::ZERO); N];
+        for k in start..classes.min(start + PART) {
+            for (sum, term) in sums.iter_mut().zip(f(k)) {
+                *sum = *sum + term;
+            }
+        }
+        for (all, sum) in all.iter_mut().zip(sums) {
+            *all = *all + sum;
+        }
+    }
+    all
+}
+
+/// A sum of registers, in double precision.
+pub(crate) struct Total {
+    lanes: [f64; MAX_LANES],
+}
+
+impl Total {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Total { lanes: [0.0; MAX_LANES] }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add<T: Real, S: Simd<T>>(&mut self, s: S, register: S::V) {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(register, &mut lanes[..S::LANES]);
+        for (sum, x) in self.lanes.iter_mut().zip(lanes) {
+            *sum += x.to_f64();
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn sum(self) -> f64 {
+        self.lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
+    }
 }

@@ -5,8 +5,8 @@
 //! have the same bits.
 
 use super::{Facts, Measure, logits, probabilities};
-use crate::columns::Columns;
-use crate::math::{Real, log1p};
+use crate::columns::{Columns, class_sums};
+use crate::math::{Real, log1p, subtract};
 use crate::simd::{Lanes, Mask, Simd};
 
 /// What a pass over rows of probabilities has found.
@@ -34,44 +34,14 @@ impl<V: Copy> Swept<V> {
     }
 }
 
-/// Classes whose terms are added up before they join the sum of all: so few roundings follow one another.
-const PART: usize = 8;
-
-/// Sums over the classes of each row.
-#[derive(Clone, Copy)]
-struct Sums<V, const N: usize>([V; N]);
-
-impl<V: Copy, const N: usize> Sums<V, N> {
-    #[inline(always)]
-    fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
-    where
-        V: Lanes<T>,
-    {
-        Sums([s.splat(T::ZERO); N])
+/// What sums of numbers times 2^DIGITS are without it.
+#[inline(always)]
+fn lowered<const N: usize, T: Real, S: Simd<T>>(s: S, mut sums: [S::V; N]) -> [S::V; N] {
+    let lowered = s.splat(T::ONE / T::TO_NORMAL);
+    for sum in &mut sums {
+        *sum = *sum * lowered;
     }
-
-    #[inline(always)]
-    fn add<T: Real>(&mut self, terms: [V; N])
-    where
-        V: Lanes<T>,
-    {
-        for (sum, term) in self.0.iter_mut().zip(terms) {
-            *sum = *sum + term;
-        }
-    }
-
-    /// Sums of what was multiplied by 2^DIGITS.
-    #[inline(always)]
-    fn lowered<T: Real, S: Simd<T, V = V>>(mut self, s: S) -> [V; N]
-    where
-        V: Lanes<T>,
-    {
-        let lowered = s.splat(T::ONE / T::TO_NORMAL);
-        for sum in &mut self.0 {
-            *sum = *sum * lowered;
-        }
-        self.0
-    }
+    sums
 }
 
 /// The values of rows of probabilities. With `GRAD` the derivatives take the place of the probabilities; a row with a NaN
@@ -84,14 +54,15 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
     q: &mut Columns<'_, T>,
 ) -> Swept<S::V> {
     let (zero, lifted, classes) = (s.splat(T::ZERO), s.splat(T::TO_NORMAL), p.classes());
-    let (mut all, mut lowest) = (Sums::none(s), zero);
-    for start in (0..classes).step_by(PART) {
-        let mut sums = Sums::none(s);
-        for k in start..classes.min(start + PART) {
+    let mut lowest = zero;
+    let sums = class_sums(
+        s,
+        classes,
+        #[inline(always)]
+        |k| {
             let p_k = p.column(s, k) * lifted;
             let q_k = if M::PAIR { q.column(s, k) * lifted } else { p_k };
             let at = probabilities::at(s, p_k, q_k);
-            sums.add([measure.term(s, at), p_k, q_k]);
             lowest = q_k.min(p_k.min(lowest));
             if GRAD {
                 let [p_slope, q_slope] = measure.slopes(s, at);
@@ -100,10 +71,10 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
                     q.set_column(s, k, q_slope);
                 }
             }
-        }
-        all.add(sums.0);
-    }
-    let [sum, p_sum, q_sum] = all.lowered(s);
+            [measure.term(s, at), p_k, q_k]
+        },
+    );
+    let [sum, p_sum, q_sum] = lowered(s, sums);
     let values = measure.finish_across(s, sum, Facts { excess: zero, p_partition: zero, q_partition: zero });
     let both = p_sum + q_sum;
     let values = S::V::select(both.eq(both), values, s.splat(T::NAN));
@@ -212,25 +183,25 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
     let maxima = [p_soft.max, q_soft.max];
     let shift = shift(s, p_soft, q_soft);
     // 2. the values, and the sums of the flows
-    let mut all = Sums::none(s);
-    for start in (0..classes).step_by(PART) {
-        let mut sums = Sums::none(s);
-        for k in start..classes.min(start + PART) {
+    let sums = class_sums(
+        s,
+        classes,
+        #[inline(always)]
+        |k| {
             let (z, p_k) = p.at(s, k, p_soft);
             let (y, q_k) = if M::PAIR { q.at(s, k, q_soft) } else { (z, p_k) };
             let at = logits::at(s, [z, y], [p_k, q_k], maxima, shift);
             let [p_flow, q_flow] = if GRAD { measure.flows(s, at) } else { [zero; 2] };
-            sums.add([measure.term(s, at), if M::PAIR { at.difference } else { zero }, p_flow, q_flow]);
             if GRAD {
                 p.keep(s, k, p_flow, p_k);
                 if M::PAIR {
                     q.keep(s, k, q_flow, q_k);
                 }
             }
-        }
-        all.add(sums.0);
-    }
-    let [sum, excess, p_flow, q_flow] = all.lowered(s);
+            [measure.term(s, at), if M::PAIR { at.difference } else { zero }, p_flow, q_flow]
+        },
+    );
+    let [sum, excess, p_flow, q_flow] = lowered(s, sums);
     let facts = Facts { excess, p_partition: p_soft.log_partition, q_partition: q_soft.log_partition };
     let both = p_soft.log_partition + q_soft.log_partition;
     let undefined = s.splat(T::NAN);
@@ -248,8 +219,8 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
 /// `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)`, in two parts.
 #[inline(always)]
 fn shift<T: Real, S: Simd<T>>(s: S, z: Soft<S::V>, y: Soft<S::V>) -> [S::V; 2] {
-    let [partitions, lost] = logits::subtract(s, z.log_partition, y.log_partition);
-    let [margin, margin_lost] = logits::subtract(s, y.max, z.max);
-    let [shift, shift_lost] = logits::subtract(s, partitions, margin);
+    let [partitions, lost] = subtract(s, z.log_partition, y.log_partition);
+    let [margin, margin_lost] = subtract(s, y.max, z.max);
+    let [shift, shift_lost] = subtract(s, partitions, margin);
     [shift, (lost - margin_lost) + shift_lost]
 }

@@ -7,7 +7,7 @@
 //! underflow. From it come `(q - p) / (q + p) = tanh(ln(q / p) / 2)`, and `q - p`, with the same digits.
 
 use super::{At, Facts, Measure, zero_with};
-use crate::math::{ATANH_LIMIT, Real, atanh_tail, tanh};
+use crate::math::{ATANH_LIMIT, Real, atanh_tail, subtract, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
 use crate::simd::{Lanes, RowIo, Simd, read, write};
 
@@ -79,15 +79,6 @@ impl<T: Real> Pair<T> {
         let maxima = [s.splat(self.p.sum.max), s.splat(self.q.sum.max)];
         at(s, logits, probabilities, maxima, [s.splat(self.shift), s.splat(self.shift_rest)])
     }
-}
-
-/// `a - b`, and what its rounding loses (Knuth's sum of two), which is nothing where it is infinite.
-#[inline(always)]
-pub(super) fn subtract<T: Real, S: Simd<T>>(s: S, a: S::V, b: S::V) -> [S::V; 2] {
-    let difference = a - b;
-    let from_a = difference + b;
-    let lost = (a - from_a) - (b - (from_a - difference));
-    [difference, S::V::select(difference.abs().lt(s.splat(T::INFINITY)), lost, s.splat(T::ZERO))]
 }
 
 /// `max z - z_k`, 0 for the maximum.

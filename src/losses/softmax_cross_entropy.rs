@@ -45,7 +45,7 @@ pub(super) use across::grad_across;
 
 use super::row_weights::{Gaps, RowWeights};
 use super::{CurvedRowLoss, Group, OfSum, RowLoss, RowTarget, check_share, total_weight};
-use crate::columns::{Columns, MAX_CLASSES};
+use crate::columns::{self, Columns};
 use crate::error::{Error, Result};
 use crate::math::{Real, log1p};
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum};
@@ -333,7 +333,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     #[inline(always)]
     fn weighs_across(&self, classes: usize) -> bool {
-        (1..=MAX_CLASSES).contains(&classes)
+        columns::are_few(classes)
     }
 
     #[inline(always)]

@@ -3,11 +3,13 @@
 //! Each is written once for both float types; what differs is a table of constants ([`Exp`](exp::Exp), [`Log`](log::Log),
 //! [`Tanh`](logistic::Tanh)).
 
+mod difference;
 mod exp;
 mod log;
 mod logistic;
 mod quotient;
 
+pub(crate) use difference::subtract;
 pub(crate) use exp::{Exp, exp, exp_nonpositive, exp_parts, exp_scaled, exp_scaled_late};
 pub(crate) use log::{ATANH_LIMIT, atanh_tail, ln, ln_lifted, ln_share, log1p, log1p_unit};
 pub(crate) use logistic::{Logistic, log_sigmoid, sigmoid, softplus, tanh, tanh_unit, tanh_with_slope};

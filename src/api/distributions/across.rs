@@ -6,13 +6,19 @@ use crate::columns::{self, Columns};
 use crate::distributions::Measure;
 use crate::distributions::across::{Softmax, of_logits, of_probabilities};
 use crate::math::{Real, exp};
-use crate::simd::{Kernel, MAX_LANES, Simd, write};
+use crate::simd::{AHEAD, Kernel, MAX_LANES, Simd, write};
 use crate::view::Rows;
 
 impl Question {
-    /// Whether rows are taken together: whether they are asked for values or for gradients too, as both have the same bits.
-    pub(super) fn goes_across(&self, classes: usize) -> bool {
-        (1..=columns::MAX_CLASSES).contains(&classes) && self.form != Form::Unnormalized
+    /// Whether rows are taken together, be it for values or for gradients too, as the values of both have the same bits.
+    pub(super) fn goes_across<T>(&self, classes: usize) -> bool {
+        let is_worth_it = match self.form {
+            Form::Logits => true,
+            // Without exponentials there is less to gain, and short rows gain most.
+            Form::Probabilities => classes * size_of::<T>() <= SHORT_BYTES,
+            Form::Unnormalized => false,
+        };
+        is_worth_it && columns::are_few(classes)
     }
 
     /// How much scratch that takes.
@@ -31,8 +37,24 @@ impl Question {
     }
 }
 
+/// Longer rows of probabilities are faster taken one by one: from 32 classes in float32 and 16 in float64 on the gradient
+/// of Kullback-Leibler is, at 24 in float64 by a third.
+const SHORT_BYTES: usize = 128;
+
 /// The logits of both distributions, and their exponentials.
 const COLUMNS: usize = 4;
+
+/// Loads a group of rows, and fetches those that will be loaded some groups later.
+#[inline(always)]
+fn load<T: Real, S: Simd<T>>(s: S, columns: &mut Columns<'_, T>, (rows, stride): (&[T], usize), count: usize) {
+    for i in (0..count * stride).step_by(LINE / size_of::<T>()) {
+        s.prefetch(rows, i + AHEAD);
+    }
+    columns.load(s, rows, stride, count);
+}
+
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
 
 /// A group of rows of both distributions, at most as many as there are lanes.
 struct Group<'k, 'a, T> {
@@ -89,8 +111,7 @@ impl<T: Real> ValuesAcross<'_, T> {
             let rows = S::LANES.min(out.len() - i);
             for (columns, side) in columns.iter_mut().zip([Some(p), q]) {
                 if let Some(side) = side {
-                    let (numbers, stride) = side.from(i);
-                    columns.load(s, numbers, stride, rows);
+                    load(s, columns, side.from(i), rows);
                 }
             }
             let group = Group { question, tolerance, columns: &mut columns, rows };
@@ -133,8 +154,7 @@ impl<T: Real> GradsAcross<'_, T> {
             let rows = S::LANES.min(out.len() - i);
             for (columns, side) in columns.iter_mut().zip(&sides) {
                 if let Some(side) = side {
-                    let (numbers, stride) = side.from(i);
-                    columns.load(s, numbers, stride, rows);
+                    load(s, columns, side.from(i), rows);
                 }
             }
             let group = Group { question, tolerance, columns: &mut columns, rows };

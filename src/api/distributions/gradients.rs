@@ -166,7 +166,7 @@ impl Task<'_> {
 
     fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> f64 {
         let Task { isa, question, tolerance, classes } = *self;
-        if question.goes_across(classes) {
+        if question.goes_across::<T>(classes) {
             return T::with_scratch(Question::across_len(classes), |scratch| {
                 T::dispatch(isa, GradsAcross { question, tolerance, p, q, classes, out, scratch })
             });

@@ -164,9 +164,11 @@ pub fn measure<S: Storage>(
         S::widened(isa, p.part(first, out.len()), |p| {
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
                 Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
-                _ if question.goes_across(classes) => S::Real::with_scratch(Question::across_len(classes), |scratch| {
-                    S::Real::dispatch(isa, ValuesAcross { question, tolerance, p, q, out, scratch })
-                }),
+                _ if question.goes_across::<S::Real>(classes) => {
+                    S::Real::with_scratch(Question::across_len(classes), |scratch| {
+                        S::Real::dispatch(isa, ValuesAcross { question, tolerance, p, q, out, scratch })
+                    })
+                }
                 _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),
             };
             match q {
