@@ -23,7 +23,7 @@ pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{GaussianNll, Spread};
 pub use hinge_loss::HingeLoss;
-pub(crate) use js_smoothness::Position;
+pub(crate) use js_smoothness::{Position, Positions};
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
