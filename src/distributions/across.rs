@@ -2,12 +2,194 @@
 //!
 //! The formulas, and what a register of classes is, are those of [`probabilities`] and [`logits`]; what these know of a row
 //! in double precision is here a register of rows. Values alone and values with gradients are one function, so that they
-//! have the same bits.
+//! have the same bits. What does not depend on the measure is compiled once for all of them, and takes several groups of rows
+//! a call.
 
 use super::{Facts, Measure, logits, probabilities};
-use crate::columns::{Columns, class_sums};
+use crate::columns::{self, Columns, GROUPS, class_sums};
 use crate::math::{Real, log1p, subtract};
-use crate::simd::{Lanes, Mask, Simd};
+use crate::simd::{AHEAD, Kernel, Lanes, MAX_LANES, Mask, Simd};
+
+/// One of two distributions, in some groups of rows: their numbers and, of logits, their exponentials.
+pub(crate) struct Side<'k, T> {
+    numbers: &'k mut [T],
+    exponentials: &'k mut [T],
+    /// Registers of each group: see [`Register`].
+    registers: &'k mut [T],
+    classes: usize,
+}
+
+/// What is kept of a group.
+#[derive(Clone, Copy)]
+enum Register {
+    /// The largest logits.
+    Max,
+    /// `ln(1 + rest)`, NaN where no distribution is defined.
+    LogPartition,
+    /// What makes probabilities times 2^DIGITS of exponentials.
+    Scale,
+    /// What gradients are multiplied by.
+    Factor,
+}
+
+const REGISTERS: usize = 4;
+
+/// Numbers of a group that still leave room for other groups in the first-level cache.
+const SMALL: usize = 32;
+
+/// How many groups of rows are taken at a time.
+pub(crate) fn groups(classes: usize) -> usize {
+    (SMALL / classes).clamp(1, GROUPS)
+}
+
+impl<'k, T: Real> Side<'k, T> {
+    /// How much scratch two sides need.
+    pub(crate) fn scratch_len(classes: usize) -> usize {
+        2 * (2 * columns::scratch_len(classes) + GROUPS * REGISTERS * MAX_LANES)
+    }
+
+    /// Both sides, in such a scratch.
+    pub(crate) fn both(scratch: &'k mut [T], classes: usize) -> [Self; 2] {
+        let columns = columns::scratch_len(classes);
+        let (p, q) = scratch.split_at_mut(scratch.len() / 2);
+        [p, q].map(|scratch| {
+            let (numbers, rest) = scratch.split_at_mut(columns);
+            let (exponentials, registers) = rest.split_at_mut(columns);
+            Side { numbers, exponentials, registers, classes }
+        })
+    }
+
+    /// Takes `count` rows that stand `stride` apart, at most as many as the [`groups`] have; logits get exponentials.
+    #[inline(always)]
+    pub(crate) fn load<S: Simd<T>>(&mut self, s: S, (rows, stride): (&[T], usize), count: usize, are_logits: bool) {
+        s.call(Load { side: self, rows, stride, count, are_logits });
+    }
+
+    /// Writes the gradients of `count` rows, one behind the other, which have taken the place of the numbers.
+    #[inline(always)]
+    pub(crate) fn store<S: Simd<T>>(&mut self, s: S, grads: &mut [T], count: usize) {
+        s.call(Store { side: self, grads, count });
+    }
+
+    /// Says what the gradients of a group are multiplied by.
+    #[inline(always)]
+    pub(crate) fn scale_by<S: Simd<T>>(&mut self, s: S, group: usize, factor: S::V) {
+        self.set(s, group, Register::Factor, factor);
+    }
+
+    #[inline(always)]
+    fn numbers<S: Simd<T>>(&mut self, s: S, group: usize) -> Columns<'_, T> {
+        Columns::of(s, self.numbers, group, self.classes)
+    }
+
+    #[inline(always)]
+    fn get<S: Simd<T>>(&self, s: S, group: usize, register: Register) -> S::V {
+        s.load(&self.registers[(group * REGISTERS + register as usize) * MAX_LANES..][..S::LANES])
+    }
+
+    #[inline(always)]
+    fn set<S: Simd<T>>(&mut self, s: S, group: usize, register: Register, v: S::V) {
+        s.store(v, &mut self.registers[(group * REGISTERS + register as usize) * MAX_LANES..][..S::LANES]);
+    }
+
+    /// The softmax of a group of logits.
+    #[inline(always)]
+    fn softmax<S: Simd<T>>(&mut self, s: S, group: usize) -> Softmax<'_, T, S::V> {
+        let [max, log_partition, scale] = [
+            self.get(s, group, Register::Max),
+            self.get(s, group, Register::LogPartition),
+            self.get(s, group, Register::Scale),
+        ];
+        Softmax {
+            logits: Columns::of(s, self.numbers, group, self.classes),
+            exponentials: Columns::of(s, self.exponentials, group, self.classes),
+            max,
+            log_partition,
+            scale,
+        }
+    }
+
+    /// Makes exponentials of a group of logits.
+    #[inline(always)]
+    fn exponentiate<S: Simd<T>>(&mut self, s: S, group: usize) {
+        let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
+        let mut logits = Columns::of(s, self.numbers, group, self.classes);
+        let mut exponentials = Columns::of(s, self.exponentials, group, self.classes);
+        exponentials.lanes().copy_from_slice(logits.lanes());
+        let sums = exponentials.exponentiate(s, zero - s.splat(T::ONE));
+        // One logit of +inf has all the probability: it counts as 0, and the others as -inf.
+        let is_one = sums.max.eq(infinity);
+        if is_one.bits() != 0 {
+            logits.map(
+                s,
+                #[inline(always)]
+                |_, z| {
+                    let seen = S::V::select(z.eq(infinity), zero, zero - infinity);
+                    S::V::select(is_one, seen, z)
+                },
+            );
+        }
+        self.set(s, group, Register::Max, S::V::select(is_one, zero, sums.max));
+        self.set(s, group, Register::LogPartition, log1p(s, sums.rest));
+        self.set(s, group, Register::Scale, sums.scale(s, s.splat(T::TO_NORMAL)));
+    }
+}
+
+/// See [`Side::load`].
+struct Load<'s, 'k, T> {
+    side: &'s mut Side<'k, T>,
+    rows: &'s [T],
+    stride: usize,
+    count: usize,
+    are_logits: bool,
+}
+
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
+
+impl<T: Real> Kernel<T> for Load<'_, '_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Load { side, rows, stride, count, are_logits } = self;
+        for i in (0..count * stride).step_by(LINE / size_of::<T>()) {
+            s.prefetch(rows, i + AHEAD);
+        }
+        for (group, i) in (0..count).step_by(S::LANES).enumerate() {
+            side.numbers(s, group).load(s, &rows[i * stride..], stride, S::LANES.min(count - i));
+            if are_logits {
+                side.exponentiate(s, group);
+            }
+        }
+    }
+}
+
+/// See [`Side::store`].
+struct Store<'s, 'k, T> {
+    side: &'s mut Side<'k, T>,
+    grads: &'s mut [T],
+    count: usize,
+}
+
+impl<T: Real> Kernel<T> for Store<'_, '_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Store { side, grads, count } = self;
+        for (group, i) in (0..count).step_by(S::LANES).enumerate() {
+            let factor = side.get(s, group, Register::Factor);
+            let rows = S::LANES.min(count - i);
+            let grads = &mut grads[i * side.classes..];
+            side.numbers(s, group).store(
+                s,
+                grads,
+                rows,
+                #[inline(always)]
+                |_, g| g * factor,
+            );
+        }
+    }
+}
 
 /// What a pass over rows of probabilities has found.
 pub(crate) struct Swept<V> {
@@ -44,15 +226,17 @@ fn lowered<const N: usize, T: Real, S: Simd<T>>(s: S, mut sums: [S::V; N]) -> [S
     sums
 }
 
-/// The values of rows of probabilities. With `GRAD` the derivatives take the place of the probabilities; a row with a NaN
+/// The values of a group of probabilities. With `GRAD` the derivatives take the place of the probabilities; a row with a NaN
 /// has neither. Where there is no second distribution, `q` is not looked at.
 #[inline(always)]
 pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
     s: S,
     measure: M,
-    p: &mut Columns<'_, T>,
-    q: &mut Columns<'_, T>,
+    p: &mut Side<'_, T>,
+    q: &mut Side<'_, T>,
+    group: usize,
 ) -> Swept<S::V> {
+    let (mut p, mut q) = (p.numbers(s, group), q.numbers(s, group));
     let (zero, lifted, classes) = (s.splat(T::ZERO), s.splat(T::TO_NORMAL), p.classes());
     let mut lowest = zero;
     let sums = class_sums(
@@ -79,9 +263,9 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
     let both = p_sum + q_sum;
     let values = S::V::select(both.eq(both), values, s.splat(T::NAN));
     if GRAD {
-        spoil(s, p, values);
+        spoil(s, &mut p, values);
         if M::PAIR {
-            spoil(s, q, values);
+            spoil(s, &mut q, values);
         }
     }
     Swept { values, sums: [p_sum, q_sum], lowest }
@@ -100,65 +284,34 @@ fn spoil<T: Real, S: Simd<T>>(s: S, grad: &mut Columns<'_, T>, values: S::V) {
     }
 }
 
-/// Rows of logits, and their exponentials.
-pub(crate) struct Softmax<'k, 'a, T> {
-    pub(crate) logits: &'k mut Columns<'a, T>,
-    pub(crate) exponentials: &'k mut Columns<'a, T>,
-}
-
-/// What the softmax of each row is made of.
-#[derive(Clone, Copy)]
-struct Soft<V> {
+/// The softmax of a group of logits.
+struct Softmax<'k, T, V> {
+    logits: Columns<'k, T>,
+    exponentials: Columns<'k, T>,
     max: V,
-    /// NaN where no distribution is defined.
     log_partition: V,
-    /// What makes probabilities times 2^DIGITS of exponentials.
     scale: V,
 }
 
-impl<T: Real> Softmax<'_, '_, T> {
-    #[inline(always)]
-    fn sum<S: Simd<T>>(&mut self, s: S) -> Soft<S::V> {
-        let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
-        self.exponentials.lanes().copy_from_slice(self.logits.lanes());
-        let sums = self.exponentials.exponentiate(s, zero - s.splat(T::ONE));
-        // One logit of +inf has all the probability: it counts as 0, and the others as -inf.
-        let is_one = sums.max.eq(infinity);
-        if is_one.bits() != 0 {
-            self.logits.map(
-                s,
-                #[inline(always)]
-                |_, z| {
-                    let seen = S::V::select(z.eq(infinity), zero, zero - infinity);
-                    S::V::select(is_one, seen, z)
-                },
-            );
-        }
-        Soft {
-            max: S::V::select(is_one, zero, sums.max),
-            log_partition: log1p(s, sums.rest),
-            scale: sums.scale(s, s.splat(T::TO_NORMAL)),
-        }
-    }
-
+impl<T: Real, V: Lanes<T>> Softmax<'_, T, V> {
     /// The logits of a class, and its probabilities times 2^DIGITS.
     #[inline(always)]
-    fn at<S: Simd<T>>(&self, s: S, k: usize, sums: Soft<S::V>) -> (S::V, S::V) {
-        (self.logits.column(s, k), s.splat(T::TO_NORMAL).min(self.exponentials.column(s, k) * sums.scale))
+    fn at<S: Simd<T, V = V>>(&self, s: S, k: usize) -> (V, V) {
+        (self.logits.column(s, k), s.splat(T::TO_NORMAL).min(self.exponentials.column(s, k) * self.scale))
     }
 
     /// Leaves the flow of a class, and its probability, where they are looked for when all flows have been summed.
     #[inline(always)]
-    fn keep<S: Simd<T>>(&mut self, s: S, k: usize, flow: S::V, probability: S::V) {
+    fn keep<S: Simd<T, V = V>>(&mut self, s: S, k: usize, flow: V, probability: V) {
         self.logits.set_column(s, k, flow);
         self.exponentials.set_column(s, k, probability);
     }
 
     /// `flow_k - p_k sum(flow)`, in the place of the logits; a row of infinite flow has no gradient.
     #[inline(always)]
-    fn finish<S: Simd<T>>(&mut self, s: S, flow: S::V) {
-        let (lowered, exponentials) = (s.splat(T::ONE / T::TO_NORMAL), &*self.exponentials);
-        let flow = S::V::select(flow.abs().lt(s.splat(T::INFINITY)), flow, s.splat(T::NAN));
+    fn finish<S: Simd<T, V = V>>(&mut self, s: S, flow: V) {
+        let (lowered, exponentials) = (s.splat(T::ONE / T::TO_NORMAL), &self.exponentials);
+        let flow = V::select(flow.abs().lt(s.splat(T::INFINITY)), flow, s.splat(T::NAN));
         self.logits.map(
             s,
             #[inline(always)]
@@ -167,30 +320,32 @@ impl<T: Real> Softmax<'_, '_, T> {
     }
 }
 
-/// The values of the softmax of rows of logits. With `GRAD` the gradients take the place of the logits. Where there is no
+/// The values of the softmax of a group of logits. With `GRAD` the gradients take the place of the logits. Where there is no
 /// second distribution, `q` is not looked at.
 #[inline(always)]
 pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
     s: S,
     measure: M,
-    mut p: Softmax<'_, '_, T>,
-    mut q: Softmax<'_, '_, T>,
+    p: &mut Side<'_, T>,
+    q: &mut Side<'_, T>,
+    group: usize,
 ) -> S::V {
-    let (zero, classes) = (s.splat(T::ZERO), p.logits.classes());
+    let (zero, classes) = (s.splat(T::ZERO), p.classes);
+    let (mut p, mut q) = (p.softmax(s, group), q.softmax(s, group));
     // 1. log-partitions
-    let p_soft = p.sum(s);
-    let q_soft = if M::PAIR { q.sum(s) } else { p_soft };
-    let maxima = [p_soft.max, q_soft.max];
-    let shift = shift(s, p_soft, q_soft);
+    let p_facts = [p.max, p.log_partition];
+    let q_facts = if M::PAIR { [q.max, q.log_partition] } else { p_facts };
+    let ([z_max, p_partition], [y_max, q_partition]) = (p_facts, q_facts);
+    let shift = shift(s, p_facts, q_facts);
     // 2. the values, and the sums of the flows
     let sums = class_sums(
         s,
         classes,
         #[inline(always)]
         |k| {
-            let (z, p_k) = p.at(s, k, p_soft);
-            let (y, q_k) = if M::PAIR { q.at(s, k, q_soft) } else { (z, p_k) };
-            let at = logits::at(s, [z, y], [p_k, q_k], maxima, shift);
+            let (z, p_k) = p.at(s, k);
+            let (y, q_k) = if M::PAIR { q.at(s, k) } else { (z, p_k) };
+            let at = logits::at(s, [z, y], [p_k, q_k], [z_max, y_max], shift);
             let [p_flow, q_flow] = if GRAD { measure.flows(s, at) } else { [zero; 2] };
             if GRAD {
                 p.keep(s, k, p_flow, p_k);
@@ -202,8 +357,8 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
         },
     );
     let [sum, excess, p_flow, q_flow] = lowered(s, sums);
-    let facts = Facts { excess, p_partition: p_soft.log_partition, q_partition: q_soft.log_partition };
-    let both = p_soft.log_partition + q_soft.log_partition;
+    let facts = Facts { excess, p_partition, q_partition };
+    let both = p_partition + q_partition;
     let undefined = s.splat(T::NAN);
     let is_defined = both.eq(both);
     // 3. flow_k - p_k sum(flow)
@@ -218,9 +373,9 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
 
 /// `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)`, in two parts.
 #[inline(always)]
-fn shift<T: Real, S: Simd<T>>(s: S, z: Soft<S::V>, y: Soft<S::V>) -> [S::V; 2] {
-    let [partitions, lost] = subtract(s, z.log_partition, y.log_partition);
-    let [margin, margin_lost] = subtract(s, y.max, z.max);
+fn shift<T: Real, S: Simd<T>>(s: S, [z_max, z]: [S::V; 2], [y_max, y]: [S::V; 2]) -> [S::V; 2] {
+    let [partitions, lost] = subtract(s, z, y);
+    let [margin, margin_lost] = subtract(s, y_max, z_max);
     let [shift, shift_lost] = subtract(s, partitions, margin);
     [shift, (lost - margin_lost) + shift_lost]
 }

@@ -1,8 +1,6 @@
 //! Every measure, from probabilities and from logits, on every instruction set, beside ten lines of float64.
 
-use super::across::{Softmax, of_logits, of_probabilities};
 use super::{CrossEntropy, Entropy, JsDivergence, KlDivergence, Measure, logits, probabilities};
-use crate::columns::{Columns, are_few, several_len};
 use crate::math::Real;
 use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
 
@@ -47,60 +45,6 @@ impl<T: Real, M: Measure<T>> Kernel<T> for Row<'_, T, M> {
     }
 }
 
-/// The same, taken together with no other row.
-struct Across<'a, T, M>(Row<'a, T, M>);
-
-impl<T: Real, M: Measure<T>> Kernel<T> for Across<'_, T, M> {
-    type Output = ([f64; 2], Vec<T>, Vec<T>);
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
-        let Across(Row(measure, p, q, is_logits)) = self;
-        let classes = p.len();
-        let (mut p_grad, mut q_grad) = (vec![T::NAN; classes], vec![T::ZERO; classes]);
-        let mut scratch = vec![T::NAN; several_len(4, classes)];
-        let [mut p_columns, mut q_columns, mut p_exponentials, mut q_exponentials] =
-            Columns::several::<4, S>(s, &mut scratch, classes);
-        let mut values = [0.0; 2];
-        for (grad, found) in values.iter_mut().enumerate() {
-            p_columns.load(s, p, classes, 1);
-            q_columns.load(s, q, classes, 1);
-            let nats = if is_logits {
-                let p = Softmax { logits: &mut p_columns, exponentials: &mut p_exponentials };
-                let q = Softmax { logits: &mut q_columns, exponentials: &mut q_exponentials };
-                if grad == 0 {
-                    of_logits::<false, T, S, M>(s, measure, p, q)
-                } else {
-                    of_logits::<true, T, S, M>(s, measure, p, q)
-                }
-            } else {
-                let swept = if grad == 0 {
-                    of_probabilities::<false, T, S, M>(s, measure, &mut p_columns, &mut q_columns)
-                } else {
-                    of_probabilities::<true, T, S, M>(s, measure, &mut p_columns, &mut q_columns)
-                };
-                assert_eq!(swept.wrong(s, 1e-5) & 1, 0);
-                swept.values
-            };
-            let mut first = [T::NAN];
-            s.store_tail(nats, &mut first);
-            *found = first[0].to_f64();
-        }
-        for (columns, grad) in [(&mut p_columns, &mut p_grad), (&mut q_columns, &mut q_grad)] {
-            columns.store(
-                s,
-                grad,
-                1,
-                #[inline(always)]
-                |_, g| g,
-            );
-        }
-        if !M::PAIR {
-            q_grad.fill(T::ZERO);
-        }
-        (values, p_grad, q_grad)
-    }
-}
-
 fn check<M: Measure<f32> + Measure<f64>>(
     name: &str,
     measure: M,
@@ -116,25 +60,14 @@ fn check<M: Measure<f32> + Measure<f64>>(
             for is_logits in [false, true] {
                 let case = format!("{name} c={c} logits={is_logits} {}", isa.name());
                 let (a, b) = if is_logits { (&z, &y) } else { (&p, &q) };
-                let row = |measure| Row(measure, &a[..], &b[..], is_logits);
-                compare(&truth, [&p, &q], f64::dispatch(isa, row(measure)), is_logits, 1e-14, &case);
-                if are_few(c as usize) {
-                    let found = f64::dispatch(isa, Across(row(measure)));
-                    compare(&truth, [&p, &q], found, is_logits, 1e-14, &format!("{case} across"));
-                }
+                compare(&truth, [&p, &q], f64::dispatch(isa, Row(measure, a, b, is_logits)), is_logits, 1e-14, &case);
                 let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
                 let (a, b) = (narrow(a), narrow(b));
-                let wide = |(values, p_grad, q_grad): ([f64; 2], Vec<f32>, Vec<f32>)| {
-                    let wide = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<_>>();
-                    (values, wide(p_grad), wide(q_grad))
-                };
-                let row = |measure| Row(measure, &a[..], &b[..], is_logits);
+                let (values, p_grad, q_grad) = f32::dispatch(isa, Row(measure, &a, &b, is_logits));
+                let wide = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<_>>();
+                let found = (values, wide(p_grad), wide(q_grad));
                 // The rounding of the probabilities themselves counts too.
-                compare(&truth, [&p, &q], wide(f32::dispatch(isa, row(measure))), is_logits, 3e-6, &case);
-                if are_few(c as usize) {
-                    let found = wide(f32::dispatch(isa, Across(row(measure))));
-                    compare(&truth, [&p, &q], found, is_logits, 3e-6, &format!("{case} across"));
-                }
+                compare(&truth, [&p, &q], found, is_logits, 3e-6, &case);
             }
         }
     }

@@ -7,7 +7,8 @@ mod unnormalized;
 
 pub use gradients::{Variable, measure_and_grad};
 
-use across::ValuesAcross;
+use across::Across;
+use side::Side;
 
 use crate::distributions::probabilities::Swept;
 use crate::distributions::{Measure, logits, probabilities};
@@ -165,8 +166,10 @@ pub fn measure<S: Storage>(
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
                 Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
                 _ if question.goes_across::<S::Real>(classes) => {
-                    S::Real::with_scratch(Question::across_len(classes), |scratch| {
-                        S::Real::dispatch(isa, ValuesAcross { question, tolerance, p, q, out, scratch })
+                    S::Real::with_scratch(Question::across_len::<S::Real>(classes), |scratch| {
+                        let sides = [Some(Side::None(p)), q.map(Side::None)];
+                        let kernel = Across { question, tolerance, sides, classes, out, scratch };
+                        S::Real::dispatch::<Across<'_, _, false>>(isa, kernel)
                     })
                 }
                 _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),

@@ -2,12 +2,17 @@
 
 use crate::math::Real;
 use crate::simd::{RowIo, Simd};
-use crate::view::RowsIo;
+use crate::view::{Rows, RowsIo};
 
 /// One distribution's part of a block of rows, as the kernels see it.
 pub(super) enum Side<'k, T> {
     Each(RowsIo<'k, T>),
-    Sum { row: &'k [T], total: &'k mut [f64] },
+    Sum {
+        row: &'k [T],
+        total: &'k mut [f64],
+    },
+    /// Where no gradient is wanted.
+    None(Rows<'k, T>),
 }
 
 impl<T: Real> Side<'_, T> {
@@ -17,6 +22,7 @@ impl<T: Real> Side<'_, T> {
         match self {
             Side::Each(rows) => rows.row(i, scratch),
             Side::Sum { row, .. } => RowIo::new(row, scratch),
+            Side::None(rows) => RowIo::new(rows.row(i), scratch),
         }
     }
 
@@ -26,6 +32,7 @@ impl<T: Real> Side<'_, T> {
         match self {
             Side::Each(rows) => rows.from(i),
             Side::Sum { row, .. } => (row, 0),
+            Side::None(rows) => rows.from(i),
         }
     }
 
@@ -37,7 +44,7 @@ impl<T: Real> Side<'_, T> {
                 let classes = rows.classes();
                 &mut rows.target()[i * classes..]
             }
-            Side::Sum { .. } => scratch,
+            Side::Sum { .. } | Side::None(_) => scratch,
         }
     }
 

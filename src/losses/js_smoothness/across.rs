@@ -6,7 +6,7 @@
 use super::{GROWTH, between, growth, least_sure};
 use crate::columns::{self, Columns, class_sums};
 use crate::math::{Real, log1p, subtract};
-use crate::simd::{Lanes, MAX_LANES, Mask, Simd};
+use crate::simd::{Kernel, Lanes, MAX_LANES, Mask, Simd};
 use std::ops::Range;
 
 /// Numbers of a matrix of a chunk: four of them stay in the first-level cache.
@@ -83,7 +83,12 @@ impl<'k, T: Real> Positions<'k, T> {
 
     /// Takes `count` rows that stand `stride` apart, which may be overwritten after, as the positions from `first` on.
     #[inline(always)]
-    pub(crate) fn load<S: Simd<T>>(&mut self, s: S, first: usize, (rows, stride): (&[T], usize), count: usize) {
+    pub(crate) fn load<S: Simd<T>>(&mut self, s: S, first: usize, rows: (&[T], usize), count: usize) {
+        s.call(Load { positions: self, first, rows, count });
+    }
+
+    #[inline(always)]
+    fn load_rows<S: Simd<T>>(&mut self, s: S, first: usize, (rows, stride): (&[T], usize), count: usize) {
         let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
         let lifted = s.splat(T::TO_NORMAL);
         let [mut logits, mut exponentials] = Columns::several::<2, S>(s, self.columns, self.classes);
@@ -119,17 +124,24 @@ impl<'k, T: Real> Positions<'k, T> {
     /// The divergences of so many pairs; with `GRAD` both positions of each get what they need for their gradients.
     #[inline(always)]
     pub(crate) fn diverge<const GRAD: bool, S: Simd<T>>(&mut self, s: S, pairs: usize) {
+        s.call(Diverge::<T, GRAD> { positions: self, pairs });
+    }
+
+    #[inline(always)]
+    fn diverge_pairs<const GRAD: bool, S: Simd<T>>(&mut self, s: S, pairs: usize) {
         let (zero, nan) = (s.splat(T::ZERO), s.splat(T::NAN));
         for j in (0..pairs).step_by(S::LANES) {
             let counts = zero.lt(load(s, self.counts, j + 1));
-            let mut shift = self.shift(s, j);
-            let [mut sum, mut drift, mut other_drift] = self.sweep::<GRAD, S>(s, j, shift);
+            let (mut shift, mut is_final) = (self.shift(s, j), false);
             let least = s.splat(T::from_f64(least_sure::<T>()));
-            let near = counts.bits() & zero.lt(sum).bits() & sum.lt(least).bits();
-            if near != 0 {
-                shift = self.small_shift(s, j, sum, shift);
-                [sum, drift, other_drift] = self.sweep::<GRAD, S>(s, j, shift);
-            }
+            let [sum, drift, other_drift] = loop {
+                let sums = self.sweep::<GRAD, S>(s, j, shift);
+                let near = counts.bits() & zero.lt(sums[0]).bits() & sums[0].lt(least).bits();
+                if is_final || near == 0 {
+                    break sums;
+                }
+                (shift, is_final) = (self.small_shift(s, j, sums[0], shift), true);
+            };
             // Rounding must not leave the range; a NaN stays.
             let most = s.splat(T::from_f64(std::f64::consts::LN_2));
             store(s, S::V::select(counts, most.min(zero.max(sum)), zero), self.divergences, j);
@@ -205,6 +217,11 @@ impl<'k, T: Real> Positions<'k, T> {
     /// Writes `scale` times the gradients of some positions, once both neighbours of each have been looked at.
     #[inline(always)]
     pub(crate) fn gradients<S: Simd<T>>(&mut self, s: S, range: Range<usize>, scale: f64, out: &mut [T]) {
+        s.call(Gradients { positions: self, range, scale, out });
+    }
+
+    #[inline(always)]
+    fn write_gradients<S: Simd<T>>(&mut self, s: S, range: Range<usize>, scale: f64, out: &mut [T]) {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let scale = s.splat(T::from_f64(0.5 * scale / T::TO_NORMAL.to_f64()));
         let [mut grads] = Columns::several::<1, S>(s, self.columns, self.classes);
@@ -247,6 +264,54 @@ impl<'k, T: Real> Positions<'k, T> {
         for vector in [before, max, rest, log_partition, counts] {
             vector[0] = vector[last];
         }
+    }
+}
+
+// Each is a function of its own, which all that ask for it share: once a chunk a call costs nothing.
+
+/// See [`Positions::load`].
+struct Load<'s, 'k, T> {
+    positions: &'s mut Positions<'k, T>,
+    first: usize,
+    rows: (&'s [T], usize),
+    count: usize,
+}
+
+impl<T: Real> Kernel<T> for Load<'_, '_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        self.positions.load_rows(s, self.first, self.rows, self.count);
+    }
+}
+
+/// See [`Positions::diverge`].
+struct Diverge<'s, 'k, T, const GRAD: bool> {
+    positions: &'s mut Positions<'k, T>,
+    pairs: usize,
+}
+
+impl<T: Real, const GRAD: bool> Kernel<T> for Diverge<'_, '_, T, GRAD> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        self.positions.diverge_pairs::<GRAD, S>(s, self.pairs);
+    }
+}
+
+/// See [`Positions::gradients`].
+struct Gradients<'s, 'k, T> {
+    positions: &'s mut Positions<'k, T>,
+    range: Range<usize>,
+    scale: f64,
+    out: &'s mut [T],
+}
+
+impl<T: Real> Kernel<T> for Gradients<'_, '_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        self.positions.write_gradients(s, self.range, self.scale, self.out);
     }
 }
 
