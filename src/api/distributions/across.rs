@@ -163,7 +163,8 @@ mod tests {
         })
     }
 
-    fn check<T: Real>(eps: f64) {
+    #[test]
+    fn rows_taken_together_are_what_they_are_one_by_one() {
         for classes in [1, 2, 3, 4, 5, 9, 10, 17, 33, 64] {
             for count in [1, 2, 7, 8, 9, 31, 64, 65, 67] {
                 for (form, quantity) in [Form::Probabilities, Form::Logits]
@@ -171,7 +172,7 @@ mod tests {
                     .flat_map(|form| QUANTITIES.map(|quantity| (*form, quantity)))
                 {
                     let question = Question::new(quantity, form, None).expect("nats");
-                    let (p, q) = (rows::<T>(count, classes, 7919, form), rows::<T>(count, classes, 104_729, form));
+                    let (p, q) = (rows::<f32>(count, classes, 7919, form), rows::<f32>(count, classes, 104_729, form));
                     for isa in Isa::available() {
                         let [apart, together] = both_ways(isa, &question, &p, &q, classes);
                         let case = format!("{quantity:?} {form:?} {count}x{classes} {}", isa.name());
@@ -179,17 +180,14 @@ mod tests {
                         for (apart, together) in apart.iter().flatten().zip(together.iter().flatten()) {
                             let (apart, together) = (apart.to_f64(), together.to_f64());
                             let error = (apart - together).abs();
-                            assert!(error <= 64.0 * eps * (1.0 + apart.abs()), "{case}: {apart} {together}");
+                            assert!(
+                                error <= 64.0 * f64::from(f32::EPSILON) * (1.0 + apart.abs()),
+                                "{case}: {apart} {together}"
+                            );
                         }
                     }
                 }
             }
         }
-    }
-
-    #[test]
-    fn rows_taken_together_are_what_they_are_one_by_one() {
-        check::<f32>(f32::EPSILON.into());
-        check::<f64>(f64::EPSILON);
     }
 }
