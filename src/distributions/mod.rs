@@ -2,9 +2,10 @@
 //! gradient, special values, kernel, oracle. This page holds the socket they plug into.
 //!
 //! A [`Measure`] is a sum over classes of a function of `p_k` and `q_k`. It says what a register of classes adds; where
-//! the registers come from is the business of [`probabilities`] (numbers that must be distributions) and of [`logits`]
-//! (whose softmax is), and, a row a lane, of [`across`] for rows of few classes of either. So each formula stands once, and is right for both: whatever would cancel in it is handed to it
-//! ready-made ([`At`]), by probabilities from the numbers themselves, by logits from the margin-exact log-partition.
+//! the registers come from is the business of [`probabilities`] (numbers that must be distributions), of [`logits`]
+//! (whose softmax is), and, a row a lane, of [`across`] for rows of few classes of either. So each formula stands once, and
+//! is right for all: whatever would cancel in it is handed to it ready-made ([`At`]), by probabilities from the numbers
+//! themselves, by logits from the margin-exact log-partition.
 
 pub(crate) mod across;
 mod cross_entropy;

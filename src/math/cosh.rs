@@ -1,8 +1,8 @@
 //! The logarithm of the hyperbolic cosine, and what it lacks of its tangent, without exponential, logarithm or quotient.
 //!
 //! # Method
-//! Both are even, so they are polynomials in `x^2` times `x^2`. The poles of `tanh(x / 2)` nearest to 0, at `±i pi`, leave room
-//! for `|x|` up to 2.
+//! Both are even, so they are polynomials in `x^2` times `x^2`. The poles of `tanh(x / 2)` nearest to 0, at `±i pi`, leave
+//! room for `|x|` up to 2.
 
 use super::log::polynomial;
 use crate::simd::{Float, Simd};
