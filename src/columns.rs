@@ -37,6 +37,11 @@ pub(crate) fn scratch_len(classes: usize) -> usize {
     (GROUPS + 1) * classes * MAX_LANES
 }
 
+/// How much scratch [`Columns::several`] need, so many of them.
+pub(crate) fn several_len(count: usize, classes: usize) -> usize {
+    2 * count * classes * MAX_LANES
+}
+
 /// What the softmax of every lane's row is made of; see [`RowSum`](crate::rows::RowSum).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnSums<V> {
@@ -81,6 +86,18 @@ impl<'a, T: Real> Columns<'a, T> {
         } else {
             Self::of(s, scratch, 0, classes)
         }
+    }
+
+    /// Several of one group each, in a scratch at least as long as [`several_len`] says.
+    #[inline(always)]
+    pub(crate) fn several<const N: usize, S: Simd<T>>(_: S, mut scratch: &'a mut [T], classes: usize) -> [Self; N] {
+        let len = classes * S::LANES;
+        std::array::from_fn(|_| {
+            let (padded, rest) = std::mem::take(&mut scratch).split_at_mut(len);
+            let (lanes, rest) = rest.split_at_mut(len);
+            scratch = rest;
+            Columns { lanes, padded, classes }
+        })
     }
 
     /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
@@ -414,4 +431,55 @@ fn whole<T: Real, S: Simd<T>>(s: S, k: usize) -> S::V {
 #[inline(always)]
 fn fours(classes: usize) -> impl Iterator<Item = usize> {
     (0..classes.div_ceil(4)).map(move |i| (4 * i).min(classes - 4))
+}
+
+/// Classes whose terms are added up before they join the sum of all: so few roundings follow one another.
+const PART: usize = 8;
+
+/// Sums over the classes of each row of what `f` makes of each class.
+#[inline(always)]
+pub(crate) fn class_sums<const N: usize, T: Real, S: Simd<T>>(
+    s: S,
+    classes: usize,
+    mut f: impl FnMut(usize) -> [S::V; N],
+) -> [S::V; N] {
+    let mut all = [s.splat(T::ZERO); N];
+    for start in (0..classes).step_by(PART) {
+        let mut sums = [s.splat(T::ZERO); N];
+        for k in start..classes.min(start + PART) {
+            for (sum, term) in sums.iter_mut().zip(f(k)) {
+                *sum = *sum + term;
+            }
+        }
+        for (all, sum) in all.iter_mut().zip(sums) {
+            *all = *all + sum;
+        }
+    }
+    all
+}
+
+/// A sum of registers, in double precision.
+pub(crate) struct Total {
+    lanes: [f64; MAX_LANES],
+}
+
+impl Total {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Total { lanes: [0.0; MAX_LANES] }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add<T: Real, S: Simd<T>>(&mut self, s: S, register: S::V) {
+        let mut lanes = [T::ZERO; MAX_LANES];
+        s.store(register, &mut lanes[..S::LANES]);
+        for (sum, x) in self.lanes.iter_mut().zip(lanes) {
+            *sum += x.to_f64();
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn sum(self) -> f64 {
+        self.lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
+    }
 }

@@ -49,10 +49,10 @@ def perplexity(p: Row) -> mpmath.mpf:
     return mpmath.exp(entropy(p))
 
 
-def rows(formula: Callable[..., mpmath.mpf], form: str, *arrays: Array, **options: Any) -> Array:
-    """A formula of every row of arrays of one shape, rounded to float64."""
+def rows(formula: Callable[..., mpmath.mpf], form: str, *arrays: Array, digits: int = 80, **options: Any) -> Array:
+    """A formula of every row of arrays of one shape, rounded to float64; what is near 0 beside 1 needs more digits."""
     prepare = {"probabilities": lambda row: row, "normalize": normalized, "logits": softmax}[form]
-    with mpmath.workdps(80):
+    with mpmath.workdps(digits):
         flat = [array.reshape(-1, array.shape[-1]) for array in arrays]
         values = [
             float(formula(*(prepare(exactly(row)) for row in of_each), **options))

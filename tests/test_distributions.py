@@ -48,6 +48,11 @@ def arguments(
     return [draw(rng, form, dtype, shape) for _ in range(quantity.arguments)]
 
 
+def widened(row: Array, fill: float, c: int = 80) -> Array:
+    """The same with more classes, as rows of many are not taken together."""
+    return np.concatenate([row, np.full((*row.shape[:-1], c - row.shape[-1]), fill, row.dtype)], axis=-1)
+
+
 def grads(result: Any) -> tuple[Array, ...]:
     return tuple(result)[1:]
 
@@ -71,6 +76,69 @@ def test_values_against_sixty_digits(quantity: Quantity, form: str, dtype: type)
             # Quotients of normalised rows are rounded, to float64, before they are compared.
             floor = TINY[dtype] + (1e-19 if form == "normalize" else 0) + (4 * eps if c == 1 else 0)
             assert_close(value, truth, 10 * eps, floor=floor, note=f"c={c} {options} near={near is not None}")
+
+
+LANES = 16
+"""Of the widest register."""
+
+
+def awkward(rng: np.random.Generator, form: str, dtype: type, shape: tuple[int, int]) -> Array:
+    """Rows of which some are at the edge of what is defined, or beyond it."""
+    x, (n, c) = draw(rng, form, dtype, shape), shape
+    kinds, places = rng.integers(0, 9, n), rng.integers(0, c, n)
+    most = 88 if dtype is np.float32 else 709
+    for i, (kind, k) in enumerate(zip(kinds, places, strict=True)):
+        if form == "logits":
+            if kind < 4:
+                x[i, k] = (nan, inf, -inf, most)[kind]
+            elif kind < 7:
+                x[i] = (most * rng.choice([-1, 1], c), np.full(c, -inf), np.round(x[i]))[kind - 4]
+        elif kind == 0:
+            x[i, k] = nan
+        elif kind < 4:
+            x[i] = (np.eye(c)[k], np.full(c, 1 / c), np.where(np.arange(c) <= k, 1 / (k + 1), 0))[kind - 1]
+    return x
+
+
+@each_dtype
+@each_form
+@each_quantity
+def test_a_row_is_what_it_is_alone(quantity: Quantity, form: str, dtype: type) -> None:
+    """Rows of few classes are taken together, as many as a register has lanes; the last ones are fewer."""
+    rng, options, most = np.random.default_rng(95), options_of(form), 4 * LANES + 3
+    for c in [*range(1, 12), *rng.choice(np.arange(12, 60), 3, replace=False), 16, 17, 32, 33, 63, 64, 65]:
+        given = [awkward(rng, form, dtype, (most, int(c))) for _ in range(quantity.arguments)]
+        whole = quantity.with_grad(*given, **options)
+        for n in range(1, most + 1) if c in (3, 10) else (1, 2, 15, 16, 17, 33, 66):
+            part = [x[most - n :] for x in given]
+            assert_same_bits(quantity.function(*part, **options), whole[0][most - n :], f"c={c} n={n}")
+            for ours, theirs in zip(quantity.with_grad(*part, **options), whole, strict=True):
+                assert_same_bits(ours, theirs[most - n :], f"c={c} n={n}")
+
+
+@each_dtype
+@each_quantity
+def test_logits_far_apart_and_tied_against_many_digits(quantity: Quantity, dtype: type) -> None:
+    """Margins at which exponentials under- and overflow, classes that are ruled out, ties: any number of classes."""
+    rng, eps = np.random.default_rng(96), float(np.finfo(dtype).eps)
+    most = 88.0 if dtype is np.float32 else 709.0
+    for c in [*range(1, 10), 16, 17, 33, 63, 64, 65]:
+        rows = [
+            most * rng.choice([-1, 1], c),
+            most * rng.uniform(-1, 1, c),
+            rng.integers(-2, 3, c),
+            np.where(rng.random(c) < 0.5, -inf, rng.normal(size=c)),
+            most - np.arange(c),
+        ]
+        first = np.array(rows).astype(dtype)
+        first[3, rng.integers(c)] = 1.0
+        given = [first, np.where(np.isinf(first), -inf, np.roll(first, 1, axis=0))[:, ::-1]][: quantity.arguments]
+        given = [x.astype(dtype) for x in given]
+        given[-1][3] = given[0][3]
+        truth = oracles.rows(quantity.oracle, "logits", *given, digits=80 if dtype is np.float32 else 700)
+        # What is below the normal numbers is flushed to 0, a class at a time.
+        floor = c * most * TINY[dtype] + (4 * eps if c == 1 else 0)
+        assert_close(quantity.function(*given, from_logits=True), truth, 16 * eps, floor=floor, note=f"c={c}")
 
 
 @each_dtype
@@ -237,7 +305,7 @@ def test_gradients_of_every_row_length(quantity: Quantity, form: str, dtype: typ
 def test_equal_distributions_are_a_minimum(quantity: Quantity) -> None:
     """Value and gradients of a divergence are exactly 0; of a cross-entropy only what a logit of q sees."""
     rng = np.random.default_rng(85)
-    for form, dtype, c in itertools.product(FORMS, DTYPES, (1, 3, 40)):
+    for form, dtype, c in itertools.product(FORMS, DTYPES, (1, 3, 40, 80)):
         p = draw(rng, form, dtype, (4, c))
         value, grad_p, grad_q = quantity.with_grad(p, p.copy(), **options_of(form))
         if quantity.name != "cross_entropy":
@@ -387,24 +455,31 @@ def test_no_rows_and_one_class(quantity: Quantity) -> None:
 
 
 @each_dtype
-def test_the_boundary(dtype: type) -> None:
+@pytest.mark.parametrize("c", [4, 80])
+def test_the_boundary(dtype: type, c: int) -> None:
     """Probabilities of 0, alone and against each other: values, and the derivatives' one-sided truth."""
     p = np.array([[0.5, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]], dtype)
     q = np.array([[0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]], dtype)
+    p, q = widened(p, 0.0, c), widened(q, 0.0, c)
     ln2, ln4 = np.log(2.0), np.log(4.0)
     eps = 4 * float(np.finfo(dtype).eps)
-    value, grad = xe.entropy_with_grad(p)
+
+    def answers(function: Any, *given: Array) -> list[Array]:
+        value, *gradients = function(*given)
+        return [value, *(grad[:, :4] for grad in gradients)]
+
+    value, grad = answers(xe.entropy_with_grad, p)
     assert_close(value, [ln2, 0.0], eps)
     assert_close(grad, [[ln2 - 1, ln2 - 1, inf, inf], [-1, inf, inf, inf]], eps)
-    value, grad_p, grad_q = xe.cross_entropy_with_grad(p, q)
+    value, grad_p, grad_q = answers(xe.cross_entropy_with_grad, p, q)
     assert_close(value, [inf, ln4], eps)
     assert_close(grad_p, [[ln2, inf, ln2, 0], [ln4] * 4], eps)
     assert_close(grad_q, [[-1, -inf, 0, 0], [-4, 0, 0, 0]], eps)
-    value, grad_p, grad_q = xe.kl_divergence_with_grad(p, q)
+    value, grad_p, grad_q = answers(xe.kl_divergence_with_grad, p, q)
     assert_close(value, [inf, ln4], eps)
     assert_close(grad_p, [[0, inf, -inf, 0], [ln4, -inf, -inf, -inf]], eps)
     assert_close(grad_q, [[0, -inf, 1, 0], [-3, 1, 1, 1]], eps)
-    value, grad_p, grad_q = xe.js_divergence_with_grad(p, q)
+    value, grad_p, grad_q = answers(xe.js_divergence_with_grad, p, q)
     assert_close(value[0], ln2 / 2, eps)
     assert_close(grad_p[0], [0, ln2 / 2, -inf, 0], eps)
     assert_close(grad_q[0], [0, -inf, ln2 / 2, 0], eps)
@@ -412,10 +487,11 @@ def test_the_boundary(dtype: type) -> None:
 
 @each_dtype
 @each_quantity
-def test_masked_classes_and_infinite_logits(quantity: Quantity, dtype: type) -> None:
+@pytest.mark.parametrize("c", [5, 80])
+def test_masked_classes_and_infinite_logits(quantity: Quantity, dtype: type, c: int) -> None:
     """-inf in both rows is a class that is not there; one +inf has all the probability."""
     rng = np.random.default_rng(90)
-    given = arguments(quantity, rng, "logits", dtype, (3, 5))
+    given = arguments(quantity, rng, "logits", dtype, (3, c))
     masked = [np.insert(x, [0, 2, 5], -inf, axis=1) for x in given]
     value, *gradients = quantity.with_grad(*masked, from_logits=True)
     expected, *expected_gradients = quantity.with_grad(*given, from_logits=True)
@@ -426,6 +502,7 @@ def test_masked_classes_and_infinite_logits(quantity: Quantity, dtype: type) -> 
         assert_close(np.delete(ours, [0, 3, 7], axis=1), theirs, 8 * eps, np.ones_like(theirs))
     sure = np.array([1.0, inf, -inf, 2.0], dtype)
     one_hot = np.array([-inf, 0.0, -inf, -inf], dtype)
+    sure, one_hot = widened(sure, 0.0, c), widened(one_hot, -inf, c)
     rows = [[sure, sure], [sure, one_hot], [one_hot, sure]]
     for row in rows[: 3 if quantity.arguments == 2 else 1]:
         value, *gradients = quantity.with_grad(*row[: quantity.arguments], from_logits=True)
@@ -435,14 +512,15 @@ def test_masked_classes_and_infinite_logits(quantity: Quantity, dtype: type) -> 
 
 
 @each_dtype
-def test_an_infinite_value_of_logits(dtype: type) -> None:
+@pytest.mark.parametrize("c", [2, 80])
+def test_an_infinite_value_of_logits(dtype: type, c: int) -> None:
     """What p allows and q does not: the gradient that training needs, with respect to q, is finite."""
-    z, y = np.array([0.0, 0.0], dtype), np.array([0.0, -inf], dtype)
+    z, y = (widened(np.array(row, dtype), -inf, c) for row in ([0.0, 0.0], [0.0, -inf]))
     for function in (xe.cross_entropy_with_grad, xe.kl_divergence_with_grad):
         value, grad_p, grad_q = function(z, y, from_logits=True)
         assert value == inf
         assert np.isnan(grad_p).all()
-        assert_close(grad_q, [0.5, -0.5], 1e-6)
+        assert_close(grad_q, [0.5, -0.5, *[0] * (c - 2)], 1e-6)
     value, grad_p, grad_q = xe.js_divergence_with_grad(z, y, from_logits=True)
     assert np.isfinite([value, *grad_p, *grad_q]).all()
 
@@ -452,7 +530,7 @@ def test_an_infinite_value_of_logits(dtype: type) -> None:
 @each_quantity
 def test_a_nan_makes_its_row_nan_and_no_other(quantity: Quantity, form: str, dtype: type) -> None:
     rng = np.random.default_rng(91)
-    for c in (1, 2, 17, 40):
+    for c in (1, 2, 17, 40, 80):
         for which in range(quantity.arguments):
             given = arguments(quantity, rng, form, dtype, (c + 2, c))
             clean = quantity.with_grad(*given, **options_of(form))
@@ -472,8 +550,9 @@ def test_a_nan_beside_a_probability_of_zero() -> None:
 @pytest.mark.parametrize("row", [[-inf, -inf], [inf, inf], [nan, 0.0]])
 @each_quantity
 def test_logits_without_a_softmax(quantity: Quantity, row: list[float]) -> None:
-    result = quantity.with_grad(*[np.array(row)] * quantity.arguments, from_logits=True)
-    assert all(np.isnan(x).all() for x in result)
+    for c in (2, 80):
+        result = quantity.with_grad(*[widened(np.array(row), -inf, c)] * quantity.arguments, from_logits=True)
+        assert all(np.isnan(x).all() for x in result)
 
 
 @each_dtype
@@ -593,10 +672,10 @@ def test_other_errors(quantity: Quantity) -> None:
 
 
 @st.composite
-def pairs(draw: st.DrawFn) -> tuple[Array, Array]:
+def pairs(draw: st.DrawFn, most: int = 40) -> tuple[Array, Array]:
     """Two batches of distributions, some of whose numbers are 0."""
     dtype = draw(st.sampled_from(DTYPES))
-    n, c = draw(st.integers(1, 4)), draw(st.integers(1, 40))
+    n, c = draw(st.integers(1, 4)), draw(st.integers(1, most))
     weights = st.one_of(st.just(0.0), st.floats(2.0**-20, 1, width=32))
     both = []
     for _ in range(2):
@@ -652,7 +731,7 @@ def test_jensen_shannon(pair: tuple[Array, Array], weight: float) -> None:
     assert_close(xe.js_divergence(p, q), direct, 8 * eps_of(p), floor=32 * eps_of(p))
 
 
-@given(pairs())
+@given(pairs(most=80))  # rows of more than 64 logits are not taken together
 def test_jensen_shannon_of_logits_is_symmetric(pair: tuple[Array, Array]) -> None:
     with np.errstate(divide="ignore"):
         z, y = (np.log(x) * 3 + 1 for x in pair)
@@ -676,7 +755,7 @@ def test_bounds_of_the_entropy(pair: tuple[Array, Array]) -> None:
     assert_close(xe.perplexity(p), 2.0 ** xe.entropy(p, base=2).astype(float), 16 * eps_of(p))
 
 
-@given(pairs())
+@given(pairs(most=80))  # rows of more than 64 logits are not taken together
 def test_logits_are_logarithms(pair: tuple[Array, Array]) -> None:
     """ln p is a row of logits for p, of which nothing is lost but the rounding of the logarithms."""
     p, q = (x.astype(np.float64) for x in pair)
@@ -691,7 +770,7 @@ def test_logits_are_logarithms(pair: tuple[Array, Array]) -> None:
 @given(st.data())
 def test_no_bytes_crash(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    n, c = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 35))
+    n, c = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 35) | st.integers(64, 66))
     size = n * c * np.dtype(dtype).itemsize
     p, q = (np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), dtype).reshape(n, c) for _ in "pq")
     for quantity, form in itertools.product(QUANTITIES, FORMS):

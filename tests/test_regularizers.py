@@ -180,7 +180,9 @@ def counted(segments: Array | None, shape: tuple[int, ...]) -> Array:
 def test_divergence_of_each_pair(dtype: type) -> None:
     rng = np.random.default_rng(310)
     rtol = 2e-6 if dtype is np.float32 else 1e-13
-    shapes = [*((5, c) for c in range(1, 70)), (2, 3), (1, 4), (33, 10), (4, 1030), (3, 4, 5)]
+    # Positions of few classes are taken together, so many at a time; of what is left, a register may be partial.
+    few = [*((n, 3) for n in range(1, 68)), (500, 10), (300, 64), (300, 65), (2, 270, 3)]
+    shapes = [*((5, c) for c in range(1, 70)), *few, (4, 1030), (3, 4, 5)]
     for shape in shapes:
         for scale in (5.0, 0.3):
             logits = rng.normal(scale=scale, size=shape).astype(dtype)
@@ -228,7 +230,8 @@ def test_far_neighbours_reach_the_bound(dtype: type) -> None:
 def test_gradient_of_smoothness(dtype: type) -> None:
     """Against the formula in float64, over many shapes, some of several blocks, whose last rows have neighbours too."""
     rng = np.random.default_rng(312)
-    for shape in [(2, 2), (5, 3), (17, 40), (3, 4, 5), (9, 1030), (70, 1030), (2, 20, 4_000)]:
+    few = [*((n, 3) for n in range(2, 68)), (4, 65), (500, 10), (2, 270, 3), (7_000, 10)]
+    for shape in [(2, 2), *few, (17, 40), (3, 4, 5), (9, 1030), (70, 1030), (2, 20, 4_000)]:
         logits, segments = rng.normal(scale=3, size=shape).astype(dtype), rng.integers(0, 2, shape[:-1])
         for chosen in (None, segments):
             z = logits.astype(np.float64)
@@ -274,11 +277,12 @@ def test_positions_that_count_for_nothing_do_no_harm(dtype: type, reduction: str
 
 
 @each_dtype
-def test_nan_spoils_its_pairs_and_no_others(dtype: type) -> None:
+@pytest.mark.parametrize("c", [3, 80])
+def test_nan_spoils_its_pairs_and_no_others(dtype: type, c: int) -> None:
     for bad in ([nan, 0, 0], [inf, inf, 0], [-inf] * 3):
-        logits = np.random.default_rng(313).normal(size=(6, 3)).astype(dtype)
+        logits = np.random.default_rng(313).normal(size=(6, c)).astype(dtype)
         clean, clean_grad = xe.js_smoothness_with_grad(logits, reduction="none")
-        logits[2] = bad
+        logits[2] = [*bad, *[-inf] * (c - 3)]
         each, grad = xe.js_smoothness_with_grad(logits, reduction="none")
         np.testing.assert_array_equal(np.isnan(each), [False, True, True, False, False])
         np.testing.assert_array_equal(each[[0, 3, 4]], clean[[0, 3, 4]])
@@ -287,22 +291,57 @@ def test_nan_spoils_its_pairs_and_no_others(dtype: type) -> None:
 
 
 @each_dtype
-def test_masked_classes_take_no_part(dtype: type) -> None:
+@pytest.mark.parametrize("c", [12, 80])
+def test_masked_classes_take_no_part(dtype: type, c: int) -> None:
     rng = np.random.default_rng(314)
     logits = rng.normal(size=(6, 5)).astype(dtype)
-    masked = np.full((6, 12), -inf, dtype)
+    masked = np.full((6, c), -inf, dtype)
     masked[:, 1:11:2] = logits
     loss, grad = xe.js_smoothness_with_grad(masked)
     expected, expected_grad = xe.js_smoothness_with_grad(logits)
     assert loss == pytest.approx(expected, rel=1e-6)
     assert_close(grad[:, 1:11:2], expected_grad, 1e-5, np.abs(expected_grad).max())
     np.testing.assert_array_equal(grad[:, ::2], 0)
-    one_sided = np.array([[0, -inf], [0, 0]], dtype)
+    one_sided = np.full((2, c), -inf, dtype)
+    one_sided[:, :2] = [[0, -inf], [0, 0]]
     each, grad = xe.js_smoothness_with_grad(one_sided, reduction="none")
     truth = (math.log(4 / 3) + math.log(2 / 3) / 2 + math.log(2) / 2) / 2
     assert each[0] == pytest.approx(truth, rel=1e-6)
     slope = math.log(1 / 3) / 8
-    np.testing.assert_allclose(grad, [[0, 0], [slope, -slope]], rtol=1e-6)
+    np.testing.assert_allclose(grad[:, :2], [[0, 0], [slope, -slope]], rtol=1e-6)
+    np.testing.assert_array_equal(grad[:, 2:], 0)
+
+
+@each_dtype
+@pytest.mark.parametrize("c", [3, 10, 80])
+def test_a_pair_is_what_it_is_alone(dtype: type, c: int) -> None:
+    """Wherever it lies, whatever its neighbours are, and wherever a segment ends: the same bits."""
+    rng, most = np.random.default_rng(316), 88.0 if dtype is np.float32 else 709.0
+    n = 450
+    logits = rng.normal(scale=3, size=(n, c)).astype(dtype)
+    kinds = rng.integers(0, 14, n)
+    for i, kind in enumerate(kinds):
+        if kind < 4:
+            logits[i, rng.integers(c)] = (nan, inf, -inf, most)[kind]
+        elif kind < 8:
+            rows = (most * rng.choice([-1, 1], c), np.full(c, -inf), logits[i - 1], np.round(logits[i]))
+            logits[i] = rows[kind - 4]
+    each, grad = xe.js_smoothness_with_grad(logits, reduction="none")
+    assert np.isfinite(each).sum() > n / 3
+    zeros = np.zeros_like(grad)
+    for i in range(n - 1):
+        alone, of_both = xe.js_smoothness_with_grad(logits[i : i + 2], reduction="none")
+        assert_same_bits(alone, each[i : i + 1], f"{i}")
+        zeros[i : i + 2] += of_both
+    finite = np.isfinite(zeros).all(-1)
+    np.testing.assert_array_equal(np.isnan(grad).any(-1), ~finite)
+    assert_close(grad[finite], zeros[finite], 4 * float(np.finfo(dtype).eps), np.ones_like(zeros[finite]))
+    for end in range(1, n, 7):
+        segments = (np.arange(n) >= end).astype(int)
+        some, some_grad = xe.js_smoothness_with_grad(logits, segments=segments, reduction="none")
+        assert_same_bits(some, np.where(np.arange(1, n) == end, 0, each))
+        far = np.abs(np.arange(n) - end + 0.5) > 1
+        assert_same_bits(some_grad[far], grad[far])
 
 
 @each_dtype

@@ -52,7 +52,12 @@ impl<T: Real> Measure<T> for CrossEntropy {
     }
 
     #[inline(always)]
-    fn finish(self, sum: f64, row: Facts) -> f64 {
+    fn finish(self, sum: f64, row: Facts<f64>) -> f64 {
         sum + row.q_partition
+    }
+
+    #[inline(always)]
+    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: Facts<S::V>) -> S::V {
+        sum + rows.q_partition
     }
 }

@@ -49,7 +49,12 @@ impl<T: Real> Measure<T> for Entropy {
     }
 
     #[inline(always)]
-    fn finish(self, sum: f64, row: Facts) -> f64 {
+    fn finish(self, sum: f64, row: Facts<f64>) -> f64 {
         sum + row.p_partition
+    }
+
+    #[inline(always)]
+    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: Facts<S::V>) -> S::V {
+        sum + rows.p_partition
     }
 }

@@ -33,7 +33,7 @@
 
 use super::{At, Facts, Measure, zero_with};
 use crate::math::{Quotient, Real};
-use crate::simd::Simd;
+use crate::simd::{Lanes, Simd};
 
 /// `JS(p, q)`
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +108,7 @@ impl<T: Real> Measure<T> for JsDivergence {
     }
 
     #[inline(always)]
-    fn finish(self, sum: f64, row: Facts) -> f64 {
+    fn finish(self, sum: f64, row: Facts<f64>) -> f64 {
         let (w, v) = (self.weight, 1.0 - self.weight);
         let value = sum - 0.5 * w * v * row.excess * row.excess;
         // Not `clamp`, which may drop NaN.
@@ -119,5 +119,11 @@ impl<T: Real> Measure<T> for JsDivergence {
         } else {
             value
         }
+    }
+    #[inline(always)]
+    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: Facts<S::V>) -> S::V {
+        let (w, v) = (self.weight, 1.0 - self.weight);
+        let value = sum - s.splat(T::from_f64(0.5 * w * v)) * rows.excess * rows.excess;
+        s.splat(T::from_f64(self.most)).min(s.splat(T::ZERO).max(value))
     }
 }

@@ -7,7 +7,7 @@
 //! underflow. From it come `(q - p) / (q + p) = tanh(ln(q / p) / 2)`, and `q - p`, with the same digits.
 
 use super::{At, Facts, Measure, zero_with};
-use crate::math::{ATANH_LIMIT, Real, atanh_tail, tanh};
+use crate::math::{ATANH_LIMIT, Real, atanh_tail, subtract, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
 use crate::simd::{Lanes, RowIo, Simd, read, write};
 
@@ -39,13 +39,6 @@ impl<T: Real> Side<T> {
             z
         }
     }
-
-    /// `max z - z_k`, 0 for the maximum.
-    #[inline(always)]
-    fn gap<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
-        let max = s.splat(self.sum.max);
-        S::V::select(z.eq(max), s.splat(T::ZERO), max - z)
-    }
 }
 
 /// Two rows, and `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)`, in two parts.
@@ -75,42 +68,59 @@ impl<T: Real> Pair<T> {
     }
 
     #[inline(always)]
-    fn facts(self, excess: f64) -> Facts {
+    fn facts(self, excess: f64) -> Facts<f64> {
         Facts { excess, p_partition: self.p.sum.log_partition(), q_partition: self.q.sum.log_partition() }
     }
 
     #[inline(always)]
     fn at<S: Simd<T>>(self, s: S, z: S::V, y: S::V) -> At<S::V> {
-        let (z, y) = (self.p.see(s, z), self.q.see(s, y));
-        let (p, q) = (self.p.softmax.of(s, z), self.q.softmax.of(s, y));
-        // 1. y - z, and what its rounding loses (Knuth's sum of two)
-        let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
-        let gap = y - z;
-        let from_y = gap + z;
-        let lost = (y - from_y) - (z - (from_y - gap));
-        let lost = S::V::select(gap.abs().lt(infinity), lost, zero);
-        // 2. ln(q / p); a class that neither row has is one of equal probabilities
-        let none = zero - infinity;
-        let log_ratio = (gap + s.splat(self.shift)) + (lost + s.splat(self.shift_rest));
-        let log_ratio = S::V::select(z.max(y).eq(none), zero, log_ratio);
-        // 3. what follows from it; tanh is odd to the bit, so swapped rows have the opposite difference
-        let ratio = tanh(s, log_ratio * s.splat(T::from_f64(0.5)));
-        let difference = (p + q) * ratio;
-        // 4. q - p - p ln(q / p), where they are near each other without the linear part
-        let near = (ratio * ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
-        let close = ratio * (difference - p * atanh_tail(s, ratio));
-        let excess = S::V::select(near, close, difference - p * log_ratio);
-        let p_cost = self.p.gap(s, z);
-        At {
-            p,
-            q,
-            difference,
-            excess: S::V::select(p.eq(zero), q, excess),
-            log_ratio,
-            p_cost,
-            p_term: zero_with(s, p, p * p_cost),
-            q_cost: self.q.gap(s, y),
-        }
+        let logits = [self.p.see(s, z), self.q.see(s, y)];
+        let probabilities = [self.p.softmax.of(s, logits[0]), self.q.softmax.of(s, logits[1])];
+        let maxima = [s.splat(self.p.sum.max), s.splat(self.q.sum.max)];
+        at(s, logits, probabilities, maxima, [s.splat(self.shift), s.splat(self.shift_rest)])
+    }
+}
+
+/// `max z - z_k`, 0 for the maximum.
+#[inline(always)]
+fn gap<T: Real, S: Simd<T>>(s: S, max: S::V, z: S::V) -> S::V {
+    S::V::select(z.eq(max), s.splat(T::ZERO), max - z)
+}
+
+/// A register of classes, from both their logits and their probabilities times 2^DIGITS, the largest logits of their rows,
+/// and `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)` in two parts.
+#[inline(always)]
+pub(super) fn at<T: Real, S: Simd<T>>(
+    s: S,
+    [z, y]: [S::V; 2],
+    [p, q]: [S::V; 2],
+    [z_max, y_max]: [S::V; 2],
+    [shift, shift_rest]: [S::V; 2],
+) -> At<S::V> {
+    let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
+    // 1. y - z, and what its rounding loses
+    let [gap_of_logits, lost] = subtract(s, y, z);
+    // 2. ln(q / p); a class that neither row has is one of equal probabilities
+    let none = zero - infinity;
+    let log_ratio = (gap_of_logits + shift) + (lost + shift_rest);
+    let log_ratio = S::V::select(z.max(y).eq(none), zero, log_ratio);
+    // 3. what follows from it; tanh is odd to the bit, so swapped rows have the opposite difference
+    let ratio = tanh(s, log_ratio * s.splat(T::from_f64(0.5)));
+    let difference = (p + q) * ratio;
+    // 4. q - p - p ln(q / p), where they are near each other without the linear part
+    let near = (ratio * ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
+    let close = ratio * (difference - p * atanh_tail(s, ratio));
+    let excess = S::V::select(near, close, difference - p * log_ratio);
+    let p_cost = gap(s, z_max, z);
+    At {
+        p,
+        q,
+        difference,
+        excess: S::V::select(p.eq(zero), q, excess),
+        log_ratio,
+        p_cost,
+        p_term: zero_with(s, p, p * p_cost),
+        q_cost: gap(s, y_max, y),
     }
 }
 

@@ -2,10 +2,12 @@
 //! gradient, special values, kernel, oracle. This page holds the socket they plug into.
 //!
 //! A [`Measure`] is a sum over classes of a function of `p_k` and `q_k`. It says what a register of classes adds; where
-//! the registers come from is the business of [`probabilities`] (numbers that must be distributions) and of [`logits`]
-//! (whose softmax is). So each formula stands once, and is right for both: whatever would cancel in it is handed to it
-//! ready-made ([`At`]), by probabilities from the numbers themselves, by logits from the margin-exact log-partition.
+//! the registers come from is the business of [`probabilities`] (numbers that must be distributions), of [`logits`]
+//! (whose softmax is), and, a row a lane, of [`across`] for rows of few classes of either. So each formula stands once, and
+//! is right for all: whatever would cancel in it is handed to it ready-made ([`At`]), by probabilities from the numbers
+//! themselves, by logits from the margin-exact log-partition.
 
+pub(crate) mod across;
 mod cross_entropy;
 mod entropy;
 mod js_divergence;
@@ -45,15 +47,15 @@ pub(crate) struct At<V> {
     pub(crate) q_cost: V,
 }
 
-/// What a row of logits knows beyond the sum over its classes; all 0 for probabilities.
+/// What a row of logits knows beyond the sum over its classes, or a register of rows; all 0 for probabilities.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct Facts<V> {
     /// `sum_k (q_k - p_k)`: how far the rounded log-partitions are off.
-    pub(crate) excess: f64,
+    pub(crate) excess: V,
     /// What `p_cost` lacks.
-    pub(crate) p_partition: f64,
+    pub(crate) p_partition: V,
     /// What `q_cost` lacks.
-    pub(crate) q_partition: f64,
+    pub(crate) q_partition: V,
 }
 
 /// A function of one distribution, or of two, that is a sum over classes.
@@ -74,7 +76,10 @@ pub(crate) trait Measure<T: Real>: Copy + Sync {
     fn flows<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2];
 
     /// The value of a row, in nats, from the sum over its classes.
-    fn finish(self, sum: f64, row: Facts) -> f64;
+    fn finish(self, sum: f64, row: Facts<f64>) -> f64;
+
+    /// The same of a register of rows.
+    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: Facts<S::V>) -> S::V;
 }
 
 /// `v`, but 0 where `p` is.

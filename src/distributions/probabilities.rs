@@ -17,7 +17,7 @@ pub(crate) struct Swept {
 
 /// A register of classes, from probabilities times 2^DIGITS.
 #[inline(always)]
-fn at<T: Real, S: Simd<T>>(s: S, p: S::V, q: S::V) -> At<S::V> {
+pub(super) fn at<T: Real, S: Simd<T>>(s: S, p: S::V, q: S::V) -> At<S::V> {
     let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
     let (quotient, p_ln, q_ln) = (Quotient::of(s, p, q), ln_lifted(s, p), ln_lifted(s, q));
     At {

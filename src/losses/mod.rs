@@ -26,7 +26,7 @@ pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{GaussianNll, Spread};
 pub use groups::{Group, GroupLoss};
 pub use hinge_loss::HingeLoss;
-pub(crate) use js_smoothness::Position;
+pub(crate) use js_smoothness::{Position, Positions};
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;

@@ -1,5 +1,6 @@
 //! The gradients with respect to one distribution, or to both, each of which may be one that all rows share.
 
+use super::across::Across;
 use super::side::{Side, scale};
 use super::{Form, Quantity, Question, fault, is_wrong, unnormalized, with_measure};
 use crate::distributions::{Measure, logits, probabilities};
@@ -164,24 +165,28 @@ impl Task<'_> {
     }
 
     fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> f64 {
-        T::with_scratch(2 * self.classes, |scratch| match self.question.form {
-            Form::Unnormalized => unnormalized::grads(self.isa, self.question, p, q, out, scratch),
-            _ => {
-                let (question, tolerance) = (self.question, self.tolerance);
-                T::dispatch(self.isa, Grads { question, tolerance, p, q, out, scratch })
-            }
+        let Task { isa, question, tolerance, classes } = *self;
+        if question.goes_across::<T>(classes) {
+            return T::with_scratch(Question::across_len::<T>(classes), |scratch| {
+                let kernel = Across { question, tolerance, sides: [Some(p), q], classes, out, scratch };
+                T::dispatch::<Across<'_, _, true>>(isa, kernel)
+            });
+        }
+        T::with_scratch(2 * classes, |scratch| match question.form {
+            Form::Unnormalized => unnormalized::grads(isa, question, p, q, out, scratch),
+            _ => T::dispatch(isa, Grads { question, tolerance, p, q, out, scratch }),
         })
     }
 }
 
 /// The answers of a block of rows, and the gradients.
-struct Grads<'k, T> {
-    question: &'k Question,
-    tolerance: f64,
-    p: Side<'k, T>,
-    q: Option<Side<'k, T>>,
-    out: &'k mut [T],
-    scratch: &'k mut [T],
+pub(super) struct Grads<'k, T> {
+    pub(super) question: &'k Question,
+    pub(super) tolerance: f64,
+    pub(super) p: Side<'k, T>,
+    pub(super) q: Option<Side<'k, T>>,
+    pub(super) out: &'k mut [T],
+    pub(super) scratch: &'k mut [T],
 }
 
 impl<T: Real> Kernel<T> for Grads<'_, T> {

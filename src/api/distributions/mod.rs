@@ -1,10 +1,14 @@
 //! What one distribution has, and what two have between them: one value a row.
 
+mod across;
 mod gradients;
 mod side;
 mod unnormalized;
 
 pub use gradients::{Variable, measure_and_grad};
+
+use across::Across;
+use side::Side;
 
 use crate::distributions::probabilities::Swept;
 use crate::distributions::{Measure, logits, probabilities};
@@ -161,6 +165,13 @@ pub fn measure<S: Storage>(
         S::widened(isa, p.part(first, out.len()), |p| {
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
                 Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
+                _ if question.goes_across::<S::Real>(classes) => {
+                    S::Real::with_scratch(Question::across_len::<S::Real>(classes), |scratch| {
+                        let sides = [Some(Side::None(p)), q.map(Side::None)];
+                        let kernel = Across { question, tolerance, sides, classes, out, scratch };
+                        S::Real::dispatch::<Across<'_, _, false>>(isa, kernel)
+                    })
+                }
                 _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),
             };
             match q {

@@ -2,12 +2,17 @@
 
 use crate::math::Real;
 use crate::simd::{RowIo, Simd};
-use crate::view::RowsIo;
+use crate::view::{Rows, RowsIo};
 
 /// One distribution's part of a block of rows, as the kernels see it.
 pub(super) enum Side<'k, T> {
     Each(RowsIo<'k, T>),
-    Sum { row: &'k [T], total: &'k mut [f64] },
+    Sum {
+        row: &'k [T],
+        total: &'k mut [f64],
+    },
+    /// Where no gradient is wanted.
+    None(Rows<'k, T>),
 }
 
 impl<T: Real> Side<'_, T> {
@@ -17,6 +22,29 @@ impl<T: Real> Side<'_, T> {
         match self {
             Side::Each(rows) => rows.row(i, scratch),
             Side::Sum { row, .. } => RowIo::new(row, scratch),
+            Side::None(rows) => RowIo::new(rows.row(i), scratch),
+        }
+    }
+
+    /// The numbers to read from row `i` on, and how far apart the rows stand.
+    #[inline(always)]
+    pub(super) fn from(&self, i: usize) -> (&[T], usize) {
+        match self {
+            Side::Each(rows) => rows.from(i),
+            Side::Sum { row, .. } => (row, 0),
+            Side::None(rows) => rows.from(i),
+        }
+    }
+
+    /// The places for the gradients from row `i` on: those in `scratch` where gradients are summed.
+    #[inline(always)]
+    pub(super) fn places<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> &'r mut [T] {
+        match self {
+            Side::Each(rows) => {
+                let classes = rows.classes();
+                &mut rows.target()[i * classes..]
+            }
+            Side::Sum { .. } | Side::None(_) => scratch,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Rows of few classes, taken together: a row a lane, a class a register.
 
 use super::{RowProblem, Targets};
-use crate::columns::{self, ColumnSums, Columns, GROUPS};
+use crate::columns::{self, ColumnSums, Columns, GROUPS, Total};
 use crate::losses::{Group, RowLoss};
 use crate::math::Real;
 use crate::rows::LogitMap;
@@ -313,31 +313,5 @@ impl<T: Real, L: RowLoss<T>, const SOFT: bool> Kernel<T> for GradsAcross<'_, '_,
             }
         }
         total.sum()
-    }
-}
-
-/// A sum of registers of losses, in double precision.
-struct Total {
-    lanes: [f64; MAX_LANES],
-}
-
-impl Total {
-    #[inline(always)]
-    fn new() -> Self {
-        Total { lanes: [0.0; MAX_LANES] }
-    }
-
-    #[inline(always)]
-    fn add<T: Real, S: Simd<T>>(&mut self, s: S, losses: S::V) {
-        let mut lanes = [T::ZERO; MAX_LANES];
-        s.store(losses, &mut lanes[..S::LANES]);
-        for (sum, loss) in self.lanes.iter_mut().zip(lanes) {
-            *sum += loss.to_f64();
-        }
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f64 {
-        self.lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
     }
 }

@@ -1,0 +1,201 @@
+//! Penalties on rows that follow one another.
+
+mod across;
+mod one_by_one;
+
+use crate::api::{Loss, Reduction};
+use crate::columns;
+use crate::error::{Error, Result};
+use crate::losses::{Position, Positions};
+use crate::math::Real;
+use crate::parallel;
+use crate::simd::{Float, Isa};
+use crate::storage::{Place, Storage};
+use crate::view::{Rows, RowsIo};
+use across::{Across, Block};
+use one_by_one::{Grads, Values};
+
+/// Which rows are neighbours: those of sequences of one length, one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Neighbours<'a> {
+    /// How many rows make a sequence.
+    pub length: usize,
+    /// The segment of each row; neighbours of different segments do not count. All are of one where absent.
+    pub segments: Option<&'a [i64]>,
+}
+
+impl Neighbours<'_> {
+    fn check(&self, rows: usize) -> Result<()> {
+        if rows != rows.checked_div(self.length).unwrap_or(0) * self.length {
+            return Err(Error::Shape { name: "logits", expected: vec![self.length], got: vec![rows] });
+        }
+        match self.segments {
+            Some(segments) if segments.len() != rows => {
+                Err(Error::Shape { name: "segments", expected: vec![rows], got: vec![segments.len()] })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a row and the one before it are neighbours that count.
+    #[inline(always)]
+    fn count(&self, row: usize) -> bool {
+        !row.is_multiple_of(self.length) && self.segments.is_none_or(|segments| segments[row - 1] == segments[row])
+    }
+
+    /// How many pairs of so many rows count.
+    fn pairs(&self, rows: usize) -> usize {
+        let Some(segments) = self.segments else { return self.pairs_before(rows) };
+        let of_one = |sequence: &[i64]| sequence.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        segments.chunks(self.length.max(1)).map(of_one).sum()
+    }
+
+    /// How many pairs, whether they count or not, end before a row.
+    fn pairs_before(&self, row: usize) -> usize {
+        row - row.div_ceil(self.length.max(1))
+    }
+}
+
+/// At least so many rows make a block: at its ends rows are looked at twice.
+const BLOCK_ROWS: usize = 16;
+
+/// Jensen-Shannon divergence of neighbouring rows: of each pair, summed, or their mean; see the file of its kernel.
+///
+/// # Errors
+/// [`Error::Shape`] unless the rows make whole sequences and have a segment each; an unknown `XENTRS_ISA`.
+pub fn js_smoothness<S: Storage>(
+    logits: Rows<'_, S>,
+    neighbours: Neighbours<'_>,
+    reduction: Reduction,
+) -> Result<Loss<S::Real>> {
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    smoothness(neighbours, rows, reduction, |_, mut each| {
+        let size = parallel::block_rows(classes).max(BLOCK_ROWS);
+        let blocks = logits.blocks(size).enumerate().map(|(b, block)| {
+            let first = b * size;
+            let each = part(&mut each, &neighbours, first, block.rows());
+            (first, block, each)
+        });
+        parallel::sum(blocks, rows * classes, |(first, block, each)| {
+            let before = first.checked_sub(1).map(|row| logits.row(row));
+            widened_row(isa, before, |before| {
+                S::widened(isa, block, |block| {
+                    if !columns::are_few(classes) {
+                        return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
+                            S::Real::dispatch(isa, Values { neighbours, first, before, block, scratch, each })
+                        });
+                    }
+                    S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
+                        let (block, after, scale) = (Block::Values(block), None, 1.0);
+                        let kernel = Across { neighbours, first, before, after, block, scratch, scale, each };
+                        S::Real::dispatch::<Across<'_, _, false>>(isa, kernel)
+                    })
+                })
+            })
+        })
+    })
+}
+
+/// The same, and its gradient with respect to the logits: beside them or over them, in their type or in the one that is
+/// computed with.
+///
+/// # Errors
+/// As [`js_smoothness`]; nothing is written then.
+pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
+    mut logits: RowsIo<'_, S, O>,
+    neighbours: Neighbours<'_>,
+    reduction: Reduction,
+) -> Result<Loss<S::Real>> {
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    neighbours.check(rows)?;
+    if neighbours.pairs(rows) == 0 {
+        logits.target().fill(O::default());
+    }
+    smoothness(neighbours, rows, reduction, |scale, mut each| {
+        let size = parallel::block_rows(classes).max(BLOCK_ROWS);
+        // The rows on both sides of a border between blocks, which one block needs when the other has overwritten them.
+        let source = logits.apart();
+        let copies: Vec<S> = match source {
+            Some(_) => Vec::new(),
+            None => {
+                let rows = O::source(&logits);
+                (1..rows.rows().div_ceil(size))
+                    .flat_map(|b| [rows.row(b * size - 1), rows.row(b * size)])
+                    .flatten()
+                    .copied()
+                    .collect()
+            }
+        };
+        let border = |b: usize, side: usize| match source {
+            Some(rows) => rows.row(b * size - 1 + side),
+            None => &copies[(2 * (b - 1) + side) * classes..][..classes],
+        };
+        let blocks = logits.blocks(size).enumerate().map(|(b, block)| {
+            let each = part(&mut each, &neighbours, b * size, block.rows());
+            (b, block, each)
+        });
+        parallel::sum(blocks, rows * classes, |(b, block, each)| {
+            let first = b * size;
+            let before = (b > 0).then(|| border(b, 0));
+            let after = (first + block.rows() < rows).then(|| border(b + 1, 1));
+            widened_row(isa, before, |before| {
+                widened_row(isa, after, |after| {
+                    O::filled(isa, block, |block| {
+                        if !columns::are_few(classes) {
+                            return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
+                                let kernel = Grads { neighbours, first, before, after, block, scratch, scale, each };
+                                S::Real::dispatch(isa, kernel)
+                            });
+                        }
+                        S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
+                            let block = Block::Grads(block);
+                            let kernel = Across { neighbours, first, before, after, block, scratch, scale, each };
+                            S::Real::dispatch::<Across<'_, _, true>>(isa, kernel)
+                        })
+                    })
+                })
+            })
+        })
+    })
+}
+
+/// Runs `sum` with what gradients are scaled by and a place for every single divergence, where they are wanted.
+fn smoothness<T: Real>(
+    neighbours: Neighbours<'_>,
+    rows: usize,
+    reduction: Reduction,
+    sum: impl FnOnce(f64, Option<&mut [T]>) -> f64,
+) -> Result<Loss<T>> {
+    neighbours.check(rows)?;
+    let pairs = neighbours.pairs(rows);
+    let scale = if reduction == Reduction::Mean { 1.0 / pairs as f64 } else { 1.0 };
+    let mut each = vec![T::ZERO; if reduction == Reduction::None { neighbours.pairs_before(rows) } else { 0 }];
+    let places = (reduction == Reduction::None).then_some(&mut each[..]);
+    let total = if pairs == 0 { 0.0 } else { sum(scale, places) };
+    Ok(match reduction {
+        Reduction::None => Loss::Each(each),
+        Reduction::Sum => Loss::Scalar(total),
+        Reduction::Mean => Loss::Scalar(if pairs == 0 { 0.0 } else { total / pairs as f64 }),
+    })
+}
+
+/// Takes the places for the pairs that end in a block of rows.
+fn part<'e, T>(
+    rest: &mut Option<&'e mut [T]>,
+    neighbours: &Neighbours<'_>,
+    first: usize,
+    rows: usize,
+) -> Option<&'e mut [T]> {
+    let (each, after) =
+        rest.take()?.split_at_mut(neighbours.pairs_before(first + rows) - neighbours.pairs_before(first));
+    *rest = Some(after);
+    Some(each)
+}
+
+/// Hands the numbers of a row to `f`, if there is one.
+fn widened_row<S: Storage, R>(isa: Isa, row: Option<&[S]>, f: impl FnOnce(Option<&[S::Real]>) -> R) -> R {
+    match row {
+        Some(row) => S::widened(isa, Rows::packed(row, 1, row.len()), |row| f(Some(row.row(0)))),
+        None => f(None),
+    }
+}
