@@ -1,0 +1,180 @@
+//! Sums of the exponentials of groups of rows, and what follows from them.
+
+use super::Columns;
+use crate::math::{Real, exp_parts, exp_scaled_late};
+use crate::simd::{Lanes, Mask, Simd};
+
+/// What the softmax of every lane's row is made of; see [`RowSum`](crate::rows::RowSum).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnSums<V> {
+    /// The largest logit of each row.
+    pub(crate) max: V,
+    /// The sum of `exp(z_k - max)` over every class but one that attains the maximum.
+    pub(crate) rest: V,
+    /// What the exponentials are times `exp(z - max)`.
+    unit: V,
+    /// See [`Pivots`].
+    shift: V,
+    exponent: V,
+    /// The logit of each row's class.
+    logit: V,
+}
+
+impl<T: Real> Columns<'_, T> {
+    /// Turns logits into their exponentials, and sums them; `class` says which one is each row's own.
+    #[inline(always)]
+    pub(crate) fn exponentiate<S: Simd<T>>(&mut self, s: S, class: S::V) -> ColumnSums<S::V> {
+        self.sums::<true, S>(s, class, &mut ())
+    }
+
+    /// Sums the exponentials of logits, which take their place where they are to be `KEPT`, while `watch` sees both.
+    #[inline(always)]
+    pub(crate) fn sums<const KEPT: bool, S: Simd<T>>(
+        &mut self,
+        s: S,
+        class: S::V,
+        watch: &mut impl Watch<T, S>,
+    ) -> ColumnSums<S::V> {
+        let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
+        // 1. maxima
+        let max = self.maxima(s);
+        // 2. pivots: see rows::Pivot; an infinite maximum counts as 0, and all that is less as -inf
+        let size = max.abs();
+        let is_small = size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT)));
+        let shift = S::V::select(is_small, zero, max);
+        let (w, exponent) = exp_parts(s, S::V::select(size.lt(infinity), max - shift, zero));
+        let unit = w + one;
+        // 3. exponentials and their sums; that no row is shifted is foreseen, so that nothing waits for the maxima
+        let pivots = Pivots { max, exponent, unit };
+        let (sum, others, logit) = if is_small.bits() == (1 << S::LANES) - 1 {
+            pivots.sum::<KEPT, T, S>(s, self.lanes, None, class, watch)
+        } else {
+            pivots.sum::<KEPT, T, S>(s, self.lanes, Some(shift), class, watch)
+        };
+        // 4. one infinite logit has all the probability; several, or none but -inf, have no distribution
+        let rest = sum / unit + others;
+        let nan = s.splat(T::NAN);
+        let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
+        let rest = S::V::select(size.lt(infinity), rest, one_infinite);
+        ColumnSums { max, rest, unit, shift, exponent, logit }
+    }
+}
+
+/// Whoever wants to see the logits of a group of rows in the sweep that sums their exponentials.
+pub(crate) trait Watch<T: Real, S: Simd<T>> {
+    /// The logits of class `k`, the largest of each row, and what the exponentials became.
+    fn class(&mut self, s: S, k: S::V, logits: S::V, max: S::V, exponentials: S::V);
+}
+
+/// Nobody.
+impl<T: Real, S: Simd<T>> Watch<T, S> for () {
+    #[inline(always)]
+    fn class(&mut self, _: S, _: S::V, _: S::V, _: S::V, _: S::V) {}
+}
+
+/// The maxima of rows, and the exponentials of them as `unit 2^exponent`.
+#[derive(Clone, Copy)]
+struct Pivots<V> {
+    max: V,
+    exponent: V,
+    unit: V,
+}
+
+impl<V: Copy> Pivots<V> {
+    /// Sums exponentials. Those equal to the maximum are counted, not summed, and one of them is left out:
+    /// `(sum, others)`. With them come the logits of the rows' own classes.
+    #[inline(always)]
+    fn sum<const KEPT: bool, T: Real, S: Simd<T, V = V>>(
+        self,
+        s: S,
+        lanes: &mut [T],
+        shift: Option<V>,
+        class: V,
+        watch: &mut impl Watch<T, S>,
+    ) -> (V, V, V)
+    where
+        V: Lanes<T>,
+    {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let (mut sum, mut others) = (zero, zero - one);
+        let (mut k, mut logit) = (zero, zero);
+        for column in lanes.chunks_exact_mut(S::LANES) {
+            let z = s.load(column);
+            let (is_max, is_own) = (z.eq(self.max), k.eq(class));
+            let shifted = match shift {
+                Some(shift) => z - shift,
+                None => z,
+            };
+            let e = V::select(is_max, self.unit, exp_scaled_late(s, shifted, self.exponent));
+            sum = V::select(is_max, sum, sum + e);
+            others = V::select(is_max, others + one, others);
+            logit = V::select(is_own, z, logit);
+            watch.class(s, k, z, self.max, e);
+            if KEPT {
+                s.store(e, column);
+            }
+            k = k + one;
+        }
+        (sum, others, logit)
+    }
+}
+
+impl<V: Copy> ColumnSums<V> {
+    /// Of no rows.
+    #[inline(always)]
+    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let zero = s.splat(T::ZERO);
+        ColumnSums { max: zero, rest: zero, unit: zero, shift: zero, exponent: zero, logit: zero }
+    }
+
+    /// What the largest logit of each row became.
+    #[inline(always)]
+    pub(crate) fn exponential_of_max(self) -> V {
+        self.unit
+    }
+
+    /// `max z - z_y` for the class of each row; 0 for the maximum even where it is infinite.
+    #[inline(always)]
+    pub(crate) fn gap<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
+    where
+        V: Lanes<T>,
+    {
+        V::select(self.logit.eq(self.max), s.splat(T::ZERO), self.max - self.logit)
+    }
+
+    /// What makes probabilities, times a factor, of exponentials.
+    #[inline(always)]
+    pub(crate) fn scale<T: Real, S: Simd<T, V = V>>(self, s: S, factor: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        factor / (self.unit * (s.splat(T::ONE) + self.rest))
+    }
+
+    /// The probability of the class whose exponential is `e`, and one minus it, which does not cancel for the maximum.
+    #[inline(always)]
+    pub(crate) fn probability<T: Real, S: Simd<T, V = V>>(self, s: S, e: V) -> (V, V)
+    where
+        V: Lanes<T>,
+    {
+        let one = s.splat(T::ONE);
+        let partition = one + self.rest;
+        let (p, is_max) = (e / (self.unit * partition), e.eq(self.unit));
+        (V::select(is_max, one / partition, one.min(p)), V::select(is_max, self.rest / partition, one - p))
+    }
+
+    /// One minus the probability of the class of each row, without cancellation.
+    #[inline(always)]
+    pub(crate) fn complement<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
+    where
+        V: Lanes<T>,
+    {
+        let one = s.splat(T::ONE);
+        let own = exp_scaled_late(s, self.logit - self.shift, self.exponent);
+        let others = V::select(self.logit.eq(self.max), self.rest, one + self.rest - own / self.unit);
+        others / (one + self.rest)
+    }
+}
