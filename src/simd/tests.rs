@@ -148,18 +148,19 @@ fn the_first_place_and_none_past_the_end() {
     }
 }
 
-/// What [`Lanes::opposite`] makes of every pair.
-struct Opposites<'a, T>(&'a [T]);
+/// What [`Lanes::opposite`] and [`Lanes::product`] make of every pair.
+struct Pairs<'a, T>(&'a [T]);
 
-impl<T: Float> Kernel<T> for Opposites<'_, T> {
-    type Output = Vec<(T, T, T, T)>;
+impl<T: Float> Kernel<T> for Pairs<'_, T> {
+    type Output = Vec<([T; 2], [[T; 2]; 2])>;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Self::Output {
         let mut found = vec![];
         for &a in self.0 {
             for &b in self.0 {
                 let (minus, k) = s.splat(a).opposite(s.splat(b));
-                found.push((a, b, minus.largest(), k.largest()));
+                let (high, low) = s.splat(a).product(s.splat(b));
+                found.push(([a, b], [[minus.largest(), k.largest()], [high.largest(), low.largest()]]));
             }
         }
         found
@@ -179,29 +180,14 @@ fn a_power_of_two_brings_any_number_near_any_other() {
         };
         let xs = |exponents: &[i32]| exponents.iter().flat_map(|&e| mantissas.map(|m| m * 2f64.powi(e))).collect();
         let wide: Vec<f64> = xs(&[-1021, -600, -2, -1, 0, 1, 2, 53]);
-        f64::dispatch(isa, Opposites(&wide)).into_iter().for_each(|(a, b, minus, k)| near(a, b, minus, k));
+        for ([a, b], [[minus, k], _]) in f64::dispatch(isa, Pairs(&wide)) {
+            near(a, b, minus, k);
+        }
         let narrow: Vec<f64> = xs(&[-125, -60, -2, -1, 0, 1, 2, 24]);
         let narrow: Vec<f32> = narrow.into_iter().map(|x| x as f32).collect();
-        let found = f32::dispatch(isa, Opposites(&narrow));
-        found.into_iter().for_each(|(a, b, minus, k)| near(a.into(), b.into(), minus.into(), k.into()));
-    }
-}
-
-/// What [`Lanes::product`] makes of every pair.
-struct Products<'a, T>(&'a [T]);
-
-impl<T: Float> Kernel<T> for Products<'_, T> {
-    type Output = Vec<(T, T, T, T)>;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
-        let mut found = vec![];
-        for &a in self.0 {
-            for &b in self.0 {
-                let (high, low) = s.splat(a).product(s.splat(b));
-                found.push((a, b, high.largest(), low.largest()));
-            }
+        for ([a, b], [[minus, k], _]) in f32::dispatch(isa, Pairs(&narrow)) {
+            near(a.into(), b.into(), minus.into(), k.into());
         }
-        found
     }
 }
 
@@ -210,10 +196,10 @@ fn a_product_in_two_parts_is_exact() {
     let xs: Vec<f64> = (0..60).map(|i| (f64::from(i) - 30.5).powi(7) * 1.1f64.powi(i * 3) * 1e-9).collect();
     let narrow: Vec<f32> = xs.iter().map(|&x| x as f32).collect();
     for isa in Isa::available() {
-        for (a, b, high, low) in f64::dispatch(isa, Products(&xs)) {
+        for ([a, b], [_, [high, low]]) in f64::dispatch(isa, Pairs(&xs)) {
             assert_eq!((high, low), (a * b, a.mul_add(b, -(a * b))), "{} {a:e} {b:e}", isa.name());
         }
-        for (a, b, high, low) in f32::dispatch(isa, Products(&narrow)) {
+        for ([a, b], [_, [high, low]]) in f32::dispatch(isa, Pairs(&narrow)) {
             assert_eq!((high, low), (a * b, a.mul_add(b, -(a * b))), "{} {a:e} {b:e}", isa.name());
         }
     }
