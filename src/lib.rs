@@ -45,7 +45,7 @@
 //! ```
 
 mod api;
-mod columns;
+
 mod distributions;
 mod error;
 mod exact;
@@ -61,6 +61,7 @@ mod rows;
 mod simd;
 mod sparse;
 mod storage;
+mod tile;
 mod view;
 
 pub use api::{

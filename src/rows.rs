@@ -32,8 +32,8 @@ pub use logits::{Logits, LogitsIo};
 pub(crate) use sweep::Watch;
 
 use crate::math::Real;
-use crate::simd::{Kernel, Lanes, RowIo, Simd, fold, position};
-use sweep::{Pivot, Spreading, Sweep};
+use crate::simd::{Lanes, RowIo, Simd, fold, inlined, position};
+use sweep::{EntropySum, Exponentials, Pivot, Sweep};
 
 /// Elements that are read twice, for their maximum and for their exponentials: they stay in the first-level cache, and
 /// their single-precision partial sums stay short.
@@ -55,35 +55,34 @@ impl<T: Real> RowSum<T> {
         RowSum { max: -T::INFINITY, rest: 0.0 }
     }
 
-    /// Reads a row once, block by block.
+    /// Reads a row once, block by block, in a function of its own.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
-        Self::of_part(s, row).defined()
+        Self::of_part(s, &mut { row }).0.defined()
     }
 
-    /// The same, inlined into a kernel that takes many rows.
+    /// Sums a part of a row, in a function of its own; the sums of all parts are [`joined`](Self::joined).
     #[inline(always)]
-    pub(crate) fn of_many<S: Simd<T>>(s: S, row: &[T]) -> Self {
-        Sweep { row: &mut { row }, watch: &mut () }.run(s).0.defined()
+    pub(crate) fn of_part<S: Simd<T>>(s: S, part: &mut impl Exponentials<T>) -> (Self, Pivot<T>) {
+        s.call(inlined!(|s| Sweep { row: part, watch: &mut () }.run(s)))
     }
 
-    /// The same of logits that may be mapped on the way.
+    /// Sums a row of any kind, plain or mapped, its exponentials kept or not, in a function of its own.
     #[inline(always)]
-    pub(crate) fn of_logits<S: Simd<T>>(s: S, logits: &mut Logits<'_, T>) -> Self {
-        s.call(Sweep { row: logits, watch: &mut () }).0.defined()
+    pub(crate) fn sweep<S: Simd<T>>(s: S, row: &mut impl Exponentials<T>) -> (Self, Pivot<T>) {
+        let (sum, pivot) = Self::of_part(s, row);
+        (sum.defined(), pivot)
     }
 
-    /// The same, while `watch` sees each block.
+    /// The same, inlined into a kernel that takes many rows, while `watch` sees each block.
     #[inline(always)]
-    pub(crate) fn watched<S: Simd<T>>(s: S, logits: &mut Logits<'_, T>, watch: &mut impl Watch<T>) -> Self {
-        Sweep { row: logits, watch }.run(s).0.defined()
-    }
-
-    /// Reads a part of a row: one of a row [`joined`](Self::joined) from such.
-    #[inline(always)]
-    pub(crate) fn of_part<S: Simd<T>>(s: S, part: &[T]) -> Self {
-        // So many ask for it that it is a function of its own; below it is inlined.
-        s.call(Sweep { row: &mut { part }, watch: &mut () }).0
+    pub(crate) fn sweep_inlined<S: Simd<T>>(
+        s: S,
+        row: &mut impl Exponentials<T>,
+        watch: &mut impl Watch<T>,
+    ) -> (Self, Pivot<T>) {
+        let (sum, pivot) = Sweep { row, watch }.run(s);
+        (sum.defined(), pivot)
     }
 
     /// The sum of a row, from those of its parts.
@@ -95,7 +94,7 @@ impl<T: Real> RowSum<T> {
     fn and(self, other: Self) -> Self {
         let (high, low) = if other.max > self.max { (other, self) } else { (self, other) };
         let one = if low.max == -T::INFINITY { 0.0 } else { 1.0 };
-        RowSum { max: high.max, rest: high.rest + (one + low.rest) * (-high.gap(low.max)).exp() }
+        RowSum { max: high.max, rest: high.rest + (one + low.rest) * (-high.margin(low.max)).exp() }
     }
 
     /// NaN where no distribution is defined, whatever the sum.
@@ -105,55 +104,21 @@ impl<T: Real> RowSum<T> {
         RowSum { rest: if undefined { f64::NAN } else { self.rest }, ..self }
     }
 
-    /// Reads a row once, block by block, and keeps its exponentials in `row`: times the factor that is returned, they are
-    /// `exp(z - max)`.
-    #[inline(always)]
-    pub(crate) fn keeping<S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) -> (Self, f64) {
-        let (sum, unit) = Self::keeping_part(s, row);
-        (sum.defined(), unit)
-    }
-
-    /// The same of logits that may be mapped on the way.
-    #[inline(always)]
-    pub(crate) fn keeping_logits<S: Simd<T>>(s: S, row: &mut LogitsIo<'_, T>) -> (Self, f64) {
-        let (sum, pivot) = s.call(Sweep { row, watch: &mut () });
-        (sum.defined(), pivot.factor / pivot.exp_of(sum.max))
-    }
-
-    /// The same, while `watch` sees each block.
-    #[inline(always)]
-    pub(crate) fn keeping_watched<S: Simd<T>>(
-        s: S,
-        row: &mut LogitsIo<'_, T>,
-        watch: &mut impl Watch<T>,
-    ) -> (Self, f64) {
-        let (sum, pivot) = Sweep { row, watch }.run(s);
-        (sum.defined(), pivot.factor / pivot.exp_of(sum.max))
-    }
-
-    /// The same of a part of a row.
-    #[inline(always)]
-    pub(crate) fn keeping_part<S: Simd<T>>(s: S, part: &mut RowIo<'_, T>) -> (Self, f64) {
-        let (sum, pivot) = Sweep { row: part, watch: &mut () }.run(s);
-        (sum, pivot.factor / pivot.exp_of(sum.max))
-    }
-
     /// Reads a row once, block by block, for its entropy and the place of its maximum too.
     #[inline(always)]
-    pub(crate) fn spreading<S: Simd<T>>(s: S, row: &[T]) -> (Self, Spread) {
-        let mut spreading = Spreading { row, block: 0, sum: 0.0 };
-        let (sum, pivot) = Sweep { row: &mut spreading, watch: &mut () }.run(s);
-        let sum = sum.defined();
-        let Spreading { block: start, sum: gaps, .. } = spreading;
-        // One infinite logit has all the probability, and nothing is apart from it.
-        let gaps = if sum.max == T::INFINITY { 0.0 } else { gaps / pivot.exp_of(sum.max) };
+    pub(crate) fn with_stats<S: Simd<T>>(s: S, row: &[T]) -> (Self, Stats) {
+        let mut entropy = EntropySum { row, block: 0, sum: 0.0 };
+        let (sum, pivot) = Self::sweep_inlined(s, &mut entropy, &mut ());
+        let EntropySum { block: start, sum: margins, .. } = entropy;
+        // One infinite logit has all the probability, and its own margin is 0.
+        let margins = if sum.max == T::INFINITY { 0.0 } else { margins / pivot.exp_of(sum.max) };
         let top = if sum.rest.is_nan() {
             None
         } else {
             let block = &row[start..row.len().min(start + BLOCK)];
             position(s, block, sum.max).map(|i| start + i)
         };
-        (sum, Spread { top, entropy: sum.log_partition() + gaps / (1.0 + sum.rest) })
+        (sum, Stats { top, entropy: sum.log_partition() + margins / (1.0 + sum.rest) })
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
@@ -177,7 +142,7 @@ impl<T: Real> RowSum<T> {
 
     /// `max z - z_k`, exact; 0 for the maximum even where it is infinite.
     #[inline(always)]
-    pub(crate) fn gap(self, logit: T) -> f64 {
+    pub(crate) fn margin(self, logit: T) -> f64 {
         if logit == self.max { 0.0 } else { self.max.to_f64() - logit.to_f64() }
     }
 
@@ -188,7 +153,7 @@ impl<T: Real> RowSum<T> {
         if logit == self.max {
             (1.0 / partition, self.rest / partition)
         } else {
-            let p = (-self.gap(logit)).exp() / partition;
+            let p = (-self.margin(logit)).exp() / partition;
             (p, 1.0 - p)
         }
     }
@@ -197,7 +162,7 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn softmax(self, factor: f64) -> Softmax<T> {
         let pivot = Pivot::at(self.max);
-        Softmax { pivot, scale: self.scale(pivot.factor, factor) }
+        Softmax { pivot, scale: self.scale_of(pivot.factor, factor) }
     }
 
     /// `(z - max) - ln(1 + rest)` of all or some of the row: two subtractions keep what one would lose where the maximum is
@@ -205,31 +170,32 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn log_softmax<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>) {
         let (max, log_partition) = (s.splat(self.max), s.splat(T::from_f64(self.log_partition())));
-        row.map(
-            s,
-            T::ZERO,
-            #[inline(always)]
-            |_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition,
-        );
+        row.map(s, T::ZERO, inlined!(|_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition));
     }
 
-    /// What makes probabilities, times a factor, of exponentials that are `unit` short of `exp(z - max)`.
+    /// The scale from exponentials that a sweep kept to probabilities times `factor`.
     #[inline(always)]
-    pub(crate) fn scale(self, unit: f64, factor: f64) -> Scale<T> {
+    pub(crate) fn scale(self, pivot: Pivot<T>, factor: f64) -> Scale<T> {
+        self.scale_of(pivot.unit(self.max), factor)
+    }
+
+    /// The scale from `exp(z - max) / unit` to probabilities times `factor`.
+    #[inline(always)]
+    pub(crate) fn scale_of(self, unit: f64, factor: f64) -> Scale<T> {
         Scale { factor: T::from_f64(factor * unit / (1.0 + self.rest)), limit: T::from_f64(factor) }
     }
 }
 
-/// What a row's statistics want beside its sum.
+/// What the statistics of a row need beside its sum.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
+pub(crate) struct Stats {
     /// The first place of the maximum; none where no distribution is defined.
     pub(crate) top: Option<usize>,
     /// `-sum_k p_k ln p_k = ln(1 + rest) + sum_k p_k (max - z_k)`, two sums without a negative term.
     pub(crate) entropy: f64,
 }
 
-/// A factor, and what rounding must not exceed: a probability of 1.
+/// A factor, and the largest result that rounding may leave: the factor of a probability of 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale<T> {
     factor: T,
@@ -264,14 +230,7 @@ pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl F
     let mut total = 0.0;
     for (b, block) in row.chunks(BLOCK).enumerate() {
         let zero = s.splat(T::ZERO);
-        let [a, b, c, d] = fold::<4, _, _, _>(
-            s,
-            block,
-            fill,
-            zero,
-            #[inline(always)]
-            |sum, i, v| sum + f(b * BLOCK + i, v),
-        );
+        let [a, b, c, d] = fold::<4, _, _, _>(s, block, fill, zero, inlined!(|sum, i, v| sum + f(b * BLOCK + i, v)));
         total += ((a + b) + (c + d)).sum().to_f64();
     }
     total
@@ -286,13 +245,9 @@ pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
 /// `softmax(z)`, written over or beside the row.
 #[inline(always)]
 pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
-    let (sum, unit) = RowSum::keeping(s, row);
-    let scaled = sum.scale(unit, 1.0);
-    row.finish(
-        s,
-        #[inline(always)]
-        |_, e| scaled.of(s, e),
-    );
+    let (sum, pivot) = RowSum::sweep_inlined(s, row, &mut ());
+    let scaled = sum.scale(pivot, 1.0);
+    row.finish(s, inlined!(|_, e| scaled.of(s, e)));
 }
 
 /// `log_softmax(z)`, written over or beside the row.

@@ -185,7 +185,7 @@ mod tests {
             for i in 0..rows.rows() {
                 let mut row = rows.row(i, &mut []);
                 let doubled: Vec<f32> = row.source().iter().map(|x| 2.0 * x).collect();
-                row.target().copy_from_slice(&doubled);
+                row.output().copy_from_slice(&doubled);
             }
         };
         for isa in Isa::available() {

@@ -366,18 +366,18 @@ impl<'a> Classes<'a> {
 
     #[inline(always)]
     fn numbers<T: Float, S: Simd<T>, L: Copy + From<i8> + Into<i64>>(&self, s: S, labels: &[L]) -> S::V {
-        let (mut some, mut lanes) = ([L::from(-1); MAX_LANES], [T::ZERO; MAX_LANES]);
+        let (mut some, mut lanes) = ([L::from(-1); MAX_LANES], S::Array::default());
         // A whole register is copied, tested and converted by loops of fixed length, of which the compiler makes vectors.
         if labels.len() == S::LANES {
             some[..S::LANES].copy_from_slice(&labels[..S::LANES]);
         } else {
             some[..labels.len()].copy_from_slice(labels);
         }
-        for (lane, label) in lanes[..S::LANES].iter_mut().zip(some) {
+        for (lane, label) in lanes.as_mut().iter_mut().zip(some) {
             let label: i64 = label.into();
             *lane = T::from_f64(f64::from(if self.rule.is_class(label) { label as i32 } else { -1 }));
         }
-        s.load(&lanes[..S::LANES])
+        s.load(&lanes)
     }
 }
 

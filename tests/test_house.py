@@ -38,7 +38,7 @@ RUST_FLOORS = """
     losses
     distributions
     rows
-    columns
+    tile
     sparse
     storage
     half

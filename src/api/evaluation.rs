@@ -1,8 +1,7 @@
 //! Evaluation: the statistics of every row, and exact sums over rows.
 
-mod across;
+mod by_lane;
 
-use crate::columns;
 use crate::error::{Error, Result};
 use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
@@ -10,8 +9,9 @@ use crate::math::Real;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
+use crate::tile;
 use crate::view::{Classes, Rows, check_weights};
-use across::BlockAcross;
+use by_lane::BlockByLane;
 
 /// What [`softmax_stats`] says of the rows, each field one number a row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,13 +59,14 @@ pub fn softmax_stats<S: Storage>(
     parallel::sum(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
             let block = Block { first: b * size, logits, target, sample_weight, place };
-            if !columns::are_few(classes) {
+            if !tile::are_few(classes) {
                 return S::Real::dispatch(isa, block);
             }
-            S::Real::with_scratch(columns::scratch_len(classes), |scratch| {
-                S::Real::dispatch(isa, BlockAcross { block, scratch })
+            S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
+                S::Real::dispatch(isa, BlockByLane { block, scratch })
             })
-        })
+        });
+        0.0
     });
     Ok(all)
 }
@@ -106,9 +107,9 @@ struct Block<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Block<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         let Block { first, logits, target, sample_weight, place } = self;
         for i in 0..logits.rows() {
             let class = target.get(first + i);
@@ -126,7 +127,6 @@ impl<T: Real> Kernel<T> for Block<'_, T> {
             place.argmax[i] = argmax.map_or(-1, |k| k as i64);
             place.weight[i] = weight;
         }
-        0.0
     }
 }
 

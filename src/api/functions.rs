@@ -1,17 +1,17 @@
 //! The functions underneath the losses, over arrays.
 
-mod across;
+mod by_lane;
 
 use super::long_rows;
-use crate::columns;
 use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
 use crate::rows;
-use crate::simd::{Float, Isa, Kernel, Simd};
+use crate::simd::{Float, Isa, Kernel, Simd, inlined};
 use crate::storage::{Place, Storage};
+use crate::tile;
 use crate::view::{Rows, RowsIo};
-use across::{LogSumExpAcross, SoftmaxAcross};
+use by_lane::{LogSumExpByLane, SoftmaxByLane};
 
 /// A function from an array to an array of the same shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +64,17 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
     parallel::sum(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
             let classes = rows.classes();
-            let goes_across = is_of_rows && columns::are_few(classes);
-            let scratch = if goes_across { columns::scratch_len(classes) } else { rows.scratch_len() };
+            let is_by_lane = is_of_rows && tile::are_few(classes);
+            let scratch = if is_by_lane { tile::scratch_len(classes) } else { rows.scratch_len() };
             S::Real::with_scratch(scratch, |scratch| match function {
-                Function::Softmax if goes_across => S::Real::dispatch(isa, SoftmaxAcross::<_, false> { rows, scratch }),
-                Function::LogSoftmax if goes_across => {
-                    S::Real::dispatch(isa, SoftmaxAcross::<_, true> { rows, scratch })
+                Function::Softmax if is_by_lane => S::Real::dispatch(isa, SoftmaxByLane::<_, false> { rows, scratch }),
+                Function::LogSoftmax if is_by_lane => {
+                    S::Real::dispatch(isa, SoftmaxByLane::<_, true> { rows, scratch })
                 }
                 _ => S::Real::dispatch(isa, Apply { function, rows, scratch }),
             })
-        })
+        });
+        0.0
     });
     Ok(())
 }
@@ -96,18 +97,13 @@ struct Apply<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Apply<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         /// A function over lanes, over all points.
         macro_rules! points {
             ($points:expr, $f:path) => {
-                $points.flat().map(
-                    s,
-                    T::ZERO,
-                    #[inline(always)]
-                    |_, x| $f(s, x),
-                )
+                $points.flat().map(s, T::ZERO, inlined!(|_, x| $f(s, x)))
             };
         }
         let Apply { function, mut rows, scratch } = self;
@@ -131,7 +127,6 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
             Function::Ln => points!(rows, math::ln),
             Function::Log1p => points!(rows, math::log1p),
         }
-        0.0
     }
 }
 
@@ -156,13 +151,14 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
     }
     parallel::sum(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         S::widened(isa, logits, |logits| {
-            if !columns::are_few(classes) {
+            if !tile::are_few(classes) {
                 return S::Real::dispatch(isa, LogSumExp { logits, out });
             }
-            S::Real::with_scratch(columns::scratch_len(classes), |scratch| {
-                S::Real::dispatch(isa, LogSumExpAcross { logits, scratch, out })
+            S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
+                S::Real::dispatch(isa, LogSumExpByLane { logits, scratch, out })
             })
-        })
+        });
+        0.0
     });
     Ok(())
 }
@@ -173,12 +169,11 @@ struct LogSumExp<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for LogSumExp<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         for (i, out) in self.out.iter_mut().enumerate() {
             *out = rows::logsumexp(s, self.logits.row(i));
         }
-        0.0
     }
 }

@@ -1,13 +1,13 @@
 //! Continuous targets with a predicted variance: one mean, one target and one variance a point, and two gradients.
 
-use super::points::{Total, sum_of_first, total_of};
+use super::points::Total;
 use super::{Loss, Problem, Reduction, divisor, reduce, with_losses};
 use crate::error::{Error, Result};
 use crate::losses::{GaussianNll, Spread};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::BLOCK;
-use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd, Spot};
+use crate::simd::{Float, Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, sum_of_first, sum_registers};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo, check_weights};
 
@@ -32,7 +32,7 @@ impl<'a, T: Real> GaussianProblem<'a, T> {
 
     /// The variances of a register of points, or their logarithms.
     #[inline(always)]
-    fn spread<S: Simd<T>>(&self, s: S, at: Spot) -> S::V {
+    fn spread<S: Simd<T>>(&self, s: S, at: Offset) -> S::V {
         match self.spread {
             [one] => s.splat(*one),
             each => at.read(s, each, T::ONE),
@@ -41,7 +41,7 @@ impl<'a, T: Real> GaussianProblem<'a, T> {
 
     /// A register of losses, weighted: NaN where a variance is none, so that their sum tells.
     #[inline(always)]
-    fn losses<S: Simd<T>>(&self, s: S, at: Spot, spread: S::V, losses: S::V) -> S::V {
+    fn losses<S: Simd<T>>(&self, s: S, at: Offset, spread: S::V, losses: S::V) -> S::V {
         let (zero, nan, losses) = (s.splat(T::ZERO), s.splat(T::NAN), weighted(s, self.sample_weight, at, losses));
         if self.loss.spread == Spread::LogVariance {
             return losses;
@@ -192,7 +192,7 @@ enum SpreadGrad<'k, T> {
 
 /// What a register counts for: a point without weight counts for nothing, whatever it is.
 #[inline(always)]
-fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Spot, v: S::V) -> S::V {
+fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Offset, v: S::V) -> S::V {
     let Some(weights) = weights else {
         return v;
     };
@@ -212,11 +212,11 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let Values { problem, mean, mut each } = self;
-        total_of(
+        sum_registers(
             s,
             mean.len(),
-            #[inline(always)]
-            |at| {
+            BLOCK,
+            inlined!(|at| {
                 let (target, spread) = (at.read(s, problem.target, T::ZERO), problem.spread(s, at));
                 let (loss, _, _) = problem.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, spread);
                 let loss = problem.losses(s, at, spread, loss);
@@ -224,7 +224,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
                     at.write(s, loss, each);
                 }
                 loss
-            },
+            }),
         )
     }
 }
@@ -245,34 +245,34 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
         let Grads { problem, mut mean, mut spread_grad, scale, mut each } = self;
         let (factor, weights, points) = (s.splat(T::from_f64(scale)), problem.sample_weight, mean.source().len());
         let (mut spread_sum, mut block) = (0.0, s.splat(T::ZERO));
-        let total = total_of(
+        let total = sum_registers(
             s,
             points,
-            #[inline(always)]
-            |at| {
+            BLOCK,
+            inlined!(|at| {
                 let (target, spread) = (at.read(s, problem.target, T::ZERO), problem.spread(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
                 let (loss, grad, of_spread) = problem.loss.value_and_grads(s, m, target, spread);
-                at.write(s, weighted(s, weights, at, grad) * factor, mean.target());
+                at.write(s, weighted(s, weights, at, grad) * factor, mean.output());
                 let of_spread = weighted(s, weights, at, of_spread);
                 match &mut spread_grad {
                     SpreadGrad::None => {}
                     SpreadGrad::Each(out) => at.write(s, of_spread * factor, out),
-                    SpreadGrad::Sum(_) if at.is_whole => {
-                        if at.i.is_multiple_of(BLOCK) {
+                    SpreadGrad::Sum(_) if at.is_whole() => {
+                        if at.first(s).is_multiple_of(BLOCK) {
                             spread_sum += block.sum().to_f64();
                             block = s.splat(T::ZERO);
                         }
                         block = block + of_spread;
                     }
-                    SpreadGrad::Sum(_) => spread_sum += sum_of_first(s, of_spread, points - at.i),
+                    SpreadGrad::Sum(_) => spread_sum += sum_of_first(s, of_spread, points - at.first(s)),
                 }
                 let loss = problem.losses(s, at, spread, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
                 loss
-            },
+            }),
         );
         if let SpreadGrad::Sum(sum) = spread_grad {
             *sum = (spread_sum + block.sum().to_f64()) * scale;

@@ -4,7 +4,7 @@
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Isa, Kernel, RowIo, Simd};
+use crate::simd::{Isa, Kernel, RowIo, Simd, inlined};
 
 /// Elements of a part.
 const PART: usize = 1 << 15;
@@ -79,7 +79,7 @@ impl<T: Real> Kernel<T> for Sum<'_, T> {
     type Output = RowSum<T>;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> RowSum<T> {
-        RowSum::of_part(s, self.0)
+        RowSum::of_part(s, &mut { self.0 }).0
     }
 }
 
@@ -89,8 +89,8 @@ impl<T: Real> Kernel<T> for Keep<'_, T> {
     type Output = Kept<T>;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Kept<T> {
-        let (sum, unit) = RowSum::keeping_part(s, &mut { self.0 });
-        Kept { sum, unit }
+        let (sum, pivot) = RowSum::of_part(s, &mut { self.0 });
+        Kept { sum, unit: pivot.unit(sum.max) }
     }
 }
 
@@ -108,12 +108,8 @@ impl<T: Real> Kernel<T> for Finish<'_, T> {
         let Finish { mut row, kept, sum, factor } = self;
         // exp(z - max part), at most 1, times exp(max part - max): together they could lose digits below the normal numbers
         let unit = s.splat(T::from_f64(kept.unit));
-        let scale = sum.scale((-sum.gap(kept.sum.max)).exp(), factor);
-        row.finish(
-            s,
-            #[inline(always)]
-            |_, e| scale.of(s, e * unit),
-        );
+        let scale = sum.scale_of((-sum.margin(kept.sum.max)).exp(), factor);
+        row.finish(s, inlined!(|_, e| scale.of(s, e * unit)));
     }
 }
 

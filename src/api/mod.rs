@@ -31,7 +31,7 @@ use crate::losses::{Domain, OfSum};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Isa, Kernel, Lanes, Mask, Simd, read};
+use crate::simd::{Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
@@ -335,7 +335,7 @@ fn check_domain<T: Real>(
     }
 }
 
-/// The place of the first number outside a domain.
+/// The index of the first number outside a domain.
 struct Outside<'k, T> {
     domain: Domain,
     ignored: Option<T>,
@@ -346,20 +346,7 @@ impl<T: Real> Kernel<T> for Outside<'_, T> {
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Option<usize> {
-        let zero = s.splat(T::ZERO);
-        let mut i = 0;
-        while i < self.numbers.len() {
-            let mut x = read(s, self.numbers, i, T::ZERO);
-            if let Some(ignored) = self.ignored {
-                x = S::V::select(x.eq(s.splat(ignored)), zero, x);
-            }
-            let bits = self.domain.excludes(s, x).bits();
-            if bits != 0 {
-                return Some(i + bits.trailing_zeros() as usize);
-            }
-            i += S::LANES;
-        }
-        None
+        self.domain.first_outside(s, self.ignored, self.numbers)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{BLOCK, row_total};
-use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, Spot, read};
+use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, sum_registers};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// A loss of the sigmoid family, with targets and weights, all of the shape of the logits, row behind row.
@@ -110,13 +110,7 @@ impl<T: Real> Kernel<T> for Total<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        row_total(
-            s,
-            self.weights,
-            T::ZERO,
-            #[inline(always)]
-            |_, w| w,
-        )
+        row_total(s, self.weights, T::ZERO, inlined!(|_, w| w))
     }
 }
 
@@ -136,14 +130,13 @@ impl<T: Real> Kernel<T> for Kept<'_, T> {
             s,
             self.target,
             self.ignored,
-            #[inline(always)]
-            |i, t| {
+            inlined!(|i, t| {
                 let weight = match self.sample_weight {
                     Some(weights) => read(s, weights, i, T::ZERO),
                     None => one,
                 };
                 S::V::select(t.eq(ignored), zero, weight)
-            },
+            }),
         )
     }
 }
@@ -171,7 +164,7 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
     /// What a register of losses or derivatives counts for: a point that is ignored, or without weight, counts for
     /// nothing, whatever it is.
     #[inline(always)]
-    fn weighted<S: Simd<T>>(&self, s: S, at: Spot, target: S::V, v: S::V) -> S::V {
+    fn weighted<S: Simd<T>>(&self, s: S, at: Offset, target: S::V, v: S::V) -> S::V {
         let (mut v, zero) = (v, s.splat(T::ZERO));
         if let Some(weights) = self.sample_weight {
             let w = at.read(s, weights, T::ZERO);
@@ -182,7 +175,7 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
 
     /// A register of losses, weighted: NaN where a target or an input is none, so that their sum tells.
     #[inline(always)]
-    fn losses<S: Simd<T>>(&self, s: S, at: Spot, input: S::V, target: S::V, losses: S::V) -> S::V {
+    fn losses<S: Simd<T>>(&self, s: S, at: Offset, input: S::V, target: S::V, losses: S::V) -> S::V {
         let (nan, zero) = (s.splat(T::NAN), s.splat(T::ZERO));
         let mut losses = self.weighted(s, at, target, losses);
         let kept = S::V::select(target.eq(s.splat(self.ignored)), zero, target);
@@ -206,18 +199,18 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let PointValues { part, logits, mut each } = self;
-        total_of(
+        sum_registers(
             s,
             logits.len(),
-            #[inline(always)]
-            |at| {
+            BLOCK,
+            inlined!(|at| {
                 let (logit, target) = (at.read(s, logits, T::ZERO), at.read(s, part.target, T::ZERO));
-                let loss = part.losses(s, at, logit, target, part.loss.value(s, at.i, logit, target));
+                let loss = part.losses(s, at, logit, target, part.loss.value(s, at.first(s), logit, target));
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
                 loss
-            },
+            }),
         )
     }
 }
@@ -236,20 +229,20 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let PointGrads { part, mut points, scale, mut each } = self;
         let scale = s.splat(T::from_f64(scale));
-        total_of(
+        sum_registers(
             s,
             points.source().len(),
-            #[inline(always)]
-            |at| {
+            BLOCK,
+            inlined!(|at| {
                 let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
-                let (loss, grad) = part.loss.value_and_grad(s, at.i, logit, target);
-                at.write(s, part.weighted(s, at, target, grad) * scale, points.target());
+                let (loss, grad) = part.loss.value_and_grad(s, at.first(s), logit, target);
+                at.write(s, part.weighted(s, at, target, grad) * scale, points.output());
                 let loss = part.losses(s, at, logit, target, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
                 loss
-            },
+            }),
         )
     }
 }
@@ -269,46 +262,21 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let PointHessians { part, mut points, hess, scale, mut each } = self;
         let scale = s.splat(T::from_f64(scale));
-        total_of(
+        sum_registers(
             s,
             points.source().len(),
-            #[inline(always)]
-            |at| {
+            BLOCK,
+            inlined!(|at| {
                 let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
-                let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.i, logit, target);
-                at.write(s, part.weighted(s, at, target, grad) * scale, points.target());
+                let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.first(s), logit, target);
+                at.write(s, part.weighted(s, at, target, grad) * scale, points.output());
                 at.write(s, part.weighted(s, at, target, curvature) * scale, hess);
                 let loss = part.losses(s, at, logit, target, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
                 loss
-            },
+            }),
         )
     }
-}
-
-/// The sum of `f` over the registers of `len` points, in double precision beyond [`BLOCK`].
-#[inline(always)]
-pub(super) fn total_of<T: Real, S: Simd<T>>(s: S, len: usize, mut f: impl FnMut(Spot) -> S::V) -> f64 {
-    let (mut total, whole) = (0.0, len - len % S::LANES);
-    for start in (0..whole).step_by(BLOCK) {
-        let mut sum = s.splat(T::ZERO);
-        for i in (start..whole.min(start + BLOCK)).step_by(S::LANES) {
-            sum = sum + f(Spot { i, is_whole: true });
-        }
-        total += sum.sum().to_f64();
-    }
-    if whole < len {
-        total += sum_of_first(s, f(Spot { i: whole, is_whole: false }), len - whole);
-    }
-    total
-}
-
-/// The sum of some lanes, fewer than there are: what stands past the end counts for nothing.
-#[inline(always)]
-pub(super) fn sum_of_first<T: Real, S: Simd<T>>(s: S, v: S::V, count: usize) -> f64 {
-    let mut lanes = [T::ZERO; MAX_LANES];
-    s.store_tail(v, &mut lanes[..count]);
-    s.load(&lanes[..S::LANES]).sum().to_f64()
 }

@@ -43,7 +43,7 @@ impl<S: Storage, L: RowLoss<S::Real> + Clone> Problem<S::Real> for StoredRowProb
     }
 
     fn has_domain(&self) -> bool {
-        self.loss.has_domain()
+        L::INPUTS.1 != Domain::Reals
     }
 
     fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, S::Real>) -> Result<()> {

@@ -6,9 +6,9 @@
 //! a call.
 
 use super::{Facts, Measure, logits, probabilities};
-use crate::columns::{self, Columns, GROUPS, class_sums};
 use crate::math::{Real, log1p, subtract};
-use crate::simd::{AHEAD, Kernel, Lanes, MAX_LANES, Mask, Simd};
+use crate::simd::{AHEAD, Lanes, MAX_LANES, Mask, Simd, inlined, load_at, store_at};
+use crate::tile::{self, GROUPS, Tile, class_sums};
 
 /// One of two distributions, in some groups of rows: their numbers and, of logits, their exponentials.
 pub(crate) struct Side<'k, T> {
@@ -37,6 +37,9 @@ const REGISTERS: usize = 4;
 /// Numbers of a group that still leave room for other groups in the first-level cache.
 const SMALL: usize = 32;
 
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
+
 /// How many groups of rows are taken at a time.
 pub(crate) fn groups(classes: usize) -> usize {
     (SMALL / classes).clamp(1, GROUPS)
@@ -45,12 +48,12 @@ pub(crate) fn groups(classes: usize) -> usize {
 impl<'k, T: Real> Side<'k, T> {
     /// How much scratch two sides need.
     pub(crate) fn scratch_len(classes: usize) -> usize {
-        2 * (2 * columns::scratch_len(classes) + GROUPS * REGISTERS * MAX_LANES)
+        2 * (2 * tile::scratch_len(classes) + GROUPS * REGISTERS * MAX_LANES)
     }
 
     /// Both sides, in such a scratch.
     pub(crate) fn both(scratch: &'k mut [T], classes: usize) -> [Self; 2] {
-        let columns = columns::scratch_len(classes);
+        let columns = tile::scratch_len(classes);
         let (p, q) = scratch.split_at_mut(scratch.len() / 2);
         [p, q].map(|scratch| {
             let (numbers, rest) = scratch.split_at_mut(columns);
@@ -62,13 +65,13 @@ impl<'k, T: Real> Side<'k, T> {
     /// Takes `count` rows that stand `stride` apart, at most as many as the [`groups`] have; logits get exponentials.
     #[inline(always)]
     pub(crate) fn load<S: Simd<T>>(&mut self, s: S, (rows, stride): (&[T], usize), count: usize, are_logits: bool) {
-        s.call(Load { side: self, rows, stride, count, are_logits });
+        s.call(inlined!(|s| self.load_groups(s, rows, stride, count, are_logits)));
     }
 
     /// Writes the gradients of `count` rows, one behind the other, which have taken the place of the numbers.
     #[inline(always)]
     pub(crate) fn store<S: Simd<T>>(&mut self, s: S, grads: &mut [T], count: usize) {
-        s.call(Store { side: self, grads, count });
+        s.call(inlined!(|s| self.store_groups(s, grads, count)));
     }
 
     /// Says what the gradients of a group are multiplied by.
@@ -78,34 +81,56 @@ impl<'k, T: Real> Side<'k, T> {
     }
 
     #[inline(always)]
-    fn numbers<S: Simd<T>>(&mut self, s: S, group: usize) -> Columns<'_, T> {
-        Columns::of(s, self.numbers, group, self.classes)
+    fn numbers<S: Simd<T>>(&mut self, s: S, group: usize) -> Tile<'_, T, S> {
+        Tile::of(s, self.numbers, group, self.classes)
     }
 
     #[inline(always)]
     fn get<S: Simd<T>>(&self, s: S, group: usize, register: Register) -> S::V {
-        s.load(&self.registers[(group * REGISTERS + register as usize) * MAX_LANES..][..S::LANES])
+        load_at(s, self.registers, (group * REGISTERS + register as usize) * MAX_LANES)
     }
 
     #[inline(always)]
     fn set<S: Simd<T>>(&mut self, s: S, group: usize, register: Register, v: S::V) {
-        s.store(v, &mut self.registers[(group * REGISTERS + register as usize) * MAX_LANES..][..S::LANES]);
+        store_at(s, v, self.registers, (group * REGISTERS + register as usize) * MAX_LANES);
     }
 
     /// The softmax of a group of logits.
     #[inline(always)]
-    fn softmax<S: Simd<T>>(&mut self, s: S, group: usize) -> Softmax<'_, T, S::V> {
+    fn softmax<S: Simd<T>>(&mut self, s: S, group: usize) -> Softmax<'_, T, S> {
         let [max, log_partition, scale] = [
             self.get(s, group, Register::Max),
             self.get(s, group, Register::LogPartition),
             self.get(s, group, Register::Scale),
         ];
         Softmax {
-            logits: Columns::of(s, self.numbers, group, self.classes),
-            exponentials: Columns::of(s, self.exponentials, group, self.classes),
+            logits: Tile::of(s, self.numbers, group, self.classes),
+            exponentials: Tile::of(s, self.exponentials, group, self.classes),
             max,
             log_partition,
             scale,
+        }
+    }
+
+    #[inline(always)]
+    fn load_groups<S: Simd<T>>(&mut self, s: S, rows: &[T], stride: usize, count: usize, are_logits: bool) {
+        for i in (0..count * stride).step_by(LINE / size_of::<T>()) {
+            s.prefetch(rows, i + AHEAD);
+        }
+        for (group, i) in (0..count).step_by(S::LANES).enumerate() {
+            self.numbers(s, group).load(s, &rows[i * stride..], stride, S::LANES.min(count - i));
+            if are_logits {
+                self.exponentiate(s, group);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store_groups<S: Simd<T>>(&mut self, s: S, grads: &mut [T], count: usize) {
+        for (group, i) in (0..count).step_by(S::LANES).enumerate() {
+            let factor = self.get(s, group, Register::Factor);
+            let (rows, grads) = (S::LANES.min(count - i), &mut grads[i * self.classes..]);
+            self.numbers(s, group).store(s, grads, rows, inlined!(|_, g| g * factor));
         }
     }
 
@@ -113,81 +138,24 @@ impl<'k, T: Real> Side<'k, T> {
     #[inline(always)]
     fn exponentiate<S: Simd<T>>(&mut self, s: S, group: usize) {
         let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
-        let mut logits = Columns::of(s, self.numbers, group, self.classes);
-        let mut exponentials = Columns::of(s, self.exponentials, group, self.classes);
-        exponentials.lanes().copy_from_slice(logits.lanes());
+        let mut logits = Tile::of(s, self.numbers, group, self.classes);
+        let mut exponentials = Tile::of(s, self.exponentials, group, self.classes);
+        exponentials.copy_from(&logits);
         let sums = exponentials.exponentiate(s, zero - s.splat(T::ONE));
         // One logit of +inf has all the probability: it counts as 0, and the others as -inf.
         let is_one = sums.max.eq(infinity);
         if is_one.bits() != 0 {
             logits.map(
                 s,
-                #[inline(always)]
-                |_, z| {
+                inlined!(|_, z| {
                     let seen = S::V::select(z.eq(infinity), zero, zero - infinity);
                     S::V::select(is_one, seen, z)
-                },
+                }),
             );
         }
         self.set(s, group, Register::Max, S::V::select(is_one, zero, sums.max));
         self.set(s, group, Register::LogPartition, log1p(s, sums.rest));
         self.set(s, group, Register::Scale, sums.scale(s, s.splat(T::TO_NORMAL)));
-    }
-}
-
-/// See [`Side::load`].
-struct Load<'s, 'k, T> {
-    side: &'s mut Side<'k, T>,
-    rows: &'s [T],
-    stride: usize,
-    count: usize,
-    are_logits: bool,
-}
-
-/// Bytes of a line of the caches.
-const LINE: usize = 64;
-
-impl<T: Real> Kernel<T> for Load<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Load { side, rows, stride, count, are_logits } = self;
-        for i in (0..count * stride).step_by(LINE / size_of::<T>()) {
-            s.prefetch(rows, i + AHEAD);
-        }
-        for (group, i) in (0..count).step_by(S::LANES).enumerate() {
-            side.numbers(s, group).load(s, &rows[i * stride..], stride, S::LANES.min(count - i));
-            if are_logits {
-                side.exponentiate(s, group);
-            }
-        }
-    }
-}
-
-/// See [`Side::store`].
-struct Store<'s, 'k, T> {
-    side: &'s mut Side<'k, T>,
-    grads: &'s mut [T],
-    count: usize,
-}
-
-impl<T: Real> Kernel<T> for Store<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Store { side, grads, count } = self;
-        for (group, i) in (0..count).step_by(S::LANES).enumerate() {
-            let factor = side.get(s, group, Register::Factor);
-            let rows = S::LANES.min(count - i);
-            let grads = &mut grads[i * side.classes..];
-            side.numbers(s, group).store(
-                s,
-                grads,
-                rows,
-                #[inline(always)]
-                |_, g| g * factor,
-            );
-        }
     }
 }
 
@@ -242,8 +210,7 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
     let sums = class_sums(
         s,
         classes,
-        #[inline(always)]
-        |k| {
+        inlined!(|k| {
             let p_k = p.column(s, k) * lifted;
             let q_k = if M::PAIR { q.column(s, k) * lifted } else { p_k };
             let at = probabilities::at(s, p_k, q_k);
@@ -256,7 +223,7 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
                 }
             }
             [measure.term(s, at), p_k, q_k]
-        },
+        }),
     );
     let [sum, p_sum, q_sum] = lowered(s, sums);
     let values = measure.finish_across(s, sum, Facts { excess: zero, p_partition: zero, q_partition: zero });
@@ -273,50 +240,42 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
 
 /// Rows whose value is NaN have no gradient.
 #[inline(always)]
-fn spoil<T: Real, S: Simd<T>>(s: S, grad: &mut Columns<'_, T>, values: S::V) {
+fn spoil<T: Real, S: Simd<T>>(s: S, grad: &mut Tile<'_, T, S>, values: S::V) {
     let defined = values.eq(values);
     if defined.bits() != (1 << S::LANES) - 1 {
-        grad.map(
-            s,
-            #[inline(always)]
-            |_, g| S::V::select(defined, g, s.splat(T::NAN)),
-        );
+        grad.map(s, inlined!(|_, g| S::V::select(defined, g, s.splat(T::NAN))));
     }
 }
 
 /// The softmax of a group of logits.
-struct Softmax<'k, T, V> {
-    logits: Columns<'k, T>,
-    exponentials: Columns<'k, T>,
-    max: V,
-    log_partition: V,
-    scale: V,
+struct Softmax<'k, T: Real, S: Simd<T>> {
+    logits: Tile<'k, T, S>,
+    exponentials: Tile<'k, T, S>,
+    max: S::V,
+    log_partition: S::V,
+    scale: S::V,
 }
 
-impl<T: Real, V: Lanes<T>> Softmax<'_, T, V> {
+impl<T: Real, S: Simd<T>> Softmax<'_, T, S> {
     /// The logits of a class, and its probabilities times 2^DIGITS.
     #[inline(always)]
-    fn at<S: Simd<T, V = V>>(&self, s: S, k: usize) -> (V, V) {
+    fn at(&self, s: S, k: usize) -> (S::V, S::V) {
         (self.logits.column(s, k), s.splat(T::TO_NORMAL).min(self.exponentials.column(s, k) * self.scale))
     }
 
     /// Leaves the flow of a class, and its probability, where they are looked for when all flows have been summed.
     #[inline(always)]
-    fn keep<S: Simd<T, V = V>>(&mut self, s: S, k: usize, flow: V, probability: V) {
+    fn keep(&mut self, s: S, k: usize, flow: S::V, probability: S::V) {
         self.logits.set_column(s, k, flow);
         self.exponentials.set_column(s, k, probability);
     }
 
     /// `flow_k - p_k sum(flow)`, in the place of the logits; a row of infinite flow has no gradient.
     #[inline(always)]
-    fn finish<S: Simd<T, V = V>>(&mut self, s: S, flow: V) {
-        let (lowered, exponentials) = (s.splat(T::ONE / T::TO_NORMAL), &self.exponentials);
-        let flow = V::select(flow.abs().lt(s.splat(T::INFINITY)), flow, s.splat(T::NAN));
-        self.logits.map(
-            s,
-            #[inline(always)]
-            |k, flow_k| (flow_k - exponentials.column(s, k) * flow) * lowered,
-        );
+    fn finish(&mut self, s: S, flow: S::V) {
+        let lowered = s.splat(T::ONE / T::TO_NORMAL);
+        let flow = S::V::select(flow.abs().lt(s.splat(T::INFINITY)), flow, s.splat(T::NAN));
+        self.logits.map_with(s, &self.exponentials, inlined!(|flow_k, p_k| (flow_k - p_k * flow) * lowered));
     }
 }
 
@@ -341,8 +300,7 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
     let sums = class_sums(
         s,
         classes,
-        #[inline(always)]
-        |k| {
+        inlined!(|k| {
             let (z, p_k) = p.at(s, k);
             let (y, q_k) = if M::PAIR { q.at(s, k) } else { (z, p_k) };
             let at = logits::at(s, [z, y], [p_k, q_k], [z_max, y_max], shift);
@@ -354,7 +312,7 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
                 }
             }
             [measure.term(s, at), if M::PAIR { at.difference } else { zero }, p_flow, q_flow]
-        },
+        }),
     );
     let [sum, excess, p_flow, q_flow] = lowered(s, sums);
     let facts = Facts { excess, p_partition, q_partition };

@@ -164,18 +164,18 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
         };
         let at = pair.at(s, z, y);
         let [p_k, q_k] = measure.flows(s, at);
-        write(s, (p_k - at.p * p_flow) * lowered, p.target(), i);
+        write(s, (p_k - at.p * p_flow) * lowered, p.output(), i);
         if let Some(q) = &mut q {
-            write(s, (q_k - at.q * q_flow) * lowered, q.target(), i);
+            write(s, (q_k - at.q * q_flow) * lowered, q.output(), i);
         }
     }
     if spoil[0] {
-        p.target().fill(T::NAN);
+        p.output().fill(T::NAN);
     }
     if let Some(q) = q
         && spoil[1]
     {
-        q.target().fill(T::NAN);
+        q.output().fill(T::NAN);
     }
     if undefined { f64::NAN } else { measure.finish(sum, pair.facts(excess)) }
 }

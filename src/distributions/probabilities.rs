@@ -2,7 +2,7 @@
 
 use super::{At, Facts, Measure, zero_with};
 use crate::math::{Quotient, Real, ln_lifted};
-use crate::simd::{AHEAD, Lanes, RowIo, Simd, read, write};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, inlined, read, write};
 
 /// What a pass over a row has found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,8 +128,7 @@ pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T
         s,
         measure,
         p.len(),
-        #[inline(always)]
-        |i| {
+        inlined!(|i| {
             s.prefetch(p, i + AHEAD);
             let p_k = lifted(s, p, i);
             let q_k = if M::PAIR {
@@ -139,7 +138,7 @@ pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T
                 p_k
             };
             (measure.term(s, at(s, p_k, q_k)), p_k, q_k)
-        },
+        }),
     )
 }
 
@@ -155,22 +154,21 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
         s,
         measure,
         p.source().len(),
-        #[inline(always)]
-        |i| {
+        inlined!(|i| {
             let (p_k, q_k) = registers(s, p, &q, i);
             let at = at(s, p_k, q_k);
             let [p_slope, q_slope] = measure.slopes(s, at);
-            write(s, p_slope, p.target(), i);
+            write(s, p_slope, p.output(), i);
             if let Some(q) = &mut q {
-                write(s, q_slope, q.target(), i);
+                write(s, q_slope, q.output(), i);
             }
             (measure.term(s, at), p_k, q_k)
-        },
+        }),
     );
     if row.value.is_nan() {
-        p.target().fill(T::NAN);
+        p.output().fill(T::NAN);
         if let Some(q) = q {
-            q.target().fill(T::NAN);
+            q.output().fill(T::NAN);
         }
     }
     row
@@ -205,9 +203,9 @@ pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
     for i in (0..len).step_by(S::LANES) {
         let (p_k, q_k) = registers(s, p, &q, i);
         let [p_slope, q_slope] = measure.slopes(s, at(s, p_k, q_k));
-        write(s, (p_slope - p_mean) / p_sum, p.target(), i);
+        write(s, (p_slope - p_mean) / p_sum, p.output(), i);
         if let Some(q) = &mut q {
-            write(s, (q_slope - q_mean) / q_sum, q.target(), i);
+            write(s, (q_slope - q_mean) / q_sum, q.output(), i);
         }
     }
     nats

@@ -9,7 +9,7 @@
 //! cycles of latency needs, and what 16 registers still hold. A general product would first copy `x` into an order of its
 //! own, and so touch it twice as often as here.
 
-use crate::simd::{Float, Kernel, Lanes, Simd, read, write};
+use crate::simd::{Float, Kernel, Lanes, Simd, load_at, read, store_at, write};
 use crate::view::Rows;
 
 /// More classes than this are left to general products.
@@ -107,9 +107,9 @@ fn dots<const N: usize, T: Float, S: Simd<T>>(
             s.prefetch(ahead, stride + j);
             s.prefetch(ahead, 2 * stride + j);
         }
-        let (a, b) = (s.load(&x[0][j..j + S::LANES]), s.load(&x[1][j..j + S::LANES]));
+        let (a, b) = (load_at(s, x[0], j), load_at(s, x[1], j));
         for k in 0..N {
-            let w = s.load(&w[k][j..j + S::LANES]);
+            let w = load_at(s, w[k], j);
             sums[0][k] = a.mul_add(w, sums[0][k]);
             sums[1][k] = b.mul_add(w, sums[1][k]);
         }
@@ -175,7 +175,7 @@ fn add<const N: usize, T: Float, S: Simd<T>>(
     let mut sums = [[s.splat(T::ZERO); 2]; N];
     for (k, sums) in sums.iter_mut().enumerate() {
         let at = &weight_grad[(first + k) * len + j..][..2 * S::LANES];
-        *sums = [s.load(&at[..S::LANES]), s.load(&at[S::LANES..])];
+        *sums = [load_at(s, at, 0), load_at(s, at, S::LANES)];
     }
     let behind = x.rows() * x.from(0).1 + j;
     for (i, g) in grad.chunks_exact(classes).enumerate() {
@@ -185,7 +185,7 @@ fn add<const N: usize, T: Float, S: Simd<T>>(
             s.prefetch(x.from(i).0, behind + S::LANES);
         }
         let (x, g) = (&x.row(i)[j..][..2 * S::LANES], &g[first..][..N]);
-        let (a, b) = (s.load(&x[..S::LANES]), s.load(&x[S::LANES..]));
+        let (a, b) = (load_at(s, x, 0), load_at(s, x, S::LANES));
         for k in 0..N {
             let g = s.splat(g[k]);
             sums[k][0] = a.mul_add(g, sums[k][0]);
@@ -194,8 +194,8 @@ fn add<const N: usize, T: Float, S: Simd<T>>(
     }
     for (k, sums) in sums.into_iter().enumerate() {
         let at = &mut weight_grad[(first + k) * len + j..][..2 * S::LANES];
-        s.store(sums[0], &mut at[..S::LANES]);
-        s.store(sums[1], &mut at[S::LANES..]);
+        store_at(s, sums[0], at, 0);
+        store_at(s, sums[1], at, S::LANES);
     }
 }
 

@@ -12,7 +12,7 @@
 use super::check_share;
 use crate::error::Result;
 use crate::math::Real;
-use crate::simd::{Lanes, MAX_LANES, Simd};
+use crate::simd::{Lanes, MAX_LANES, Simd, load_at};
 use crate::view::check_weights;
 
 /// The options.
@@ -59,7 +59,7 @@ impl<T: Real> Answers<T> {
         let mut yes = target.mul_add(s.splat(self.yes[0]), s.splat(self.yes[1]));
         let no = (s.splat(T::ONE) - target).mul_add(s.splat(self.no[0]), s.splat(self.no[1]));
         if let Some(beta) = &self.pos_weight {
-            yes = yes * s.load(&beta.weights[point % beta.columns..][..S::LANES]);
+            yes = yes * load_at(s, &beta.weights, point % beta.columns);
         }
         (yes, no)
     }

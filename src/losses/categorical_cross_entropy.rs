@@ -33,16 +33,16 @@
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
 
-use super::{Group, GroupLoss, RowLoss, RowTarget};
-use crate::columns::Columns;
+use super::{Domain, Group, LaneKernels, NoLanes, RowLoss, RowTarget, SoftLanes};
 use crate::error::{Error, Result};
 use crate::math::{Real, ln};
 use crate::rows::{Logits, LogitsIo, row_total};
-use crate::simd::{Lanes, Simd, read};
+use crate::simd::{Lanes, Simd, inlined, read};
+use crate::tile::Tile;
 use crate::view::check_weights;
 
-/// Longer rows are faster taken one by one: for a logarithm a class, transposing them costs too much.
-const MAX_CLASSES_ACROSS: usize = 32;
+/// Longer rows are faster a row at a time: transposing costs too much where a class takes no more than a logarithm.
+const MAX_CLASSES_BY_LANE: usize = 32;
 
 /// Categorical cross-entropy with its options.
 #[derive(Clone, Copy, Debug)]
@@ -113,17 +113,24 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
     #[inline(always)]
     fn of_distribution<S: Simd<T>>(&self, s: S, p: &[T], t: &[T]) -> f64 {
         // The filler is 1, whose logarithm is 0, and its weight is 0.
-        row_total(
-            s,
-            p,
-            T::ONE,
-            #[inline(always)]
-            |k, p| self.costs(s, p, self.weights(s, t, k)),
-        )
+        row_total(s, p, T::ONE, inlined!(|k, p| self.costs(s, p, self.weights(s, t, k))))
     }
 }
 
 impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
+    const INPUTS: (&'static str, Domain) = ("p", Domain::Unit);
+    type ClassLanes = NoLanes;
+    type SoftLanes = Self;
+
+    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, NoLanes, Self> {
+        // A row with a class reads a single probability.
+        if !has_classes && (1..=MAX_CLASSES_BY_LANE).contains(&classes) {
+            LaneKernels::Distributions(self)
+        } else {
+            LaneKernels::None
+        }
+    }
+
     #[inline(always)]
     fn class_weight(&self) -> Option<&[T]> {
         self.class_weight
@@ -161,26 +168,21 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
         let loss = match target {
             RowTarget::Class(y) => {
                 let (weight, loss, slope) = self.of_class(row.source()[y], y);
-                row.target().fill(T::ZERO);
+                row.output().fill(T::ZERO);
                 if weight == 0.0 {
                     return 0.0;
                 }
-                row.target()[y] = T::from_f64(scale * weight * slope);
+                row.output()[y] = T::from_f64(scale * weight * slope);
                 weight * loss
             }
             RowTarget::Distribution(t) => {
                 if self.weight(s, target) == 0.0 {
-                    row.target().fill(T::ZERO);
+                    row.output().fill(T::ZERO);
                     return 0.0;
                 }
                 let loss = self.of_distribution(s, row.source(), t);
                 let scale = s.splat(T::from_f64(-scale));
-                row.map(
-                    s,
-                    T::ONE,
-                    #[inline(always)]
-                    |k, p| self.slopes(s, p, self.weights(s, t, k) * scale),
-                );
+                row.map(s, T::ONE, inlined!(|k, p| self.slopes(s, p, self.weights(s, t, k) * scale)));
                 loss
             }
             RowTarget::Sparse(pairs) => {
@@ -192,60 +194,23 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                     (y, if weight * t == 0.0 { 0.0 } else { scale * weight * t * slope })
                 });
                 let slopes: Vec<(usize, f64)> = slopes.collect();
-                row.target().fill(T::ZERO);
+                row.output().fill(T::ZERO);
                 for (y, slope) in slopes {
-                    row.target()[y] = row.target()[y] + T::from_f64(slope);
+                    row.output()[y] = row.output()[y] + T::from_f64(slope);
                 }
                 loss
             }
         };
         if loss.is_nan() {
-            row.target().fill(T::NAN);
+            row.output().fill(T::NAN);
         }
         loss
     }
-
-    #[inline(always)]
-    fn has_domain(&self) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    fn outside<S: Simd<T>>(&self, s: S, p: &[T], target: RowTarget<'_, T>) -> Option<usize> {
-        let outside = |p: T| p < T::ZERO || p > T::ONE;
-        match target {
-            RowTarget::Class(y) => outside(p[y]).then_some(y),
-            RowTarget::Sparse(pairs) => {
-                (0..pairs.len()).filter_map(|pair| pairs.get(pair)).map(|(y, _)| y).find(|&y| outside(p[y]))
-            }
-            RowTarget::Distribution(_) => {
-                let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-                let count = row_total(
-                    s,
-                    p,
-                    T::ZERO,
-                    #[inline(always)]
-                    |_, p| S::V::select(p.lt(zero), one, zero) + S::V::select(one.lt(p), one, zero),
-                );
-                if count == 0.0 { None } else { p.iter().position(|&p| outside(p)) }
-            }
-        }
-    }
 }
 
-impl<T: Real> GroupLoss<T> for CategoricalCrossEntropy<'_, T> {
+impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
     #[inline(always)]
-    fn sums_exponentials(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn weighs_across(&self, classes: usize) -> bool {
-        (1..=MAX_CLASSES_ACROSS).contains(&classes)
-    }
-
-    #[inline(always)]
-    fn weigh_across<S: Simd<T>>(&self, s: S, targets: &mut Columns<'_, T>) -> S::V {
+    fn weigh<S: Simd<T>>(&self, s: S, targets: &mut Tile<'_, T, S>) -> S::V {
         if let Some(w) = self.class_weight {
             targets.weigh(s, w);
         }
@@ -253,49 +218,47 @@ impl<T: Real> GroupLoss<T> for CategoricalCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn costs_across<S: Simd<T>>(&self, s: S, p: &Columns<'_, T>, weights: &Columns<'_, T>) -> S::V {
-        let mut total = s.splat(T::ZERO);
-        for k in 0..p.classes() {
-            total = total + self.costs(s, p.column(s, k), weights.column(s, k));
-        }
-        total
-    }
-
-    #[inline(always)]
-    fn soft_value_across<S: Simd<T>>(&self, s: S, group: &Group<S::V>) -> S::V {
-        let zero = s.splat(T::ZERO);
-        S::V::select(group.weight.eq(zero), zero, group.weight * group.gaps)
-    }
-
-    #[inline(always)]
-    fn soft_value_and_grad_across<S: Simd<T>>(
+    fn sweep<S: Simd<T>>(
         &self,
         s: S,
-        p: &mut Columns<'_, T>,
-        weights: &Columns<'_, T>,
-        group: &Group<S::V>,
+        p: &mut Tile<'_, T, S>,
+        weights: &mut Tile<'_, T, S>,
+        _: &mut Tile<'_, T, S>,
+        group: &mut Group<T, S>,
+    ) {
+        for (p, u) in p.columns().iter().zip(weights.columns()) {
+            group.cost = group.cost + self.costs(s, s.load(p), s.load(u));
+        }
+    }
+
+    #[inline(always)]
+    fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        let zero = s.splat(T::ZERO);
+        S::V::select(group.weight.eq(zero), zero, group.weight * group.cost)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        p: &mut Tile<'_, T, S>,
+        weights: &Tile<'_, T, S>,
+        group: &Group<T, S>,
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        let losses = self.soft_value_across(s, group);
-        let scale = s.splat(T::ZERO) - group.weight / s.splat(divisor);
-        p.map(
+        let (zero, losses) = (s.splat(T::ZERO), self.soft_value(s, group));
+        let (scale, is_zero_weight) = (zero - group.weight / s.splat(divisor), group.weight.eq(zero));
+        p.map_with(
             s,
-            #[inline(always)]
-            |k, p| {
-                // Of a row that is NaN all derivatives are, and of one that does not count none is.
-                let slope = self.slopes(s, p, weights.column(s, k) * scale);
-                let slope = S::V::select(group.weight.eq(s.splat(T::ZERO)), s.splat(T::ZERO), slope);
+            weights,
+            inlined!(|p, u| {
+                // All derivatives of a row that is NaN are NaN; those of a row that does not count are 0.
+                let slope = S::V::select(is_zero_weight, zero, self.slopes(s, p, u * scale));
                 S::V::select(losses.eq(losses), slope, losses)
-            },
+            }),
         );
-        p.store(
-            s,
-            grad,
-            group.rows,
-            #[inline(always)]
-            |_, slope| slope,
-        );
+        p.store_called(s, grad, group.rows);
         losses
     }
 }
@@ -317,7 +280,7 @@ mod tests {
     struct Row<'a, T>(CategoricalCrossEntropy<'a, T>, &'a [T], RowTarget<'a, T>);
 
     impl<T: Real> Kernel<T> for Row<'_, T> {
-        type Output = (f64, f64, Vec<T>, Option<usize>);
+        type Output = (f64, f64, Vec<T>);
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let Row(loss, p, target) = self;
@@ -325,7 +288,7 @@ mod tests {
             let value = loss.value(s, Logits::plain(p), target);
             let row = LogitsIo::new(RowIo::new(p, &mut grad), loss.logit_map(), &mut []);
             let same = loss.value_and_grad(s, row, target, 1.0);
-            (value, same, grad, loss.outside(s, p, target))
+            (value, same, grad)
         }
     }
 
@@ -346,9 +309,8 @@ mod tests {
                     let (loss, grad) = oracle(&p, t, weight.unwrap_or(&ones), eps);
                     for isa in Isa::available() {
                         let ours = CategoricalCrossEntropy::new(c, weight, eps).unwrap();
-                        let (value, same, g, outside) = f64::dispatch(isa, Row(ours, &p, target));
+                        let (value, same, g) = f64::dispatch(isa, Row(ours, &p, target));
                         let case = format!("c={c} eps={eps} {target:?} {}", isa.name());
-                        assert_eq!(outside, None, "{case}");
                         assert!(value == loss || (value - loss).abs() <= 1e-14 * loss, "{case}: {value} {loss}");
                         assert_eq!(value.to_bits(), same.to_bits(), "{case}");
                         for (k, (g, truth)) in g.iter().zip(&grad).enumerate() {
@@ -356,19 +318,6 @@ mod tests {
                         }
                     }
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_probability_is_found_where_it_is_read() {
-        let (p, t) = (vec![0.5, -0.0, 1.0, f64::NAN, 1.5, -0.1], vec![0.2; 6]);
-        for isa in Isa::available() {
-            let outside =
-                |target| f64::dispatch(isa, Row(CategoricalCrossEntropy::new(6, None, 0.0).unwrap(), &p, target)).3;
-            assert_eq!(outside(RowTarget::Distribution(&t)), Some(4));
-            for y in 0..6 {
-                assert_eq!(outside(RowTarget::Class(y)), (y > 3).then_some(y));
             }
         }
     }

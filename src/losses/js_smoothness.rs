@@ -110,8 +110,8 @@ const GROWTH: f64 = 0.5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::are_few;
     use crate::simd::{Float, Isa, Kernel};
+    use crate::tile::are_few;
 
     struct Pair<'a, T>(&'a [T], &'a [T]);
 

@@ -1,7 +1,7 @@
 //! One file per loss: formula, kernel, oracle, tests. This page holds the two sockets that a loss plugs into.
 //!
 //! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target. Where classes are few it
-//!   may take groups of rows: [`GroupLoss`].
+//!   may take a group of rows at a time, a row a lane: [`ClassLanes`], [`SoftLanes`].
 //! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
 //!
 //! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
@@ -10,35 +10,35 @@ mod answers;
 mod binary_cross_entropy;
 mod categorical_cross_entropy;
 mod gaussian_nll;
-mod groups;
 mod hinge_loss;
 mod js_smoothness;
+mod lanes;
 mod parity_penalty;
-mod row_weights;
 mod sigmoid_cross_entropy;
 mod sigmoid_focal_loss;
 mod softmax_cross_entropy;
 mod softmax_focal_loss;
 mod softmax_stats;
+mod target_weights;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{GaussianNll, Spread};
-pub use groups::{Group, GroupLoss};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::{Position, Positions};
+pub use lanes::{ClassLanes, Group, LaneKernels, NoLanes, SoftLanes};
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
-pub(crate) use softmax_stats::{GroupStats, RowStats, SpreadSums, row_stats};
+pub(crate) use softmax_stats::{GroupSums, LaneRowStats, RowStats, row_stats};
 
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
-use crate::simd::{Kernel, Lanes, Simd, read};
+use crate::simd::{Lanes, Mask, Simd, inlined, read};
 use crate::sparse::Pairs;
 
 /// What a row of logits is held against.
@@ -53,16 +53,24 @@ pub enum RowTarget<'a, T> {
 }
 
 /// A loss of one row of logits.
-pub trait RowLoss<T: Real>: GroupLoss<T> {
-    /// What becomes of the logits before the loss sees them.
+pub trait RowLoss<T: Real>: Sync {
+    /// What the numbers of a row are called, and what they may be.
+    const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
+    /// Whether a sparse target must be made dense first.
+    const DENSE_TARGETS: bool = false;
+    /// The kernels of rows with a class each, by lane; [`NoLanes`] where there are none.
+    type ClassLanes: ClassLanes<T>;
+    /// The kernels of rows with a distribution each, by lane.
+    type SoftLanes: SoftLanes<T>;
+
+    /// The kernels by lane for rows of this many classes, with a class each or a distribution each, where they are faster
+    /// than a row at a time.
+    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self::ClassLanes, Self::SoftLanes>;
+
+    /// The map from the logits to what the loss sees.
     #[inline(always)]
     fn logit_map(&self) -> LogitMap<T> {
         LogitMap::identity()
-    }
-
-    /// Whether a sparse target must be made dense first.
-    fn wants_dense_targets(&self) -> bool {
-        false
     }
 
     /// One weight a class; 1 where absent.
@@ -80,30 +88,16 @@ pub trait RowLoss<T: Real>: GroupLoss<T> {
     /// The loss, and `scale` times its gradient, which is written to the row.
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: LogitsIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64;
 
-    /// Whether [`of_sum`](Self::of_sum) tells the loss of a row that has a class, and its gradient.
-    #[inline(always)]
-    fn follows_from_sum(&self) -> bool {
-        false
-    }
-
-    /// Loss and gradient of a row whose exponentials have been summed, from nothing but the sum and the logit of its class;
-    /// asked for only where [`follows_from_sum`](Self::follows_from_sum) holds.
-    #[inline(always)]
-    fn of_sum(&self, _sum: RowSum<T>, _class: usize, _logit: T) -> OfSum {
-        OfSum { loss: f64::NAN, others: f64::NAN, own: f64::NAN }
-    }
-
-    /// Whether some numbers are no logits of this loss, and [`outside`](Self::outside) finds them.
-    #[inline(always)]
-    fn has_domain(&self) -> bool {
-        false
-    }
-
-    /// The place of the first number of a row that is read and lies outside the domain; NaN does not.
-    #[inline(always)]
-    fn outside<S: Simd<T>>(&self, _: S, _logits: &[T], _target: RowTarget<'_, T>) -> Option<usize> {
+    /// The same loss as a function of the sum of a row's exponentials, where a class and its logit are all it needs beside.
+    fn by_sum(&self) -> Option<&dyn SumLoss<T>> {
         None
     }
+}
+
+/// A loss that needs no more of a row with a class than the sum of its exponentials and the logit of the class.
+pub trait SumLoss<T: Real>: Sync {
+    /// Loss and gradient of the row.
+    fn of_sum(&self, sum: RowSum<T>, class: usize, logit: T) -> OfSum;
 }
 
 /// `sum_k w_k t_k`: what a row adds to the divisor of the mean.
@@ -119,35 +113,9 @@ pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, 
             total
         }
         (RowTarget::Class(y), Some(w)) => w[y].to_f64(),
-        (RowTarget::Distribution(t), _) => s.call(TotalWeight { t, class_weight }),
-    }
-}
-
-/// `sum_k w_k t_k` of a distribution.
-struct TotalWeight<'k, T> {
-    t: &'k [T],
-    class_weight: Option<&'k [T]>,
-}
-
-impl<T: Real> Kernel<T> for TotalWeight<'_, T> {
-    type Output = f64;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
-        match self.class_weight {
-            None => row_total(
-                s,
-                self.t,
-                T::ZERO,
-                #[inline(always)]
-                |_, t| t,
-            ),
-            Some(w) => row_total(
-                s,
-                self.t,
-                T::ZERO,
-                #[inline(always)]
-                |k, t| t * read(s, w, k, T::ZERO),
-            ),
+        (RowTarget::Distribution(t), None) => s.call(inlined!(|s| row_total(s, t, T::ZERO, inlined!(|_, t| t)))),
+        (RowTarget::Distribution(t), Some(w)) => {
+            s.call(inlined!(|s| { row_total(s, t, T::ZERO, inlined!(|k, t| t * read(s, w, k, T::ZERO))) }))
         }
     }
 }
@@ -158,14 +126,14 @@ pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
     fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
 }
 
-/// What the sum of a row's exponentials says of its loss.
+/// Loss and gradient of a row, from the sum of its exponentials.
 #[derive(Clone, Copy, Debug)]
 pub struct OfSum {
     pub(crate) loss: f64,
-    /// The gradient of each class but the row's own, divided by its probability.
+    /// The gradient of each class but the labelled one, divided by its probability.
     pub(crate) others: f64,
-    /// The gradient of the row's own class.
-    pub(crate) own: f64,
+    /// The gradient of the labelled class.
+    pub(crate) label: f64,
 }
 
 /// A loss of one number, a logit, a score or a probability, that is held against one target.
@@ -218,7 +186,22 @@ impl Domain {
         }
     }
 
-    /// What it says about itself in an error; `ignores` where one number more is let through.
+    /// The index of the first number outside that is not the ignored one.
+    #[inline(always)]
+    pub(crate) fn first_outside<T: Real, S: Simd<T>>(self, s: S, ignored: Option<T>, numbers: &[T]) -> Option<usize> {
+        // Of any domain 0 is a member.
+        let (zero, ignored) = (s.splat(T::ZERO), s.splat(ignored.unwrap_or(T::ZERO)));
+        for i in (0..numbers.len()).step_by(S::LANES) {
+            let x = read(s, numbers, i, T::ZERO);
+            let bits = self.excludes(s, S::V::select(x.eq(ignored), zero, x)).bits();
+            if bits != 0 {
+                return Some(i + bits.trailing_zeros() as usize);
+            }
+        }
+        None
+    }
+
+    /// The domain as an error names it; `ignores` where one number more is allowed.
     pub(crate) fn expected(self, ignores: bool) -> &'static str {
         match (self, ignores) {
             (Domain::Reals, _) => "a number",
@@ -241,7 +224,7 @@ fn check_share(name: &'static str, share: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, Mask};
+    use crate::simd::{Float, Isa, Kernel, Mask};
 
     /// The lanes that a domain excludes, a number at a time.
     struct Excluded(Domain, f32);

@@ -31,7 +31,7 @@
 //! T. Calders and S. Verwer, *Three naive Bayes approaches for discrimination-free classification*, 2010 (parity).
 
 use crate::math::{Logistic, Real};
-use crate::simd::{Lanes, MAX_LANES, RowIo, Simd, read, write};
+use crate::simd::{Lanes, RowIo, Simd, lanes_of, read, write};
 use crate::view::Classes;
 
 /// What makes predictions of logits.
@@ -78,7 +78,6 @@ impl Link {
         sums: &mut [GroupSum],
     ) {
         let zero = s.splat(T::ZERO);
-        let mut tails = [T::ZERO; MAX_LANES];
         for i in (0..x.len()).step_by(S::LANES) {
             let register = read(s, x, i, T::ZERO);
             let tail = match self {
@@ -88,8 +87,7 @@ impl Link {
                     S::V::select(zero.lt(register), zero - complement, sigmoid)
                 }
             };
-            s.store(tail, &mut tails[..S::LANES]);
-            for (k, (x, tail)) in x[i..].iter().zip(&tails[..S::LANES]).enumerate() {
+            for (k, (x, tail)) in x[i..].iter().zip(lanes_of(s, tail).as_ref()).enumerate() {
                 if let Some(group) = chosen.group(first + i + k) {
                     let sum = &mut sums[group];
                     sum.rows += 1;
@@ -113,11 +111,11 @@ impl Link {
     ) {
         let (zero, len) = (s.splat(T::ZERO), x.source().len());
         for i in (0..len).step_by(S::LANES) {
-            let mut slope = [T::ZERO; MAX_LANES];
-            for (k, slope) in slope[..S::LANES.min(len - i)].iter_mut().enumerate() {
+            let mut slope = S::Array::default();
+            for (k, slope) in slope.as_mut().iter_mut().take(len - i).enumerate() {
                 *slope = chosen.group(first + i + k).map_or(T::ZERO, |group| T::from_f64(slopes[group]));
             }
-            let slope = s.load(&slope[..S::LANES]);
+            let slope = s.load(&slope);
             let grad = match self {
                 Link::Identity => slope,
                 Link::Sigmoid => {
@@ -126,7 +124,7 @@ impl Link {
                     S::V::select(slope.eq(zero), zero, slope * (sigmoid * complement))
                 }
             };
-            write(s, grad, x.target(), i);
+            write(s, grad, x.output(), i);
         }
     }
 }

@@ -39,16 +39,15 @@
 //! C. Szegedy et al., *Rethinking the Inception architecture for computer vision*, 2016, section 7 (smoothing).
 //! A. Chowdhery et al., *PaLM: Scaling language modeling with pathways*, 2022, arXiv:2204.02311, section 5 (z-loss).
 
-mod across;
+mod by_lane;
 
-pub(super) use across::grad_across;
-
-use super::row_weights::{Gaps, RowWeights};
-use super::{CurvedRowLoss, OfSum, RowLoss, RowTarget, check_share, total_weight};
+use super::target_weights::{Margins, TargetWeights};
+use super::{CurvedRowLoss, LaneKernels, OfSum, RowLoss, RowTarget, SumLoss, check_share, total_weight};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum};
-use crate::simd::{RowIo, Simd, position};
+use crate::simd::{RowIo, Simd, inlined, position};
+use crate::tile;
 use crate::view::check_weights;
 
 /// Softmax cross-entropy with its options.
@@ -101,27 +100,27 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
 
     /// The weights `u` of a row's classes.
     #[inline(always)]
-    pub(super) fn weights<'t, S: Simd<T>>(&self, s: S, target: RowTarget<'t, T>) -> RowWeights<'t, T>
+    pub(super) fn weights<'t, S: Simd<T>>(&self, s: S, target: RowTarget<'t, T>) -> TargetWeights<'t, T>
     where
         'a: 't,
     {
         let (eps, weight) = (self.label_smoothing, self.weight(s, target));
-        let (class_weight, keep) = (self.class_weight, 1.0 - eps);
+        let (class_weight, kept) = (self.class_weight, 1.0 - eps);
         if eps == 0.0 {
-            return RowWeights { class_weight, target, keep, spread: 0.0, total: weight };
+            return TargetWeights { class_weight, target, kept, uniform: 0.0, total: weight };
         }
         let mass = total_weight(s, target, None);
-        let spread = eps * mass / self.classes as f64;
-        RowWeights { class_weight, target, keep, spread, total: keep * weight + spread * self.class_weight_sum }
+        let uniform = eps * mass / self.classes as f64;
+        TargetWeights { class_weight, target, kept, uniform, total: kept * weight + uniform * self.class_weight_sum }
     }
 
-    /// Whether all that is asked of a row with a class follows from the sum of its exponentials, as the loss sees them.
+    /// Whether loss and gradient of a row with a class follow from the sum of its exponentials, once its logits are mapped.
     #[inline(always)]
     fn is_plain(&self) -> bool {
         self.label_smoothing == 0.0 && self.z_loss == 0.0
     }
 
-    /// The class of a row for which that is so, where its weight is not 0.
+    /// The class of such a row, where its weight is not 0.
     #[inline(always)]
     fn plain_class(&self, target: RowTarget<'_, T>) -> Option<usize> {
         match target {
@@ -130,12 +129,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn has_z_loss(&self) -> bool {
-        self.z_loss != 0.0
-    }
-
-    /// What the z-loss of a row is, and what it adds to `U` in its gradient.
+    /// The z-loss of a row, and what it adds to `U` in the gradient.
     #[inline(always)]
     pub(super) fn z_terms(&self, max: f64, log_partition: f64) -> (f64, f64) {
         if self.z_loss == 0.0 {
@@ -147,6 +141,19 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
 }
 
 impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
+    type ClassLanes = Self;
+    type SoftLanes = Self;
+
+    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
+        // With smoothing and class weights a class is as much work as a distribution.
+        let is_soft = !has_classes || (self.label_smoothing != 0.0 && self.class_weight.is_some());
+        match (tile::are_few(classes), is_soft) {
+            (false, _) => LaneKernels::None,
+            (true, false) => LaneKernels::Classes(self),
+            (true, true) => LaneKernels::Distributions(self),
+        }
+    }
+
     #[inline(always)]
     fn logit_map(&self) -> LogitMap<T> {
         self.map
@@ -161,8 +168,8 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     fn value<S: Simd<T>>(&self, s: S, mut logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
         if let Some(class) = self.plain_class(target) {
             let (sum, logit) = match logits.unmapped() {
-                Some(logits) => (RowSum::of_many(s, logits), logits[class]),
-                None => (RowSum::of_logits(s, &mut logits), logits.at(s, class)),
+                Some(logits) => (RowSum::sweep_inlined(s, &mut { logits }, &mut ()).0, logits[class]),
+                None => (RowSum::sweep(s, &mut logits).0, logits.at(s, class)),
             };
             return self.of_sum(sum, class, logit).loss;
         }
@@ -170,21 +177,18 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         if weights.total == 0.0 {
             return 0.0;
         }
-        // 1. maximum and sum of exponentials, and, of dense weights, the gaps
-        let mut gaps = Gaps::of(&weights, false);
+        // 1. maximum and sum of exponentials, and, of dense weights, the margins
+        let mut margins = Margins::of(&weights, false);
         let sum = if weights.is_dense() {
-            RowSum::watched(s, &mut logits, &mut gaps)
+            RowSum::sweep_inlined(s, &mut logits, &mut margins).0
         } else {
-            RowSum::of_logits(s, &mut logits)
+            RowSum::sweep(s, &mut logits).0
         };
         // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
         let log_partition = sum.log_partition();
-        let listed = weights.listed(
-            #[inline(always)]
-            |class| logits.at(s, class),
-        );
-        let listed = listed.map_or(0.0, |listed| listed.cost(sum));
-        weights.total * log_partition + listed + gaps.total() + self.z_terms(sum.max.to_f64(), log_partition).0
+        let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
+        let sparse = sparse.map_or(0.0, |sparse| sparse.cost(sum));
+        weights.total * log_partition + sparse + margins.total() + self.z_terms(sum.max.to_f64(), log_partition).0
     }
 
     #[inline(always)]
@@ -198,116 +202,103 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         if let Some(class) = self.plain_class(target) {
             let logit = logits.at(s, class);
             // 1. maximum and sum of exponentials, which are kept
-            let (sum, unit) = if logits.is_plain() {
-                RowSum::keeping(s, &mut logits.row)
+            let (sum, pivot) = if logits.is_plain() {
+                RowSum::sweep_inlined(s, &mut logits.row, &mut ())
             } else {
-                RowSum::keeping_logits(s, &mut logits)
+                RowSum::sweep(s, &mut logits)
             };
-            let OfSum { loss, others, own } = self.of_sum(sum, class, logit);
+            let OfSum { loss, others, label } = self.of_sum(sum, class, logit);
             // 2. w p_k, but for the class itself, which has its gradient from the complement
-            let scaled = sum.scale(unit, scale * others);
-            logits.finish(
-                s,
-                #[inline(always)]
-                |_, e| scaled.of(s, e),
-            );
-            logits.set(class, scale * own);
+            let scaled = sum.scale(pivot, scale * others);
+            logits.finish(s, inlined!(|_, e| scaled.of(s, e)));
+            logits.set(class, scale * label);
             return loss;
         }
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
-            logits.row.target().fill(T::ZERO);
+            logits.row.output().fill(T::ZERO);
             return 0.0;
         }
-        let mut gaps = Gaps::of(&weights, true);
-        let listed = weights.listed(
-            #[inline(always)]
-            |class| logits.at(s, class),
-        );
-        // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the gaps
-        let (sum, unit) = if weights.is_dense() {
-            RowSum::keeping_watched(s, &mut logits, &mut gaps)
+        let mut margins = Margins::of(&weights, true);
+        let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
+        // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the margins
+        let (sum, pivot) = if weights.is_dense() {
+            RowSum::sweep_inlined(s, &mut logits, &mut margins)
         } else {
-            RowSum::keeping_logits(s, &mut logits)
+            RowSum::sweep(s, &mut logits)
         };
         let log_partition = sum.log_partition();
-        let (z_loss, pull) = self.z_terms(sum.max.to_f64(), log_partition);
-        // An infinite logit is pulled without end, and no other.
-        let (pull, endless) = if pull == f64::INFINITY {
+        let (z_loss, z_slope) = self.z_terms(sum.max.to_f64(), log_partition);
+        // With z-loss an infinite logit has gradient +inf; the others are unaffected.
+        let (z_slope, infinite) = if z_slope == f64::INFINITY {
             let len = logits.row.source().len();
             (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
         } else {
-            (pull, None)
+            (z_slope, None)
         };
-        // 2. (U + pull) p_k - u_k, but for the listed part
-        let force = weights.total + pull;
-        let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
-        match weights.uniform() {
-            Some(spread) => {
-                let spread = s.splat(T::from_f64(scale * spread));
-                logits.finish(
-                    s,
-                    #[inline(always)]
-                    |_, e| sign * scaled.of(s, e) - spread,
-                );
+        // 2. (U + z) p_k - u_k, but for the sparse part
+        let total = weights.total + z_slope;
+        let (scaled, sign) = (sum.scale(pivot, scale * total.abs()), s.splat(T::from_f64(1f64.copysign(total))));
+        match weights.uniform_part() {
+            Some(uniform) => {
+                let uniform = s.splat(T::from_f64(scale * uniform));
+                logits.finish(s, inlined!(|_, e| sign * scaled.of(s, e) - uniform));
             }
-            None => logits.finish(
-                s,
-                #[inline(always)]
-                |k, e| sign * scaled.of(s, e) - weights.register(s, k, scale),
-            ),
+            None => logits.finish(s, inlined!(|k, e| sign * scaled.of(s, e) - weights.register(s, k, scale))),
         }
-        // 3. a class whose probability may be near 1, from the complement: the largest, and the listed one most like it
-        let exact = |u: f64, others: f64, (p, complement): (f64, f64)| scale * ((others + pull) * p - u * complement);
-        let top = gaps.top;
+        // 3. the classes whose probability may be near 1, from the complement: the largest, and the largest of the sparse part
+        let exact =
+            |u: f64, others: f64, (p, complement): (f64, f64)| scale * ((others + z_slope) * p - u * complement);
+        let top = margins.top;
         if let Some(top) = top {
             let u = weights.at(top);
             logits.set(top, exact(u, weights.total - u, sum.probability(sum.max)));
         }
-        if let Some(listed) = listed
-            && top != Some(listed.class)
+        if let Some(sparse) = sparse
+            && top != Some(sparse.class)
         {
             let (u, others) = if weights.is_dense() {
-                let u = weights.at(listed.class);
+                let u = weights.at(sparse.class);
                 (u, weights.total - u)
             } else {
-                (listed.own, listed.others)
+                (sparse.weight, sparse.others)
             };
-            logits.set(listed.class, exact(u, others, sum.probability(listed.logit)));
+            logits.set(sparse.class, exact(u, others, sum.probability(sparse.logit)));
         }
-        // 4. the other listed ones lack their own share so far
-        if let Some(listed) = listed
+        // 4. the other classes of the sparse part lack their weight so far
+        if let Some(sparse) = sparse
             && weights.pairs() > 1
         {
             for pair in 0..weights.pairs() {
                 if let Some((class, u)) = weights.pair(pair)
-                    && class != listed.class
+                    && class != sparse.class
                     && top != Some(class)
                 {
                     logits.add(class, -scale * u);
                 }
             }
         }
-        if let Some(k) = endless {
-            logits.row.target()[k] = T::INFINITY;
+        if let Some(k) = infinite {
+            logits.row.output()[k] = T::INFINITY;
         }
-        let cost = listed.map_or(0.0, |listed| listed.cost(sum));
-        weights.total * log_partition + cost + gaps.total() + z_loss
+        let cost = sparse.map_or(0.0, |sparse| sparse.cost(sum));
+        weights.total * log_partition + cost + margins.total() + z_loss
     }
 
-    #[inline(always)]
-    fn follows_from_sum(&self) -> bool {
-        self.is_plain() && self.map.is_identity()
+    fn by_sum(&self) -> Option<&dyn SumLoss<T>> {
+        (self.is_plain() && self.map.is_identity()).then_some(self)
     }
+}
 
+impl<T: Real> SumLoss<T> for SoftmaxCrossEntropy<'_, T> {
     #[inline(always)]
     fn of_sum(&self, sum: RowSum<T>, class: usize, logit: T) -> OfSum {
         let weight = self.class_weight.map_or(1.0, |w| w[class].to_f64());
         if weight == 0.0 {
-            return OfSum { loss: 0.0, others: 0.0, own: 0.0 };
+            return OfSum { loss: 0.0, others: 0.0, label: 0.0 };
         }
-        let loss = weight * (sum.log_partition() + sum.gap(logit));
-        OfSum { loss, others: weight, own: -weight * sum.probability(logit).1 }
+        let loss = weight * (sum.log_partition() + sum.margin(logit));
+        OfSum { loss, others: weight, label: -weight * sum.probability(logit).1 }
     }
 }
 
@@ -324,11 +315,10 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         RowIo::new(logits, hess).map(
             s,
             T::ZERO,
-            #[inline(always)]
-            |_, z| {
+            inlined!(|_, z| {
                 let p = softmax.of(s, z);
                 factor * (p * (one - p))
-            },
+            }),
         );
         // 2. the largest, from the complement
         if let Some(top) = position(s, logits, sum.max) {

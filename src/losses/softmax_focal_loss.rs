@@ -35,14 +35,14 @@
 //! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal loss for dense object detection*, ICCV 2017,
 //! arXiv:1708.02002, section 3.
 
-mod across;
+mod by_lane;
 
-use super::row_weights::RowWeights;
-use super::{RowLoss, RowTarget, SoftmaxCrossEntropy};
+use super::target_weights::TargetWeights;
+use super::{LaneKernels, RowLoss, RowTarget, SoftmaxCrossEntropy};
 use crate::error::{Error, Result};
 use crate::math::{Real, exp, log1p};
 use crate::rows::{BLOCK, LogitMap, Logits, LogitsIo, RowSum, Softmax};
-use crate::simd::{Kernel, Lanes, Simd, fold, position};
+use crate::simd::{Lanes, Simd, fold, inlined, position};
 
 /// Softmax focal loss with its options: those of cross-entropy, and the focus.
 #[derive(Clone, Copy, Debug)]
@@ -80,33 +80,22 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
     #[inline(always)]
     fn focus_of(&self, sum: RowSum<T>, logit: T) -> Focus {
         let (p, q) = sum.probability(logit);
-        self.focus(p, q, sum.log_partition() + sum.gap(logit))
+        self.focus(p, q, sum.log_partition() + sum.margin(logit))
     }
 
     /// Everything about a row with weights for all classes; `None` where no class has the largest logit, all being NaN or
     /// -inf.
     #[inline(always)]
-    fn terms<S: Simd<T>>(&self, s: S, logits: &[T], weights: &RowWeights<'_, T>) -> Option<Terms<T>> {
-        s.call(Focusing { focal: self, logits, weights })
+    fn terms<S: Simd<T>>(&self, s: S, logits: &[T], weights: &TargetWeights<'_, T>) -> Option<Terms<T>> {
+        s.call(inlined!(|s| self.terms_of(s, logits, weights)))
     }
-}
 
-/// What makes [`Terms`] of a row.
-struct Focusing<'k, 'a, T> {
-    focal: &'k SoftmaxFocalLoss<'a, T>,
-    logits: &'k [T],
-    weights: &'k RowWeights<'k, T>,
-}
-
-impl<T: Real> Kernel<T> for Focusing<'_, '_, T> {
-    type Output = Option<Terms<T>>;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> Option<Terms<T>> {
-        let Focusing { focal, logits, weights } = self;
+    fn terms_of<S: Simd<T>>(&self, s: S, logits: &[T], weights: &TargetWeights<'_, T>) -> Option<Terms<T>> {
         let sum = RowSum::of(s, logits);
         let top = position(s, logits, sum.max)?;
         let lanes = FocusLanes {
-            gamma: T::from_f64(focal.gamma),
+            gamma: T::from_f64(self.gamma),
             max: sum.max,
             log_partition: T::from_f64(sum.log_partition()),
             softmax: sum.softmax(1.0),
@@ -120,21 +109,20 @@ impl<T: Real> Kernel<T> for Focusing<'_, '_, T> {
                 block,
                 sum.max,
                 (zero, zero),
-                #[inline(always)]
-                |(loss, slopes), i, z| {
+                inlined!(|(loss, slopes), i, z| {
                     let u = weights.register(s, b * BLOCK + i, 1.0);
                     let u = S::V::select(z.eq(s.splat(lanes.max)), zero, u);
                     let (own_loss, slope) = lanes.at(s, z);
-                    let is_idle = u.eq(zero);
-                    let loss = loss + S::V::select(is_idle, zero, u * own_loss);
-                    (loss, slopes + S::V::select(is_idle, zero, u * slope))
-                },
+                    let is_zero_weight = u.eq(zero);
+                    let loss = loss + S::V::select(is_zero_weight, zero, u * own_loss);
+                    (loss, slopes + S::V::select(is_zero_weight, zero, u * slope))
+                }),
             );
             loss += (a + c).sum().to_f64();
             slopes += (v + w).sum().to_f64();
         }
         // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
-        let (own, u) = (focal.focus_of(sum, sum.max), weights.at(top));
+        let (own, u) = (self.focus_of(sum, sum.max), weights.at(top));
         loss += u * own.loss;
         if sum.rest >= 1.0 {
             for (k, _) in logits.iter().enumerate().filter(|&(k, &z)| z == sum.max && k != top) {
@@ -149,7 +137,7 @@ impl<T: Real> Kernel<T> for Focusing<'_, '_, T> {
             && let Some((_, share)) = weights.pair(0)
             && y != top
         {
-            let focus = focal.focus_of(sum, logits[y]);
+            let focus = self.focus_of(sum, logits[y]);
             loss += share * focus.loss;
             slopes += share * focus.slope;
             labelled = Some((y, logits[y], weights.at(y) * focus.slope));
@@ -196,19 +184,27 @@ struct Terms<T> {
     peak: f64,
     /// The sum of all other `v`.
     others: f64,
-    /// A class that is listed and not the largest: its logit and `v`.
+    /// A class that is sparse and not the largest: its logit and `v`.
     labelled: Option<(usize, T, f64)>,
     loss: f64,
 }
 
 impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
+    const DENSE_TARGETS: bool = true;
+    type ClassLanes = Self;
+    type SoftLanes = Self;
+
     #[inline(always)]
     fn logit_map(&self) -> LogitMap<T> {
         self.cross_entropy.logit_map()
     }
 
-    fn wants_dense_targets(&self) -> bool {
-        true
+    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
+        match self.cross_entropy.lanes(classes, has_classes) {
+            LaneKernels::None => LaneKernels::None,
+            LaneKernels::Classes(_) => LaneKernels::Classes(self),
+            LaneKernels::Distributions(_) => LaneKernels::Distributions(self),
+        }
     }
 
     #[inline(always)]
@@ -222,14 +218,11 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         if weights.total == 0.0 {
             return 0.0;
         }
-        let listed = weights.listed(
-            #[inline(always)]
-            |class| logits.at(s, class),
-        );
-        let (sum, loss) = match listed {
-            Some(listed) if !weights.is_dense() => {
-                let sum = RowSum::of_logits(s, &mut logits);
-                (sum, listed.own * self.focus_of(sum, listed.logit).loss)
+        let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
+        let (sum, loss) = match sparse {
+            Some(sparse) if !weights.is_dense() => {
+                let sum = RowSum::sweep(s, &mut logits).0;
+                (sum, sparse.weight * self.focus_of(sum, sparse.logit).loss)
             }
             _ => match self.terms(s, logits.all(s), &weights) {
                 Some(terms) => (terms.sum, terms.loss),
@@ -252,82 +245,75 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     ) -> f64 {
         let weights = self.cross_entropy.weights(s, target);
         if weights.total == 0.0 {
-            logits.row.target().fill(T::ZERO);
+            logits.row.output().fill(T::ZERO);
             return 0.0;
         }
-        let listed = weights.listed(
-            #[inline(always)]
-            |class| logits.at(s, class),
-        );
-        match listed {
-            Some(listed) if !weights.is_dense() => {
+        let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
+        match sparse {
+            Some(sparse) if !weights.is_dense() => {
                 // 1. maximum and sum of exponentials, which are kept
-                let (sum, unit) = RowSum::keeping_logits(s, &mut logits);
+                let (sum, pivot) = RowSum::sweep(s, &mut logits);
                 let log_partition = sum.log_partition();
-                let (z_loss, pull) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
-                let (pull, endless) = if pull == f64::INFINITY {
+                let (z_loss, z_slope) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
+                let (z_slope, infinite) = if z_slope == f64::INFINITY {
                     let len = logits.row.source().len();
                     (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
                 } else {
-                    (pull, None)
+                    (z_slope, None)
                 };
-                // 2. the gradient of the other classes: (w A + pull) p_k
-                let focus = self.focus_of(sum, listed.logit);
-                let force = listed.own * focus.slope + pull;
-                let (scaled, sign) = (sum.scale(unit, scale * force.abs()), s.splat(T::from_f64(1f64.copysign(force))));
-                logits.finish(
-                    s,
-                    #[inline(always)]
-                    |_, e| sign * scaled.of(s, e),
-                );
+                // 2. the gradient of the other classes: (w A + z) p_k
+                let focus = self.focus_of(sum, sparse.logit);
+                let total = sparse.weight * focus.slope + z_slope;
+                let (scaled, sign) =
+                    (sum.scale(pivot, scale * total.abs()), s.splat(T::from_f64(1f64.copysign(total))));
+                logits.finish(s, inlined!(|_, e| sign * scaled.of(s, e)));
                 // 3. of the labelled one, from the complement
-                let (p, q) = sum.probability(listed.logit);
-                logits.set(listed.class, scale * (pull * p - listed.own * focus.slope * q));
-                if let Some(k) = endless {
-                    logits.row.target()[k] = T::INFINITY;
+                let (p, q) = sum.probability(sparse.logit);
+                logits.set(sparse.class, scale * (z_slope * p - sparse.weight * focus.slope * q));
+                if let Some(k) = infinite {
+                    logits.row.output()[k] = T::INFINITY;
                 }
                 if log_partition.is_nan() {
-                    logits.row.target().fill(T::NAN);
+                    logits.row.output().fill(T::NAN);
                 }
-                listed.own * focus.loss + if log_partition.is_nan() { log_partition } else { z_loss }
+                sparse.weight * focus.loss + if log_partition.is_nan() { log_partition } else { z_loss }
             }
             _ => {
                 let terms = self.terms(s, logits.all(s), &weights);
                 let Some(terms) = terms else {
-                    logits.row.target().fill(T::NAN);
+                    logits.row.output().fill(T::NAN);
                     return f64::NAN;
                 };
                 let log_partition = terms.sum.log_partition();
                 if log_partition.is_nan() {
-                    logits.row.target().fill(T::NAN);
+                    logits.row.output().fill(T::NAN);
                     return f64::NAN;
                 }
-                let (z_loss, pull) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
-                let (pull, endless) = if pull == f64::INFINITY { (0.0, true) } else { (pull, false) };
-                // 1. (V + pull) p_k - v_k
+                let (z_loss, z_slope) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
+                let (z_slope, infinite) = if z_slope == f64::INFINITY { (0.0, true) } else { (z_slope, false) };
+                // 1. (V + z) p_k - v_k
                 let total = terms.own + terms.others;
-                let force = s.splat(T::from_f64(scale * (total + pull)));
+                let probability_scale = s.splat(T::from_f64(scale * (total + z_slope)));
                 let (lanes, zero) = (terms.lanes, s.splat(T::ZERO));
                 let (max, peak) = (s.splat(lanes.max), s.splat(T::from_f64(terms.peak)));
                 logits.map(
                     s,
                     -T::INFINITY,
-                    #[inline(always)]
-                    |k, z| {
+                    inlined!(|k, z| {
                         let u = weights.register(s, k, scale);
                         let slope = S::V::select(z.eq(max), peak, lanes.at(s, z).1);
-                        force * lanes.softmax.of(s, z) - S::V::select(u.eq(zero), zero, u * slope)
-                    },
+                        probability_scale * lanes.softmax.of(s, z) - S::V::select(u.eq(zero), zero, u * slope)
+                    }),
                 );
                 // 2. the largest class, and a labelled one, from the complement
-                let exact = |v: f64, others: f64, (p, q): (f64, f64)| scale * ((others + pull) * p - v * q);
+                let exact = |v: f64, others: f64, (p, q): (f64, f64)| scale * ((others + z_slope) * p - v * q);
                 let top = terms.sum.probability(terms.sum.max);
                 logits.set(terms.top, exact(terms.own, terms.others, top));
                 if let Some((y, logit, v)) = terms.labelled {
                     logits.set(y, exact(v, total - v, terms.sum.probability(logit)));
                 }
-                if endless {
-                    logits.row.target()[terms.top] = T::INFINITY;
+                if infinite {
+                    logits.row.output()[terms.top] = T::INFINITY;
                 }
                 terms.loss + z_loss
             }
@@ -338,7 +324,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa, RowIo};
+    use crate::simd::{Float, Isa, Kernel, RowIo};
 
     /// The formula, in a dozen lines of float64: the loss, its gradient, and what the gradient is the difference of.
     fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {

@@ -29,10 +29,10 @@
 //! C. E. Shannon, *A mathematical theory of communication*, 1948, section 6 (entropy).
 //! M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018, arXiv:1805.02867 (one pass).
 
-use crate::columns::{self, ColumnSums, Columns};
 use crate::math::{Real, log1p};
-use crate::rows::{RowSum, Spread};
-use crate::simd::{Lanes, Simd};
+use crate::rows::{RowSum, Stats};
+use crate::simd::Simd;
+use crate::tile::{LaneStats, LaneSums, Tile};
 
 /// What one row says.
 #[derive(Clone, Copy, Debug)]
@@ -47,25 +47,25 @@ pub(crate) struct RowStats {
 #[inline(always)]
 pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, row: &[T], class: Option<usize>) -> RowStats {
     // 1. one sweep
-    let (sum, Spread { top, entropy }) = RowSum::spreading(s, row);
+    let (sum, Stats { top, entropy }) = RowSum::with_stats(s, row);
     // 2. the loss, as softmax cross-entropy has it
-    let loss = class.map_or(0.0, |y| sum.log_partition() + sum.gap(row[y]));
+    let loss = class.map_or(0.0, |y| sum.log_partition() + sum.margin(row[y]));
     RowStats { loss, logsumexp: sum.logsumexp(row), entropy, argmax: top }
 }
 
-/// A group of rows of few classes, read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SpreadSums<V> {
+/// What has been summed of a group of rows, a row a lane.
+#[derive(Clone, Copy)]
+pub(crate) struct GroupSums<T: Real, S: Simd<T>> {
     /// The class of each row, a whole number; -1 of a row that has none.
-    pub(crate) class: V,
-    sums: ColumnSums<V>,
-    spread: columns::Spread<V>,
+    pub(crate) class: S::V,
+    sums: LaneSums<T, S>,
+    stats: LaneStats<T, S>,
 }
 
-/// What a group of rows says, a row a lane.
+/// The statistics of a group of rows, a row a lane.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct GroupStats<V> {
-    /// Of a row without a class anything.
+pub(crate) struct LaneRowStats<V> {
+    /// Meaningless for a row without a class.
     pub(crate) loss: V,
     pub(crate) logsumexp: V,
     pub(crate) entropy: V,
@@ -73,40 +73,31 @@ pub(crate) struct GroupStats<V> {
     pub(crate) argmax: V,
 }
 
-impl<V: Copy> SpreadSums<V> {
+impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     /// No rows.
     #[inline(always)]
-    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
-    where
-        V: Lanes<T>,
-    {
-        SpreadSums { class: s.splat(T::ZERO), sums: ColumnSums::none(s), spread: columns::Spread::none(s) }
+    pub(crate) fn none(s: S) -> Self {
+        GroupSums { class: s.splat(T::ZERO), sums: LaneSums::none(s), stats: LaneStats::none(s) }
     }
 
     /// One sweep.
     #[inline(always)]
-    pub(crate) fn of<T: Real, S: Simd<T, V = V>>(s: S, logits: &mut Columns<'_, T>, class: V) -> Self
-    where
-        V: Lanes<T>,
-    {
-        let mut spread = columns::Spread::none(s);
-        let sums = logits.sums::<false, S>(s, class, &mut spread);
-        SpreadSums { class, sums, spread }
+    pub(crate) fn of(s: S, logits: &mut Tile<'_, T, S>, class: S::V) -> Self {
+        let mut stats = LaneStats::none(s);
+        let sums = logits.sums::<false>(s, class, &mut stats);
+        GroupSums { class, sums, stats }
     }
 
-    /// What follows from the sums; the logits are those that were read.
+    /// What follows from the sums; the logits are those that were summed.
     #[inline(always)]
-    pub(crate) fn stats<T: Real, S: Simd<T, V = V>>(self, s: S, logits: &Columns<'_, T>) -> GroupStats<V>
-    where
-        V: Lanes<T>,
-    {
-        let SpreadSums { sums, spread, .. } = self;
-        GroupStats {
-            // as softmax cross-entropy has it
-            loss: log1p(s, sums.rest) + sums.gap(s),
+    pub(crate) fn stats(&self, s: S, logits: &Tile<'_, T, S>) -> LaneRowStats<S::V> {
+        let GroupSums { sums, stats, .. } = self;
+        LaneRowStats {
+            // as in softmax cross-entropy
+            loss: log1p(s, sums.rest) + sums.margin(s),
             logsumexp: logits.logsumexp(s, sums),
-            entropy: spread.entropy(s, sums),
-            argmax: spread.top(s, sums),
+            entropy: stats.entropy(s, sums),
+            argmax: stats.top(s, sums),
         }
     }
 }
@@ -114,8 +105,8 @@ impl<V: Copy> SpreadSums<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::scratch_len;
-    use crate::simd::{Float, Isa, Kernel, MAX_LANES, Mask};
+    use crate::simd::{Float, Isa, Kernel, Lanes, Mask, lanes_of};
+    use crate::tile::scratch_len;
 
     struct Row<'a, T>(&'a [T], Option<usize>);
 
@@ -136,13 +127,11 @@ mod tests {
         fn run<S: Simd<f32>>(self, s: S) -> Vec<RowStats> {
             let Group(rows, class, classes) = self;
             let (count, mut scratch) = (S::LANES.min(rows.len() / classes), vec![f32::NAN; scratch_len(classes)]);
-            let mut columns = Columns::of(s, &mut scratch, 0, classes);
-            columns.load(s, rows, classes, count);
-            let stats = SpreadSums::of(s, &mut columns, s.splat(class as f32)).stats(s, &columns);
-            let mut lanes = [[0.0; MAX_LANES]; 4];
-            for (lanes, v) in lanes.iter_mut().zip([stats.loss, stats.logsumexp, stats.entropy, stats.argmax]) {
-                s.store(v, &mut lanes[..S::LANES]);
-            }
+            let mut tile = Tile::of(s, &mut scratch, 0, classes);
+            tile.load(s, rows, classes, count);
+            let stats = GroupSums::of(s, &mut tile, s.splat(class as f32)).stats(s, &tile);
+            let lanes = [stats.loss, stats.logsumexp, stats.entropy, stats.argmax].map(|v| lanes_of(s, v));
+            let lanes = lanes.each_ref().map(|lanes| lanes.as_ref());
             let has_top = s.splat(-1.0).lt(stats.argmax).bits();
             let row = |i: usize| RowStats {
                 loss: lanes[0][i].into(),

@@ -28,7 +28,7 @@
 
 use crate::error::{Error, Result};
 use crate::math::{Real, tanh_unit, tanh_with_slope};
-use crate::simd::{AHEAD, Kernel, Lanes, MAX_LANES, Mask, RowIo, Simd, read, write};
+use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, inlined, lanes_of, read, write};
 
 /// The map from logits to what the loss sees.
 #[derive(Clone, Copy, Debug)]
@@ -93,9 +93,7 @@ impl<T: Real> LogitMap<T> {
     /// A single logit.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, z: T) -> T {
-        let mut lanes = [T::ZERO; MAX_LANES];
-        s.store(self.register(s, s.splat(z)).0, &mut lanes[..S::LANES]);
-        lanes[0]
+        lanes_of(s, self.register(s, s.splat(z)).0).as_ref()[0]
     }
 
     /// Maps a row, or a block of one, and tells the largest that it becomes. The derivative of the softcap at each logit goes
@@ -108,15 +106,14 @@ impl<T: Real> LogitMap<T> {
                 map_all(
                     s,
                     row,
-                    #[inline(always)]
-                    |zs, _| {
+                    inlined!(|zs, _| {
                         for z in zs.iter_mut() {
                             *z = cool.times(s, *z);
                         }
-                    },
+                    }),
                 )
             }
-            Some(cap) => s.call(Capping { cap, row, slopes }),
+            Some(cap) => s.call(inlined!(|s| cap.row(s, row, slopes))),
         }
     }
 }
@@ -131,16 +128,16 @@ fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(
     let mut i = 0;
     while i + TOGETHER * S::LANES <= len {
         let (mut zs, place) = ([s.splat(T::ZERO); TOGETHER], i..i + TOGETHER * S::LANES);
-        for (z, register) in zs.iter_mut().zip(row.source()[place.clone()].chunks_exact(S::LANES)) {
+        for (z, register) in zs.iter_mut().zip(S::registers(&row.source()[place.clone()]).0) {
             *z = s.load(register);
         }
         for n in (0..TOGETHER).step_by(2) {
             s.prefetch(row.source(), i + n * S::LANES + AHEAD);
         }
         f(&mut zs, i);
-        for (n, register) in row.target()[place].chunks_exact_mut(S::LANES).enumerate() {
-            s.store(zs[n], register);
-            largest[n] = zs[n].max(largest[n]);
+        for ((z, largest), register) in zs.iter().zip(&mut largest).zip(S::registers_mut(&mut row.output()[place]).0) {
+            s.store(*z, register);
+            *largest = z.max(*largest);
         }
         i += TOGETHER * S::LANES;
     }
@@ -148,7 +145,7 @@ fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(
         // A partial register is filled up with a number that is there.
         let mut z = [read(s, row.source(), i, row.source()[i])];
         f(&mut z, i);
-        write(s, z[0], row.target(), i);
+        write(s, z[0], row.output(), i);
         largest[0] = z[0].max(largest[0]);
         i += S::LANES;
     }
@@ -165,24 +162,15 @@ struct Cap<T> {
     stretch: T,
 }
 
-/// The logits of a row, capped.
-struct Capping<'k, 'a, T> {
-    cap: Cap<T>,
-    row: &'k mut RowIo<'a, T>,
-    slopes: &'k mut [T],
-}
-
-impl<T: Real> Kernel<T> for Capping<'_, '_, T> {
-    type Output = T;
+impl<T: Real> Cap<T> {
+    /// Caps the logits of a row; see [`LogitMap::row`].
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> T {
-        let Capping { cap, row, slopes } = self;
-        let (shrink, stretch, one) = (s.splat(cap.shrink), s.splat(cap.stretch), s.splat(T::ONE));
+    fn row<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+        let (shrink, stretch, one) = (s.splat(self.shrink), s.splat(self.stretch), s.splat(T::ONE));
         map_all(
             s,
             row,
-            #[inline(always)]
-            |zs, i| {
+            inlined!(|zs, i| {
                 // 1. Whether all are so small that no exponential is needed: most logits are well below their cap.
                 let mut far = s.splat(T::ZERO);
                 for z in zs.iter_mut() {
@@ -199,7 +187,7 @@ impl<T: Real> Kernel<T> for Capping<'_, '_, T> {
                     }
                     *z = tanh * stretch;
                 }
-            },
+            }),
         )
     }
 }
@@ -252,7 +240,7 @@ fn check_positive(name: &'static str, x: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Float, Isa};
+    use crate::simd::{Float, Isa, Kernel};
 
     /// Every logit mapped, and its slope.
     struct Map<'a, T>(LogitMap<T>, &'a [T]);

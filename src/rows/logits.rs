@@ -3,7 +3,7 @@
 use super::LogitMap;
 use super::sweep::{Exponentials, Pivot, sum_of};
 use crate::math::Real;
-use crate::simd::{RowIo, Simd, read};
+use crate::simd::{RowIo, Simd, inlined, read};
 use std::ops::Range;
 
 /// A row of logits to read.
@@ -90,7 +90,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     /// Logits that are mapped to where their exponentials are kept, and, with a softcap, their slopes to `slopes`.
     #[inline(always)]
     pub(crate) fn new(row: RowIo<'a, T>, map: LogitMap<T>, slopes: &'a mut [T]) -> Self {
-        let row = if map.is_identity() { row } else { row.by_way_of_kept() };
+        let row = if map.is_identity() { row } else { row.mapped() };
         LogitsIo { row, map, slopes }
     }
 
@@ -103,7 +103,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     /// A single logit, before a sweep writes over it.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
-        let z = self.row.raw()[class];
+        let z = self.row.input()[class];
         if self.map.is_identity() { z } else { self.map.at(s, z) }
     }
 
@@ -114,23 +114,19 @@ impl<'a, T: Real> LogitsIo<'a, T> {
         if slopes.is_empty() {
             return self.row.finish(s, f);
         }
-        self.row.finish(
-            s,
-            #[inline(always)]
-            |k, e| f(k, e) * read(s, slopes, k, T::ZERO),
-        );
+        self.row.finish(s, inlined!(|k, e| f(k, e) * read(s, slopes, k, T::ZERO)));
     }
 
     /// The gradient of a single class, and what is added to it.
     #[inline(always)]
     pub(crate) fn set(&mut self, class: usize, gradient: f64) {
-        self.row.target()[class] = T::from_f64(gradient * self.slope(class));
+        self.row.output()[class] = T::from_f64(gradient * self.slope(class));
     }
 
     #[inline(always)]
     pub(crate) fn add(&mut self, class: usize, gradient: f64) {
         let more = T::from_f64(gradient * self.slope(class));
-        self.row.target()[class] = self.row.target()[class] + more;
+        self.row.output()[class] = self.row.output()[class] + more;
     }
 
     #[inline(always)]
@@ -142,7 +138,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
         if !self.map.is_identity() {
-            self.map.row(s, &mut self.row.way_to_kept(0..self.row.source().len()), self.slopes);
+            self.map.row(s, &mut self.row.map_to_kept(0..self.row.source().len()), self.slopes);
         }
         self.row.source()
     }
@@ -154,11 +150,10 @@ impl<'a, T: Real> LogitsIo<'a, T> {
         self.row.map(
             s,
             fill,
-            #[inline(always)]
-            |k, z| {
+            inlined!(|k, z| {
                 let g = f(k, z);
                 if slopes.is_empty() { g } else { g * read(s, slopes, k, T::ZERO) }
-            },
+            }),
         );
     }
 }
@@ -175,7 +170,7 @@ impl<T: Real> Exponentials<T> for LogitsIo<'_, T> {
             return self.row.enter(s, block);
         }
         let slopes = if self.slopes.is_empty() { &mut [] } else { &mut self.slopes[block.clone()] };
-        self.map.row(s, &mut self.row.way_to_kept(block), slopes)
+        self.map.row(s, &mut self.row.map_to_kept(block), slopes)
     }
 
     #[inline(always)]

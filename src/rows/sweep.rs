@@ -2,7 +2,7 @@
 
 use super::{BLOCK, RowSum};
 use crate::math::{Exp, Real, exp_scaled};
-use crate::simd::{AHEAD, Kernel, Lanes, RowIo, Simd, fold};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold, inlined};
 use std::ops::Range;
 
 /// One sweep over a row.
@@ -14,10 +14,13 @@ pub(super) struct Sweep<'k, R, W> {
     pub(super) watch: &'k mut W,
 }
 
-impl<T: Real, R: Exponentials<T>, W: Watch<T>> Kernel<T> for Sweep<'_, R, W> {
-    type Output = (RowSum<T>, Pivot<T>);
+impl<R, W> Sweep<'_, R, W> {
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+    pub(super) fn run<T: Real, S: Simd<T>>(self, s: S) -> (RowSum<T>, Pivot<T>)
+    where
+        R: Exponentials<T>,
+        W: Watch<T>,
+    {
         let Sweep { row, watch } = self;
         let len = row.logits().len();
         let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
@@ -88,6 +91,12 @@ impl<T: Real> Pivot<T> {
         exp_scaled(s, z - s.splat(self.shift), s.splat(self.exponent))
     }
 
+    /// `exp(z - max)` over an exponential of this pivot, for the maximum of the whole row.
+    #[inline(always)]
+    pub(crate) fn unit(self, max: T) -> f64 {
+        self.factor / self.exp_of(max)
+    }
+
     /// `exp(z - max)` of a single one; 1 for the maximum, be it infinite.
     #[inline(always)]
     pub(super) fn exp_of(self, z: T) -> f64 {
@@ -95,14 +104,14 @@ impl<T: Real> Pivot<T> {
     }
 }
 
-/// Whoever wants to see the logits of a row, block by block, in the same sweep: while they are in the first-level cache,
-/// and before their exponentials may overwrite them.
+/// An observer of the logits of a row, block by block, in the same sweep: while they are in the first-level cache, and
+/// before their exponentials may overwrite them.
 pub(crate) trait Watch<T: Real> {
     /// The logits from `start` on; `max` is the largest so far, these included.
     fn block<S: Simd<T>>(&mut self, s: S, start: usize, logits: &[T], max: T);
 }
 
-/// Nobody.
+/// No observer.
 impl<T: Real> Watch<T> for () {
     #[inline(always)]
     fn block<S: Simd<T>>(&mut self, _: S, _: usize, _: &[T], _: T) {}
@@ -173,12 +182,11 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
             block,
             -T::INFINITY,
             (zero, zero),
-            #[inline(always)]
-            |(sum, ties), i, z| {
+            inlined!(|(sum, ties), i, z| {
                 s.prefetch(memory, i + AHEAD);
                 let is_max = z.eq(max);
                 (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
-            },
+            }),
         );
         ((a + b).sum().to_f64(), (m + n).sum().to_f64())
     } else {
@@ -187,18 +195,17 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
             block,
             -T::INFINITY,
             zero,
-            #[inline(always)]
-            |sum, i, z| {
+            inlined!(|sum, i, z| {
                 s.prefetch(memory, i + AHEAD);
                 sum + pivot.exp(s, z)
-            },
+            }),
         );
         (((a + b) + (c + d)).sum().to_f64(), 0.0)
     }
 }
 
-/// Summed, and once more times their distance from the maximum.
-pub(super) struct Spreading<'a, T> {
+/// Summed, and summed once more times their margins, the distances from the maximum.
+pub(super) struct EntropySum<'a, T> {
     pub(super) row: &'a [T],
     /// Where the block begins that the maximum was first met in.
     pub(super) block: usize,
@@ -210,7 +217,7 @@ pub(super) struct Spreading<'a, T> {
 /// Not infinite, so that 0 times it is 0.
 const FAR: f64 = 4096.0;
 
-impl<T: Real> Exponentials<T> for Spreading<'_, T> {
+impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
     #[inline(always)]
     fn logits(&self) -> &[T] {
         self.row
@@ -243,13 +250,12 @@ impl<T: Real> Exponentials<T> for Spreading<'_, T> {
                 &row[block],
                 -T::INFINITY,
                 (zero, zero, zero),
-                #[inline(always)]
-                |(sum, ties, gaps), i, z| {
+                inlined!(|(sum, ties, gaps), i, z| {
                     s.prefetch(row, start + i + AHEAD);
                     let is_max = z.eq(max);
                     let e = S::V::select(is_max, zero, pivot.exp(s, z));
                     (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
-                },
+                }),
             );
             (sum, ties, gaps) = (a + b, m + n, g + h);
         } else {
@@ -258,12 +264,11 @@ impl<T: Real> Exponentials<T> for Spreading<'_, T> {
                 &row[block],
                 -T::INFINITY,
                 (zero, zero),
-                #[inline(always)]
-                |(sum, gaps), i, z| {
+                inlined!(|(sum, gaps), i, z| {
                     s.prefetch(row, start + i + AHEAD);
                     let e = pivot.exp(s, z);
                     (sum + e, e.mul_add((max - z).min(far), gaps))
-                },
+                }),
             );
             (sum, ties, gaps) = ((a + b) + (c + d), zero, (e + f) + (g + h));
         }
@@ -300,12 +305,11 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
                 block,
                 -T::INFINITY,
                 (zero, zero),
-                #[inline(always)]
-                |(sum, ties), z| {
+                inlined!(|(sum, ties), z| {
                     let (is_max, e) = (z.eq(max), pivot.exp(s, z));
                     let ties = ties + S::V::select(is_max, one, zero);
                     ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
-                },
+                }),
             );
             ((a + b).sum().to_f64(), (m + n).sum().to_f64())
         } else {
@@ -314,11 +318,10 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
                 block,
                 -T::INFINITY,
                 zero,
-                #[inline(always)]
-                |sum, z| {
+                inlined!(|sum, z| {
                     let e = pivot.exp(s, z);
                     (sum + e, e)
-                },
+                }),
             );
             (((a + b) + (c + d)).sum().to_f64(), 0.0)
         }
@@ -327,25 +330,13 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     #[inline(always)]
     fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, from: Pivot<T>, to: Pivot<T>) {
         let factor = s.splat(T::from_f64(to.exp_of(from.max) * from.factor / to.factor));
-        RowIo::in_place(self.kept(len)).map(
-            s,
-            T::ZERO,
-            #[inline(always)]
-            |_, e| e * factor,
-        );
+        RowIo::in_place(self.kept(len)).map(s, T::ZERO, inlined!(|_, e| e * factor));
     }
 }
 
 /// The largest element that is not NaN; -inf where there is none.
 #[inline(always)]
 pub(super) fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
-    let [a, b, c, d] = fold::<4, _, _, _>(
-        s,
-        xs,
-        -T::INFINITY,
-        s.splat(-T::INFINITY),
-        #[inline(always)]
-        |max, _, z| z.max(max),
-    );
+    let [a, b, c, d] = fold::<4, _, _, _>(s, xs, -T::INFINITY, s.splat(-T::INFINITY), inlined!(|max, _, z| z.max(max)));
     a.max(b).max(c.max(d)).largest()
 }

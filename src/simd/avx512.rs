@@ -6,7 +6,7 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::{Float, Kernel, Lanes, Mask, Simd};
+use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX-512 F, BW, DQ and VL.
@@ -25,22 +25,16 @@ impl Avx512 {
     }
 }
 
-/// Runs a kernel with the instruction set switched on.
+/// Runs `f` with the instruction set switched on, in a function of its own.
 #[inline]
-pub(super) fn enter<T: Float, K: Kernel<T>>(token: Avx512, kernel: K) -> K::Output
-where
-    Avx512: Simd<T>,
-{
+pub(super) fn enter<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    fn inner<T: Float, K: Kernel<T>>(token: Avx512, kernel: K) -> K::Output
-    where
-        Avx512: Simd<T>,
-    {
-        kernel.run(token)
+    fn inner<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
+        f(token)
     }
     // SAFETY: `Avx512::detect` is the only place that makes a token, and it checked these features.
-    unsafe { inner(token, kernel) }
+    unsafe { inner(token, f) }
 }
 
 macro_rules! lanes {
@@ -63,11 +57,27 @@ macro_rules! lanes {
 
         impl Simd<$T> for Avx512 {
             type V = $V;
+            type Array = [$T; $lanes];
             const LANES: usize = $lanes;
 
             #[inline(always)]
-            fn call<K: Kernel<$T>>(self, kernel: K) -> K::Output {
-                enter(self, kernel)
+            fn registers(xs: &[$T]) -> (&[[$T; $lanes]], &[$T]) {
+                xs.as_chunks()
+            }
+
+            #[inline(always)]
+            fn registers_mut(xs: &mut [$T]) -> (&mut [[$T; $lanes]], &mut [$T]) {
+                xs.as_chunks_mut()
+            }
+
+            #[inline(always)]
+            fn numbers(registers: &mut [[$T; $lanes]]) -> &mut [$T] {
+                registers.as_flattened_mut()
+            }
+
+            #[inline(always)]
+            fn call<R>(self, f: impl FnOnce(Self) -> R) -> R {
+                enter(self, f)
             }
 
             #[inline(always)]
@@ -76,8 +86,7 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn load(self, xs: &[$T]) -> $V {
-                assert!(xs.len() == $lanes);
+            fn load(self, xs: &[$T; $lanes]) -> $V {
                 // SAFETY: as above; exactly one register is read.
                 $V(unsafe { $load(xs.as_ptr()) })
             }
@@ -91,8 +100,7 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn store(self, v: $V, out: &mut [$T]) {
-                assert!(out.len() == $lanes);
+            fn store(self, v: $V, out: &mut [$T; $lanes]) {
                 // SAFETY: as above; exactly one register is written.
                 unsafe { $store(out.as_mut_ptr(), v.0) }
             }
@@ -106,8 +114,8 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn stream(self, v: $V, out: &mut [$T]) {
-                assert!(out.len() == $lanes && out.as_ptr().addr().is_multiple_of(64));
+            fn stream(self, v: $V, out: &mut [$T; $lanes]) {
+                assert!(out.as_ptr().addr().is_multiple_of(64));
                 // SAFETY: as above; exactly one register is written, and it is aligned.
                 unsafe { $stream(out.as_mut_ptr(), v.0) }
             }

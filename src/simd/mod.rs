@@ -12,7 +12,14 @@
 //! [`Float::dispatch`] enters a kernel through the one function of each instruction-set file that carries
 //! `#[target_feature]`. Everything below that entry must be inlined into it: an intrinsic that is called from a
 //! function without the feature becomes a real call and costs 25 times as much. Closures are no exception: the ones that
-//! hold lanes are written `#[inline(always)] |..| ..`, which Rust accepts where they are arguments of a call.
+//! hold lanes are written `inlined!(|..| ..)`.
+
+/// A closure that is inlined wherever it is called; to be written as an argument of a call.
+macro_rules! inlined {
+    (move |$($argument:pat_param),*| $body:expr) => { #[inline(always)] move |$($argument),*| $body };
+    (|$($argument:pat_param),*| $body:expr) => { #[inline(always)] |$($argument),*| $body };
+}
+pub(crate) use inlined;
 
 /// The arithmetic operators of a register type, each a line.
 macro_rules! operators {
@@ -34,10 +41,15 @@ mod avx2;
 mod avx512;
 mod isa;
 mod portable;
+mod row_io;
 mod slices;
 
 pub use isa::Isa;
-pub(crate) use slices::{AHEAD, RowIo, Spot, fold, position, read, write};
+pub(crate) use row_io::RowIo;
+pub(crate) use slices::{
+    AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, split, store_at, sum_of_first,
+    sum_registers, write,
+};
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -94,21 +106,30 @@ pub trait Kernel<T: Float> {
 pub trait Simd<T: Float>: Copy + Send + Sync {
     /// One register of lanes.
     type V: Lanes<T>;
+    /// As many numbers as a register has lanes, in memory: `[T; LANES]`.
+    type Array: Copy + Default + AsRef<[T]> + AsMut<[T]>;
     /// How many lanes a register has.
     const LANES: usize;
 
-    /// Runs a part of a kernel as a function of its own, which is compiled once for all that call it. A call costs a few
-    /// nanoseconds, as registers go through memory: once a row that is nothing, once a register it would be all.
-    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output;
+    /// A slice as whole registers, and the numbers left over.
+    fn registers(xs: &[T]) -> (&[Self::Array], &[T]);
+    /// The same, to write.
+    fn registers_mut(xs: &mut [T]) -> (&mut [Self::Array], &mut [T]);
+    /// The numbers of whole registers.
+    fn numbers(registers: &mut [Self::Array]) -> &mut [T];
+
+    /// Runs a part of a kernel as a function of its own, which is compiled once for all that reach it through the same line.
+    /// A call costs a few nanoseconds, as registers go through memory. That is little once a row, and much once a register.
+    fn call<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
     /// The same number in every lane.
     fn splat(self, x: T) -> Self::V;
-    /// A whole register; `xs` has exactly [`Self::LANES`] elements.
-    fn load(self, xs: &[T]) -> Self::V;
+    /// A whole register.
+    fn load(self, xs: &Self::Array) -> Self::V;
     /// Fewer elements than a register has lanes; the lanes left over hold `fill`.
     fn load_tail(self, xs: &[T], fill: T) -> Self::V;
-    /// A whole register; `out` has exactly [`Self::LANES`] elements.
-    fn store(self, v: Self::V, out: &mut [T]);
+    /// A whole register.
+    fn store(self, v: Self::V, out: &mut Self::Array);
     /// The first `out.len()` lanes, fewer than a register has.
     fn store_tail(self, v: Self::V, out: &mut [T]);
 
@@ -125,11 +146,11 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     /// One column of a matrix, a row a lane: lane `i` is `xs[i * stride]`.
     #[inline(always)]
     fn load_column(self, xs: &[T], stride: usize) -> Self::V {
-        let mut lanes = [T::ZERO; MAX_LANES];
-        for (i, lane) in lanes[..Self::LANES].iter_mut().enumerate() {
+        let mut lanes = Self::Array::default();
+        for (i, lane) in lanes.as_mut().iter_mut().enumerate() {
             *lane = xs[i * stride];
         }
-        self.load(&lanes[..Self::LANES])
+        self.load(&lanes)
     }
     /// Writes what [`load_columns`](Self::load_columns) reads.
     #[inline(always)]
@@ -141,9 +162,7 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     /// Writes what [`load_column`](Self::load_column) reads.
     #[inline(always)]
     fn store_column(self, column: Self::V, out: &mut [T], stride: usize) {
-        let mut lanes = [T::ZERO; MAX_LANES];
-        self.store(column, &mut lanes[..Self::LANES]);
-        for (i, &lane) in lanes[..Self::LANES].iter().enumerate() {
+        for (i, &lane) in lanes_of(self, column).as_ref().iter().enumerate() {
             out[i * stride] = lane;
         }
     }
@@ -151,7 +170,7 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     /// Like [`store`](Self::store), past the caches where the processor can: `out` begins at a multiple of a register's
     /// size. A [`fence`](Self::fence) follows before another thread reads it.
     #[inline(always)]
-    fn stream(self, v: Self::V, out: &mut [T]) {
+    fn stream(self, v: Self::V, out: &mut Self::Array) {
         self.store(v, out);
     }
     /// Makes what was streamed visible to other threads.
@@ -239,10 +258,10 @@ macro_rules! float {
             fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
                 match isa.token() {
                     #[cfg(target_arch = "x86_64")]
-                    isa::Token::Avx512(token) => avx512::enter::<$t, K>(token, kernel),
+                    isa::Token::Avx512(token) => avx512::enter(token, inlined!(move |s| kernel.run(s))),
                     #[cfg(target_arch = "x86_64")]
-                    isa::Token::Avx2(token) => avx2::enter::<$t, K>(token, kernel),
-                    isa::Token::Portable(token) => portable::enter::<$t, K>(token, kernel),
+                    isa::Token::Avx2(token) => avx2::enter(token, inlined!(move |s| kernel.run(s))),
+                    isa::Token::Portable(token) => portable::enter(token, inlined!(move |s| kernel.run(s))),
                 }
             }
         }

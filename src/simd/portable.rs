@@ -1,19 +1,27 @@
-//! Lanes for any processor: plain arrays of 32 bytes, which the compiler turns into two SSE2 or NEON registers.
+//! Lanes for any processor: plain arrays of 16 bytes, which the compiler turns into one SSE2 or NEON register.
 
-use super::{Float, Kernel, Lanes, Mask, Simd};
-use std::array::from_fn;
+use super::{Lanes, Mask, Simd};
 
 /// The instruction set that every processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portable;
 
-/// Runs a kernel, in a function of its own as on the other instruction sets: it would be compiled anew wherever it is used.
+/// Runs `f` in a function of its own, as on the other instruction sets: it would be compiled anew wherever it is used.
 #[inline(never)]
-pub(super) fn enter<T: Float, K: Kernel<T>>(token: Portable, kernel: K) -> K::Output
-where
-    Portable: Simd<T>,
-{
-    kernel.run(token)
+pub(super) fn enter<R>(token: Portable, f: impl FnOnce(Portable) -> R) -> R {
+    f(token)
+}
+
+/// An array of what an expression gives for each lane. A loop: `array::from_fn` is not inlined into large kernels.
+macro_rules! each {
+    ($lanes:literal, $i:ident => $lane:expr) => {{
+        let (mut lanes, mut $i) = ([Default::default(); $lanes], 0);
+        while $i < $lanes {
+            lanes[$i] = $lane;
+            $i += 1;
+        }
+        lanes
+    }};
 }
 
 macro_rules! lanes {
@@ -28,11 +36,27 @@ macro_rules! lanes {
 
         impl Simd<$T> for Portable {
             type V = $V;
+            type Array = [$T; $lanes];
             const LANES: usize = $lanes;
 
             #[inline(always)]
-            fn call<K: Kernel<$T>>(self, kernel: K) -> K::Output {
-                enter(self, kernel)
+            fn registers(xs: &[$T]) -> (&[[$T; $lanes]], &[$T]) {
+                xs.as_chunks()
+            }
+
+            #[inline(always)]
+            fn registers_mut(xs: &mut [$T]) -> (&mut [[$T; $lanes]], &mut [$T]) {
+                xs.as_chunks_mut()
+            }
+
+            #[inline(always)]
+            fn numbers(registers: &mut [[$T; $lanes]]) -> &mut [$T] {
+                registers.as_flattened_mut()
+            }
+
+            #[inline(always)]
+            fn call<R>(self, f: impl FnOnce(Self) -> R) -> R {
+                enter(self, f)
             }
 
             #[inline(always)]
@@ -41,9 +65,8 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn load(self, xs: &[$T]) -> $V {
-                assert!(xs.len() == $lanes);
-                $V(from_fn(|i| xs[i]))
+            fn load(self, xs: &[$T; $lanes]) -> $V {
+                $V(*xs)
             }
 
             #[inline(always)]
@@ -54,8 +77,8 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn store(self, v: $V, out: &mut [$T]) {
-                out.copy_from_slice(&v.0);
+            fn store(self, v: $V, out: &mut [$T; $lanes]) {
+                *out = v.0;
             }
 
             #[inline(always)]
@@ -84,7 +107,7 @@ macro_rules! lanes {
                     (upper, x - upper)
                 };
                 let high = self * other;
-                let low = from_fn(|i| {
+                let low = each!($lanes, i => {
                     let ((a, b), (c, d)) = (halves(self.0[i]), halves(other.0[i]));
                     ((a * c - high.0[i]) + a * d + b * c) + b * d
                 });
@@ -93,32 +116,32 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn max(self, other: Self) -> Self {
-                $V(from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
+                $V(each!($lanes, i => if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
             }
 
             #[inline(always)]
             fn min(self, other: Self) -> Self {
-                $V(from_fn(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
+                $V(each!($lanes, i => if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
             }
 
             #[inline(always)]
             fn abs(self) -> Self {
-                $V(from_fn(|i| self.0[i].abs()))
+                $V(each!($lanes, i => self.0[i].abs()))
             }
 
             #[inline(always)]
             fn lt(self, other: Self) -> $M {
-                $M(from_fn(|i| if self.0[i] < other.0[i] { <$bits>::MAX } else { 0 }))
+                $M(each!($lanes, i => if self.0[i] < other.0[i] { <$bits>::MAX } else { 0 }))
             }
 
             #[inline(always)]
             fn eq(self, other: Self) -> $M {
-                $M(from_fn(|i| if self.0[i] == other.0[i] { <$bits>::MAX } else { 0 }))
+                $M(each!($lanes, i => if self.0[i] == other.0[i] { <$bits>::MAX } else { 0 }))
             }
 
             #[inline(always)]
             fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
-                $V(from_fn(|i| {
+                $V(each!($lanes, i => {
                     <$T>::from_bits((if_true.0[i].to_bits() & mask.0[i]) | (if_false.0[i].to_bits() & !mask.0[i]))
                 }))
             }
@@ -126,12 +149,12 @@ macro_rules! lanes {
             #[inline(always)]
             fn zero_where_lt(self, a: Self, b: Self) -> Self {
                 let below = a.lt(b);
-                $V(from_fn(|i| <$T>::from_bits(self.0[i].to_bits() & !below.0[i])))
+                $V(each!($lanes, i => <$T>::from_bits(self.0[i].to_bits() & !below.0[i])))
             }
 
             #[inline(always)]
             fn to_power(self) -> Self {
-                $V(from_fn(|i| <$T>::from_bits(self.0[i].to_bits() << $digits)))
+                $V(each!($lanes, i => <$T>::from_bits(self.0[i].to_bits() << $digits)))
             }
 
             // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a
@@ -141,9 +164,9 @@ macro_rules! lanes {
                 const SQRT_HALF: $bits = (std::f64::consts::FRAC_1_SQRT_2 as $T).to_bits();
                 const OFFSET: $bits = (1.0 as $T).to_bits() - SQRT_HALF;
                 const POWER: $T = (1u64 << $digits) as $T;
-                let cut: [$bits; $lanes] = from_fn(|i| self.0[i].to_bits().wrapping_add(OFFSET));
-                let m = from_fn(|i| <$T>::from_bits((cut[i] & ((1 << $digits) - 1)) + SQRT_HALF));
-                let k = from_fn(|i| <$T>::from_bits((cut[i] >> $digits) | POWER.to_bits()) - (POWER + $bias as $T));
+                let cut: [$bits; $lanes] = each!($lanes, i => self.0[i].to_bits().wrapping_add(OFFSET));
+                let m = each!($lanes, i => <$T>::from_bits((cut[i] & ((1 << $digits) - 1)) + SQRT_HALF));
+                let k = each!($lanes, i => <$T>::from_bits((cut[i] >> $digits) | POWER.to_bits()) - (POWER + $bias as $T));
                 ($V(m), $V(k))
             }
 
@@ -154,10 +177,10 @@ macro_rules! lanes {
                 const SIGN: $bits = 1 << (<$bits>::BITS - 1);
                 const HALF: $bits = 1 << ($digits - 1);
                 const POWER: $T = (1u64 << $digits) as $T;
-                let bits: [$bits; $lanes] = from_fn(|i| self.0[i].to_bits().wrapping_add(SIGN + HALF));
-                let apart: [$bits; $lanes] = from_fn(|i| bits[i].wrapping_sub(other.0[i].to_bits()));
-                let near = from_fn(|i| <$T>::from_bits(bits[i].wrapping_sub(apart[i] & ((1 << $digits) - 1))));
-                let k = from_fn(|i| {
+                let bits: [$bits; $lanes] = each!($lanes, i => self.0[i].to_bits().wrapping_add(SIGN + HALF));
+                let apart: [$bits; $lanes] = each!($lanes, i => bits[i].wrapping_sub(other.0[i].to_bits()));
+                let near = each!($lanes, i => <$T>::from_bits(bits[i].wrapping_sub(apart[i] & ((1 << $digits) - 1))));
+                let k = each!($lanes, i => {
                     <$T>::from_bits((apart[i] >> $digits) | POWER.to_bits()) - (POWER + (SIGN >> $digits) as $T)
                 });
                 ($V(near), $V(k))
@@ -178,25 +201,37 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn largest(self) -> $T {
-                self.0.into_iter().fold(<$T>::NEG_INFINITY, |a, b| if b > a { b } else { a })
+                {
+                let (mut largest, mut i) = (self.0[0], 1);
+                while i < $lanes {
+                    largest = if self.0[i] > largest { self.0[i] } else { largest };
+                    i += 1;
+                }
+                largest
+            }
             }
         }
 
         impl Mask for $M {
             #[inline(always)]
             fn bits(self) -> u32 {
-                self.0.iter().enumerate().map(|(i, lane)| ((lane & 1) as u32) << i).sum()
+                let (mut bits, mut i) = (0, 0);
+                while i < $lanes {
+                    bits |= ((self.0[i] & 1) as u32) << i;
+                    i += 1;
+                }
+                bits
             }
         }
 
         operators! { $V:
-            Add add (a, b) => $V(from_fn(|i| a.0[i] + b.0[i]));
-            Sub sub (a, b) => $V(from_fn(|i| a.0[i] - b.0[i]));
-            Mul mul (a, b) => $V(from_fn(|i| a.0[i] * b.0[i]));
-            Div div (a, b) => $V(from_fn(|i| a.0[i] / b.0[i]));
+            Add add (a, b) => $V(each!($lanes, i => a.0[i] + b.0[i]));
+            Sub sub (a, b) => $V(each!($lanes, i => a.0[i] - b.0[i]));
+            Mul mul (a, b) => $V(each!($lanes, i => a.0[i] * b.0[i]));
+            Div div (a, b) => $V(each!($lanes, i => a.0[i] / b.0[i]));
         }
     };
 }
 
-lanes!(F32x8, M32x8, f32, u32, 8, 23, 127);
-lanes!(F64x4, M64x4, f64, u64, 4, 52, 1023);
+lanes!(F32x4, M32x4, f32, u32, 4, 23, 127);
+lanes!(F64x2, M64x2, f64, u64, 2, 52, 1023);

@@ -2,11 +2,11 @@
 
 use super::side::Side;
 use super::{Form, Quantity, Question, with_measure};
-use crate::columns;
 use crate::distributions::Measure;
 use crate::distributions::across::{self, groups, of_logits, of_probabilities};
 use crate::math::{Real, exp};
 use crate::simd::{Kernel, MAX_LANES, Simd, write};
+use crate::tile;
 
 impl Question {
     /// Whether rows are taken together, be it for values or for gradients too, as the values of both have the same bits.
@@ -17,7 +17,7 @@ impl Question {
             Form::Probabilities => classes * size_of::<T>() <= SHORT_BYTES,
             Form::Unnormalized => false,
         };
-        is_worth_it && columns::are_few(classes)
+        is_worth_it && tile::are_few(classes)
     }
 
     /// How much scratch that takes.

@@ -1,7 +1,7 @@
 //! One of the two distributions of a row, and the place of its gradient.
 
 use crate::math::Real;
-use crate::simd::{RowIo, Simd};
+use crate::simd::{RowIo, Simd, inlined};
 use crate::view::{Rows, RowsIo};
 
 /// One distribution's part of a block of rows, as the kernels see it.
@@ -64,11 +64,6 @@ impl<T: Real> Side<'_, T> {
 pub(super) fn scale<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, factor: f64) {
     if factor != 1.0 {
         let factor = s.splat(T::from_f64(factor));
-        RowIo::in_place(row.target()).map(
-            s,
-            T::ZERO,
-            #[inline(always)]
-            |_, v| v * factor,
-        );
+        RowIo::in_place(row.output()).map(s, T::ZERO, inlined!(|_, v| v * factor));
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn grads<T: Real>(
 
 /// Rounds the gradient of a row.
 fn narrow<T: Real>(row: &mut RowIo<'_, T>, wide: &[f64]) {
-    row.target().iter_mut().zip(wide).for_each(|(grad, &wide)| *grad = T::from_f64(wide));
+    row.output().iter_mut().zip(wide).for_each(|(grad, &wide)| *grad = T::from_f64(wide));
 }
 
 /// The answer of a row that was divided by its sums, and the gradient, which takes its place.

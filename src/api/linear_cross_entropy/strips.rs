@@ -13,7 +13,7 @@ use crate::losses::OfSum;
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd};
+use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd, inlined};
 use crate::storage::Storage;
 use crate::view::Rows;
 use std::ops::Range;
@@ -49,7 +49,7 @@ impl<S: Storage> Call<'_, '_, S> {
         self.for_tiles(strips.rows, grads, |strip, x, grads| {
             let tiles = || (0..classes).step_by(strips.classes).map(|k| k..classes.min(k + strips.classes));
             let mut rows: Vec<_> = strip.indices().map(|index| Row::of(summed, index)).collect();
-            // 1. sums of exponentials, and the logits of the rows' own classes
+            // 1. sums of exponentials, and the logits of the rows' classes
             for tile in tiles() {
                 let logits = self.strip_logits(x, tile.clone(), &mut logits);
                 add_parts(self.isa, &mut rows, tile, logits);
@@ -89,7 +89,7 @@ impl<S: Storage> Call<'_, '_, S> {
 
 impl<T: Real> Row<T> {
     fn of(summed: &dyn SummedRows<T>, index: usize) -> Self {
-        let answer = OfSum { loss: 0.0, others: 0.0, own: 0.0 };
+        let answer = OfSum { loss: 0.0, others: 0.0, label: 0.0 };
         Row { index, class: summed.class(index), logit: T::ZERO, parts: Vec::new(), sum: RowSum::none(), answer }
     }
 
@@ -107,7 +107,7 @@ impl<T: Real> Row<T> {
     }
 }
 
-/// Sums the exponentials of some classes, and looks up the logits of the rows' own.
+/// Sums the exponentials of some classes, and looks up the logits of the rows' classes.
 fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits: &[T]) {
     let mut parts = Vec::new();
     for (row, line) in rows.iter_mut().zip(logits.chunks_exact(tile.len())) {
@@ -136,7 +136,7 @@ fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits
     });
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
         if let Some(k) = row.place(&tile) {
-            line[k] = T::from_f64(row.answer.own / divisor);
+            line[k] = T::from_f64(row.answer.label / divisor);
         }
     }
 }
@@ -158,11 +158,6 @@ impl<T: Real> Kernel<T> for Gradients<'_, T> {
         // An infinite maximum has a probability, but no exponential.
         let (softmax, max) = (sum.softmax(factor), s.splat(sum.max));
         let of_max = s.splat(T::from_f64(factor * sum.probability(sum.max).0));
-        RowIo::in_place(part).map(
-            s,
-            T::ZERO,
-            #[inline(always)]
-            |_, z| S::V::select(z.eq(max), of_max, softmax.of(s, z)),
-        );
+        RowIo::in_place(part).map(s, T::ZERO, inlined!(|_, z| S::V::select(z.eq(max), of_max, softmax.of(s, z))));
     }
 }

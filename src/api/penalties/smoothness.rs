@@ -4,13 +4,13 @@ mod across;
 mod one_by_one;
 
 use crate::api::{Loss, Reduction};
-use crate::columns;
 use crate::error::{Error, Result};
 use crate::losses::{Position, Positions};
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::{Float, Isa};
 use crate::storage::{Place, Storage};
+use crate::tile;
 use crate::view::{Rows, RowsIo};
 use across::{Across, Block};
 use one_by_one::{Grads, Values};
@@ -80,7 +80,7 @@ pub fn js_smoothness<S: Storage>(
             let before = first.checked_sub(1).map(|row| logits.row(row));
             widened_row(isa, before, |before| {
                 S::widened(isa, block, |block| {
-                    if !columns::are_few(classes) {
+                    if !tile::are_few(classes) {
                         return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
                             S::Real::dispatch(isa, Values { neighbours, first, before, block, scratch, each })
                         });
@@ -141,7 +141,7 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
             widened_row(isa, before, |before| {
                 widened_row(isa, after, |after| {
                     O::filled(isa, block, |block| {
-                        if !columns::are_few(classes) {
+                        if !tile::are_few(classes) {
                             return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
                                 let kernel = Grads { neighbours, first, before, after, block, scratch, scale, each };
                                 S::Real::dispatch(isa, kernel)

@@ -1,24 +1,26 @@
 //! The softmax family: one target a row.
 
-mod across;
+mod by_lane;
+mod by_row;
 mod long;
-mod one_by_one;
+mod path;
 
 use super::{CurvedProblem, Problem, SummedRows};
-use crate::columns;
 use crate::error::{Error, Result};
-use crate::losses::{CurvedRowLoss, OfSum, RowLoss, RowTarget};
+use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Isa, Kernel, Simd, inlined};
 use crate::sparse::Sparse;
+use crate::tile;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
-use across::{GradsAcross, ValuesAcross, WeightsAcross};
-use one_by_one::{RowGrads, RowHesses, RowValues, Scratch};
+use by_lane::{LaneBlock, LaneGrads, LaneTargets, LaneValues, LaneWeights, OfClasses, OfDistributions};
+use by_row::{RowGrads, RowHesses, RowValues, Scratch};
+use path::Path;
 use std::ops::Range;
 
-/// What rows of logits are held against.
+/// The targets of rows of logits.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a, T> {
     /// A class a row.
@@ -70,7 +72,7 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn has_domain(&self) -> bool {
-        self.loss.has_domain()
+        L::INPUTS.1 != Domain::Reals
     }
 
     fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, T>) -> Result<()> {
@@ -78,7 +80,7 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn splits_rows(&self, classes: usize) -> bool {
-        self.labels_of_long_rows(classes).is_some()
+        matches!(self.path(classes), Path::Split { .. })
     }
 
     fn counts(&self, _: Isa, row: usize, _: usize) -> bool {
@@ -102,47 +104,66 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
             Targets::Sparse(sparse) => rows * sparse.pairs(),
         };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
-        let scratch = if columns::are_few(classes) { columns::scratch_len(classes) } else { 0 };
+        let scratch = if tile::are_few(classes) { tile::scratch_len(classes) } else { 0 };
         parallel::sum(blocks, elements, |rows| {
             T::with_scratch(scratch, |scratch| T::dispatch(isa, RowWeights { problem: self, rows, scratch }))
         })
     }
 
     fn summed(&self) -> Option<&dyn SummedRows<T>> {
-        (matches!(self.target, Targets::Classes(_)) && self.loss.follows_from_sum()).then_some(self)
+        (matches!(self.target, Targets::Classes(_)) && self.loss.by_sum().is_some()).then_some(self)
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        if let Some(labels) = self.labels_of_long_rows(logits.classes()) {
-            return self.long_values(isa, labels, first, logits, each);
+        match self.path(logits.classes()) {
+            Path::Split { labels, loss } => self.long_values(isa, labels, loss, first, logits, each),
+            Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
+            Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
+            Path::ByRow => T::with_scratch(Scratch::len(self, logits.classes(), 0), |scratch| {
+                T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
+            }),
         }
-        if self.goes_across(logits.classes()) {
-            return T::with_scratch(self.across_len(logits.classes()), |scratch| match self.is_soft() {
-                false => T::dispatch(isa, ValuesAcross::<_, _, false> { problem: self, first, logits, scratch, each }),
-                true => T::dispatch(isa, ValuesAcross::<_, _, true> { problem: self, first, logits, scratch, each }),
-            });
-        }
-        T::with_scratch(Scratch::len(self, logits.classes(), 0), |scratch| {
-            T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
-        })
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
-        if let Some(labels) = self.labels_of_long_rows(rows.classes()) {
-            return self.long_grads(isa, labels, first, rows, divisor, each);
+        match self.path(rows.classes()) {
+            Path::Split { labels, loss } => self.long_grads(isa, labels, loss, first, rows, divisor, each),
+            Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
+            Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
+            Path::ByRow => T::with_scratch(Scratch::len(self, rows.classes(), rows.scratch_len()), |scratch| {
+                T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
+            }),
         }
-        if self.goes_across(rows.classes()) {
-            return T::with_scratch(self.across_len(rows.classes()), |scratch| match self.is_soft() {
-                false => {
-                    T::dispatch(isa, GradsAcross::<_, _, false> { problem: self, first, rows, scratch, divisor, each })
-                }
-                true => {
-                    T::dispatch(isa, GradsAcross::<_, _, true> { problem: self, first, rows, scratch, divisor, each })
-                }
-            });
-        }
-        T::with_scratch(Scratch::len(self, rows.classes(), rows.scratch_len()), |scratch| {
-            T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
+    }
+}
+
+impl<'a, T: Real, L: RowLoss<T>> RowProblem<'a, T, L> {
+    fn lane_values<G: LaneTargets<T>>(
+        &self,
+        isa: Isa,
+        targets: G,
+        first: usize,
+        logits: Rows<'_, T>,
+        each: Option<&mut [T]>,
+    ) -> f64 {
+        let map = self.loss.logit_map();
+        T::with_scratch(LaneBlock::<T, G>::scratch_len(map, logits.classes()), |scratch| {
+            T::dispatch(isa, LaneValues { block: LaneBlock { targets, first, map, scratch, each }, logits })
+        })
+    }
+
+    fn lane_grads<G: LaneTargets<T>>(
+        &self,
+        isa: Isa,
+        targets: G,
+        first: usize,
+        rows: RowsIo<'_, T>,
+        divisor: f64,
+        each: Option<&mut [T]>,
+    ) -> f64 {
+        let map = self.loss.logit_map();
+        T::with_scratch(LaneBlock::<T, G>::scratch_len(map, rows.classes()), |scratch| {
+            T::dispatch(isa, LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows, divisor })
         })
     }
 }
@@ -156,8 +177,11 @@ impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowProblem<'_, T, L> {
     }
 
     fn of_sum(&self, row: usize, sum: RowSum<T>, class: usize, logit: T) -> OfSum {
-        let (weight, OfSum { loss, others, own }) = (self.sample_weight(row), self.loss.of_sum(sum, class, logit));
-        OfSum { loss: weight * loss, others: weight * others, own: weight * own }
+        let Some(loss) = self.loss.by_sum() else {
+            unreachable!("`summed` gives these rows only where the loss follows from sums");
+        };
+        let (weight, OfSum { loss, others, label }) = (self.sample_weight(row), loss.of_sum(sum, class, logit));
+        OfSum { loss: weight * loss, others: weight * others, label: weight * label }
     }
 }
 
@@ -183,7 +207,7 @@ impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
 struct RowWeights<'k, 'a, T, L> {
     problem: &'k RowProblem<'a, T, L>,
     rows: Range<usize>,
-    /// As long as [`Columns`](columns::Columns) of the targets want it.
+    /// Room for tiles of the targets, where these have few classes.
     scratch: &'k mut [T],
 }
 
@@ -192,17 +216,14 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowWeights<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowWeights { problem, rows, scratch } = self;
-        // Nothing is done but a sum: transposing pays where rows are as short as two registers.
+        // A sum is all the work: transposing pays where rows are no longer than two registers.
         if let Targets::Distributions(targets) = problem.target
             && (1..=2 * S::LANES).contains(&targets.classes())
         {
             let class_weight = problem.loss.class_weight();
-            let sample_weight = problem.sample_weight.map(
-                #[inline(always)]
-                |weights| &weights[rows.clone()],
-            );
+            let sample_weight = problem.sample_weight.map(inlined!(|weights| &weights[rows.clone()]));
             let targets = targets.part(rows.start, rows.len());
-            return s.call(WeightsAcross { targets, class_weight, sample_weight, scratch });
+            return s.call(inlined!(|s| LaneWeights { targets, class_weight, sample_weight, scratch }.run(s)));
         }
         let mut total = 0.0;
         for row in rows {
@@ -215,7 +236,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowWeights<'_, '_, T, L> {
     }
 }
 
-/// Whether a block of rows that count lies in the domain of the loss: probabilities.
+/// Finds numbers outside the domain of the loss in a block of rows that count: no probabilities.
 struct RowDomain<'k, 'a, T, L> {
     problem: &'k RowProblem<'a, T, L>,
     first: usize,
@@ -227,20 +248,27 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Result<()> {
         let RowDomain { problem, first, logits } = self;
-        // All rows at once, where all is read; which of them count is asked where something is wrong.
+        let (name, domain) = L::INPUTS;
+        // Distributions read all numbers. Which rows count matters only where something is wrong.
         if matches!(problem.target, Targets::Distributions(_))
             && logits.is_flat()
-            && problem.loss.outside(s, logits.flat(), RowTarget::Distribution(&[])).is_none()
+            && domain.first_outside(s, None, logits.flat()).is_none()
         {
             return Ok(());
         }
         for i in 0..logits.rows() {
-            if let Some(target) = problem.target(first + i)
-                && problem.sample_weight(first + i) != 0.0
-                && let Some(k) = problem.loss.outside(s, logits.row(i), target)
-            {
-                let (got, index) = (logits.row(i)[k].to_f64(), (first + i) * logits.classes() + k);
-                return Err(Error::Value { name: "p", expected: "in [0, 1]", got, index });
+            let row = logits.row(i);
+            let outside = match problem.target(first + i).filter(|_| problem.sample_weight(first + i) != 0.0) {
+                None => None,
+                Some(RowTarget::Class(y)) => domain.first_outside(s, None, &row[y..=y]).map(|_| y),
+                Some(RowTarget::Distribution(_)) => domain.first_outside(s, None, row),
+                Some(RowTarget::Sparse(pairs)) => (0..pairs.len())
+                    .filter_map(|pair| pairs.get(pair))
+                    .find_map(|(y, _)| domain.first_outside(s, None, &row[y..=y]).map(|_| y)),
+            };
+            if let Some(k) = outside {
+                let (got, index) = (row[k].to_f64(), (first + i) * logits.classes() + k);
+                return Err(Error::Value { name, expected: domain.expected(false), got, index });
             }
         }
         Ok(())
@@ -252,4 +280,38 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
 fn target_row<'r, T: Real>(rows: &'r mut RowsIo<'_, T>, i: usize) -> &'r mut [T] {
     let classes = rows.classes();
     &mut rows.target()[i * classes..][..classes]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::CategoricalCrossEntropy;
+    use crate::simd::Float;
+    use crate::view::Labels;
+
+    /// The index of the first number of one row that is read and is no probability.
+    fn outside(isa: Isa, p: &[f64], target: Targets<'_, f64>) -> Option<usize> {
+        let loss = CategoricalCrossEntropy::new(p.len(), None, 0.0).unwrap();
+        let problem = RowProblem { loss, target, sample_weight: None };
+        match f64::dispatch(isa, RowDomain { problem: &problem, first: 0, logits: Rows::packed(p, 1, p.len()) }) {
+            Err(Error::Value { name: "p", index, .. }) => Some(index),
+            Err(other) => panic!("{other}"),
+            Ok(()) => None,
+        }
+    }
+
+    #[test]
+    fn a_number_outside_the_domain_is_found_where_it_is_read() {
+        let (p, t) = ([0.5, -0.0, 1.0, f64::NAN, 1.5, -0.1], [0.2; 6]);
+        for isa in Isa::available() {
+            assert_eq!(outside(isa, &p, Targets::Distributions(Rows::packed(&t, 1, 6))), Some(4));
+            for y in 0..6 {
+                let (label, wrong) = ([y as i64], (y > 3).then_some(y));
+                let classes = Classes::new(Labels::I64(&label), 6, None).unwrap();
+                assert_eq!(outside(isa, &p, Targets::Classes(classes)), wrong, "{} class {y}", isa.name());
+                let pairs = Sparse::new(Labels::I64(&label), Rows::packed(&t[..1], 1, 1), 6, None).unwrap();
+                assert_eq!(outside(isa, &p, Targets::Sparse(pairs)), wrong, "{} pair {y}", isa.name());
+            }
+        }
+    }
 }

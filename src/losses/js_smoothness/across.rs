@@ -4,9 +4,9 @@
 //! hold is the register that starts one number further on. The last position of a chunk is the first of the next.
 
 use super::{GROWTH, between, growth, least_sure};
-use crate::columns::{self, Columns, class_sums};
 use crate::math::{Real, log1p, subtract};
-use crate::simd::{Kernel, Lanes, MAX_LANES, Mask, Simd};
+use crate::simd::{Lanes, MAX_LANES, Mask, Simd, inlined, load_at, store_at};
+use crate::tile::{self, Tile, class_sums};
 use std::ops::Range;
 
 /// Numbers of a matrix of a chunk: four of them stay in the first-level cache.
@@ -28,7 +28,8 @@ pub(crate) struct Positions<'k, T> {
     counts: &'k mut [T],
     /// The divergence of a position and the one after it.
     divergences: &'k mut [T],
-    columns: &'k mut [T],
+    /// Room for two tiles.
+    tiles: &'k mut [T],
     classes: usize,
     /// How far apart the classes are.
     stride: usize,
@@ -51,7 +52,7 @@ impl<'k, T: Real> Positions<'k, T> {
 
     /// Numbers of scratch memory that they need.
     pub(crate) fn scratch_len(classes: usize) -> usize {
-        Self::stride(classes) * (MATRICES * classes + VECTORS) + columns::several_len(2, classes)
+        Self::stride(classes) * (MATRICES * classes + VECTORS) + tile::scratch_len(classes)
     }
 
     pub(crate) fn new(scratch: &'k mut [T], classes: usize) -> Self {
@@ -75,7 +76,7 @@ impl<'k, T: Real> Positions<'k, T> {
             log_partition: next(stride),
             counts: next(stride),
             divergences: next(stride),
-            columns: rest,
+            tiles: rest,
             classes,
             stride,
         }
@@ -84,30 +85,32 @@ impl<'k, T: Real> Positions<'k, T> {
     /// Takes `count` rows that stand `stride` apart, which may be overwritten after, as the positions from `first` on.
     #[inline(always)]
     pub(crate) fn load<S: Simd<T>>(&mut self, s: S, first: usize, rows: (&[T], usize), count: usize) {
-        s.call(Load { positions: self, first, rows, count });
+        s.call(inlined!(|s| self.load_rows(s, first, rows, count)));
     }
 
     #[inline(always)]
     fn load_rows<S: Simd<T>>(&mut self, s: S, first: usize, (rows, stride): (&[T], usize), count: usize) {
         let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
         let lifted = s.splat(T::TO_NORMAL);
-        let [mut logits, mut exponentials] = Columns::several::<2, S>(s, self.columns, self.classes);
+        let (scratch, other) = self.tiles.split_at_mut(self.tiles.len() / 2);
+        let mut logits = Tile::of(s, scratch, 0, self.classes);
+        let mut exponentials = Tile::of(s, other, 0, self.classes);
         for i in (0..count).step_by(S::LANES) {
             let at = first + i;
             logits.load(s, &rows[i * stride..], stride, S::LANES.min(count - i));
-            exponentials.lanes().copy_from_slice(logits.lanes());
+            exponentials.copy_from(&logits);
             let sums = exponentials.exponentiate(s, zero - s.splat(T::ONE));
             let (scale, is_one) = (sums.scale(s, lifted), sums.max.eq(infinity));
             for k in 0..self.classes {
                 let (z, p) = (logits.column(s, k), exponentials.column(s, k) * scale);
                 // One logit of +inf has all the probability: the same distribution in finite numbers.
                 let finite = S::V::select(z.eq(infinity), zero, zero - infinity);
-                store(s, S::V::select(is_one, finite, z), self.logits, k * self.stride + at);
-                store(s, lifted.min(p), self.probabilities, k * self.stride + at);
+                store_at(s, S::V::select(is_one, finite, z), self.logits, k * self.stride + at);
+                store_at(s, lifted.min(p), self.probabilities, k * self.stride + at);
             }
-            store(s, S::V::select(is_one, zero, sums.max), self.max, at);
-            store(s, sums.rest, self.rest, at);
-            store(s, log1p(s, sums.rest), self.log_partition, at);
+            store_at(s, S::V::select(is_one, zero, sums.max), self.max, at);
+            store_at(s, sums.rest, self.rest, at);
+            store_at(s, log1p(s, sums.rest), self.log_partition, at);
         }
     }
 
@@ -124,14 +127,14 @@ impl<'k, T: Real> Positions<'k, T> {
     /// The divergences of so many pairs; with `GRAD` both positions of each get what they need for their gradients.
     #[inline(always)]
     pub(crate) fn diverge<const GRAD: bool, S: Simd<T>>(&mut self, s: S, pairs: usize) {
-        s.call(Diverge::<T, GRAD> { positions: self, pairs });
+        s.call(inlined!(|s| self.diverge_pairs::<GRAD, S>(s, pairs)));
     }
 
     #[inline(always)]
     fn diverge_pairs<const GRAD: bool, S: Simd<T>>(&mut self, s: S, pairs: usize) {
         let (zero, nan) = (s.splat(T::ZERO), s.splat(T::NAN));
         for j in (0..pairs).step_by(S::LANES) {
-            let counts = zero.lt(load(s, self.counts, j + 1));
+            let counts = zero.lt(load_at(s, self.counts, j + 1));
             let (mut shift, mut is_final) = (self.shift(s, j), false);
             let least = s.splat(T::from_f64(least_sure::<T>()));
             let [sum, drift, other_drift] = loop {
@@ -144,13 +147,13 @@ impl<'k, T: Real> Positions<'k, T> {
             };
             // Rounding must not leave the range; a NaN stays.
             let most = s.splat(T::from_f64(std::f64::consts::LN_2));
-            store(s, S::V::select(counts, most.min(zero.max(sum)), zero), self.divergences, j);
+            store_at(s, S::V::select(counts, most.min(zero.max(sum)), zero), self.divergences, j);
             if GRAD {
                 let is_defined = sum.eq(sum);
                 let (drift, other_drift) =
                     (S::V::select(is_defined, drift, nan), S::V::select(is_defined, other_drift, nan));
-                store(s, S::V::select(counts, drift, zero), self.drifts[1], j);
-                store(s, S::V::select(counts, other_drift, zero), self.drifts[0], j + 1);
+                store_at(s, S::V::select(counts, drift, zero), self.drifts[1], j);
+                store_at(s, S::V::select(counts, other_drift, zero), self.drifts[0], j + 1);
             }
         }
     }
@@ -158,8 +161,8 @@ impl<'k, T: Real> Positions<'k, T> {
     /// `logsumexp(z) - logsumexp(z')` of the pairs from `j` on, in two parts.
     #[inline(always)]
     fn shift<S: Simd<T>>(&self, s: S, j: usize) -> [S::V; 2] {
-        let [margin, margin_lost] = subtract(s, load(s, self.max, j), load(s, self.max, j + 1));
-        let [partitions, lost] = subtract(s, load(s, self.log_partition, j + 1), load(s, self.log_partition, j));
+        let [margin, margin_lost] = subtract(s, load_at(s, self.max, j), load_at(s, self.max, j + 1));
+        let [partitions, lost] = subtract(s, load_at(s, self.log_partition, j + 1), load_at(s, self.log_partition, j));
         let [shift, shift_lost] = subtract(s, margin, partitions);
         [shift, (margin_lost - lost) + shift_lost]
     }
@@ -171,12 +174,11 @@ impl<'k, T: Real> Positions<'k, T> {
         let [sum] = class_sums(
             s,
             self.classes,
-            #[inline(always)]
-            |k| {
+            inlined!(|k| {
                 let i = k * self.stride + j;
-                let q = load(s, self.probabilities, i + 1);
-                [growth(s, [load(s, self.logits, i), load(s, self.logits, i + 1)], q)]
-            },
+                let q = load_at(s, self.probabilities, i + 1);
+                [growth(s, [load_at(s, self.logits, i), load_at(s, self.logits, i + 1)], q)]
+            }),
         );
         let sum = sum * s.splat(T::ONE / T::TO_NORMAL);
         let is_near = divergence.lt(s.splat(T::from_f64(least_sure::<T>())));
@@ -191,24 +193,23 @@ impl<'k, T: Real> Positions<'k, T> {
     #[inline(always)]
     fn sweep<const GRAD: bool, S: Simd<T>>(&mut self, s: S, j: usize, shift: [S::V; 2]) -> [S::V; 3] {
         let zero = s.splat(T::ZERO);
-        let counts = zero.lt(load(s, self.counts, j + 1));
+        let counts = zero.lt(load_at(s, self.counts, j + 1));
         let Positions { logits, probabilities, pulls: [before, after], stride, .. } = self;
         let [divergence, drift, other_drift] = class_sums(
             s,
             self.classes,
-            #[inline(always)]
-            |k| {
+            inlined!(|k| {
                 let i = k * *stride + j;
-                let logits = [load(s, logits, i), load(s, logits, i + 1)];
-                let (p, q) = (load(s, probabilities, i), load(s, probabilities, i + 1));
+                let logits = [load_at(s, logits, i), load_at(s, logits, i + 1)];
+                let (p, q) = (load_at(s, probabilities, i), load_at(s, probabilities, i + 1));
                 let (divergence, [g, h]) = between::<GRAD, T, S>(s, logits, [p, q], shift);
                 if !GRAD {
                     return [divergence, zero, zero];
                 }
-                store(s, S::V::select(counts, g, zero), after, i);
-                store(s, S::V::select(counts, h, zero), before, i + 1);
+                store_at(s, S::V::select(counts, g, zero), after, i);
+                store_at(s, S::V::select(counts, h, zero), before, i + 1);
                 [divergence, p * g, q * h]
-            },
+            }),
         );
         let lowered = s.splat(T::ONE / T::TO_NORMAL);
         [divergence * (s.splat(T::from_f64(0.5)) * lowered), drift * lowered, other_drift * lowered]
@@ -217,37 +218,36 @@ impl<'k, T: Real> Positions<'k, T> {
     /// Writes `scale` times the gradients of some positions, once both neighbours of each have been looked at.
     #[inline(always)]
     pub(crate) fn gradients<S: Simd<T>>(&mut self, s: S, range: Range<usize>, scale: f64, out: &mut [T]) {
-        s.call(Gradients { positions: self, range, scale, out });
+        s.call(inlined!(|s| self.write_gradients(s, range, scale, out)));
     }
 
     #[inline(always)]
     fn write_gradients<S: Simd<T>>(&mut self, s: S, range: Range<usize>, scale: f64, out: &mut [T]) {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let scale = s.splat(T::from_f64(0.5 * scale / T::TO_NORMAL.to_f64()));
-        let [mut grads] = Columns::several::<1, S>(s, self.columns, self.classes);
+        let mut grads = Tile::of(s, self.tiles, 0, self.classes);
         for j in range.clone().step_by(S::LANES) {
-            let has_met = zero.lt(load(s, self.counts, j) + load(s, self.counts, j + 1));
-            let drift = load(s, self.drifts[0], j) + load(s, self.drifts[1], j);
-            let max = load(s, self.max, j);
+            let has_met = zero.lt(load_at(s, self.counts, j) + load_at(s, self.counts, j + 1));
+            let drift = load_at(s, self.drifts[0], j) + load_at(s, self.drifts[1], j);
+            let max = load_at(s, self.max, j);
             let (mut others, mut top) = (zero, zero - one);
             for k in 0..self.classes {
                 let i = k * self.stride + j;
-                let pull = load(s, self.pulls[0], i) + load(s, self.pulls[1], i);
-                let grad = scale * load(s, self.probabilities, i) * (pull - drift);
-                let is_max = load(s, self.logits, i).eq(max);
+                let pull = load_at(s, self.pulls[0], i) + load_at(s, self.pulls[1], i);
+                let grad = scale * load_at(s, self.probabilities, i) * (pull - drift);
+                let is_max = load_at(s, self.logits, i).eq(max);
                 others = S::V::select(is_max, others, others + grad);
                 top = S::V::select(is_max, s.splat(T::from_f64(k as f64)), top);
                 grads.set_column(s, k, grad);
             }
             // A class with most of the probability, from the complement; there is but one.
-            let top = S::V::select(load(s, self.rest, j).lt(one), top, zero - one);
+            let top = S::V::select(load_at(s, self.rest, j).lt(one), top, zero - one);
             let complement = zero * drift - others;
             grads.store(
                 s,
                 &mut out[(j - range.start) * self.classes..],
                 S::LANES.min(range.end - j),
-                #[inline(always)]
-                |k, grad| S::V::select(has_met, S::V::select(k.eq(top), complement, grad), zero),
+                inlined!(|k, grad| S::V::select(has_met, S::V::select(k.eq(top), complement, grad), zero)),
             );
         }
     }
@@ -265,64 +265,4 @@ impl<'k, T: Real> Positions<'k, T> {
             vector[0] = vector[last];
         }
     }
-}
-
-// Each is a function of its own, which all that ask for it share: once a chunk a call costs nothing.
-
-/// See [`Positions::load`].
-struct Load<'s, 'k, T> {
-    positions: &'s mut Positions<'k, T>,
-    first: usize,
-    rows: (&'s [T], usize),
-    count: usize,
-}
-
-impl<T: Real> Kernel<T> for Load<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        self.positions.load_rows(s, self.first, self.rows, self.count);
-    }
-}
-
-/// See [`Positions::diverge`].
-struct Diverge<'s, 'k, T, const GRAD: bool> {
-    positions: &'s mut Positions<'k, T>,
-    pairs: usize,
-}
-
-impl<T: Real, const GRAD: bool> Kernel<T> for Diverge<'_, '_, T, GRAD> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        self.positions.diverge_pairs::<GRAD, S>(s, self.pairs);
-    }
-}
-
-/// See [`Positions::gradients`].
-struct Gradients<'s, 'k, T> {
-    positions: &'s mut Positions<'k, T>,
-    range: Range<usize>,
-    scale: f64,
-    out: &'s mut [T],
-}
-
-impl<T: Real> Kernel<T> for Gradients<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        self.positions.write_gradients(s, self.range, self.scale, self.out);
-    }
-}
-
-/// The register from `i` on.
-#[inline(always)]
-fn load<T: Real, S: Simd<T>>(s: S, xs: &[T], i: usize) -> S::V {
-    s.load(&xs[i..][..S::LANES])
-}
-
-/// The register to `i` and after.
-#[inline(always)]
-fn store<T: Real, S: Simd<T>>(s: S, v: S::V, xs: &mut [T], i: usize) {
-    s.store(v, &mut xs[i..][..S::LANES]);
 }

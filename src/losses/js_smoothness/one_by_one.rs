@@ -3,7 +3,7 @@
 use super::{GROWTH, between, growth, least_sure};
 use crate::math::Real;
 use crate::rows::{BLOCK, RowSum, row_total};
-use crate::simd::{Kernel, Lanes, RowIo, Simd, position, read, write};
+use crate::simd::{Lanes, RowIo, Simd, inlined, position, read, write};
 
 /// A position of a sequence, while its neighbours are looked at.
 pub(crate) struct Position<'k, T> {
@@ -35,7 +35,7 @@ impl<'k, T: Real> Position<'k, T> {
     #[inline(always)]
     pub(crate) fn load<const GRAD: bool, S: Simd<T>>(&mut self, s: S, row: &[T]) {
         self.logits.copy_from_slice(row);
-        self.sum = s.call(Softmax { row, probabilities: self.probabilities });
+        self.sum = s.call(inlined!(|s| softmax(s, row, self.probabilities)));
         if self.sum.max == T::INFINITY && !self.sum.rest.is_nan() {
             // All probability is there: the same distribution in finite numbers.
             let top = position(s, row, T::INFINITY);
@@ -63,25 +63,30 @@ impl<'k, T: Real> Position<'k, T> {
             s,
             self.logits,
             -T::INFINITY,
-            #[inline(always)]
-            |k, z| {
+            inlined!(|k, z| {
                 let q = read(s, other.probabilities, k, T::ZERO);
                 growth(s, [z, read(s, other.logits, k, -T::INFINITY)], q)
-            },
+            }),
         );
         let sum = sum / T::TO_NORMAL.to_f64();
         (sum.abs() <= GROWTH).then(|| sum.ln_1p())
     }
 
+    /// The divergence between two positions with a given difference of their log-sum-exps.
+    #[inline(always)]
+    fn sweep<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self, shift: f64) -> f64 {
+        s.call(inlined!(|s| swept::<GRAD, T, S>(s, self, other, shift)))
+    }
+
     /// The divergence between two positions; with `GRAD` both get what they need for their gradients.
     #[inline(always)]
     pub(crate) fn divergence<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self) -> f64 {
-        let mut divergence = s.call(Sweep::<T, GRAD> { shift: self.shift(other), one: self, other });
+        let mut divergence = self.sweep::<GRAD, S>(s, other, self.shift(other));
         if divergence > 0.0
             && divergence < least_sure::<T>()
             && let Some(shift) = self.small_shift(s, other)
         {
-            divergence = s.call(Sweep::<T, GRAD> { shift, one: self, other });
+            divergence = self.sweep::<GRAD, S>(s, other, shift);
         }
         (self.has_met, other.has_met) = (true, true);
         // An undefined distribution spoils both gradients.
@@ -104,87 +109,63 @@ impl<'k, T: Real> Position<'k, T> {
         RowIo::new(self.probabilities, out).map(
             s,
             T::ZERO,
-            #[inline(always)]
-            |k, p| scale * p * ((read(s, before, k, T::ZERO) + read(s, after, k, T::ZERO)) - drifts),
+            inlined!(|k, p| scale * p * ((read(s, before, k, T::ZERO) + read(s, after, k, T::ZERO)) - drifts)),
         );
         // A class with most of the probability, from the complement.
         if self.sum.rest < 1.0
             && let Some(top) = position(s, self.logits, self.sum.max)
         {
             out[top] = T::ZERO;
-            let others = row_total(
-                s,
-                out,
-                T::ZERO,
-                #[inline(always)]
-                |_, g| g,
-            );
+            let others = row_total(s, out, T::ZERO, inlined!(|_, g| g));
             out[top] = T::from_f64(0.0 * drift - others);
         }
     }
 }
 
 /// The softmax of a row, times 2^DIGITS, from exponentials that are taken once.
-struct Softmax<'k, T> {
-    row: &'k [T],
-    probabilities: &'k mut [T],
-}
-
-impl<T: Real> Kernel<T> for Softmax<'_, T> {
-    type Output = RowSum<T>;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> RowSum<T> {
-        let mut row = RowIo::new(self.row, self.probabilities);
-        let (sum, unit) = RowSum::keeping(s, &mut row);
-        let scale = sum.scale(unit, T::TO_NORMAL.to_f64());
-        row.finish(
-            s,
-            #[inline(always)]
-            |_, e| scale.of(s, e),
-        );
-        sum
-    }
+#[inline(always)]
+fn softmax<T: Real, S: Simd<T>>(s: S, row: &[T], probabilities: &mut [T]) -> RowSum<T> {
+    let mut row = RowIo::new(row, probabilities);
+    let (sum, pivot) = RowSum::sweep(s, &mut row);
+    let scale = sum.scale(pivot, T::TO_NORMAL.to_f64());
+    row.finish(s, inlined!(|_, e| scale.of(s, e)));
+    sum
 }
 
 /// The divergence between two positions with a given difference of their log-sum-exps, and with `GRAD` what their gradients
 /// need.
-struct Sweep<'s, 'k, T, const GRAD: bool> {
-    one: &'s mut Position<'k, T>,
-    other: &'s mut Position<'k, T>,
+#[inline(always)]
+fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
+    s: S,
+    one: &mut Position<'_, T>,
+    other: &mut Position<'_, T>,
     shift: f64,
-}
-
-impl<T: Real, const GRAD: bool> Kernel<T> for Sweep<'_, '_, T, GRAD> {
-    type Output = f64;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Sweep { one, other, shift } = self;
-        let (zero, len) = (s.splat(T::ZERO), one.logits.len());
-        let high = T::from_f64(shift);
-        let (high, low) = (s.splat(high), s.splat(T::from_f64(shift - high.to_f64())));
-        let mut totals = [0.0; 3];
-        for start in (0..len).step_by(BLOCK) {
-            let mut sums = [zero; 3];
-            for k in (start..len.min(start + BLOCK)).step_by(S::LANES) {
-                let logits = [read(s, one.logits, k, -T::INFINITY), read(s, other.logits, k, -T::INFINITY)];
-                let (p, q) = (read(s, one.probabilities, k, T::ZERO), read(s, other.probabilities, k, T::ZERO));
-                let (divergence, [g, h]) = between::<GRAD, T, S>(s, logits, [p, q], [high, low]);
-                sums[0] = sums[0] + divergence;
-                if GRAD {
-                    write(s, g, one.pulls[1], k);
-                    write(s, h, other.pulls[0], k);
-                    sums[1] = p.mul_add(g, sums[1]);
-                    sums[2] = q.mul_add(h, sums[2]);
-                }
-            }
-            for (total, sum) in totals.iter_mut().zip(sums) {
-                *total += sum.sum().to_f64();
+) -> f64 {
+    let (zero, len) = (s.splat(T::ZERO), one.logits.len());
+    let high = T::from_f64(shift);
+    let (high, low) = (s.splat(high), s.splat(T::from_f64(shift - high.to_f64())));
+    let mut totals = [0.0; 3];
+    for start in (0..len).step_by(BLOCK) {
+        let mut sums = [zero; 3];
+        for k in (start..len.min(start + BLOCK)).step_by(S::LANES) {
+            let logits = [read(s, one.logits, k, -T::INFINITY), read(s, other.logits, k, -T::INFINITY)];
+            let (p, q) = (read(s, one.probabilities, k, T::ZERO), read(s, other.probabilities, k, T::ZERO));
+            let (divergence, [g, h]) = between::<GRAD, T, S>(s, logits, [p, q], [high, low]);
+            sums[0] = sums[0] + divergence;
+            if GRAD {
+                write(s, g, one.pulls[1], k);
+                write(s, h, other.pulls[0], k);
+                sums[1] = p.mul_add(g, sums[1]);
+                sums[2] = q.mul_add(h, sums[2]);
             }
         }
-        let [divergence, drift, other_drift] = totals;
-        if GRAD {
-            (one.drifts[1], other.drifts[0]) = (drift / T::TO_NORMAL.to_f64(), other_drift / T::TO_NORMAL.to_f64());
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total += sum.sum().to_f64();
         }
-        0.5 * divergence / T::TO_NORMAL.to_f64()
     }
+    let [divergence, drift, other_drift] = totals;
+    if GRAD {
+        (one.drifts[1], other.drifts[0]) = (drift / T::TO_NORMAL.to_f64(), other_drift / T::TO_NORMAL.to_f64());
+    }
+    0.5 * divergence / T::TO_NORMAL.to_f64()
 }

@@ -1,10 +1,10 @@
 //! Blocks of positions of few classes, taken together: a position a lane, a class a register.
 
 use super::Neighbours;
-use crate::columns::Total;
 use crate::losses::Positions;
 use crate::math::Real;
 use crate::simd::{Kernel, Simd, read};
+use crate::tile::Total;
 use crate::view::{Rows, RowsIo};
 
 /// Rows to read, or to read and to write gradients for.

@@ -1,40 +1,41 @@
-//! Sums of the exponentials of groups of rows, and what follows from them.
+//! Sums of the exponentials of a group of rows, and what follows from them.
 
-use super::Columns;
+use super::Tile;
 use crate::math::{Real, exp_parts, exp_scaled_late};
-use crate::simd::{Lanes, Mask, Simd};
+use crate::simd::{Lanes, Mask, Simd, inlined};
 
 /// What the softmax of every lane's row is made of; see [`RowSum`](crate::rows::RowSum).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ColumnSums<V> {
+#[derive(Clone, Copy)]
+pub struct LaneSums<T: Real, S: Simd<T>> {
     /// The largest logit of each row.
-    pub(crate) max: V,
+    pub(crate) max: S::V,
     /// The sum of `exp(z_k - max)` over every class but one that attains the maximum.
-    pub(crate) rest: V,
-    /// What the exponentials are times `exp(z - max)`.
-    unit: V,
+    pub(crate) rest: S::V,
+    /// The factor between an exponential of the tile and `exp(z - max)`. It is the exponential of the largest logit.
+    unit: S::V,
     /// See [`Pivots`].
-    shift: V,
-    exponent: V,
+    shift: S::V,
+    exponent: S::V,
     /// The logit of each row's class.
-    logit: V,
+    logit: S::V,
 }
 
-impl<T: Real> Columns<'_, T> {
+impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
     /// Turns logits into their exponentials, and sums them; `class` says which one is each row's own.
     #[inline(always)]
-    pub(crate) fn exponentiate<S: Simd<T>>(&mut self, s: S, class: S::V) -> ColumnSums<S::V> {
-        self.sums::<true, S>(s, class, &mut ())
+    pub(crate) fn exponentiate(&mut self, s: S, class: S::V) -> LaneSums<T, S> {
+        self.sums::<true>(s, class, &mut ())
+    }
+
+    /// The same, as a function of its own.
+    #[inline(always)]
+    pub(crate) fn exponentiate_called(&mut self, s: S, class: S::V) -> LaneSums<T, S> {
+        s.call(inlined!(|s| self.exponentiate(s, class)))
     }
 
     /// Sums the exponentials of logits, which take their place where they are to be `KEPT`, while `watch` sees both.
     #[inline(always)]
-    pub(crate) fn sums<const KEPT: bool, S: Simd<T>>(
-        &mut self,
-        s: S,
-        class: S::V,
-        watch: &mut impl Watch<T, S>,
-    ) -> ColumnSums<S::V> {
+    pub(crate) fn sums<const KEPT: bool>(&mut self, s: S, class: S::V, watch: &mut impl Watch<T, S>) -> LaneSums<T, S> {
         let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
         // 1. maxima
         let max = self.maxima(s);
@@ -44,29 +45,29 @@ impl<T: Real> Columns<'_, T> {
         let shift = S::V::select(is_small, zero, max);
         let (w, exponent) = exp_parts(s, S::V::select(size.lt(infinity), max - shift, zero));
         let unit = w + one;
-        // 3. exponentials and their sums; that no row is shifted is foreseen, so that nothing waits for the maxima
+        // 3. exponentials and their sums. Usually no row is shifted, so the exponentials do not wait for the maxima.
         let pivots = Pivots { max, exponent, unit };
         let (sum, others, logit) = if is_small.bits() == (1 << S::LANES) - 1 {
-            pivots.sum::<KEPT, T, S>(s, self.lanes, None, class, watch)
+            pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, class, watch)
         } else {
-            pivots.sum::<KEPT, T, S>(s, self.lanes, Some(shift), class, watch)
+            s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(shift), class, watch)))
         };
         // 4. one infinite logit has all the probability; several, or none but -inf, have no distribution
         let rest = sum / unit + others;
         let nan = s.splat(T::NAN);
         let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
         let rest = S::V::select(size.lt(infinity), rest, one_infinite);
-        ColumnSums { max, rest, unit, shift, exponent, logit }
+        LaneSums { max, rest, unit, shift, exponent, logit }
     }
 }
 
-/// Whoever wants to see the logits of a group of rows in the sweep that sums their exponentials.
+/// An observer of the sweep that sums the exponentials of a group of rows.
 pub(crate) trait Watch<T: Real, S: Simd<T>> {
-    /// The logits of class `k`, the largest of each row, and what the exponentials became.
+    /// The logits of class `k`, the largest of each row, and their exponentials.
     fn class(&mut self, s: S, k: S::V, logits: S::V, max: S::V, exponentials: S::V);
 }
 
-/// Nobody.
+/// No observer.
 impl<T: Real, S: Simd<T>> Watch<T, S> for () {
     #[inline(always)]
     fn class(&mut self, _: S, _: S::V, _: S::V, _: S::V, _: S::V) {}
@@ -87,7 +88,7 @@ impl<V: Copy> Pivots<V> {
     fn sum<const KEPT: bool, T: Real, S: Simd<T, V = V>>(
         self,
         s: S,
-        lanes: &mut [T],
+        columns: &mut [S::Array],
         shift: Option<V>,
         class: V,
         watch: &mut impl Watch<T, S>,
@@ -98,7 +99,7 @@ impl<V: Copy> Pivots<V> {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let (mut sum, mut others) = (zero, zero - one);
         let (mut k, mut logit) = (zero, zero);
-        for column in lanes.chunks_exact_mut(S::LANES) {
+        for column in columns {
             let z = s.load(column);
             let (is_max, is_own) = (z.eq(self.max), k.eq(class));
             let shifted = match shift {
@@ -119,62 +120,47 @@ impl<V: Copy> Pivots<V> {
     }
 }
 
-impl<V: Copy> ColumnSums<V> {
+impl<T: Real, S: Simd<T>> LaneSums<T, S> {
     /// Of no rows.
     #[inline(always)]
-    pub(crate) fn none<T: Real, S: Simd<T, V = V>>(s: S) -> Self
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn none(s: S) -> Self {
         let zero = s.splat(T::ZERO);
-        ColumnSums { max: zero, rest: zero, unit: zero, shift: zero, exponent: zero, logit: zero }
+        LaneSums { max: zero, rest: zero, unit: zero, shift: zero, exponent: zero, logit: zero }
     }
 
-    /// What the largest logit of each row became.
+    /// The exponential of the largest logit of each row.
     #[inline(always)]
-    pub(crate) fn exponential_of_max(self) -> V {
+    pub(crate) fn exponential_of_max(&self) -> S::V {
         self.unit
     }
 
     /// `max z - z_y` for the class of each row; 0 for the maximum even where it is infinite.
     #[inline(always)]
-    pub(crate) fn gap<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
-    where
-        V: Lanes<T>,
-    {
-        V::select(self.logit.eq(self.max), s.splat(T::ZERO), self.max - self.logit)
+    pub(crate) fn margin(&self, s: S) -> S::V {
+        S::V::select(self.logit.eq(self.max), s.splat(T::ZERO), self.max - self.logit)
     }
 
-    /// What makes probabilities, times a factor, of exponentials.
+    /// The factor from exponentials to probabilities times `factor`.
     #[inline(always)]
-    pub(crate) fn scale<T: Real, S: Simd<T, V = V>>(self, s: S, factor: V) -> V
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn scale(&self, s: S, factor: S::V) -> S::V {
         factor / (self.unit * (s.splat(T::ONE) + self.rest))
     }
 
     /// The probability of the class whose exponential is `e`, and one minus it, which does not cancel for the maximum.
     #[inline(always)]
-    pub(crate) fn probability<T: Real, S: Simd<T, V = V>>(self, s: S, e: V) -> (V, V)
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn probability(&self, s: S, e: S::V) -> (S::V, S::V) {
         let one = s.splat(T::ONE);
         let partition = one + self.rest;
         let (p, is_max) = (e / (self.unit * partition), e.eq(self.unit));
-        (V::select(is_max, one / partition, one.min(p)), V::select(is_max, self.rest / partition, one - p))
+        (S::V::select(is_max, one / partition, one.min(p)), S::V::select(is_max, self.rest / partition, one - p))
     }
 
     /// One minus the probability of the class of each row, without cancellation.
     #[inline(always)]
-    pub(crate) fn complement<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
-    where
-        V: Lanes<T>,
-    {
+    pub(crate) fn complement(&self, s: S) -> S::V {
         let one = s.splat(T::ONE);
         let own = exp_scaled_late(s, self.logit - self.shift, self.exponent);
-        let others = V::select(self.logit.eq(self.max), self.rest, one + self.rest - own / self.unit);
+        let others = S::V::select(self.logit.eq(self.max), self.rest, one + self.rest - own / self.unit);
         others / (one + self.rest)
     }
 }

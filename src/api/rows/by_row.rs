@@ -1,10 +1,10 @@
-//! Rows taken one by one.
+//! A row at a time.
 
 use super::{RowProblem, Targets, target_row};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::rows::{Logits, LogitsIo};
-use crate::simd::{Kernel, RowIo, Simd};
+use crate::simd::{Kernel, RowIo, Simd, split};
 use crate::sparse::Pairs;
 use crate::view::{Rows, RowsIo};
 
@@ -135,7 +135,7 @@ impl<'k, T: Real> Scratch<'k, T> {
     fn lens<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> [usize; 4] {
         let (map, sparse) = (problem.loss.logit_map(), matches!(problem.target, Targets::Sparse(_)));
         let row = |wanted| if wanted { classes } else { 0 };
-        [row(!map.is_identity()), row(map.has_softcap()), streams, row(sparse && problem.loss.wants_dense_targets())]
+        [row(!map.is_identity()), row(map.has_softcap()), streams, row(sparse && L::DENSE_TARGETS)]
     }
 
     pub(super) fn len<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> usize {
@@ -143,10 +143,7 @@ impl<'k, T: Real> Scratch<'k, T> {
     }
 
     fn of<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize, scratch: &'k mut [T]) -> Self {
-        let [mapped, slopes, streamed, _] = Self::lens(problem, classes, streams);
-        let (mapped, scratch) = scratch.split_at_mut(mapped);
-        let (slopes, scratch) = scratch.split_at_mut(slopes);
-        let (streamed, dense) = scratch.split_at_mut(streamed);
+        let [mapped, slopes, streamed, dense] = split(scratch, Self::lens(problem, classes, streams));
         Scratch { mapped, slopes, streamed, dense }
     }
 }

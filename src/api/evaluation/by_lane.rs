@@ -1,0 +1,66 @@
+//! Rows of few classes by lane: a row a lane, a class a register.
+
+use super::{Block, Place};
+use crate::losses::{GroupSums, LaneRowStats};
+use crate::math::Real;
+use crate::simd::{Kernel, Lanes, Mask, Simd, inlined, lanes_of, read, write};
+use crate::tile::{Tile, for_groups};
+
+/// The statistics of a block of rows.
+pub(super) struct BlockByLane<'k, T> {
+    pub(super) block: Block<'k, T>,
+    pub(super) scratch: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(mut self, s: S) {
+        let Block { first, logits, target, sample_weight, .. } = self.block;
+        let (count, classes) = (logits.rows(), logits.classes());
+        for_groups(
+            s,
+            count,
+            GroupSums::none(s),
+            &mut self,
+            // 1. sums of exponentials
+            inlined!(|work, g, rows| {
+                let (logits, stride) = logits.from(rows.start);
+                let mut tile = Tile::of(s, work.scratch, g, classes);
+                tile.load_called(s, logits, stride, rows.len());
+                GroupSums::of(s, &mut tile, target.register(s, first + rows.start, rows.len()))
+            }),
+            // 2. statistics
+            inlined!(|work, g, rows, sums| {
+                let sample = match sample_weight {
+                    Some(weights) => read(s, &weights[..first + count], first + rows.start, T::ZERO),
+                    None => s.splat(T::ONE),
+                };
+                let stats = sums.stats(s, &Tile::of(s, work.scratch, g, classes));
+                work.block.place.write(s, rows.start, sample, sums.class, stats);
+            }),
+        );
+    }
+}
+
+impl<T: Real> Place<'_, T> {
+    /// Writes the statistics of a group of rows from row `i` on.
+    #[inline(always)]
+    fn write<S: Simd<T>>(&mut self, s: S, i: usize, sample: S::V, class: S::V, stats: LaneRowStats<S::V>) {
+        let zero = s.splat(T::ZERO);
+        // 1. numbers; a row that does not count has no loss
+        let weight = S::V::select(class.lt(zero), zero, sample);
+        write(s, S::V::select(weight.eq(zero), zero, stats.loss), self.loss, i);
+        write(s, stats.logsumexp, self.logsumexp, i);
+        write(s, stats.entropy, self.entropy, i);
+        write(s, weight, self.weight, i);
+        // 2. predictions; an ignored row, whose class is -1, has none
+        let is_correct = S::V::select(class.lt(zero), s.splat(T::NAN), class).eq(stats.argmax).bits();
+        for (lane, correct) in self.correct[i..].iter_mut().take(S::LANES).enumerate() {
+            *correct = is_correct >> lane & 1 == 1;
+        }
+        for (argmax, top) in self.argmax[i..].iter_mut().zip(lanes_of(s, stats.argmax).as_ref()) {
+            *argmax = top.to_f64() as i64;
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Rows of few classes by lane: a row a lane, a class a register.
+
+use super::{RowProblem, Targets};
+use crate::losses::{ClassLanes, Group, RowLoss, SoftLanes};
+use crate::math::Real;
+use crate::rows::LogitMap;
+use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, read, split, write};
+use crate::tile::{self, GROUPS, LaneSums, Tile, Total, for_groups};
+use crate::view::{Rows, RowsIo};
+use std::ops::Range;
+
+/// The targets of rows that go by lane, with the loss that takes them: [`OfClasses`] or [`OfDistributions`].
+pub(super) trait LaneTargets<T: Real>: Copy {
+    /// Whether a group needs a tile of weights.
+    const HAS_WEIGHTS: bool;
+    /// Whether it needs a spare tile.
+    const NEEDS_SPARE: bool;
+
+    /// Reads the targets of a group of rows, and sums what the loss needs. The logits may become exponentials.
+    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S>;
+
+    /// The losses of a group.
+    fn value<S: Simd<T>>(self, s: S, group: &Group<T, S>) -> S::V;
+
+    /// The losses, and the gradients over a divisor.
+    fn value_and_grad<S: Simd<T>>(
+        self,
+        s: S,
+        tiles: &mut Tiles<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V;
+}
+
+/// The tiles of a group of rows; those that it does not need have no classes.
+pub(super) struct Tiles<'k, T: Real, S: Simd<T>> {
+    logits: Tile<'k, T, S>,
+    weights: Tile<'k, T, S>,
+    spare: Tile<'k, T, S>,
+}
+
+/// Rows with a class each.
+pub(super) struct OfClasses<'k, 'a, T: Real, L: RowLoss<T>>(
+    pub(super) &'k RowProblem<'a, T, L>,
+    pub(super) &'k L::ClassLanes,
+);
+
+/// Rows with a distribution each, or with a class that is made one.
+pub(super) struct OfDistributions<'k, 'a, T: Real, L: RowLoss<T>>(
+    pub(super) &'k RowProblem<'a, T, L>,
+    pub(super) &'k L::SoftLanes,
+);
+
+// Not derived, which would ask as much of the loss.
+impl<T: Real, L: RowLoss<T>> Clone for OfClasses<'_, '_, T, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: Real, L: RowLoss<T>> Copy for OfClasses<'_, '_, T, L> {}
+impl<T: Real, L: RowLoss<T>> Clone for OfDistributions<'_, '_, T, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: Real, L: RowLoss<T>> Copy for OfDistributions<'_, '_, T, L> {}
+
+impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
+    const HAS_WEIGHTS: bool = false;
+    const NEEDS_SPARE: bool = false;
+
+    #[inline(always)]
+    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
+        let OfClasses(problem, loss) = self;
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let class = problem.classes(s, rows.clone());
+        let weight = S::V::select(class.lt(zero), zero, problem.sample_weights(s, rows.clone()));
+        let mut group = Group { rows: rows.len(), class, weight, total: one, cost: zero, sums: LaneSums::none(s) };
+        loss.sweep(s, &mut tiles.logits, &mut group);
+        group
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(self, s: S, group: &Group<T, S>) -> S::V {
+        self.1.value(s, group)
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(
+        self,
+        s: S,
+        tiles: &mut Tiles<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        self.1.value_and_grad(s, &mut tiles.logits, group, divisor, grad)
+    }
+}
+
+impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
+    const HAS_WEIGHTS: bool = true;
+    const NEEDS_SPARE: bool = <L::SoftLanes as SoftLanes<T>>::NEEDS_SPARE;
+
+    #[inline(always)]
+    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
+        let OfDistributions(problem, loss) = self;
+        let Tiles { logits, weights, spare } = tiles;
+        let zero = s.splat(T::ZERO);
+        problem.load_distributions(s, rows.clone(), weights);
+        let total = loss.weigh(s, weights);
+        let weight = S::V::select(total.eq(zero), zero, problem.sample_weights(s, rows.clone()));
+        let class = s.splat(-T::ONE);
+        let mut group = Group { rows: rows.len(), class, weight, total, cost: zero, sums: LaneSums::none(s) };
+        loss.sweep(s, logits, weights, spare, &mut group);
+        group
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(self, s: S, group: &Group<T, S>) -> S::V {
+        self.1.soft_value(s, group)
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(
+        self,
+        s: S,
+        tiles: &mut Tiles<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        self.1.soft_value_and_grad(s, &mut tiles.logits, &tiles.weights, group, divisor, grad)
+    }
+}
+
+impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+    /// The weights of the samples of some rows.
+    #[inline(always)]
+    fn sample_weights<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
+        match self.sample_weight {
+            Some(weights) => read(s, &weights[..rows.end], rows.start, T::ZERO),
+            None => s.splat(T::ONE),
+        }
+    }
+
+    /// The classes of some rows; -1 of those without.
+    #[inline(always)]
+    fn classes<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
+        match &self.target {
+            Targets::Classes(classes) => classes.register(s, rows.start, rows.len()),
+            Targets::Distributions(_) | Targets::Sparse(_) => s.splat(-T::ONE),
+        }
+    }
+
+    /// The distributions of some rows.
+    #[inline(always)]
+    fn load_distributions<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: &mut Tile<'_, T, S>) {
+        match &self.target {
+            Targets::Classes(_) => {
+                let (zero, one, class) = (s.splat(T::ZERO), s.splat(T::ONE), self.classes(s, rows));
+                to.map(s, inlined!(|k, _| S::V::select(class.eq(s.splat(T::from_f64(k as f64))), one, zero)));
+            }
+            Targets::Distributions(targets) => {
+                let (targets, stride) = targets.from(rows.start);
+                to.load_called(s, targets, stride, rows.len());
+            }
+            Targets::Sparse(sparse) => {
+                to.numbers().fill(T::ZERO);
+                for (lane, row) in rows.enumerate() {
+                    let pairs = sparse.row(row);
+                    for pair in 0..pairs.len() {
+                        if let Some((class, t)) = pairs.get(pair) {
+                            let place = &mut to.numbers()[class * S::LANES + lane];
+                            *place = *place + T::from_f64(t);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The scratch of a block of rows; what is not needed has no length.
+struct Scratch<'k, T> {
+    /// The tiles of the logits, of the weights of their classes, and a spare one.
+    logits: &'k mut [T],
+    weights: &'k mut [T],
+    spare: &'k mut [T],
+    /// The logits of a group, mapped.
+    mapped: &'k mut [T],
+    /// The slope of the softcap at each logit of all groups.
+    slopes: &'k mut [T],
+}
+
+impl<'k, T: Real> Scratch<'k, T> {
+    fn lens<G: LaneTargets<T>>(map: LogitMap<T>, classes: usize) -> [usize; 5] {
+        let (tiles, rows) = (tile::scratch_len(classes), MAX_LANES * classes);
+        let where_it = |is_needed, len| if is_needed { len } else { 0 };
+        [
+            tiles,
+            where_it(G::HAS_WEIGHTS, tiles),
+            where_it(G::NEEDS_SPARE, tiles),
+            where_it(!map.is_identity(), rows),
+            where_it(map.has_softcap(), GROUPS * rows),
+        ]
+    }
+
+    fn of<G: LaneTargets<T>>(map: LogitMap<T>, classes: usize, scratch: &'k mut [T]) -> Self {
+        let [logits, weights, spare, mapped, slopes] = split(scratch, Self::lens::<G>(map, classes));
+        Scratch { logits, weights, spare, mapped, slopes }
+    }
+
+    /// The tiles of a group.
+    #[inline(always)]
+    fn tiles<G: LaneTargets<T>, S: Simd<T>>(&mut self, s: S, group: usize, classes: usize) -> Tiles<'_, T, S> {
+        Tiles {
+            logits: Tile::of(s, self.logits, group, classes),
+            weights: if G::HAS_WEIGHTS { Tile::of(s, self.weights, group, classes) } else { Tile::none() },
+            spare: if G::NEEDS_SPARE { Tile::of(s, self.spare, 0, classes) } else { Tile::none() },
+        }
+    }
+
+    /// The tiles of a group, with its logits, mapped where there is a map.
+    #[inline(always)]
+    fn load<G: LaneTargets<T>, S: Simd<T>>(
+        &mut self,
+        s: S,
+        map: LogitMap<T>,
+        (rows, stride): (&[T], usize),
+        [count, classes]: [usize; 2],
+        group: usize,
+    ) -> Tiles<'_, T, S> {
+        if map.is_identity() {
+            let mut tiles = self.tiles::<G, S>(s, group, classes);
+            // The plain way is inlined; with distributions transposing is the smaller part.
+            if G::HAS_WEIGHTS {
+                tiles.logits.load_called(s, rows, stride, count);
+            } else {
+                tiles.logits.load(s, rows, stride, count);
+            }
+            return tiles;
+        }
+        let mapped = &mut self.mapped[..count * classes];
+        s.call(inlined!(|s| {
+            for (i, to) in mapped.chunks_exact_mut(classes).enumerate() {
+                let slopes = if self.slopes.is_empty() {
+                    &mut []
+                } else {
+                    &mut self.slopes[(group * MAX_LANES + i) * classes..][..classes]
+                };
+                map.row(s, &mut RowIo::new(&rows[i * stride..][..classes], to), slopes);
+            }
+        }));
+        let mut logits = Tile::of(s, self.logits, group, classes);
+        logits.load_called(s, self.mapped, classes, count);
+        self.tiles::<G, S>(s, group, classes)
+    }
+}
+
+/// A block of rows that goes by lane: the targets and weights of its first row are those of row `first`.
+pub(super) struct LaneBlock<'k, T, G> {
+    pub(super) targets: G,
+    pub(super) first: usize,
+    pub(super) map: LogitMap<T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+impl<T: Real, G: LaneTargets<T>> LaneBlock<'_, T, G> {
+    /// Numbers of scratch memory that a block needs.
+    pub(super) fn scratch_len(map: LogitMap<T>, classes: usize) -> usize {
+        Scratch::lens::<G>(map, classes).into_iter().sum()
+    }
+}
+
+/// The losses of a block of rows.
+pub(super) struct LaneValues<'k, T, G> {
+    pub(super) block: LaneBlock<'k, T, G>,
+    pub(super) logits: Rows<'k, T>,
+}
+
+impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneValues<'_, T, G> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let LaneValues { block: LaneBlock { targets, first, map, scratch, each }, logits } = self;
+        let classes = logits.classes();
+        let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new());
+        for_groups(
+            s,
+            logits.rows(),
+            Group::none(s),
+            &mut work,
+            inlined!(|(scratch, ..), _, rows| {
+                let shape = [rows.len(), classes];
+                let mut tiles = scratch.load::<G, S>(s, map, logits.from(rows.start), shape, 0);
+                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
+            }),
+            inlined!(|(_, each, total), _, rows, group| {
+                let losses = targets.value(s, &group);
+                if let Some(each) = each {
+                    write(s, losses, each, rows.start);
+                }
+                total.add(s, losses);
+            }),
+        );
+        work.2.sum()
+    }
+}
+
+/// The losses and gradients of a block of rows.
+pub(super) struct LaneGrads<'k, T, G> {
+    pub(super) block: LaneBlock<'k, T, G>,
+    pub(super) rows: RowsIo<'k, T>,
+    pub(super) divisor: f64,
+}
+
+impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows: io, divisor } = self;
+        let (count, classes) = (io.rows(), io.classes());
+        let divisor = T::from_f64(divisor * map.temperature());
+        let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new(), io);
+        for_groups(
+            s,
+            count,
+            Group::none(s),
+            &mut work,
+            inlined!(|(scratch, _, _, io), g, rows| {
+                let shape = [rows.len(), classes];
+                let mut tiles = scratch.load::<G, S>(s, map, io.from(rows.start), shape, g);
+                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
+            }),
+            inlined!(|(scratch, each, total, io), g, rows, group| {
+                let grad = &mut io.target()[rows.start * classes..];
+                let mut tiles = scratch.tiles::<G, S>(s, g, classes);
+                let losses = targets.value_and_grad(s, &mut tiles, &group, divisor, grad);
+                if let Some(each) = each {
+                    write(s, losses, each, rows.start);
+                }
+                total.add(s, losses);
+                // The gradients of the logits before the softcap; a 0 stays 0, even where a slope is NaN.
+                if map.has_softcap() {
+                    let slopes = &scratch.slopes[g * MAX_LANES * classes..];
+                    let zero = s.splat(T::ZERO);
+                    RowIo::in_place(&mut grad[..rows.len() * classes]).map(
+                        s,
+                        T::ZERO,
+                        inlined!(|i, x| S::V::select(x.eq(zero), zero, x * read(s, slopes, i, T::ZERO))),
+                    );
+                }
+            }),
+        );
+        work.2.sum()
+    }
+}
+
+/// The weights of a block of rows with distributions, for the divisor. A row whose target is NaN counts as one whose target
+/// sums to 1.
+pub(super) struct LaneWeights<'k, T> {
+    pub(super) targets: Rows<'k, T>,
+    pub(super) class_weight: Option<&'k [T]>,
+    pub(super) sample_weight: Option<&'k [T]>,
+    pub(super) scratch: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for LaneWeights<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let LaneWeights { targets, class_weight, sample_weight, scratch } = self;
+        let (rows, one, mut total) = (targets.rows(), s.splat(T::ONE), Total::new());
+        let mut tile = Tile::of(s, scratch, 0, targets.classes());
+        for i in (0..rows).step_by(S::LANES) {
+            let (targets, stride) = targets.from(i);
+            tile.load(s, targets, stride, S::LANES.min(rows - i));
+            if let Some(w) = class_weight {
+                tile.weigh(s, w);
+            }
+            let sums = tile.totals(s);
+            let weights = S::V::select(sums.eq(sums), sums, one);
+            let sample = sample_weight.map_or(one, inlined!(|weights| read(s, weights, i, T::ZERO)));
+            total.add(s, sample * weights);
+        }
+        total.sum()
+    }
+}

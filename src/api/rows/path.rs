@@ -1,0 +1,52 @@
+//! Which loop the rows of a call go through.
+
+use super::{RowProblem, Targets};
+use crate::api::long_rows;
+use crate::losses::{Domain, LaneKernels, RowLoss, SumLoss};
+use crate::math::Real;
+use crate::view::Classes;
+
+/// The loop that rows go through, with the kernels it needs. It depends on the shape, the kind of target and the options:
+///
+/// | rows and classes | target | loss | path | file |
+/// |---|---|---|---|---|
+/// | fewer than 4 rows of 65 536 classes or more | a class | follows from the sum of exponentials | [`Split`](Path::Split) | `long.rs` |
+/// | at most 64 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByLane`](Path::ByLane) | `by_lane.rs` |
+/// | at most 64 classes (probabilities: 32) | a distribution, or a class smoothed and weighted | has [`SoftLanes`](crate::losses::SoftLanes) | [`SoftByLane`](Path::SoftByLane) | `by_lane.rs` |
+/// | all others | any | any | [`ByRow`](Path::ByRow) | `by_row.rs` |
+///
+/// Sparse distributions of probabilities go by row, since only listed classes may be read.
+pub(super) enum Path<'k, T: Real, L: RowLoss<T>> {
+    /// Each row is cut into parts, which all threads share.
+    Split { labels: &'k Classes<'k>, loss: &'k dyn SumLoss<T> },
+    /// A row a lane, a class a register.
+    ByLane(&'k L::ClassLanes),
+    /// The same, with a weight for each class.
+    SoftByLane(&'k L::SoftLanes),
+    /// A row at a time.
+    ByRow,
+}
+
+impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+    /// The path of rows of this many classes.
+    pub(super) fn path(&self, classes: usize) -> Path<'_, T, L> {
+        let has_classes = match &self.target {
+            Targets::Classes(labels) => {
+                if long_rows::are_split(labels.rows(), classes)
+                    && let Some(loss) = self.loss.by_sum()
+                {
+                    return Path::Split { labels, loss };
+                }
+                true
+            }
+            Targets::Distributions(_) => false,
+            Targets::Sparse(_) if L::INPUTS.1 != Domain::Reals => return Path::ByRow,
+            Targets::Sparse(_) => false,
+        };
+        match self.loss.lanes(classes, has_classes) {
+            LaneKernels::None => Path::ByRow,
+            LaneKernels::Classes(loss) => Path::ByLane(loss),
+            LaneKernels::Distributions(loss) => Path::SoftByLane(loss),
+        }
+    }
+}

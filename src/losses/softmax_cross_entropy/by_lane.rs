@@ -1,0 +1,273 @@
+//! Groups of rows of few classes, a row a lane: losses and gradients from the sums of a group. The focal loss shares it.
+//!
+//! Rows with classes and no options are inlined into their kernel; all that options add is a function of its own.
+
+use super::SoftmaxCrossEntropy;
+use crate::losses::{ClassLanes, Group, SoftLanes};
+use crate::math::{Real, log1p};
+use crate::simd::{Lanes, Simd, inlined};
+use crate::tile::Tile;
+
+impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>) {
+        if self.label_smoothing != 0.0 {
+            group.cost = s.call(inlined!(|s| logits.margins(s)));
+        }
+        group.sums = logits.exponentiate(s, group.class);
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        if self.is_plain() {
+            return plain_losses(s, group, self.group_weight(s, group));
+        }
+        s.call(inlined!(|s| self.losses(s, group, self.group_weight(s, group))))
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        if !self.is_plain() {
+            return s.call(inlined!(|s| self.losses_and_grads(s, exponentials, group, divisor, grad)));
+        }
+        let (zero, weight) = (s.splat(T::ZERO), self.group_weight(s, group));
+        let scale = weight / s.splat(divisor);
+        // 1. of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
+        let (is_zero_weight, label_grad) = (scale.eq(zero), zero - scale * group.sums.complement(s));
+        // 2. of the others: w p_k
+        let factor = group.sums.scale(s, scale);
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            inlined!(|k, e| {
+                let other = scale.min(e * factor);
+                S::V::select(is_zero_weight, zero, S::V::select(k.eq(group.class), label_grad, other))
+            }),
+        );
+        plain_losses(s, group, weight)
+    }
+}
+
+impl<T: Real> SoftLanes<T> for SoftmaxCrossEntropy<'_, T> {
+    /// `u_k = w_k ((1 - eps) t_k + eps sum(t) / c)`
+    #[inline(always)]
+    fn weigh<S: Simd<T>>(&self, s: S, targets: &mut Tile<'_, T, S>) -> S::V {
+        if self.label_smoothing != 0.0 {
+            let kept = s.splat(T::from_f64(1.0 - self.label_smoothing));
+            let uniform = targets.totals(s) * s.splat(T::from_f64(self.label_smoothing / self.classes as f64));
+            targets.map(s, inlined!(|_, t| kept.mul_add(t, uniform)));
+        }
+        if let Some(w) = self.class_weight {
+            targets.weigh(s, w);
+        }
+        targets.totals(s)
+    }
+
+    #[inline(always)]
+    fn sweep<S: Simd<T>>(
+        &self,
+        s: S,
+        logits: &mut Tile<'_, T, S>,
+        weights: &mut Tile<'_, T, S>,
+        _: &mut Tile<'_, T, S>,
+        group: &mut Group<T, S>,
+    ) {
+        group.cost = logits.weighted_margins(s, weights);
+        group.sums = logits.exponentiate_called(s, group.class);
+    }
+
+    #[inline(always)]
+    fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        // s (U ln(1 + rest) + sum_k u_k (m - z_k))
+        let (zero, weight, log_partition) = (s.splat(T::ZERO), group.weight, log1p(s, group.sums.rest));
+        let loss = group.total.mul_add(log_partition, group.cost) + self.z_lanes(s, group, log_partition).0;
+        S::V::select(weight.eq(zero), zero, weight * loss)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        weights: &Tile<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        s.call(inlined!(|s| self.soft_grads(s, exponentials, weights, group, divisor, grad)));
+        self.soft_value(s, group)
+    }
+}
+
+/// `w (ln(1 + rest) + m - z_y)`, 0 where `w` is.
+#[inline(always)]
+fn plain_losses<T: Real, S: Simd<T>>(s: S, group: &Group<T, S>, weight: S::V) -> S::V {
+    let loss = log1p(s, group.sums.rest) + group.sums.margin(s);
+    let zero = s.splat(T::ZERO);
+    S::V::select(weight.eq(zero), zero, weight * loss)
+}
+
+impl<T: Real> SoftmaxCrossEntropy<'_, T> {
+    /// The factor of each row's loss: the weights of its sample and of its class.
+    #[inline(always)]
+    pub(in crate::losses) fn group_weight<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        let Some(class_weight) = self.class_weight else {
+            return group.weight;
+        };
+        let (mut k, mut label_weight) = (s.splat(T::ZERO), s.splat(T::ZERO));
+        for &w in class_weight {
+            label_weight = S::V::select(k.eq(group.class), s.splat(w), label_weight);
+            k = k + s.splat(T::ONE);
+        }
+        group.weight * label_weight
+    }
+
+    /// The losses of a group of rows with classes, smoothed, with z-loss; 0 where the weight is.
+    #[inline(always)]
+    fn losses<S: Simd<T>>(&self, s: S, group: &Group<T, S>, weight: S::V) -> S::V {
+        let (zero, sums, eps) = (s.splat(T::ZERO), &group.sums, self.label_smoothing);
+        let uniform = s.splat(T::from_f64(eps / self.classes as f64)) * group.cost;
+        // eps = 1: the label has no weight, so its logit of -inf must not give 0 * inf.
+        let margin = match eps {
+            1.0 => uniform,
+            _ => sums.margin(s).mul_add(s.splat(T::from_f64(1.0 - eps)), uniform),
+        };
+        let log_partition = log1p(s, sums.rest);
+        let z_loss = group.weight * self.z_lanes(s, group, log_partition).0;
+        S::V::select(weight.eq(zero), zero, weight.mul_add(log_partition + margin, z_loss))
+    }
+
+    /// The same, with gradients.
+    #[inline(always)]
+    fn losses_and_grads<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        let weight = self.group_weight(s, group);
+        let scale = weight / s.splat(divisor);
+        // 1. u_k = (1 - eps) [k = y] + eps / c and U = 1: the gradient of the labelled class, from the complement
+        let (one, q) = (s.splat(T::ONE), group.sums.complement(s));
+        let (eps, uniform) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
+        let (others, label) = (s.splat(T::from_f64(eps - uniform)), s.splat(T::from_f64(1.0 - eps + uniform)));
+        let z = self.z_loss_grad(s, group, divisor);
+        let label_grad = (scale * others + z.scale) * (one - q) - scale * label * q;
+        // 2. of the others: (1 + z) p_k - eps / c
+        let other = [scale + z.scale, scale * s.splat(T::from_f64(uniform))];
+        z.store_grads(s, exponentials, group, label_grad, other, scale, grad);
+        self.losses(s, group, weight)
+    }
+
+    /// The gradients of a group of rows with distributions.
+    #[inline(always)]
+    fn soft_grads<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        weights: &Tile<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) {
+        let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
+        let (is_zero_weight, z) = (group.weight.eq(zero), self.z_loss_grad(s, group, divisor));
+        exponentials.map_with(
+            s,
+            weights,
+            inlined!(|e, u| {
+                // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where neither p nor its complement has lost its digits
+                let (p, complement) = group.sums.probability(s, e);
+                let g = z.scale.mul_add(p, scale * ((group.total - u) * p - u * complement));
+                S::V::select(is_zero_weight, zero, z.or_infinite(s, e, g))
+            }),
+        );
+        exponentials.store_called(s, grad, group.rows);
+    }
+
+    /// [`z_terms`](Self::z_terms) of a group of rows.
+    #[inline(always)]
+    pub(in crate::losses) fn z_lanes<S: Simd<T>>(
+        &self,
+        s: S,
+        group: &Group<T, S>,
+        log_partition: S::V,
+    ) -> (S::V, S::V) {
+        if self.z_loss == 0.0 {
+            return (s.splat(T::ZERO), s.splat(T::ZERO));
+        }
+        let lse = group.sums.max + log_partition;
+        let z = s.splat(T::from_f64(self.z_loss)) * lse;
+        (z * lse, z + z)
+    }
+
+    /// What z-loss adds to the gradients of a group of rows.
+    #[inline(always)]
+    pub(in crate::losses) fn z_loss_grad<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: T) -> ZLossGrad<T, S> {
+        let (zero, infinity, none) = (s.splat(T::ZERO), s.splat(T::INFINITY), s.splat(T::NAN));
+        if self.z_loss == 0.0 {
+            return ZLossGrad { scale: zero, infinite: none };
+        }
+        let (_, slope) = self.z_lanes(s, group, log1p(s, group.sums.rest));
+        let is_infinite = slope.eq(infinity);
+        ZLossGrad {
+            scale: S::V::select(is_infinite, zero, slope * group.weight / s.splat(divisor)),
+            infinite: S::V::select(is_infinite, group.sums.exponential_of_max(), none),
+        }
+    }
+}
+
+/// What z-loss adds to the gradients of a group of rows: `scale p_k`.
+#[derive(Clone, Copy)]
+pub(in crate::losses) struct ZLossGrad<T: Real, S: Simd<T>> {
+    pub(in crate::losses) scale: S::V,
+    /// The exponential of an infinite logit, whose gradient is +inf; NaN where there is none.
+    infinite: S::V,
+}
+
+impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
+    /// The gradient of a class by its exponential: +inf for an infinite logit.
+    #[inline(always)]
+    fn or_infinite(&self, s: S, exponential: S::V, gradient: S::V) -> S::V {
+        S::V::select(exponential.eq(self.infinite), s.splat(T::INFINITY), gradient)
+    }
+
+    /// Writes the gradients of a group of rows: `label_grad` of the labelled class, `scale p_k - uniform` of the others, 0
+    /// where `weight` is.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the terms of one formula")]
+    pub(in crate::losses) fn store_grads(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        group: &Group<T, S>,
+        label_grad: S::V,
+        [scale, uniform]: [S::V; 2],
+        weight: S::V,
+        grad: &mut [T],
+    ) {
+        let (zero, one, limit) = (s.splat(T::ZERO), s.splat(T::ONE), scale.abs());
+        let (is_zero_weight, sign) = (weight.eq(zero), S::V::select(scale.lt(zero), zero - one, one));
+        let (factor, minus_uniform) = (group.sums.scale(s, limit), zero - uniform);
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            inlined!(|k, e| {
+                let other = limit.min(e * factor).mul_add(sign, minus_uniform);
+                let grad = S::V::select(k.eq(group.class), label_grad, other);
+                S::V::select(is_zero_weight, zero, self.or_infinite(s, e, grad))
+            }),
+        );
+    }
+}

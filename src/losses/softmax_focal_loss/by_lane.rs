@@ -1,0 +1,167 @@
+//! Groups of rows of few classes, a row a lane.
+
+use super::SoftmaxFocalLoss;
+use crate::losses::{ClassLanes, Group, SoftLanes};
+use crate::math::{Real, exp, log1p};
+use crate::simd::{Lanes, Simd, inlined, lanes_of};
+use crate::tile::Tile;
+
+impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
+    #[inline(always)]
+    fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>) {
+        group.sums = logits.exponentiate_called(s, group.class);
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        self.losses_and_slopes(s, group).0
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        // w A (p_k - [k = y]) + z p_k, of the labelled class from the complement
+        let (losses, slopes) = self.losses_and_slopes(s, group);
+        let (slopes, q) = (slopes / s.splat(divisor), group.sums.complement(s));
+        let z = self.cross_entropy.z_loss_grad(s, group, divisor);
+        let label_grad = z.scale * (s.splat(T::ONE) - q) - slopes * q;
+        let weight = self.cross_entropy.group_weight(s, group);
+        let others = [slopes + z.scale, s.splat(T::ZERO)];
+        z.store_grads(s, exponentials, group, label_grad, others, weight, grad);
+        losses
+    }
+}
+
+impl<T: Real> SoftLanes<T> for SoftmaxFocalLoss<'_, T> {
+    const NEEDS_SPARE: bool = true;
+
+    #[inline(always)]
+    fn weigh<S: Simd<T>>(&self, s: S, targets: &mut Tile<'_, T, S>) -> S::V {
+        self.cross_entropy.weigh(s, targets)
+    }
+
+    #[inline(always)]
+    fn sweep<S: Simd<T>>(
+        &self,
+        s: S,
+        logits: &mut Tile<'_, T, S>,
+        weights: &mut Tile<'_, T, S>,
+        spare: &mut Tile<'_, T, S>,
+        group: &mut Group<T, S>,
+    ) {
+        spare.copy_from(logits);
+        group.sums = logits.exponentiate_called(s, group.class);
+        self.reweigh(s, spare, logits, weights, group);
+    }
+
+    #[inline(always)]
+    fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        let (zero, log_partition) = (s.splat(T::ZERO), log1p(s, group.sums.rest));
+        let loss = group.cost + self.cross_entropy.z_lanes(s, group, log_partition).0;
+        S::V::select(group.weight.eq(zero), zero, group.weight * loss)
+    }
+
+    #[inline(always)]
+    fn soft_value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        exponentials: &mut Tile<'_, T, S>,
+        weights: &Tile<'_, T, S>,
+        group: &Group<T, S>,
+        divisor: T,
+        grad: &mut [T],
+    ) -> S::V {
+        // The gradient is that of cross-entropy with the weights v.
+        self.cross_entropy.soft_value_and_grad(s, exponentials, weights, group, divisor, grad);
+        self.soft_value(s, group)
+    }
+}
+
+impl<T: Real> SoftmaxFocalLoss<'_, T> {
+    /// Replaces the weights `u` of a group by `v`, their total by that of `v`, and sums the losses.
+    #[inline(always)]
+    fn reweigh<S: Simd<T>>(
+        &self,
+        s: S,
+        logits: &Tile<'_, T, S>,
+        exponentials: &Tile<'_, T, S>,
+        weights: &mut Tile<'_, T, S>,
+        group: &mut Group<T, S>,
+    ) {
+        let (zero, sums, gamma) = (s.splat(T::ZERO), group.sums, s.splat(T::from_f64(self.gamma)));
+        let log_partition = log1p(s, sums.rest);
+        // The power of the largest class; others are as large only where its probability is at most 1/2.
+        let peak = self.powers(s, sums.probability(s, sums.exponential_of_max()).1);
+        let (mut loss, mut total) = (zero, zero);
+        for k in 0..weights.classes() {
+            let (u, z) = (weights.column(s, k), logits.column(s, k));
+            let is_max = z.eq(sums.max);
+            let (p, q) = sums.probability(s, exponentials.column(s, k));
+            let cost = log_partition + S::V::select(is_max, zero, sums.max - z);
+            let power = match self.whole() {
+                Some(_) => self.powers(s, q),
+                None => S::V::select(is_max, peak, exp(s, gamma * log1p(s, zero - p))),
+            };
+            let (class_loss, slope) = self.focus_lanes(s, power, p, q, cost);
+            let is_zero_weight = u.eq(zero);
+            loss = loss + S::V::select(is_zero_weight, zero, u * class_loss);
+            let v = S::V::select(is_zero_weight, zero, u * slope);
+            total = total + v;
+            weights.set_column(s, k, v);
+        }
+        (group.cost, group.total) = (loss + S::V::select(sums.rest.eq(sums.rest), zero, sums.rest), total);
+    }
+
+    /// The losses of a group of rows with classes, and `w A`.
+    #[inline(always)]
+    fn losses_and_slopes<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> (S::V, S::V) {
+        let (weight, sums) = (self.cross_entropy.group_weight(s, group), &group.sums);
+        let (q, log_partition, zero) = (sums.complement(s), log1p(s, sums.rest), s.splat(T::ZERO));
+        let (cost, power) = (log_partition + sums.margin(s), self.powers(s, q));
+        let (loss, slope) = self.focus_lanes(s, power, s.splat(T::ONE) - q, q, cost);
+        let z_loss = group.weight * self.cross_entropy.z_lanes(s, group, log_partition).0;
+        let is_zero_weight = weight.eq(zero);
+        let losses = S::V::select(is_zero_weight, zero, weight.mul_add(loss, z_loss));
+        (losses, S::V::select(is_zero_weight, zero, weight * slope))
+    }
+
+    /// `q^gamma cost` and `A` of classes with probability `p`, its complement `q`, `power = q^gamma` and `cost = -ln p`.
+    #[inline(always)]
+    fn focus_lanes<S: Simd<T>>(&self, s: S, power: S::V, p: S::V, q: S::V, cost: S::V) -> (S::V, S::V) {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let slope = (power * (s.splat(T::from_f64(self.gamma)) * p)).mul_add(cost / q, power);
+        let slope = S::V::select(q.eq(zero), power, S::V::select(p.eq(zero), one, slope));
+        (power * cost, slope)
+    }
+
+    /// The focus, where it is a small whole number.
+    #[inline(always)]
+    fn whole(&self) -> Option<u32> {
+        (self.gamma.fract() == 0.0 && self.gamma <= 4.0).then_some(self.gamma as u32)
+    }
+
+    /// `q^gamma`: products, or a power at a time in double precision, since a logarithm would lose its digits.
+    #[inline(always)]
+    fn powers<S: Simd<T>>(&self, s: S, q: S::V) -> S::V {
+        if let Some(whole) = self.whole() {
+            let mut power = s.splat(T::ONE);
+            for _ in 0..whole {
+                power = power * q;
+            }
+            return power;
+        }
+        s.call(inlined!(|s| {
+            let mut lanes = lanes_of(s, q);
+            for q in lanes.as_mut() {
+                *q = T::from_f64(q.to_f64().powf(self.gamma));
+            }
+            s.load(&lanes)
+        }))
+    }
+}

@@ -1,0 +1,200 @@
+//! A row that is read and written a register at a time: beside its input, over it, or past the caches.
+
+use super::slices::{AHEAD, read, write};
+use super::{Float, Simd};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A row to read and the place for its result: two slices of one length, or one that is overwritten.
+///
+/// A kernel in two steps keeps the result of the first one: in the place of the output, or, where that is written past the
+/// caches, in a scratch row.
+pub struct RowIo<'a, T> {
+    /// The row as it came in. It is fetched ahead.
+    input: *const T,
+    /// What is read: the input, or what it was mapped to.
+    source: *const T,
+    /// What the first step keeps.
+    kept: *mut T,
+    output: *mut T,
+    len: usize,
+    slices: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T: Float> RowIo<'a, T> {
+    /// Reads `input`, writes `output`.
+    #[inline(always)]
+    pub(crate) fn new(input: &'a [T], output: &'a mut [T]) -> Self {
+        assert!(input.len() == output.len());
+        let (len, output) = (output.len(), output.as_mut_ptr());
+        let input = input.as_ptr();
+        RowIo { input, source: input, kept: output, output, len, slices: PhantomData }
+    }
+
+    /// Reads and overwrites the same numbers.
+    #[inline(always)]
+    pub(crate) fn in_place(both: &'a mut [T]) -> Self {
+        let (len, output) = (both.len(), both.as_mut_ptr());
+        RowIo { input: output, source: output, kept: output, output, len, slices: PhantomData }
+    }
+
+    /// Reads `input`, writes `output` past the caches, which are left to `scratch`.
+    #[inline(always)]
+    pub(crate) fn streaming(input: &'a [T], output: &'a mut [T], scratch: &'a mut [T]) -> Self {
+        assert!(scratch.len() >= input.len());
+        RowIo { kept: scratch.as_mut_ptr(), ..Self::new(input, output) }
+    }
+
+    /// The same row, whose caller first maps the input to the place of what is kept
+    /// ([`map_to_kept`](Self::map_to_kept)). The mapped numbers are read from then on.
+    #[inline(always)]
+    pub(crate) fn mapped(self) -> Self {
+        RowIo { source: self.kept, ..self }
+    }
+
+    /// A block of the input, and the place where it is kept.
+    #[inline(always)]
+    pub(crate) fn map_to_kept(&mut self, block: Range<usize>) -> RowIo<'_, T> {
+        let RowIo { input, kept, len, .. } = self.block(block);
+        RowIo { input, source: input, kept, output: kept, len, slices: PhantomData }
+    }
+
+    /// A block of the row.
+    #[inline(always)]
+    fn block(&mut self, block: Range<usize>) -> RowIo<'_, T> {
+        assert!(block.start <= block.end && block.end <= self.len);
+        let start = block.start;
+        RowIo {
+            input: self.input.wrapping_add(start),
+            source: self.source.wrapping_add(start),
+            kept: self.kept.wrapping_add(start),
+            output: self.output.wrapping_add(start),
+            len: block.len(),
+            slices: PhantomData,
+        }
+    }
+
+    /// The input, until it is overwritten.
+    #[inline(always)]
+    pub(crate) fn input(&self) -> &[T] {
+        // SAFETY: made from a slice of this length that is borrowed for 'a; `&self` keeps writers out.
+        unsafe { std::slice::from_raw_parts(self.input, self.len) }
+    }
+
+    /// What is read: the input, or what it was mapped to, until it is overwritten.
+    #[inline(always)]
+    pub(crate) fn source(&self) -> &[T] {
+        // SAFETY: made from a slice of this length that is borrowed for 'a; `&self` keeps writers out.
+        unsafe { std::slice::from_raw_parts(self.source, self.len) }
+    }
+
+    /// What is written.
+    #[inline(always)]
+    pub(crate) fn output(&mut self) -> &mut [T] {
+        // SAFETY: made from a mutable slice of this length that is borrowed for 'a; `&mut self` keeps others out.
+        unsafe { std::slice::from_raw_parts_mut(self.output, self.len) }
+    }
+
+    /// What has been kept so far: the first `len` numbers.
+    #[inline(always)]
+    pub(crate) fn kept(&mut self, len: usize) -> &mut [T] {
+        assert!(len <= self.len);
+        // SAFETY: made from a mutable slice of at least this length that is borrowed for 'a, or one with the output.
+        unsafe { std::slice::from_raw_parts_mut(self.kept, len) }
+    }
+
+    /// Every register `v` at `i` becomes `f(i, v)`; the last, partial one is filled up with `fill`.
+    #[inline(always)]
+    pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
+        let whole = self.len - self.len % S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            // SAFETY: a register from `i` on ends at or before `whole`.
+            unsafe { store(s, f(i, load(s, self.source, i)), self.output, i) };
+        }
+        if whole < self.len {
+            let v = f(whole, read(s, self.source(), whole, fill));
+            write(s, v, self.output(), whole);
+        }
+    }
+
+    /// First step, on a block: like [`fold`](super::fold), and `f(acc, v)` also says what is kept of the register `v`.
+    #[inline(always)]
+    pub(crate) fn keep<const N: usize, S: Simd<T>, A: Copy>(
+        &mut self,
+        s: S,
+        block: Range<usize>,
+        fill: T,
+        init: A,
+        f: impl Fn(A, S::V) -> (A, S::V),
+    ) -> [A; N] {
+        let mut block = self.block(block);
+        let (mut acc, mut i) = ([init; N], 0);
+        while i + N * S::LANES <= block.len {
+            for acc in &mut acc {
+                s.prefetch(block.input(), i + AHEAD);
+                let kept;
+                // SAFETY: `N` registers from `i` on lie inside the block.
+                unsafe {
+                    (*acc, kept) = f(*acc, load(s, block.source, i));
+                    store(s, kept, block.kept, i);
+                }
+                i += S::LANES;
+            }
+        }
+        // The registers left over and the partial one share one copy of `f`.
+        while i < block.len {
+            s.prefetch(block.input(), i + AHEAD);
+            let kept;
+            (acc[0], kept) = f(acc[0], read(s, block.source(), i, fill));
+            let len = block.len;
+            write(s, kept, block.kept(len), i);
+            i += S::LANES;
+        }
+        acc
+    }
+
+    /// Second step: every register `v` that was kept at `i` becomes `f(i, v)`.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
+        // Past the caches only whole aligned registers go: the numbers before the first one are written apart.
+        let (streams, bytes) = (self.kept != self.output, S::LANES * size_of::<T>());
+        let head = if streams { self.output.addr().wrapping_neg() % bytes / size_of::<T>() } else { 0 }.min(self.len);
+        let tail = self.len - (self.len - head) % S::LANES;
+        for i in (head..tail).step_by(S::LANES) {
+            // SAFETY: a register from `i` on ends at or before `tail`; it is aligned where it is streamed.
+            unsafe {
+                let v = f(i, load(s, self.kept, i));
+                if streams { s.stream(v, &mut *self.output.add(i).cast()) } else { store(s, v, self.output, i) }
+            }
+        }
+        for part in [0..head, tail..self.len] {
+            if !part.is_empty() {
+                let v = f(part.start, s.load_tail(&self.kept(part.end)[part.start..], T::ZERO));
+                s.store_tail(v, &mut self.output()[part]);
+            }
+        }
+        if streams {
+            s.fence();
+        }
+    }
+}
+
+/// The register at element `i`.
+///
+/// # Safety
+/// A whole register from `i` on is there to read, and nothing writes to it meanwhile.
+#[inline(always)]
+unsafe fn load<T: Float, S: Simd<T>>(s: S, from: *const T, i: usize) -> S::V {
+    // SAFETY: the caller's promise; `Simd::Array` is an array of `LANES` numbers.
+    s.load(unsafe { &*from.add(i).cast::<S::Array>() })
+}
+
+/// The register to element `i` and after.
+///
+/// # Safety
+/// There is room for a whole register from `i` on, and nothing else refers to it meanwhile.
+#[inline(always)]
+unsafe fn store<T: Float, S: Simd<T>>(s: S, v: S::V, to: *mut T, i: usize) {
+    // SAFETY: the caller's promise; `Simd::Array` is an array of `LANES` numbers.
+    s.store(v, unsafe { &mut *to.add(i).cast::<S::Array>() });
+}

@@ -1,0 +1,311 @@
+//! Many rows of few classes: a row a lane, a class a register, so that no lane is idle.
+//!
+//! The same margin-exact form as in [`rows`](crate::rows), with a pivot in every lane: `exp(z - m) = 2^(n - n_m) p / p_m`
+//! where `exp(z) = 2^n p`; a quotient of equal numbers is exactly 1.
+
+mod functions;
+mod stats;
+mod sums;
+
+pub(crate) use stats::LaneStats;
+pub use sums::LaneSums;
+pub(crate) use sums::Watch;
+
+use crate::math::Real;
+use crate::simd::{Lanes, MAX_LANES, Simd, fold_registers, inlined, lanes_of};
+use std::ops::Range;
+
+/// Longer rows are faster a row at a time.
+const MAX_CLASSES: usize = 64;
+
+/// Whether rows of this many classes go by lane.
+#[inline(always)]
+pub(crate) fn are_few(classes: usize) -> bool {
+    (1..=MAX_CLASSES).contains(&classes)
+}
+
+/// Groups of rows that are summed before the first of them is finished. Their quotients and logarithms, long chains all, do
+/// not wait for each other.
+pub(crate) const GROUPS: usize = 4;
+
+/// The driver of all rows that go by lane: `sweep(work, g, rows)` finds what there is to know of group `g`, which holds as
+/// many rows as a register has lanes, or fewer; after as many as [`GROUPS`] of them, `finish(work, g, rows, found)` follows.
+#[inline(always)]
+pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
+    _: S,
+    rows: usize,
+    none: F,
+    work: &mut W,
+    sweep: impl Fn(&mut W, usize, Range<usize>) -> F,
+    finish: impl Fn(&mut W, usize, Range<usize>, F),
+) {
+    let mut found = [none; GROUPS];
+    for start in (0..rows).step_by(GROUPS * S::LANES) {
+        let starts = (start..rows).step_by(S::LANES);
+        for (g, (found, i)) in found.iter_mut().zip(starts.clone()).enumerate() {
+            *found = sweep(work, g, i..rows.min(i + S::LANES));
+        }
+        for (g, (found, i)) in found.iter().zip(starts).enumerate() {
+            finish(work, g, i..rows.min(i + S::LANES), *found);
+        }
+    }
+}
+
+/// A group of rows, transposed: a class a register. A group has as many rows as a register has lanes, or fewer.
+pub struct Tile<'a, T: Real, S: Simd<T>> {
+    columns: &'a mut [S::Array],
+    /// Room for the rows of an incomplete group.
+    padded: &'a mut [T],
+}
+
+/// How much scratch [`GROUPS`] tiles need.
+pub(crate) fn scratch_len(classes: usize) -> usize {
+    (GROUPS + 1) * classes * MAX_LANES
+}
+
+impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
+    /// A tile of no classes.
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Tile { columns: &mut [], padded: &mut [] }
+    }
+
+    /// The tile of one of the groups, in a scratch as long as [`scratch_len`] says.
+    #[inline(always)]
+    pub(crate) fn of(_: S, scratch: &'a mut [T], group: usize, classes: usize) -> Self {
+        let (padded, groups) = scratch.split_at_mut(classes * S::LANES);
+        Tile { columns: &mut S::registers_mut(groups).0[group * classes..][..classes], padded }
+    }
+
+    /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
+    #[inline(always)]
+    pub(crate) fn load(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
+        let classes = self.classes();
+        let (rows, stride) = if count == S::LANES {
+            (rows, stride)
+        } else {
+            for (i, row) in self.padded.chunks_exact_mut(classes).take(count).enumerate() {
+                row.copy_from_slice(&rows[i * stride..][..classes]);
+            }
+            self.padded[count * classes..].fill(T::ZERO);
+            (&*self.padded, classes)
+        };
+        if classes < 4 {
+            for (k, column) in self.columns.iter_mut().enumerate() {
+                s.store(s.load_column(&rows[k..], stride), column);
+            }
+            return;
+        }
+        for k in fours(classes) {
+            if let Some(four) = self.columns[k..].first_chunk_mut::<4>() {
+                for (column, v) in four.iter_mut().zip(s.load_columns(&rows[k..], stride)) {
+                    s.store(v, column);
+                }
+            }
+        }
+    }
+
+    /// The same, as a function of its own.
+    #[inline(always)]
+    pub(crate) fn load_called(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
+        s.call(inlined!(|s| self.load(s, rows, stride, count)));
+    }
+
+    /// Copies another tile of as many classes.
+    #[inline(always)]
+    pub(crate) fn copy_from(&mut self, other: &Tile<'_, T, S>) {
+        self.columns.copy_from_slice(other.columns);
+    }
+
+    /// All numbers, a class after the other.
+    #[inline(always)]
+    pub(crate) fn numbers(&mut self) -> &mut [T] {
+        S::numbers(self.columns)
+    }
+
+    /// The largest number of each row that is not NaN.
+    #[inline(always)]
+    fn maxima(&self, s: S) -> S::V {
+        let lowest = s.splat(-T::INFINITY);
+        let [a, b] = fold_registers::<2, _, _, _>(s, self.columns, lowest, inlined!(|max, _, z| z.max(max)));
+        a.max(b)
+    }
+
+    /// The sum of each row.
+    #[inline(always)]
+    pub(crate) fn totals(&self, s: S) -> S::V {
+        let [a, b] = fold_registers::<2, _, _, _>(s, self.columns, s.splat(T::ZERO), inlined!(|sum, _, x| sum + x));
+        a + b
+    }
+
+    /// `sum_k (max z - z_k)` of each row, before its logits become exponentials.
+    #[inline(always)]
+    pub(crate) fn margins(&self, s: S) -> S::V {
+        let (zero, max) = (s.splat(T::ZERO), self.maxima(s));
+        let [a, b] = fold_registers::<2, _, _, _>(
+            s,
+            self.columns,
+            zero,
+            inlined!(|sum, _, z| sum + S::V::select(z.eq(max), zero, max - z)),
+        );
+        a + b
+    }
+
+    /// `sum_k u_k (max z - z_k)` of each row. A class without weight costs nothing, even at a logit of -inf.
+    #[inline(always)]
+    pub(crate) fn weighted_margins(&self, s: S, weights: &Tile<'_, T, S>) -> S::V {
+        let (zero, max) = (s.splat(T::ZERO), self.maxima(s));
+        let mut sum = zero;
+        for (z, u) in self.columns.iter().zip(&*weights.columns) {
+            let (z, u) = (s.load(z), s.load(u));
+            sum = sum + S::V::select(z.eq(max), zero, S::V::select(u.eq(zero), zero, u * (max - z)));
+        }
+        sum
+    }
+
+    /// Every register `v` of class `k` becomes `f(k, v)`.
+    #[inline(always)]
+    pub(crate) fn map(&mut self, s: S, mut f: impl FnMut(usize, S::V) -> S::V) {
+        for (k, column) in self.columns.iter_mut().enumerate() {
+            s.store(f(k, s.load(column)), column);
+        }
+    }
+
+    /// Every register `v` of class `k` becomes `f(v, u)` with the register `u` of the same class of another tile.
+    #[inline(always)]
+    pub(crate) fn map_with(&mut self, s: S, other: &Tile<'_, T, S>, f: impl Fn(S::V, S::V) -> S::V) {
+        for (column, other) in self.columns.iter_mut().zip(&*other.columns) {
+            s.store(f(s.load(column), s.load(other)), column);
+        }
+    }
+
+    /// Multiplies the numbers of each class by its weight.
+    #[inline(always)]
+    pub(crate) fn weigh(&mut self, s: S, class_weight: &[T]) {
+        for (column, &weight) in self.columns.iter_mut().zip(class_weight) {
+            s.store(s.load(column) * s.splat(weight), column);
+        }
+    }
+
+    /// The register of a class.
+    #[inline(always)]
+    pub(crate) fn column(&self, s: S, class: usize) -> S::V {
+        s.load(&self.columns[class])
+    }
+
+    /// Writes the register of a class.
+    #[inline(always)]
+    pub(crate) fn set_column(&mut self, s: S, class: usize, column: S::V) {
+        s.store(column, &mut self.columns[class]);
+    }
+
+    /// The registers of all classes, to read.
+    #[inline(always)]
+    pub(crate) fn columns(&self) -> &[S::Array] {
+        self.columns
+    }
+
+    /// The registers of all classes.
+    #[inline(always)]
+    pub(crate) fn columns_mut(&mut self) -> &mut [S::Array] {
+        self.columns
+    }
+
+    /// How many classes there are.
+    #[inline(always)]
+    pub(crate) fn classes(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Transposes `count` rows back, one behind the other; every register `v` of class `k` becomes `f(k, v)` on the way.
+    #[inline(always)]
+    pub(crate) fn store(&mut self, s: S, rows: &mut [T], count: usize, f: impl Fn(S::V, S::V) -> S::V) {
+        let (classes, is_whole) = (self.classes(), count == S::LANES);
+        let out = if is_whole { &mut *rows } else { &mut *self.padded };
+        if classes < 4 {
+            for (k, column) in self.columns.iter().enumerate() {
+                s.store_column(f(whole(s, k), s.load(column)), &mut out[k..], classes);
+            }
+        } else {
+            for k in fours(classes) {
+                if let Some(four) = self.columns[k..].first_chunk::<4>() {
+                    let mut columns = [s.splat(T::ZERO); 4];
+                    for (j, (v, column)) in columns.iter_mut().zip(four).enumerate() {
+                        *v = f(whole(s, k + j), s.load(column));
+                    }
+                    s.store_columns(columns, &mut out[k..], classes);
+                }
+            }
+        }
+        if !is_whole {
+            rows[..count * classes].copy_from_slice(&self.padded[..count * classes]);
+        }
+    }
+
+    /// Transposes `count` rows back, as a function of its own.
+    #[inline(always)]
+    pub(crate) fn store_called(&mut self, s: S, rows: &mut [T], count: usize) {
+        s.call(inlined!(|s| self.store(s, rows, count, inlined!(|_, v| v))));
+    }
+}
+
+/// The number of a class in every lane.
+#[inline(always)]
+fn whole<T: Real, S: Simd<T>>(s: S, k: usize) -> S::V {
+    s.splat(T::from_f64(k as f64))
+}
+
+/// The starts of groups of four classes that cover all of at least four; the last two may overlap.
+#[inline(always)]
+fn fours(classes: usize) -> impl Iterator<Item = usize> {
+    (0..classes.div_ceil(4)).map(move |i| (4 * i).min(classes - 4))
+}
+
+/// Classes whose terms are added up before they join the sum of all: so few roundings follow one another.
+const PART: usize = 8;
+
+/// Sums over the classes of each row of what `f` makes of each class.
+#[inline(always)]
+pub(crate) fn class_sums<const N: usize, T: Real, S: Simd<T>>(
+    s: S,
+    classes: usize,
+    mut f: impl FnMut(usize) -> [S::V; N],
+) -> [S::V; N] {
+    let mut all = [s.splat(T::ZERO); N];
+    for start in (0..classes).step_by(PART) {
+        let mut sums = [s.splat(T::ZERO); N];
+        for k in start..classes.min(start + PART) {
+            for (sum, term) in sums.iter_mut().zip(f(k)) {
+                *sum = *sum + term;
+            }
+        }
+        for (all, sum) in all.iter_mut().zip(sums) {
+            *all = *all + sum;
+        }
+    }
+    all
+}
+
+/// A sum of registers, in double precision.
+pub(crate) struct Total {
+    lanes: [f64; MAX_LANES],
+}
+
+impl Total {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Total { lanes: [0.0; MAX_LANES] }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add<T: Real, S: Simd<T>>(&mut self, s: S, register: S::V) {
+        for (sum, x) in self.lanes.iter_mut().zip(lanes_of(s, register).as_ref()) {
+            *sum += x.to_f64();
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn sum(self) -> f64 {
+        self.lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
+    }
+}

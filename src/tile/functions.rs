@@ -1,0 +1,42 @@
+//! Log-sum-exp, softmax and log-softmax of a group of rows.
+
+use super::{LaneSums, Tile};
+use crate::math::{Real, log1p};
+use crate::simd::{Lanes, Mask, Simd, fold_registers, inlined};
+
+impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
+    /// `logsumexp(z)` of each row, from its logits and their sums: -inf for a row of -inf, +inf where a logit is, NaN where
+    /// one is.
+    #[inline(always)]
+    pub(crate) fn logsumexp(&self, s: S, sums: &LaneSums<T, S>) -> S::V {
+        let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
+        let (lse, is_finite) = (sums.max + log1p(s, sums.rest), sums.max.abs().lt(infinity));
+        if is_finite.bits() == (1 << S::LANES) - 1 {
+            return lse;
+        }
+        // An infinite maximum is the result, unless a NaN stands beside it.
+        let [nan] = fold_registers::<1, _, _, _>(
+            s,
+            self.columns(),
+            zero,
+            inlined!(|nan, _, x| nan + S::V::select(x.eq(x), zero, x)),
+        );
+        S::V::select(is_finite, lse, sums.max + nan)
+    }
+
+    /// Writes `softmax(z)` to `count` rows, from the exponentials.
+    #[inline(always)]
+    pub(crate) fn store_softmax(&mut self, s: S, sums: &LaneSums<T, S>, rows: &mut [T], count: usize) {
+        let one = s.splat(T::ONE);
+        let scale = sums.scale(s, one);
+        self.store(s, rows, count, inlined!(|_, e| one.min(e * scale)));
+    }
+
+    /// Writes `log_softmax(z)` to `count` rows, from the logits: `(z - max) - ln(1 + rest)`, two subtractions that keep the
+    /// digits that a single one would lose where the maximum is large.
+    #[inline(always)]
+    pub(crate) fn store_log_softmax(&mut self, s: S, sums: &LaneSums<T, S>, rows: &mut [T], count: usize) {
+        let (zero, max, log_partition) = (s.splat(T::ZERO), sums.max, log1p(s, sums.rest));
+        self.store(s, rows, count, inlined!(|_, z| S::V::select(z.eq(max), zero, z - max) - log_partition));
+    }
+}
