@@ -9,7 +9,7 @@
 use super::{At, Facts, Measure, zero_with};
 use crate::math::{ATANH_LIMIT, Real, atanh_tail, subtract, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
-use crate::simd::{Lanes, RowIo, Simd, read, write};
+use crate::simd::{Lanes, RowIo, Simd, inlined, read, write};
 
 /// What the softmax of one row is made of.
 #[derive(Clone, Copy)]
@@ -181,9 +181,21 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
 }
 
 /// The sums over the classes of terms, of differences, and, where they are wanted, of both flows: in double precision
-/// beyond a block.
+/// beyond a block. A function of its own, which values and gradients share.
 #[inline(always)]
 fn sums<T: Real, S: Simd<T>, M: Measure<T>>(
+    s: S,
+    measure: M,
+    pair: Pair<T>,
+    p: &[T],
+    q: &[T],
+    flows: bool,
+) -> [f64; 4] {
+    s.call(inlined!(|s| sums_inlined(s, measure, pair, p, q, flows)))
+}
+
+#[inline(always)]
+fn sums_inlined<T: Real, S: Simd<T>, M: Measure<T>>(
     s: S,
     measure: M,
     pair: Pair<T>,

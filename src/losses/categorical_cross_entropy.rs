@@ -33,7 +33,7 @@
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
 
-use super::{Domain, Group, LaneKernels, NoLanes, RowLoss, RowTarget, SoftLanes};
+use super::{Domain, Group, LaneKernels, NoLanes, RowLoss, RowTarget, SoftLanes, total_weight};
 use crate::error::{Error, Result};
 use crate::math::{Real, ln};
 use crate::rows::{Logits, LogitsIo, row_total};
@@ -145,7 +145,7 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                 if weight == 0.0 { 0.0 } else { weight * loss }
             }
             RowTarget::Distribution(t) => {
-                if self.weight(s, target) == 0.0 {
+                if total_weight(s, target, self.class_weight) == 0.0 {
                     0.0
                 } else {
                     self.of_distribution(s, p, t)
@@ -176,7 +176,7 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                 weight * loss
             }
             RowTarget::Distribution(t) => {
-                if self.weight(s, target) == 0.0 {
+                if total_weight(s, target, self.class_weight) == 0.0 {
                     row.output().fill(T::ZERO);
                     return 0.0;
                 }

@@ -76,12 +76,6 @@ pub trait RowLoss<T: Real>: Sync {
     /// One weight a class; 1 where absent.
     fn class_weight(&self) -> Option<&[T]>;
 
-    /// What the row adds to the divisor of the mean.
-    #[inline(always)]
-    fn weight<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> f64 {
-        total_weight(s, target, self.class_weight())
-    }
-
     /// The loss, in nats.
     fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64;
 

@@ -104,7 +104,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
     where
         'a: 't,
     {
-        let (eps, weight) = (self.label_smoothing, self.weight(s, target));
+        let (eps, weight) = (self.label_smoothing, total_weight(s, target, self.class_weight));
         let (class_weight, kept) = (self.class_weight, 1.0 - eps);
         if eps == 0.0 {
             return TargetWeights { class_weight, target, kept, uniform: 0.0, total: weight };
@@ -138,41 +138,10 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         let lse = max + log_partition;
         (self.z_loss * lse * lse, 2.0 * self.z_loss * lse)
     }
-}
 
-impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
-    type ClassLanes = Self;
-    type SoftLanes = Self;
-
-    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
-        // With smoothing and class weights a class is as much work as a distribution.
-        let is_soft = !has_classes || (self.label_smoothing != 0.0 && self.class_weight.is_some());
-        match (tile::are_few(classes), is_soft) {
-            (false, _) => LaneKernels::None,
-            (true, false) => LaneKernels::Classes(self),
-            (true, true) => LaneKernels::Distributions(self),
-        }
-    }
-
+    /// The loss of a row with any target and any options.
     #[inline(always)]
-    fn logit_map(&self) -> LogitMap<T> {
-        self.map
-    }
-
-    #[inline(always)]
-    fn class_weight(&self) -> Option<&[T]> {
-        self.class_weight
-    }
-
-    #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, mut logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
-        if let Some(class) = self.plain_class(target) {
-            let (sum, logit) = match logits.unmapped() {
-                Some(logits) => (RowSum::sweep_inlined(s, &mut { logits }, &mut ()).0, logits[class]),
-                None => (RowSum::sweep(s, &mut logits).0, logits.at(s, class)),
-            };
-            return self.of_sum(sum, class, logit).loss;
-        }
+    fn value_with_options<S: Simd<T>>(&self, s: S, mut logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
             return 0.0;
@@ -191,29 +160,15 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         weights.total * log_partition + sparse + margins.total() + self.z_terms(sum.max.to_f64(), log_partition).0
     }
 
+    /// Loss and gradient of a row with any target and any options.
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(
+    fn grad_with_options<S: Simd<T>>(
         &self,
         s: S,
         mut logits: LogitsIo<'_, T>,
         target: RowTarget<'_, T>,
         scale: f64,
     ) -> f64 {
-        if let Some(class) = self.plain_class(target) {
-            let logit = logits.at(s, class);
-            // 1. maximum and sum of exponentials, which are kept
-            let (sum, pivot) = if logits.is_plain() {
-                RowSum::sweep_inlined(s, &mut logits.row, &mut ())
-            } else {
-                RowSum::sweep(s, &mut logits)
-            };
-            let OfSum { loss, others, label } = self.of_sum(sum, class, logit);
-            // 2. w p_k, but for the class itself, which has its gradient from the complement
-            let scaled = sum.scale(pivot, scale * others);
-            logits.finish(s, inlined!(|_, e| scaled.of(s, e)));
-            logits.set(class, scale * label);
-            return loss;
-        }
         let weights = self.weights(s, target);
         if weights.total == 0.0 {
             logits.row.output().fill(T::ZERO);
@@ -283,6 +238,63 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         }
         let cost = sparse.map_or(0.0, |sparse| sparse.cost(sum));
         weights.total * log_partition + cost + margins.total() + z_loss
+    }
+}
+
+impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
+    type ClassLanes = Self;
+    type SoftLanes = Self;
+
+    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
+        // With smoothing and class weights a class is as much work as a distribution.
+        let is_soft = !has_classes || (self.label_smoothing != 0.0 && self.class_weight.is_some());
+        match (tile::are_few(classes), is_soft) {
+            (false, _) => LaneKernels::None,
+            (true, false) => LaneKernels::Classes(self),
+            (true, true) => LaneKernels::Distributions(self),
+        }
+    }
+
+    #[inline(always)]
+    fn logit_map(&self) -> LogitMap<T> {
+        self.map
+    }
+
+    #[inline(always)]
+    fn class_weight(&self) -> Option<&[T]> {
+        self.class_weight
+    }
+
+    #[inline(always)]
+    fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
+        if let (Some(class), Some(row)) = (self.plain_class(target), logits.unmapped()) {
+            let sum = RowSum::sweep_inlined(s, &mut { row }, &mut ()).0;
+            return self.of_sum(sum, class, row[class]).loss;
+        }
+        s.call(inlined!(|s| self.value_with_options(s, logits, target)))
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(
+        &self,
+        s: S,
+        mut logits: LogitsIo<'_, T>,
+        target: RowTarget<'_, T>,
+        scale: f64,
+    ) -> f64 {
+        let Some(class) = self.plain_class(target).filter(|_| logits.is_plain()) else {
+            return s.call(inlined!(|s| self.grad_with_options(s, logits, target, scale)));
+        };
+        let logit = logits.at(s, class);
+        let row = &mut logits.row;
+        // 1. maximum and sum of exponentials, which are kept
+        let (sum, pivot) = RowSum::sweep_inlined(s, row, &mut ());
+        let OfSum { loss, others, label } = self.of_sum(sum, class, logit);
+        // 2. w p_k, but for the class itself, which has its gradient from the complement
+        let scaled = sum.scale(pivot, scale * others);
+        row.finish(s, inlined!(|_, e| scaled.of(s, e)));
+        row.output()[class] = T::from_f64(scale * label);
+        loss
     }
 
     fn by_sum(&self) -> Option<&dyn SumLoss<T>> {

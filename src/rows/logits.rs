@@ -111,10 +111,13 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     #[inline(always)]
     pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
         let slopes = &*self.slopes;
-        if slopes.is_empty() {
-            return self.row.finish(s, f);
-        }
-        self.row.finish(s, inlined!(|k, e| f(k, e) * read(s, slopes, k, T::ZERO)));
+        self.row.finish(
+            s,
+            inlined!(|k, e| {
+                let g = f(k, e);
+                if slopes.is_empty() { g } else { g * read(s, slopes, k, T::ZERO) }
+            }),
+        );
     }
 
     /// The gradient of a single class, and what is added to it.

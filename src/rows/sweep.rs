@@ -190,7 +190,7 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
         );
         ((a + b).sum().to_f64(), (m + n).sum().to_f64())
     } else {
-        let [a, b, c, d] = fold::<4, _, _, _>(
+        let [a, b] = fold::<2, _, _, _>(
             s,
             block,
             -T::INFINITY,
@@ -200,7 +200,7 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
                 sum + pivot.exp(s, z)
             }),
         );
-        (((a + b) + (c + d)).sum().to_f64(), 0.0)
+        ((a + b).sum().to_f64(), 0.0)
     }
 }
 
@@ -259,7 +259,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
             );
             (sum, ties, gaps) = (a + b, m + n, g + h);
         } else {
-            let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
+            let [(a, g), (b, h)] = fold::<2, _, _, _>(
                 s,
                 &row[block],
                 -T::INFINITY,
@@ -270,7 +270,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
                     (sum + e, e.mul_add((max - z).min(far), gaps))
                 }),
             );
-            (sum, ties, gaps) = ((a + b) + (c + d), zero, (e + f) + (g + h));
+            (sum, ties, gaps) = (a + b, zero, g + h);
         }
         self.sum += gaps.sum().to_f64() * pivot.factor;
         (sum.sum().to_f64(), ties.sum().to_f64())
@@ -313,7 +313,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
             );
             ((a + b).sum().to_f64(), (m + n).sum().to_f64())
         } else {
-            let [a, b, c, d] = self.keep::<4, _, _>(
+            let [a, b] = self.keep::<2, _, _>(
                 s,
                 block,
                 -T::INFINITY,
@@ -323,7 +323,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
                     (sum + e, e)
                 }),
             );
-            (((a + b) + (c + d)).sum().to_f64(), 0.0)
+            ((a + b).sum().to_f64(), 0.0)
         }
     }
 

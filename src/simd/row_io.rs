@@ -106,14 +106,10 @@ impl<'a, T: Float> RowIo<'a, T> {
     /// Every register `v` at `i` becomes `f(i, v)`; the last, partial one is filled up with `fill`.
     #[inline(always)]
     pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
-        let whole = self.len - self.len % S::LANES;
-        for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: a register from `i` on ends at or before `whole`.
-            unsafe { store(s, f(i, load(s, self.source, i)), self.output, i) };
-        }
-        if whole < self.len {
-            let v = f(whole, read(s, self.source(), whole, fill));
-            write(s, v, self.output(), whole);
+        // One copy of `f` for whole registers and the partial one: what `f` does outweighs the branch.
+        for i in (0..self.len).step_by(S::LANES) {
+            let v = f(i, read(s, self.source(), i, fill));
+            write(s, v, self.output(), i);
         }
     }
 

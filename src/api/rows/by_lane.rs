@@ -74,8 +74,8 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
     fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
         let OfClasses(problem, loss) = self;
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        let class = problem.classes(s, rows.clone());
-        let weight = S::V::select(class.lt(zero), zero, problem.sample_weights(s, rows.clone()));
+        let class = problem.target.classes(s, rows.clone());
+        let weight = S::V::select(class.lt(zero), zero, sample_weights(s, problem.sample_weight, rows.clone()));
         let mut group = Group { rows: rows.len(), class, weight, total: one, cost: zero, sums: LaneSums::none(s) };
         loss.sweep(s, &mut tiles.logits, &mut group);
         group
@@ -108,9 +108,9 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
         let OfDistributions(problem, loss) = self;
         let Tiles { logits, weights, spare } = tiles;
         let zero = s.splat(T::ZERO);
-        problem.load_distributions(s, rows.clone(), weights);
+        problem.target.load(s, rows.clone(), weights);
         let total = loss.weigh(s, weights);
-        let weight = S::V::select(total.eq(zero), zero, problem.sample_weights(s, rows.clone()));
+        let weight = S::V::select(total.eq(zero), zero, sample_weights(s, problem.sample_weight, rows.clone()));
         let class = s.splat(-T::ONE);
         let mut group = Group { rows: rows.len(), class, weight, total, cost: zero, sums: LaneSums::none(s) };
         loss.sweep(s, logits, weights, spare, &mut group);
@@ -135,36 +135,41 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
     }
 }
 
-impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
-    /// The weights of the samples of some rows.
-    #[inline(always)]
-    fn sample_weights<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
-        match self.sample_weight {
-            Some(weights) => read(s, &weights[..rows.end], rows.start, T::ZERO),
-            None => s.splat(T::ONE),
-        }
+/// The weights of the samples of some rows.
+#[inline(always)]
+fn sample_weights<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, rows: Range<usize>) -> S::V {
+    match weights {
+        Some(weights) => read(s, &weights[..rows.end], rows.start, T::ZERO),
+        None => s.splat(T::ONE),
     }
+}
 
+impl<T: Real> Targets<'_, T> {
     /// The classes of some rows; -1 of those without.
     #[inline(always)]
     fn classes<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
-        match &self.target {
+        match self {
             Targets::Classes(classes) => classes.register(s, rows.start, rows.len()),
             Targets::Distributions(_) | Targets::Sparse(_) => s.splat(-T::ONE),
         }
     }
 
-    /// The distributions of some rows.
+    /// The distributions of some rows, in a function of its own.
     #[inline(always)]
-    fn load_distributions<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: &mut Tile<'_, T, S>) {
-        match &self.target {
+    fn load<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: &mut Tile<'_, T, S>) {
+        s.call(inlined!(|s| self.load_inlined(s, rows, to)));
+    }
+
+    #[inline(always)]
+    fn load_inlined<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: &mut Tile<'_, T, S>) {
+        match self {
             Targets::Classes(_) => {
                 let (zero, one, class) = (s.splat(T::ZERO), s.splat(T::ONE), self.classes(s, rows));
                 to.map(s, inlined!(|k, _| S::V::select(class.eq(s.splat(T::from_f64(k as f64))), one, zero)));
             }
             Targets::Distributions(targets) => {
                 let (targets, stride) = targets.from(rows.start);
-                to.load_called(s, targets, stride, rows.len());
+                to.load(s, targets, stride, rows.len());
             }
             Targets::Sparse(sparse) => {
                 to.numbers().fill(T::ZERO);
@@ -180,6 +185,24 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
             }
         }
     }
+}
+
+/// Maps some rows of logits, in a function of its own. The slopes of a softcap go to `slopes`, which is empty without one.
+#[inline(always)]
+fn map_rows<T: Real, S: Simd<T>>(
+    s: S,
+    map: LogitMap<T>,
+    (rows, stride): (&[T], usize),
+    classes: usize,
+    mapped: &mut [T],
+    slopes: &mut [T],
+) {
+    s.call(inlined!(|s| {
+        for (i, to) in mapped.chunks_exact_mut(classes).enumerate() {
+            let slopes = if slopes.is_empty() { &mut [] } else { &mut slopes[i * classes..][..classes] };
+            map.row(s, &mut RowIo::new(&rows[i * stride..][..classes], to), slopes);
+        }
+    }));
 }
 
 /// The scratch of a block of rows; what is not needed has no length.
@@ -242,17 +265,8 @@ impl<'k, T: Real> Scratch<'k, T> {
             }
             return tiles;
         }
-        let mapped = &mut self.mapped[..count * classes];
-        s.call(inlined!(|s| {
-            for (i, to) in mapped.chunks_exact_mut(classes).enumerate() {
-                let slopes = if self.slopes.is_empty() {
-                    &mut []
-                } else {
-                    &mut self.slopes[(group * MAX_LANES + i) * classes..][..classes]
-                };
-                map.row(s, &mut RowIo::new(&rows[i * stride..][..classes], to), slopes);
-            }
-        }));
+        let slopes = if self.slopes.is_empty() { &mut [] } else { &mut self.slopes[group * MAX_LANES * classes..] };
+        map_rows(s, map, (rows, stride), classes, &mut self.mapped[..count * classes], slopes);
         let mut logits = Tile::of(s, self.logits, group, classes);
         logits.load_called(s, self.mapped, classes, count);
         self.tiles::<G, S>(s, group, classes)

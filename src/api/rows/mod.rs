@@ -7,7 +7,7 @@ mod path;
 
 use super::{CurvedProblem, Problem, SummedRows};
 use crate::error::{Error, Result};
-use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget};
+use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget, total_weight};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
@@ -42,14 +42,22 @@ pub struct RowProblem<'a, T, L> {
     pub sample_weight: Option<&'a [T]>,
 }
 
-impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+impl<T: Real> Targets<'_, T> {
+    /// The target of a row; none where it is ignored.
     #[inline(always)]
-    fn target(&self, row: usize) -> Option<RowTarget<'_, T>> {
-        match &self.target {
+    fn row(&self, row: usize) -> Option<RowTarget<'_, T>> {
+        match self {
             Targets::Classes(classes) => classes.get(row).map(RowTarget::Class),
             Targets::Distributions(rows) => Some(RowTarget::Distribution(rows.row(row))),
             Targets::Sparse(sparse) => Some(RowTarget::Sparse(sparse.row(row))),
         }
+    }
+}
+
+impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+    #[inline(always)]
+    fn target(&self, row: usize) -> Option<RowTarget<'_, T>> {
+        self.target.row(row)
     }
 
     #[inline(always)]
@@ -105,8 +113,12 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
         let scratch = if tile::are_few(classes) { tile::scratch_len(classes) } else { 0 };
+        let RowProblem { target, sample_weight, .. } = *self;
+        let class_weight = self.loss.class_weight();
         parallel::sum(blocks, elements, |rows| {
-            T::with_scratch(scratch, |scratch| T::dispatch(isa, RowWeights { problem: self, rows, scratch }))
+            T::with_scratch(scratch, |scratch| {
+                T::dispatch(isa, RowWeights { target, class_weight, sample_weight, rows, scratch })
+            })
         })
     }
 
@@ -204,32 +216,34 @@ impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
 }
 
 /// The weights of a block of rows, for the divisor; a row whose target is NaN counts as one whose target sums to 1.
-struct RowWeights<'k, 'a, T, L> {
-    problem: &'k RowProblem<'a, T, L>,
+struct RowWeights<'k, T> {
+    target: Targets<'k, T>,
+    class_weight: Option<&'k [T]>,
+    sample_weight: Option<&'k [T]>,
     rows: Range<usize>,
     /// Room for tiles of the targets, where these have few classes.
     scratch: &'k mut [T],
 }
 
-impl<T: Real, L: RowLoss<T>> Kernel<T> for RowWeights<'_, '_, T, L> {
+impl<T: Real> Kernel<T> for RowWeights<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowWeights { problem, rows, scratch } = self;
+        let RowWeights { target, class_weight, sample_weight, rows, scratch } = self;
         // A sum is all the work: transposing pays where rows are no longer than two registers.
-        if let Targets::Distributions(targets) = problem.target
+        if let Targets::Distributions(targets) = target
             && (1..=2 * S::LANES).contains(&targets.classes())
         {
-            let class_weight = problem.loss.class_weight();
-            let sample_weight = problem.sample_weight.map(inlined!(|weights| &weights[rows.clone()]));
+            let sample_weight = sample_weight.map(inlined!(|weights| &weights[rows.clone()]));
             let targets = targets.part(rows.start, rows.len());
-            return s.call(inlined!(|s| LaneWeights { targets, class_weight, sample_weight, scratch }.run(s)));
+            return LaneWeights { targets, class_weight, sample_weight, scratch }.run(s);
         }
         let mut total = 0.0;
         for row in rows {
-            if let Some(target) = problem.target(row) {
-                let weight = problem.loss.weight(s, target);
-                total += problem.sample_weight(row) * if weight.is_nan() { 1.0 } else { weight };
+            if let Some(target) = target.row(row) {
+                let weight = total_weight(s, target, class_weight);
+                let sample = sample_weight.map_or(1.0, |weights| weights[row].to_f64());
+                total += sample * if weight.is_nan() { 1.0 } else { weight };
             }
         }
         total
