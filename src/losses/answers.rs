@@ -9,8 +9,7 @@
 //!
 //! `1 - t'` is `(1 - eps) (1 - t) + eps / 2`, not a difference, which would lose a small `eps`.
 
-use super::check_share;
-use crate::error::Result;
+use crate::error::{Result, check_fraction};
 use crate::math::Real;
 use crate::simd::{Lanes, MAX_LANES, Simd};
 use crate::view::check_weights;
@@ -36,8 +35,8 @@ struct PosWeight<T> {
 impl<T: Real> Answers<T> {
     /// `pos_weight` is `beta`, one a label of a row, 1 where absent; `label_smoothing` is `eps`.
     pub(super) fn new(pos_weight: Option<&[T]>, label_smoothing: f64, alpha: Option<f64>) -> Result<Self> {
-        check_share("label_smoothing", label_smoothing)?;
-        alpha.map_or(Ok(()), |alpha| check_share("alpha", alpha))?;
+        check_fraction("label_smoothing", label_smoothing)?;
+        alpha.map_or(Ok(()), |alpha| check_fraction("alpha", alpha))?;
         let [kept, spread] = [1.0 - label_smoothing, label_smoothing / 2.0];
         let line = |weight: f64| [weight * kept, weight * spread].map(T::from_f64);
         let (yes, no) = (line(alpha.unwrap_or(1.0)), line(alpha.map_or(1.0, |alpha| 1.0 - alpha)));

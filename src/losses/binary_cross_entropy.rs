@@ -29,7 +29,7 @@
 
 use super::answers::Answers;
 use super::{Domain, PointLoss};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::math::{Real, ln_share};
 use crate::simd::{Lanes, Mask, Simd};
 
@@ -48,9 +48,7 @@ impl<T: Real> BinaryCrossEntropy<T> {
     /// # Errors
     /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for `eps` outside `[0, 1/2)`.
     pub fn new(pos_weight: Option<&[T]>, eps: f64) -> Result<Self> {
-        if !(0.0..0.5).contains(&eps) {
-            return Err(Error::Parameter { name: "eps", expected: "in [0, 0.5)", got: format!("{eps:?}") });
-        }
+        check_number("eps", eps, "in [0, 0.5)", (0.0..0.5).contains(&eps))?;
         let costs = [-(-eps).ln_1p(), -eps.ln()].map(T::from_f64);
         Ok(BinaryCrossEntropy { answers: Answers::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
     }

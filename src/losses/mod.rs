@@ -35,7 +35,6 @@ pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
 pub(crate) use softmax_stats::{GroupStats, RowStats, SpreadSums, row_stats};
 
-use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
 use crate::simd::{Kernel, Lanes, Simd, read};
@@ -228,14 +227,6 @@ impl Domain {
             (Domain::Signs, true) => "1, 0, -1 or ignore_index",
         }
     }
-}
-
-/// A share of a whole is in `[0, 1]`.
-fn check_share(name: &'static str, share: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&share) {
-        return Ok(());
-    }
-    Err(Error::Parameter { name, expected: "in [0, 1]", got: format!("{share:?}") })
 }
 
 #[cfg(test)]

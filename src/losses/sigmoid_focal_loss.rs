@@ -48,7 +48,7 @@
 
 use super::answers::Answers;
 use super::{PointHess, PointLoss, SigmoidCrossEntropy};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::math::{Logistic, Real, exp_nonpositive_sum};
 use crate::simd::{Lanes, Mask, Simd};
 
@@ -75,9 +75,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
     /// # Errors
     /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for an option outside its range.
     pub fn new(gamma: f64, alpha: Option<f64>, pos_weight: Option<&[T]>, label_smoothing: f64) -> Result<Self> {
-        if !(0.0..=LARGEST_GAMMA).contains(&gamma) {
-            return Err(Error::Parameter { name: "gamma", expected: "in [0, 1e9]", got: format!("{gamma:?}") });
-        }
+        check_number("gamma", gamma, "in [0, 1e9]", (0.0..=LARGEST_GAMMA).contains(&gamma))?;
         let entropy = SigmoidCrossEntropy { answers: Answers::new(pos_weight, label_smoothing, alpha)? };
         // A bound that is itself far from overflow when its digits are split.
         let furthest = T::from_f64((FAR / gamma).min(1e30));

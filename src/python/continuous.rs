@@ -25,8 +25,8 @@ impl<'a, 'py> GaussianArguments<'a, 'py> {
             (Some(var), None) => ("var", Spread::Variance, var),
             (None, Some(log_var)) => ("log_var", Spread::LogVariance, log_var),
             (var, _) => {
-                let got = if var.is_some() { "both" } else { "neither" }.into();
-                return Err(Error::Parameter { name: "var or log_var", expected: "given, one of the two", got }.into());
+                let got = if var.is_some() { "both" } else { "neither" };
+                return Err(Error::parameter("var or log_var", "given, one of the two", got).into());
             }
         };
         let target = mean.broadcast(self.target, "target")?;

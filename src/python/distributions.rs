@@ -26,7 +26,7 @@ fn answer<'py>(
         (false, true) => Form::Logits,
         (true, true) => {
             let expected = "False where from_logits is True: a softmax sums to 1";
-            return Err(Error::Parameter { name: "normalize", expected, got: "True".into() }.into());
+            return Err(Error::parameter("normalize", expected, "True").into());
         }
     };
     let question = Question::new(quantity, form, base)?;
