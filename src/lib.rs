@@ -7,16 +7,19 @@
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
 //! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
-//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order;  lend.rs  a closure for threads in time
+//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
+//! scope.rs     runs a closure on helper threads; those that wake up too late are cancelled
 //! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes, steps of gradient descent
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
 //! rows.rs      one row: map of its logits, maximum, sum of exponentials, softmax;  columns.rs  many rows of few classes
-//! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
+//! sparse.rs    distributions over few classes, checked once
+//! storage.rs   the types that logits are stored in and computed with;  half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
+//! view.rs      views of rows and labels, checked once
 //! simd/        lanes: AVX-512, AVX2, portable
-//! view.rs      rows and labels, checked once         sparse.rs distributions over few classes
-//! exact.rs     sums that nothing rounds              error.rs  what can be wrong with a call
+//! scratch.rs   buffers that a thread keeps from one block of rows to the next
+//! exact.rs     sums without rounding;  error.rs  the typed error
 //! ```
 //!
 //! # Example
@@ -50,7 +53,6 @@ mod distributions;
 mod error;
 mod exact;
 mod half;
-mod lend;
 mod linear;
 mod losses;
 mod math;
@@ -58,6 +60,8 @@ mod parallel;
 #[cfg(feature = "python")]
 mod python;
 mod rows;
+mod scope;
+mod scratch;
 mod simd;
 mod sparse;
 mod storage;

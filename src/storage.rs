@@ -7,9 +7,9 @@
 
 use crate::half::{Half, narrow, widen};
 use crate::math::Real;
+use crate::scratch::Scratch;
 use crate::simd::Isa;
 use crate::view::{Rows, RowsIo};
-use std::cell::RefCell;
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
 pub trait Storage: Copy + Default + Send + Sync + 'static {
@@ -82,7 +82,7 @@ impl<H: Half> Storage for H {
     type Real = f32;
 
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
-        with_scratch(rows.rows() * rows.classes(), |scratch| {
+        f32::with_scratch(rows.rows() * rows.classes(), |scratch| {
             widen_rows(isa, &rows, scratch);
             f(Rows::packed(scratch, rows.rows(), rows.classes()))
         })
@@ -100,7 +100,7 @@ impl<H: Half> Storage for H {
 
 impl<H: Half> Place<H> for H {
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
-        with_scratch(rows.rows() * rows.classes(), |scratch| {
+        f32::with_scratch(rows.rows() * rows.classes(), |scratch| {
             widen_rows(isa, &rows.source(), scratch);
             let result = f(RowsIo::over(scratch, rows.rows(), rows.classes()));
             narrow(isa, scratch, rows.target());
@@ -109,7 +109,7 @@ impl<H: Half> Place<H> for H {
     }
 
     fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
-        with_scratch(places.len(), |scratch| {
+        f32::with_scratch(places.len(), |scratch| {
             let result = f(scratch);
             narrow(isa, scratch, places);
             result
@@ -151,26 +151,6 @@ fn widen_rows<H: Half>(isa: Isa, rows: &Rows<'_, H>, to: &mut [f32]) {
             widen(isa, rows.row(i), to);
         }
     }
-}
-
-/// Numbers of scratch memory that a thread keeps from one block to the next; a longer row gives its own back.
-const KEPT: usize = 1 << 18;
-
-/// Runs `f` with so many numbers, whatever they are.
-fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        /// A pile, since one block may need several: logits and targets.
-        static PILE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut scratch = PILE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    let result = f(&mut scratch[..len]);
-    if scratch.len() <= KEPT {
-        PILE.with_borrow_mut(|pile| pile.push(scratch));
-    }
-    result
 }
 
 #[cfg(test)]
@@ -222,11 +202,5 @@ mod tests {
     fn blocks_are_widened_and_narrowed_beside_over_and_apart() {
         check::<f16>();
         check::<bf16>();
-    }
-
-    #[test]
-    fn scratch_of_a_very_long_row_is_given_back() {
-        with_scratch(KEPT + 1, |scratch| assert_eq!(scratch.len(), KEPT + 1));
-        with_scratch(1, |scratch| assert_eq!(scratch.len(), 1));
     }
 }

@@ -55,7 +55,7 @@ impl<'a, T: Real> Epoch<'a, T> {
         let Epoch { loss, x, order, batch_size, rates, .. } = self;
         let (isa, visits) = (Isa::active()?, Visits { x, order });
         if batch_size == 0 {
-            return Err(Error::Parameter { name: "batch_size", expected: "positive", got: "0".into() });
+            return Err(Error::parameter("batch_size", "positive", "0"));
         }
         let steps = visits.len().div_ceil(batch_size);
         if rates.len() != steps {
@@ -97,8 +97,8 @@ impl<T: Real> CheckedEpoch<'_, T> {
         if let Some(velocity) = &velocity {
             velocity.check(self.classes, features)?;
             if velocity.bias.is_some() != model.bias.is_some() {
-                let (expected, got) = ("one of each parameter", "another number of them".into());
-                return Err(Error::Parameter { name: "velocity", expected, got });
+                let (expected, got) = ("one of each parameter", "another number of them");
+                return Err(Error::parameter("velocity", expected, got));
             }
         }
         let (mut batch, mut total) = (Batch::new(size.min(visits), features, self.classes), 0.0);

@@ -8,6 +8,7 @@ use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
 use crate::math::Real;
 use crate::parallel;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::view::{Classes, Rows, check_weights};
@@ -56,7 +57,7 @@ pub fn softmax_stats<S: Storage>(
     };
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
-    parallel::sum(places, rows * classes, |(b, (place, logits))| {
+    parallel::for_each(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
             let block = Block { first: b * size, logits, target, sample_weight, place };
             if !columns::are_few(classes) {
@@ -106,9 +107,9 @@ struct Block<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Block<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         let Block { first, logits, target, sample_weight, place } = self;
         for i in 0..logits.rows() {
             let class = target.get(first + i);
@@ -126,7 +127,6 @@ impl<T: Real> Kernel<T> for Block<'_, T> {
             place.argmax[i] = argmax.map_or(-1, |k| k as i64);
             place.weight[i] = weight;
         }
-        0.0
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
 use crate::rows;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
@@ -61,7 +62,7 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
         return Ok(());
     }
     let blocks = rows.blocks(size);
-    parallel::sum(blocks, elements, |rows| {
+    parallel::for_each(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
             let classes = rows.classes();
             let goes_across = is_of_rows && columns::are_few(classes);
@@ -96,9 +97,9 @@ struct Apply<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Apply<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         /// A function over lanes, over all points.
         macro_rules! points {
             ($points:expr, $f:path) => {
@@ -131,7 +132,6 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
             Function::Ln => points!(rows, math::ln),
             Function::Log1p => points!(rows, math::log1p),
         }
-        0.0
     }
 }
 
@@ -154,7 +154,7 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
         }
         return Ok(());
     }
-    parallel::sum(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
+    parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         S::widened(isa, logits, |logits| {
             if !columns::are_few(classes) {
                 return S::Real::dispatch(isa, LogSumExp { logits, out });
@@ -173,12 +173,11 @@ struct LogSumExp<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for LogSumExp<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         for (i, out) in self.out.iter_mut().enumerate() {
             *out = rows::logsumexp(s, self.logits.row(i));
         }
-        0.0
     }
 }

@@ -1,7 +1,7 @@
 //! Continuous targets with a predicted variance: one mean, one target and one variance a point, and two gradients.
 
 use super::points::{Total, sum_of_first, total_of};
-use super::{Loss, Problem, Reduction, divisor, reduce, with_losses};
+use super::{Loss, Problem, Reduction, divisor, first_error, reduce, with_losses};
 use crate::error::{Error, Result};
 use crate::losses::{GaussianNll, Spread};
 use crate::math::Real;
@@ -80,15 +80,18 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
         if self.loss.spread == Spread::LogVariance {
             return Ok(());
         }
-        // Without an early exit the loop has no branches. NaN is no fault.
-        let any = |xs: &[T]| f64::from(u8::from(xs.iter().fold(false, |any, &v| any | (v <= T::ZERO))));
-        if parallel::sum(self.spread.chunks(parallel::block_rows(1)), self.spread.len(), any) != 0.0
-            && let Some(index) = self.spread.iter().position(|&v| v <= T::ZERO)
-        {
-            let got = self.spread[index].to_f64();
-            return Err(Error::Value { name: "var", expected: "positive", got, index });
-        }
-        Ok(())
+        let len = self.spread.len();
+        first_error(len, parallel::block_rows(1), len, |first, points| {
+            let spread = &self.spread[first..first + points];
+            // A loop without an early exit has no branches. NaN is allowed.
+            if spread.iter().fold(false, |any, &v| any | (v <= T::ZERO))
+                && let Some(i) = spread.iter().position(|&v| v <= T::ZERO)
+            {
+                let (got, index) = (spread[i].to_f64(), first + i);
+                return Err(Error::Value { name: "var", expected: "positive", got, index });
+            }
+            Ok(())
+        })
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {

@@ -51,17 +51,17 @@ pub(super) struct Across<'k, T, const GRAD: bool> {
 }
 
 impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
-    /// How many rows are no distributions.
-    type Output = f64;
+    /// Whether all rows are distributions.
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) -> bool {
         with_measure!(self.question.quantity, measure => self.of(s, measure))
     }
 }
 
 impl<T: Real, const GRAD: bool> Across<'_, T, GRAD> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> f64 {
+    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> bool {
         let Across { question, tolerance, mut sides, classes, out, scratch } = self;
         let (scratch, sums) = scratch.split_at_mut(across::Side::<T>::scratch_len(classes));
         let [mut p, mut q] = across::Side::both(scratch, classes);
@@ -81,7 +81,7 @@ impl<T: Real, const GRAD: bool> Across<'_, T, GRAD> {
                 } else {
                     let swept = of_probabilities::<GRAD, T, S, M>(s, measure, &mut p, &mut q, g);
                     let rows = S::LANES.min(start + count - i);
-                    wrong += (swept.wrong(s, tolerance) & ((1 << rows) - 1)).count_ones();
+                    wrong |= swept.wrong(s, tolerance) & ((1 << rows) - 1);
                     swept.values
                 };
                 let (answers, factor) = question.answer_across(s, nats);
@@ -102,7 +102,7 @@ impl<T: Real, const GRAD: bool> Across<'_, T, GRAD> {
                 }
             }
         }
-        f64::from(wrong)
+        wrong == 0
     }
 }
 
@@ -144,21 +144,21 @@ mod tests {
             let side = Side::Each(RowsIo::beside(view(p), &mut p_grad));
             let q_side = question.takes_two().then(|| Side::Each(RowsIo::beside(view(q), &mut q_grad)));
             let mut scratch = vec![T::NAN; Question::across_len::<T>(classes)];
-            let wrong = if goes_across {
+            let all_valid = if goes_across {
                 let (out, scratch, sides) =
                     (&mut values, &mut scratch, [Some(Side::None(view(p))), q_rows.map(Side::None)]);
                 let kernel = Across { question, tolerance, sides, classes, out, scratch };
-                let wrong = T::dispatch::<Across<'_, _, false>>(isa, kernel);
+                let all_valid = T::dispatch::<Across<'_, _, false>>(isa, kernel);
                 let (out, sides) = (&mut answers, [Some(side), q_side]);
                 let kernel = Across { question, tolerance, sides, classes, out, scratch };
-                wrong + T::dispatch::<Across<'_, _, true>>(isa, kernel)
+                all_valid & T::dispatch::<Across<'_, _, true>>(isa, kernel)
             } else {
                 let (p, q, out) = (view(p), q_rows, &mut values);
-                let wrong = T::dispatch(isa, Values { question, tolerance, p, q, out });
+                let all_valid = T::dispatch(isa, Values { question, tolerance, p, q, out });
                 let (p, q, out, scratch) = (side, q_side, &mut answers, &mut scratch[..2 * classes]);
-                wrong + T::dispatch(isa, Grads { question, tolerance, p, q, out, scratch })
+                all_valid & T::dispatch(isa, Grads { question, tolerance, p, q, out, scratch })
             };
-            assert_eq!(wrong, 0.0);
+            assert!(all_valid);
             [values, answers, p_grad, q_grad]
         })
     }

@@ -2,7 +2,7 @@
 
 use super::across::Across;
 use super::side::{Side, scale};
-use super::{Form, Quantity, Question, fault, is_wrong, unnormalized, with_measure};
+use super::{Form, Quantity, Question, fault, is_valid, unnormalized, with_measure};
 use crate::distributions::{Measure, logits, probabilities};
 use crate::error::{Error, Result};
 use crate::math::Real;
@@ -66,7 +66,7 @@ pub fn measure_and_grad<'a, S: Storage + Place<S>>(
         rest = after;
         (p_places.next(b * size, rows), q_places.as_mut().map(|places| places.next(b * size, rows)), out)
     });
-    let wrong = parallel::sum(blocks, rows * classes, |(p, q, out)| task.run(p, q, out));
+    parallel::try_for_each(blocks, rows * classes, |(p, q, out)| task.run(p, q, out))?;
     for (variable, sums) in [Some(&mut p), q.as_mut()].into_iter().zip(&sums) {
         if let Some(variable) = variable
             && variable.is_shared()
@@ -76,7 +76,7 @@ pub fn measure_and_grad<'a, S: Storage + Place<S>>(
             S::narrowed(isa, &totals, variable.grad);
         }
     }
-    if wrong == 0.0 { Ok(()) } else { Err(fault(isa, question, p.rows, q.map(|q| q.rows))) }
+    Ok(())
 }
 
 /// How many parts a sum over all rows has.
@@ -96,6 +96,8 @@ enum Rest<'k, S> {
 
 /// Some rows, and the places for their gradients, or the sums that these are added to.
 struct Part<'k, S> {
+    /// Number of the first row.
+    first: usize,
     rows: Rows<'k, S>,
     place: Rest<'k, S>,
 }
@@ -124,7 +126,7 @@ impl<'k, S: Storage> Places<'k, S> {
                 Rest::Sum(place)
             }
         };
-        Part { rows: self.rows.part(first, rows), place }
+        Part { first, rows: self.rows.part(first, rows), place }
     }
 }
 
@@ -151,20 +153,32 @@ struct Task<'q> {
 }
 
 impl Task<'_> {
-    /// How many rows of a block are no distributions.
-    fn run<S: Storage + Place<S>>(&self, mut p: Part<'_, S>, mut q: Option<Part<'_, S>>, out: &mut [S::Real]) -> f64 {
-        let (size, mut wrong) = (parallel::block_rows(self.classes), 0.0);
+    /// Answers and gradients of a part.
+    ///
+    /// # Errors
+    /// The first row that is no distribution.
+    fn run<S: Storage + Place<S>>(
+        &self,
+        mut p: Part<'_, S>,
+        mut q: Option<Part<'_, S>>,
+        out: &mut [S::Real],
+    ) -> Result<()> {
+        let size = parallel::block_rows(self.classes);
         for (b, out) in out.chunks_mut(size).enumerate() {
             let (first, rows) = (b * size, out.len());
-            wrong += p.open(self.isa, first, rows, |p| match &mut q {
+            let all_valid = p.open(self.isa, first, rows, |p| match &mut q {
                 Some(q) => q.open(self.isa, first, rows, |q| self.grads(p, Some(q), out)),
                 None => self.grads(p, None, out),
             });
+            if !all_valid {
+                let (p_rows, q_rows) = (p.rows.part(first, rows), q.map(|q| q.rows.part(first, rows)));
+                return Err(fault(self.isa, self.question, p.first + first, p_rows, q_rows));
+            }
         }
-        wrong
+        Ok(())
     }
 
-    fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> f64 {
+    fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> bool {
         let Task { isa, question, tolerance, classes } = *self;
         if question.goes_across::<T>(classes) {
             return T::with_scratch(Question::across_len::<T>(classes), |scratch| {
@@ -190,20 +204,20 @@ pub(super) struct Grads<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Grads<'_, T> {
-    /// How many rows are no distributions.
-    type Output = f64;
+    /// Whether all rows are distributions.
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) -> bool {
         with_measure!(self.question.quantity, measure => self.of(s, measure))
     }
 }
 
 impl<T: Real> Grads<'_, T> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> f64 {
+    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> bool {
         let Grads { question, tolerance, mut p, mut q, out, scratch } = self;
         let (p_scratch, q_scratch) = scratch.split_at_mut(scratch.len() / 2);
-        let mut wrong = 0.0;
+        let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
             let mut p_row = p.row(i, p_scratch);
             let mut q_row = match &mut q {
@@ -214,7 +228,7 @@ impl<T: Real> Grads<'_, T> {
                 logits::value_and_grad(s, measure, &mut p_row, q_row.as_mut())
             } else {
                 let row = probabilities::value_and_grad(s, measure, &mut p_row, q_row.as_mut());
-                wrong += is_wrong(&row, tolerance);
+                all_valid &= is_valid(&row, tolerance);
                 row.value
             };
             let (answer, factor) = question.answer(nats);
@@ -228,6 +242,6 @@ impl<T: Real> Grads<'_, T> {
                 q.add(q_scratch);
             }
         }
-        wrong
+        all_valid
     }
 }

@@ -12,9 +12,10 @@ use side::Side;
 
 use crate::distributions::probabilities::Swept;
 use crate::distributions::{Measure, logits, probabilities};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, check_fraction, check_number};
 use crate::math::Real;
 use crate::parallel;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::view::Rows;
@@ -63,15 +64,11 @@ impl Question {
     /// # Errors
     /// [`Error::Parameter`] for a base that is not above 1 and finite, and for a weight outside [0, 1].
     pub fn new(quantity: Quantity, form: Form, base: Option<f64>) -> Result<Self> {
-        if let Some(base) = base
-            && !(base > 1.0 && base < f64::INFINITY)
-        {
-            return Err(Error::Parameter { name: "base", expected: "above 1 and finite", got: format!("{base:?}") });
+        if let Some(base) = base {
+            check_number("base", base, "above 1 and finite", base > 1.0 && base < f64::INFINITY)?;
         }
-        if let Quantity::JsDivergence { weight } = quantity
-            && !(0.0..=1.0).contains(&weight)
-        {
-            return Err(Error::Parameter { name: "weight", expected: "in [0, 1]", got: format!("{weight:?}") });
+        if let Quantity::JsDivergence { weight } = quantity {
+            check_fraction("weight", weight)?;
         }
         Ok(Question { quantity, form, unit: base.map_or(1.0, f64::ln) })
     }
@@ -161,8 +158,10 @@ pub fn measure<S: Storage>(
         rest = after;
         (b * size, out)
     });
-    let wrong = parallel::sum(blocks, rows * classes, |(first, out)| {
-        S::widened(isa, p.part(first, out.len()), |p| {
+    parallel::try_for_each(blocks, rows * classes, |(first, out)| {
+        let (count, p) = (out.len(), p.part(first, out.len()));
+        let q = q.map(|q| q.part(first, count));
+        let all_valid = S::widened(isa, p, |p| {
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
                 Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
                 _ if question.goes_across::<S::Real>(classes) => {
@@ -175,19 +174,19 @@ pub fn measure<S: Storage>(
                 _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),
             };
             match q {
-                Some(q) => S::widened(isa, q.part(first, out.len()), |q| run(Some(q), out)),
+                Some(q) => S::widened(isa, q, |q| run(Some(q), out)),
                 None => run(None, out),
             }
-        })
-    });
-    if wrong == 0.0 { Ok(()) } else { Err(fault(isa, question, p, q)) }
+        });
+        if all_valid { Ok(()) } else { Err(fault(isa, question, first, p, q)) }
+    })
 }
 
-/// 1 where a row is no distribution.
+/// Whether a row is a distribution: NaN is allowed.
 #[inline(always)]
-fn is_wrong(row: &Swept, tolerance: f64) -> f64 {
+fn is_valid(row: &Swept, tolerance: f64) -> bool {
     let off = |sum: f64| (sum - 1.0).abs() > tolerance;
-    f64::from(u8::from(row.negative | off(row.sums[0]) | off(row.sums[1])))
+    !(row.negative | off(row.sums[0]) | off(row.sums[1]))
 }
 
 /// The answers of a block of rows.
@@ -200,19 +199,19 @@ struct Values<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Values<'_, T> {
-    /// How many rows are no distributions.
-    type Output = f64;
+    /// Whether all rows are distributions.
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) -> bool {
         with_measure!(self.question.quantity, measure => self.of(s, measure))
     }
 }
 
 impl<T: Real> Values<'_, T> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> f64 {
+    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> bool {
         let Values { question, tolerance, p, q, out } = self;
-        let mut wrong = 0.0;
+        let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
             let p = p.row(i);
             let q = match &q {
@@ -223,24 +222,25 @@ impl<T: Real> Values<'_, T> {
                 logits::value(s, measure, p, q)
             } else {
                 let row = probabilities::value(s, measure, p, q);
-                wrong += is_wrong(&row, tolerance);
+                all_valid &= is_valid(&row, tolerance);
                 row.value
             };
             *out = T::from_f64(question.answer(nats).0);
         }
-        wrong
+        all_valid
     }
 }
 
-/// What is wrong with the first row that is no distribution.
+/// The error of the first row that is no distribution, in a block with such a row that begins with row `first`.
 #[cold]
-fn fault<S: Storage>(isa: Isa, question: &Question, p: Rows<'_, S>, q: Option<Rows<'_, S>>) -> Error {
+fn fault<S: Storage>(isa: Isa, question: &Question, first: usize, p: Rows<'_, S>, q: Option<Rows<'_, S>>) -> Error {
     let divides = question.form == Form::Unnormalized;
     let (mut worst, mut most) = (None, 0.0);
-    for row in 0..p.rows() {
+    for i in 0..p.rows() {
+        let row = first + i;
         for (name, rows) in [("p", Some(p)), ("q", q)] {
             let Some(rows) = rows else { continue };
-            let (negative, sum) = S::widened(isa, rows.part(row, 1), |rows| {
+            let (negative, sum) = S::widened(isa, rows.part(i, 1), |rows| {
                 let wide = || rows.row(0).iter().map(|x| x.to_f64());
                 (wide().enumerate().find(|&(_, x)| x < 0.0), wide().fold(0.0, |sum: f64, x| sum + x))
             });
@@ -259,5 +259,5 @@ fn fault<S: Storage>(isa: Isa, question: &Question, p: Rows<'_, S>, q: Option<Ro
             }
         }
     }
-    worst.unwrap_or(Error::Distribution { name: "p", row: 0, fault: Fault::Sum(f64::NAN) })
+    worst.unwrap_or(Error::Distribution { name: "p", row: first, fault: Fault::Sum(f64::NAN) })
 }

@@ -30,21 +30,21 @@ fn divided<T: Float>(row: &[T], to: &mut [f64]) -> Option<f64> {
 /// Numbers whose sum is short enough to be taken one by one.
 const BLOCK: usize = 64;
 
-/// The answers of a block of rows that are to be divided by their sums; how many cannot be.
+/// The answers of a block of rows that are to be divided by their sums, and whether all can be.
 pub(super) fn values<T: Real>(
     isa: Isa,
     question: &Question,
     p: Rows<'_, T>,
     q: Option<Rows<'_, T>>,
     out: &mut [T],
-) -> f64 {
-    let (classes, mut wrong) = (p.classes(), 0.0);
+) -> bool {
+    let (classes, mut all_valid) = (p.classes(), true);
     let mut wide = vec![0.0; 2 * classes];
     let (p_wide, q_wide) = wide.split_at_mut(classes);
     for (i, out) in out.iter_mut().enumerate() {
         let sums = [divided(p.row(i), p_wide), q.map_or(Some(1.0), |q| divided(q.row(i), q_wide))];
         let [Some(_), Some(_)] = sums else {
-            wrong += 1.0;
+            all_valid = false;
             continue;
         };
         let mut answer = [0.0];
@@ -52,7 +52,7 @@ pub(super) fn values<T: Real>(
         f64::dispatch(isa, Values { question, tolerance: f64::INFINITY, p, q, out: &mut answer });
         *out = T::from_f64(answer[0]);
     }
-    wrong
+    all_valid
 }
 
 /// The same, and the gradients with respect to what was divided.
@@ -63,8 +63,8 @@ pub(super) fn grads<T: Real>(
     mut q: Option<Side<'_, T>>,
     out: &mut [T],
     scratch: &mut [T],
-) -> f64 {
-    let (classes, mut wrong) = (scratch.len() / 2, 0.0);
+) -> bool {
+    let (classes, mut all_valid) = (scratch.len() / 2, true);
     let (p_scratch, q_scratch) = scratch.split_at_mut(classes);
     let mut wide = vec![0.0; 2 * classes];
     let (p_wide, q_wide) = wide.split_at_mut(classes);
@@ -76,7 +76,7 @@ pub(super) fn grads<T: Real>(
             q_row.as_ref().map_or(Some(1.0), |q_row| divided(q_row.source(), q_wide)),
         ];
         let [Some(p_sum), Some(q_sum)] = sums else {
-            wrong += 1.0;
+            all_valid = false;
             continue;
         };
         let sums = [p_sum, q_sum];
@@ -92,7 +92,7 @@ pub(super) fn grads<T: Real>(
             q.add(q_scratch);
         }
     }
-    wrong
+    all_valid
 }
 
 /// Rounds the gradient of a row.

@@ -13,9 +13,9 @@ pub(super) struct BlockAcross<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for BlockAcross<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         let BlockAcross { block: Block { first, logits, target, sample_weight, mut place }, scratch } = self;
         let (rows, classes, mut groups) = (logits.rows(), logits.classes(), [SpreadSums::none(s); GROUPS]);
         for start in (0..rows).step_by(GROUPS * S::LANES) {
@@ -37,7 +37,6 @@ impl<T: Real> Kernel<T> for BlockAcross<'_, T> {
                 place.write(s, i, sample, group.class, stats);
             }
         }
-        0.0
     }
 }
 

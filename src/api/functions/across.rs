@@ -12,9 +12,9 @@ pub(super) struct SoftmaxAcross<'k, T, const LOG: bool> {
 }
 
 impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxAcross<'_, T, LOG> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         let SoftmaxAcross { mut rows, scratch } = self;
         let (count, classes, none) = (rows.rows(), rows.classes(), s.splat(-T::ONE));
         let mut sums = [ColumnSums::none(s); GROUPS];
@@ -37,7 +37,6 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxAcross<'_, T, LOG> {
                 }
             }
         }
-        0.0
     }
 }
 
@@ -49,9 +48,9 @@ pub(super) struct LogSumExpAcross<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for LogSumExpAcross<'_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
+    fn run<S: Simd<T>>(self, s: S) {
         let LogSumExpAcross { logits, scratch, out } = self;
         let (rows, classes, none) = (logits.rows(), logits.classes(), s.splat(-T::ONE));
         let mut sums = [ColumnSums::none(s); GROUPS];
@@ -69,7 +68,6 @@ impl<T: Real> Kernel<T> for LogSumExpAcross<'_, T> {
                 write(s, Columns::of(s, scratch, g, classes).logsumexp(s, *sums), out, i);
             }
         }
-        0.0
     }
 }
 

@@ -118,9 +118,8 @@ fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits:
         row.parts.resize(first + tile.len().div_ceil(PART), RowSum::none());
         parts.extend(line.chunks(PART).zip(&mut row.parts[first..]));
     }
-    parallel::sum(parts.into_iter(), logits.len(), |(part, sum)| {
+    parallel::for_each(parts.into_iter(), logits.len(), |(part, sum)| {
         *sum = T::dispatch(isa, Sum(part));
-        0.0
     });
 }
 
@@ -130,9 +129,8 @@ fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
         parts.extend(line.chunks_mut(PART).map(|part| (row, part)));
     }
-    parallel::sum(parts.into_iter(), len, |(row, part)| {
+    parallel::for_each(parts.into_iter(), len, |(row, part)| {
         T::dispatch(isa, Gradients { part, sum: row.sum, factor: row.answer.others / divisor });
-        0.0
     });
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
         if let Some(k) = row.place(&tile) {

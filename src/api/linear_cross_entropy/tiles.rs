@@ -148,12 +148,11 @@ impl<S: Storage> Call<'_, '_, S> {
         let x = Matrix::of(x);
         let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
         let work = linear::work(x.len(), self.problem.weight.classes(), classes.len());
-        parallel::sum(blocks.into_iter(), work, |mut block| {
+        parallel::for_each(blocks.into_iter(), work, |mut block| {
             let (x, some) = (x.rows(block.rows()), block.columns());
             self.with_weight(classes.start + some.start..classes.start + some.end, |some, weight| {
                 block.some_columns(some).product(x, weight.t(), false);
             });
-            0.0
         });
     }
 
@@ -207,21 +206,18 @@ impl<S: Storage> Call<'_, '_, S> {
         }
         let (grad, inputs, stride) = (Matrix::packed(logits, rows, classes.len()), Matrix::of(x), classes.len());
         let adds = grads.adds;
-        parallel::sum(products.into_iter(), linear::work(rows, features, stride), |product| {
-            match product {
-                Product::X(mut block) => self.with_weight(classes.clone(), |some, weight| {
-                    let (grad, columns) = (grad.rows(block.rows()).columns(some.clone()), block.columns());
-                    block.product(grad, weight.columns(columns), classes.start + some.start > 0);
-                }),
-                Product::Weight(mut block) => {
-                    let (grad, inputs) = (grad.columns(block.rows()), inputs.columns(block.columns()));
-                    block.product(grad.t(), inputs, adds);
-                }
-                Product::Bias(columns, sums) => {
-                    S::Real::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
-                }
+        parallel::for_each(products.into_iter(), linear::work(rows, features, stride), |product| match product {
+            Product::X(mut block) => self.with_weight(classes.clone(), |some, weight| {
+                let (grad, columns) = (grad.rows(block.rows()).columns(some.clone()), block.columns());
+                block.product(grad, weight.columns(columns), classes.start + some.start > 0);
+            }),
+            Product::Weight(mut block) => {
+                let (grad, inputs) = (grad.columns(block.rows()), inputs.columns(block.columns()));
+                block.product(grad.t(), inputs, adds);
             }
-            0.0
+            Product::Bias(columns, sums) => {
+                S::Real::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
+            }
         });
     }
 

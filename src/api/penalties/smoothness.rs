@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::losses::{Position, Positions};
 use crate::math::Real;
 use crate::parallel;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
