@@ -13,7 +13,7 @@ mod points;
 mod rows;
 mod stored;
 
-pub use distributions::{Form, Quantity, Question, Variable, measure, measure_and_grad};
+pub use distributions::{Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads};
 pub use epoch::{CheckedEpoch, Epoch, Parameters};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};

@@ -6,8 +6,8 @@
 //!
 //! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
 
-mod answers;
 mod binary_cross_entropy;
+mod binary_weights;
 mod categorical_cross_entropy;
 mod gaussian_nll;
 mod groups;
@@ -23,7 +23,7 @@ mod softmax_stats;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
-pub use gaussian_nll::{GaussianNll, Spread};
+pub use gaussian_nll::{Dispersion, GaussianNll};
 pub use groups::{Group, GroupLoss};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::{Position, Positions};
