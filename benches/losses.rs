@@ -6,11 +6,11 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, Function, GaussianNll, GaussianProblem, Groups,
-    HingeLoss, Labels, LinearGrads, LinearProblem, Link, Loss, Neighbours, Place, PointLoss, PointProblem, Problem,
-    Quantity, Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss,
-    SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable, apply, js_smoothness,
-    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure, measure_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianProblem, Groups,
+    HingeLoss, Labels, LinearGrads, LinearProblem, Link, Loss, Measure, MeasureInput, MeasureKind, Neighbours, Place,
+    PointLoss, PointProblem, Problem, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
+    SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Storage, Targets, Variable, apply, js_smoothness,
+    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad,
 };
 
@@ -173,10 +173,10 @@ fn categorical<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench:
 fn gaussian(c: &mut Criterion, bench: &Bench<'_>) {
     let points = bench.rows * bench.classes;
     let mean: Vec<f32> = noise(points);
-    let (target, spread) = (vec![0.5; points], vec![1.0; points]);
+    let (target, var) = (vec![0.5; points], vec![1.0; points]);
     let truth = mean.iter().map(|m| 0.5 * (std::f64::consts::TAU.ln() + (f64::from(*m) - 0.5).powi(2))).sum::<f64>();
-    let loss = GaussianNll { spread: Spread::Variance, full: true };
-    let problem = GaussianProblem { loss, target: &target, spread: &spread, sample_weight: None };
+    let loss = GaussianNll { dispersion: Dispersion::Variance, full: true };
+    let problem = GaussianProblem { loss, target: &target, dispersion: &var, sample_weight: None };
     time(c, &Bench { rows: points, classes: 1, ..*bench }, &mean, &problem, truth / points as f64);
 }
 
@@ -213,19 +213,19 @@ fn linear(c: &mut Criterion, shape: &str) {
     group.finish();
 }
 
-fn quantity(name: &str) -> Quantity {
+fn quantity(name: &str) -> MeasureKind {
     match name {
-        "entropy" => Quantity::Entropy,
-        "perplexity" => Quantity::Perplexity,
-        "cross_entropy" => Quantity::CrossEntropy,
-        "kl_divergence" => Quantity::KlDivergence,
-        "js_divergence" => Quantity::JsDivergence { weight: 0.5 },
+        "entropy" => MeasureKind::Entropy,
+        "perplexity" => MeasureKind::Perplexity,
+        "cross_entropy" => MeasureKind::CrossEntropy,
+        "kl_divergence" => MeasureKind::KlDivergence,
+        "js_divergence" => MeasureKind::JsDivergence { weight: 0.5 },
         _ => panic!("no such function: {name}"),
     }
 }
 
 /// Distributions are softmax of noise. How right the answers are is a matter of the tests; here they must be finite.
-fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: Quantity) {
+fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: MeasureKind) {
     let &Bench { loss, shape, rows, classes } = bench;
     let softmax = |mut x: Vec<f32>| {
         let io = RowsIo::in_place(&mut x, rows, classes).expect("one number a class");
@@ -237,20 +237,20 @@ fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: Quantity) {
     let data_q = softmax(data_q);
     let (p, q) = (Rows::new("p", &data_p, rows, classes), Rows::new("q", &data_q, rows, classes));
     let (p, q) = (p.expect("one number a class"), q.expect("one number a class"));
-    let question = Question::new(quantity, Form::Probabilities, None).expect("no options");
-    let q = (!matches!(quantity, Quantity::Entropy | Quantity::Perplexity)).then_some(q);
+    let measure = Measure::new(quantity, MeasureInput::Probabilities, None).expect("no options");
+    let q = (!matches!(quantity, MeasureKind::Entropy | MeasureKind::Perplexity)).then_some(q);
     let mut values = vec![0.0; rows];
     let mut group = c.benchmark_group(format!("{loss}/f32"));
     group.throughput(Throughput::Bytes(size_of_val(&data_p[..]) as u64 * if q.is_some() { 2 } else { 1 }));
     group.bench_function(BenchmarkId::new("loss", shape), |b| {
-        b.iter(|| measure(&question, black_box(p), q, &mut values).expect("softmax gives distributions"))
+        b.iter(|| measure_value(&measure, black_box(p), q, &mut values).expect("softmax gives distributions"))
     });
     let (mut p_grad, mut q_grad) = (vec![0.0; data_p.len()], vec![0.0; data_q.len()]);
     group.bench_function(BenchmarkId::new("gradient", shape), |b| {
         b.iter(|| {
             let p = Variable { rows: black_box(p), grad: &mut p_grad };
             let q = q.map(|rows| Variable { rows, grad: &mut q_grad });
-            measure_and_grad(&question, p, q, &mut values).expect("softmax gives distributions")
+            measure_value_and_grads(&measure, p, q, &mut values).expect("softmax gives distributions")
         })
     });
     group.finish();

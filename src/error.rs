@@ -68,13 +68,39 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same, of an element that stands so much further on than where it was found.
+    /// An [`Error::Parameter`].
+    #[cold]
+    pub(crate) fn parameter(name: &'static str, expected: &'static str, got: impl Into<String>) -> Self {
+        Error::Parameter { name, expected, got: got.into() }
+    }
+
+    /// The same error, with the index of an element counted from `first` elements further ahead.
     pub(crate) fn moved(self, first: usize) -> Self {
         match self {
             Error::Value { name, expected, got, index } => Error::Value { name, expected, got, index: first + index },
             other => other,
         }
     }
+}
+
+/// Refuses a number unless it `is_allowed`; `expected` says what is.
+pub(crate) fn check_number(name: &'static str, x: f64, expected: &'static str, is_allowed: bool) -> Result<()> {
+    if is_allowed { Ok(()) } else { Err(Error::parameter(name, expected, format!("{x:?}"))) }
+}
+
+/// Refuses a number outside [0, 1].
+pub(crate) fn check_fraction(name: &'static str, x: f64) -> Result<()> {
+    check_number(name, x, "in [0, 1]", (0.0..=1.0).contains(&x))
+}
+
+/// Refuses a number that is negative or not finite.
+pub(crate) fn check_non_negative(name: &'static str, x: f64) -> Result<()> {
+    check_number(name, x, "finite and non-negative", (0.0..f64::INFINITY).contains(&x))
+}
+
+/// Refuses a number that is not positive and finite.
+pub(crate) fn check_positive(name: &'static str, x: f64) -> Result<()> {
+    check_number(name, x, "positive and finite", x > 0.0 && x < f64::INFINITY)
 }
 
 /// What keeps a row from being a distribution.

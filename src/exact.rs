@@ -1,9 +1,9 @@
-//! Exact sums: a wide integer that every float64 is a multiple of.
+//! Exact sums: wide integers, in a unit that every float64 is a multiple of.
 //!
 //! # Method
 //! A finite, non-negative float64 is `m 2^e` with `m < 2^53` and `e >= -1074`: a whole number of times `2^-1074`, the
-//! smallest positive one. The sum is kept as that whole number, in limbs of 64 bits. Nothing is rounded, so neither the
-//! order of the numbers nor how they are shared out decides the result, and two sums are added as the integers they are.
+//! smallest positive one. The sum is kept as that whole number, in limbs of 64 bits. Nothing is rounded, so the result
+//! does not depend on the order of the numbers or on how they are split, and two sums are added as integers.
 //!
 //! # Range
 //! The largest float64 has 2098 bits in this unit. 34 limbs, 2176 bits, hold the sum of 2^64 of them.
@@ -40,7 +40,7 @@ impl ExactSum {
         let mut limb = shift / 64;
         let (low, carry) = self.limbs[limb].overflowing_add(wide as u64);
         self.limbs[limb] = low;
-        // 3. what is left is less than 2^53, so that the carry does not overflow it
+        // 3. the upper part is less than 2^53, so that adding the carry does not overflow it
         let mut rest = (wide >> 64) as u64 + u64::from(carry);
         while rest != 0 {
             limb += 1;

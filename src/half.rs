@@ -1,11 +1,11 @@
 //! Half precision: `f16` and `bf16`, widened to `f32` and narrowed again, whole slices at a time.
 //!
-//! Both ways are integer arithmetic on the bits, one number a line and without a branch, so that the compiler makes
-//! vectors of them on every instruction set, and every one gives the same bits. Widening is exact. Narrowing rounds once,
-//! to nearest, ties to even; what is too large becomes infinite, and NaN stays NaN.
+//! Both ways are integer arithmetic on the bits, without branches, so that the compiler vectorises them for every
+//! instruction set, with the same bits on all of them. Widening is exact. Narrowing rounds once, to nearest, ties to
+//! even; numbers that are too large become infinite, and NaN stays NaN.
 //!
 //! # Speed
-//! Numbers a nanosecond in the second-level cache, one core of a Sapphire Rapids, beside the slice conversions of the
+//! Numbers per nanosecond in the second-level cache, one core of a Sapphire Rapids, beside the slice conversions of the
 //! crate `half` 2.7 (F16C, eight numbers a call):
 //!
 //! ```text
@@ -43,7 +43,7 @@ pub(crate) fn narrow<H: Half>(isa: Isa, from: &[f32], to: &mut [H]) {
     f32::dispatch(isa, Each { from, to, f: H::narrow });
 }
 
-/// One function of every number: a kernel without lanes of its own, which the compiler gives those of the instruction set.
+/// A function of every number: a plain loop, which the compiler vectorises for the instruction set.
 struct Each<'k, A, B, F> {
     from: &'k [A],
     to: &'k mut [B],
@@ -77,7 +77,8 @@ impl Half for bf16 {
     #[inline(always)]
     fn narrow(x: f32) -> Self {
         let bits = x.to_bits();
-        // Half a unit less one, and one more where the last digit kept is odd; a carry ends in the exponent, as it should.
+        // Add half a unit less one, and one more where the last digit kept is odd. A carry goes to the exponent, as it
+        // should.
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         let quiet = bits >> 16 | 0x40;
         bf16::from_bits(if bits & !SIGN > INFINITY { quiet } else { rounded } as u16)
@@ -86,11 +87,11 @@ impl Half for bf16 {
 
 /// The sign bit of an `f32`.
 const SIGN: u32 = 0x8000_0000;
-/// What an exponent of `f16` lacks to be one of `f32`: the difference of their biases, 127 - 15, in place.
+/// The difference of the exponent biases of `f32` and `f16`, 127 - 15, in the exponent's place.
 const REBIAS: u32 = 112 << 23;
 /// The smallest normal `f16`, 2^-14, as an `f32`.
 const SMALLEST: u32 = 113 << 23;
-/// From here on, halfway between the largest `f16` and the next power of two, everything rounds to infinity.
+/// Halfway between the largest `f16` and the next power of two: numbers from here on round to infinity.
 const TOO_LARGE: u32 = 0x477f_f000;
 
 impl Half for f16 {
@@ -101,9 +102,9 @@ impl Half for f16 {
     fn widen(self) -> f32 {
         let bits = u32::from(self.to_bits());
         let (sign, magnitude) = (bits << 16 & SIGN, (bits & 0x7fff) << 13);
-        // 1. a subnormal number is a fraction without its hidden one: given one, and rid of it again
+        // 1. subnormal: a fraction without a hidden one, which is added and subtracted again
         let subnormal = f32::from_bits(magnitude + SMALLEST) - f32::from_bits(SMALLEST);
-        // 2. a normal one needs the other bias; infinities and NaN, whose exponent is all ones, need it twice
+        // 2. normal: add the difference of the biases; twice for infinities and NaN, whose exponent is all ones
         let normal = magnitude + if magnitude >= 31 << 23 { 2 * REBIAS } else { REBIAS };
         f32::from_bits(sign | if magnitude < 1 << 23 { subnormal.to_bits() } else { normal })
     }
@@ -113,7 +114,7 @@ impl Half for f16 {
         let (sign, magnitude) = (x.to_bits() >> 16 & 0x8000, x.to_bits() & !SIGN);
         // 1. subnormal: the last digit of a sum with 1/2 is 2^-24, the smallest `f16`, so the addition rounds
         let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
-        // 2. normal: half a unit less one, and one more where the last digit kept is odd
+        // 2. normal: add half a unit less one, and one more where the last digit kept is odd
         let normal = magnitude.wrapping_sub(REBIAS).wrapping_add(0xfff + (magnitude >> 13 & 1)) >> 13;
         // 3. infinite, or NaN
         let special = if magnitude > INFINITY { 0x7e00 } else { 0x7c00 };
@@ -129,7 +130,7 @@ mod tests {
     /// The crate `half`, one number at a time, is the oracle. All NaN count as one.
     fn check<H: Half + PartialEq>(bits: fn(H) -> u16, wide: fn(H) -> f32, narrowed: fn(f32) -> H, of: fn(u16) -> H) {
         let halves: Vec<H> = (0..=u16::MAX).map(of).collect();
-        // Every half, what is next to it, what is halfway to the next, and what is next to that; and strides of everything.
+        // Every half, halfway points, and the neighbours of both; and numbers spread over all of f32.
         let floats: Vec<f32> = (0..=u16::MAX)
             .flat_map(|h| {
                 [0, 1, 0xfff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| u32::from(h) << 16 | low)

@@ -1,22 +1,25 @@
-//! Cross-entropy losses *and* gradients, right to the last digits at every margin, as fast as memory allows, with the same
-//! bits on any number of threads.
+//! Cross-entropy losses *and* gradients, right to the last digits at every margin, as fast as memory allows, with the
+//! same bits on any number of threads.
 //!
 //! # The house
 //! Imports point only down this list.
 //!
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
-//! api/         value, value_and_grad, value_grad_hess: check, dispatch, share out, reduce
-//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order;  lend.rs  a closure for threads in time
+//! api/         value, value_and_grad, value_grad_hess: check, divide into blocks, loop over rows, reduce
+//! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
+//! scope.rs     runs a closure on helper threads; those that wake up too late are cancelled
 //! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes, steps of gradient descent
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
-//! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: Measure
+//! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: ClassSum
 //! rows.rs      one row: map of its logits, maximum, sum of exponentials, softmax;  columns.rs  many rows of few classes
-//! storage.rs   what logits are stored in and computed with     half.rs  f16 and bf16, widened and narrowed
+//! sparse.rs    distributions over few classes, checked once
+//! storage.rs   the types that logits are stored in and computed with;  half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
+//! view.rs      views of rows and labels, checked once
 //! simd/        lanes: AVX-512, AVX2, portable
-//! view.rs      rows and labels, checked once         sparse.rs distributions over few classes
-//! exact.rs     sums that nothing rounds              error.rs  what can be wrong with a call
+//! scratch.rs   buffers that a thread keeps from one block of rows to the next
+//! exact.rs     sums without rounding;  error.rs  the typed error
 //! ```
 //!
 //! # Example
@@ -50,7 +53,6 @@ mod distributions;
 mod error;
 mod exact;
 mod half;
-mod lend;
 mod linear;
 mod losses;
 mod math;
@@ -58,6 +60,8 @@ mod parallel;
 #[cfg(feature = "python")]
 mod python;
 mod rows;
+mod scope;
+mod scratch;
 mod simd;
 mod sparse;
 mod storage;
@@ -65,20 +69,20 @@ mod tile;
 mod view;
 
 pub use api::{
-    CheckedEpoch, CurvedProblem, Epoch, Form, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss,
-    Neighbours, Parameters, PointProblem, Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats,
+    CheckedEpoch, CurvedProblem, Epoch, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss, Measure,
+    MeasureInput, MeasureKind, Neighbours, Parameters, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats,
     StoredPointProblem, StoredRowProblem, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
-    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure, measure_and_grad,
+    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;
 pub use half::Half;
-pub use linear::Moment;
+pub use linear::Momentum;
 pub use losses::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, CurvedRowLoss, Domain, GaussianNll, HingeLoss, Link, PointHess,
-    PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss,
-    Spread,
+    BinaryCrossEntropy, CategoricalCrossEntropy, CurvedRowLoss, Dispersion, Domain, GaussianNll, HingeLoss, Link,
+    PointHess, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
+    SoftmaxFocalLoss,
 };
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};

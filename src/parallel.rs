@@ -2,19 +2,18 @@
 //! taken in order. So the result has the same bits for any number of threads.
 //!
 //! # How many threads
-//! A number for the process ([`set_num_threads`], at first that of the environment), and one for a piece of work on the
-//! thread that does it ([`with_num_threads`]), which goes before. Neither is looked at for work that is too small to share.
+//! The process has a number of threads ([`set_num_threads`], at first that of the environment). [`with_num_threads`] sets
+//! another one for the work inside its closure, on the calling thread. Work that is too small to share reads neither.
 //!
 //! # Fork
 //! Threads do not survive `fork`, and a pool inherited from the parent would wait for them for ever. A pool therefore
-//! belongs to the process that built it; a child finds another process's pool, leaves it alone and builds its own. Nor does
-//! a child wait for what another thread of its parent was about to do: no lock is held here that a fork could leave locked.
+//! belongs to the process that built it; a child ignores its parent's pools and builds its own. A child never waits for
+//! another thread of its parent either: there is no global lock that a fork could leave locked.
 
 use crate::error::{Error, Result};
-use crate::lend;
+use crate::scope;
 use rayon::ThreadPool;
 use std::cell::Cell;
-use std::iter::Enumerate;
 use std::num::NonZero;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -23,54 +22,100 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// Elements of a block: large enough to hide the hand-over to a thread, small enough to share evenly.
 const BLOCK_ELEMENTS: usize = 1 << 15;
 
-/// Below so many elements waking a thread costs more than it saves.
+/// For fewer elements waking a thread costs more than it saves.
 pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 16;
 
-/// How many rows make a block.
+/// Number of rows in a block.
 pub(crate) fn block_rows(row_elements: usize) -> usize {
     (BLOCK_ELEMENTS / row_elements.max(1)).max(1)
 }
 
-/// The sum of `f` over blocks of work, taken in order: on this thread, or, for `elements` enough, on all of them.
+/// Runs `f` on every block, on this thread or, where `elements` are enough, on several.
+pub(crate) fn for_each<B: Send>(
+    blocks: impl ExactSizeIterator<Item = B> + Send,
+    elements: usize,
+    f: impl Fn(B) + Sync,
+) {
+    match Helpers::of(elements, blocks.len()) {
+        None => blocks.for_each(f),
+        Some(helpers) => helpers.for_each(blocks, f),
+    }
+}
+
+/// The same, with the sum of what `f` returns, taken in the order of the blocks.
 pub(crate) fn sum<B: Send>(
     blocks: impl ExactSizeIterator<Item = B> + Send,
     elements: usize,
     f: impl Fn(B) -> f64 + Sync,
 ) -> f64 {
-    // Asked once: another thread may set another number meanwhile.
-    let others = if elements >= PARALLEL_ELEMENTS { num_threads() - 1 } else { 0 };
-    let helpers = others.min(blocks.len().saturating_sub(1));
-    let Some(pool) = (helpers > 0).then(|| pool(others)).flatten() else {
+    let Some(helpers) = Helpers::of(elements, blocks.len()) else {
         // Not `sum`, which begins with -0.
         return blocks.map(f).fold(0.0, Add::add);
     };
-    let queue = Mutex::new(Queue { sums: vec![0.0; blocks.len()], blocks: blocks.enumerate() });
-    let work = || {
-        let mut next = lock(&queue).blocks.next();
-        while let Some((i, block)) = next {
-            let sum = f(block);
-            let mut queue = lock(&queue);
-            queue.sums[i] = sum;
-            next = queue.blocks.next();
-        }
+    let mut sums = vec![0.0; blocks.len()];
+    helpers.for_each(blocks.zip(&mut sums), |(block, sum)| *sum = f(block));
+    sums.into_iter().fold(0.0, Add::add)
+}
+
+/// The same, with the first error in the order of the blocks. Blocks after one that fails may or may not be run.
+pub(crate) fn try_for_each<B: Send>(
+    mut blocks: impl ExactSizeIterator<Item = B> + Send,
+    elements: usize,
+    f: impl Fn(B) -> Result<()> + Sync,
+) -> Result<()> {
+    let Some(helpers) = Helpers::of(elements, blocks.len()) else {
+        return blocks.try_for_each(f);
     };
-    // This thread begins at once, and is joined by those that wake up before all is done.
-    lend::with_helpers(&work, helpers, |errand| pool.spawn(|| errand.run()));
-    lock(&queue).sums.iter().fold(0.0, Add::add)
+    let first = Mutex::new((usize::MAX, Ok(())));
+    helpers.for_each(blocks.enumerate(), |(i, block)| {
+        if let error @ Err(_) = f(block) {
+            let mut first = lock(&first);
+            if i < first.0 {
+                *first = (i, error);
+            }
+        }
+    });
+    first.into_inner().unwrap_or_else(PoisonError::into_inner).1
 }
 
-/// Blocks that wait for a thread, and the sums of those that have had one.
-struct Queue<I> {
-    blocks: Enumerate<I>,
-    sums: Vec<f64>,
+/// Threads that share work with the calling one.
+struct Helpers {
+    pool: &'static ThreadPool,
+    count: usize,
 }
 
-/// Whoever panics holds no lock: what it guards is whole.
+impl Helpers {
+    /// None where the calling thread does the work alone.
+    fn of(elements: usize, blocks: usize) -> Option<Self> {
+        // The number is read once, as another thread may set a new one in the meantime.
+        let others = if elements >= PARALLEL_ELEMENTS { num_threads() - 1 } else { 0 };
+        let count = others.min(blocks.saturating_sub(1));
+        (count > 0).then(|| pool(others)).flatten().map(|pool| Helpers { pool, count })
+    }
+
+    /// Runs `f` on every block: each thread takes the next block when it is done with its last one.
+    fn for_each<B: Send>(&self, blocks: impl Iterator<Item = B> + Send, f: impl Fn(B) + Sync) {
+        let queue = Mutex::new(blocks);
+        self.run(&|| {
+            let next = lock(&queue).next();
+            next.map(&f).is_some()
+        });
+    }
+
+    /// Calls `next` on this thread, and on the helpers that wake up before the end, until it returns false. It is not
+    /// generic, so that it is compiled once for all loops.
+    fn run(&self, next: &(dyn Fn() -> bool + Sync)) {
+        let work = || while next() {};
+        scope::with_helpers(&work, self.count, |helper| self.pool.spawn(|| helper.run()));
+    }
+}
+
+/// A thread that panics leaves what it has locked in a valid state, so that poison is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Threads of the process; 0 until somebody asks or says.
+/// Threads of the process; 0 until the number is set or first read.
 static PROCESS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -87,7 +132,7 @@ pub fn num_threads() -> usize {
     match (SCOPE.get(), PROCESS.load(Relaxed)) {
         (0, 0) => {
             let default = environment().ok().flatten().or_else(|| std::thread::available_parallelism().ok());
-            // Whoever has set a number meanwhile is right.
+            // A number that was set in the meantime has precedence.
             match PROCESS.compare_exchange(0, default.map_or(1, NonZero::get), Relaxed, Relaxed) {
                 Ok(_) => num_threads(),
                 Err(set) => set,
@@ -100,8 +145,8 @@ pub fn num_threads() -> usize {
 
 /// Shares large work among `n` threads from now on, in the whole process.
 ///
-/// The calling thread is one of them; the others make a pool, one for each number that is used, which is built at its first
-/// use and lives as long as the process.
+/// The calling thread is one of them; the others form a pool. There is one pool for each number that is used. It is built at
+/// its first use and lives as long as the process.
 pub fn set_num_threads(n: NonZero<usize>) {
     PROCESS.store(n.get(), Relaxed);
 }
@@ -135,13 +180,13 @@ pub(crate) fn environment() -> Result<Option<NonZero<usize>>> {
     wanted(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
 }
 
-/// Our own variable must make sense. The others belong to others: what is no number there, or has another meaning for them
-/// (rayon takes 0 for all cores), is passed over. OpenMP gives a list, a number for each level of nesting: `4,2`.
+/// Our own variable must be valid. The others belong to other libraries: a value that is no positive number (rayon takes 0 for
+/// all cores) is ignored. OpenMP's may be a list with a number for each level of nesting: `4,2`.
 fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<Option<NonZero<usize>>> {
     const OWN: &str = "XENTRS_NUM_THREADS";
     let number = |text: &str| text.trim().parse().ok();
     if let Some(own) = variable(OWN).filter(|own| !own.is_empty()) {
-        let refused = || Error::Parameter { name: OWN, expected: "a positive integer", got: format!("{own:?}") };
+        let refused = || Error::parameter(OWN, "a positive integer", format!("{own:?}"));
         return number(&own).ok_or_else(refused).map(Some);
     }
     let first = |list: String| list.split(',').next().and_then(number);
@@ -152,14 +197,14 @@ fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<Option<NonZero<us
 struct Pool {
     process: u32,
     threads: usize,
-    /// None where the system lends no threads: work is then done by the caller.
+    /// None where the system refuses threads: the caller then does all work.
     pool: Option<ThreadPool>,
     next: Slot,
 }
 
-/// Where the list of pools goes on.
+/// The next node of the list of pools, which may be empty.
 struct Slot {
-    /// The process that fills it; 0 as long as none does.
+    /// The process that fills it; 0 until one does.
     process: AtomicU32,
     filled: OnceLock<Box<Pool>>,
 }
@@ -177,13 +222,13 @@ impl Slot {
         Slot { process: AtomicU32::new(0), filled: OnceLock::new() }
     }
 
-    /// The pool in here; where there is none, the one that is built now, or that another thread has built meanwhile.
+    /// The pool in this slot. An empty slot gets a new one, from this thread or from one that was faster.
     ///
-    /// None where the process was forked in the few nanoseconds that the parent takes to fill the slot: nobody is left
-    /// who could.
+    /// None where the process was forked in the few nanoseconds in which a thread of the parent filled the slot: that thread
+    /// does not exist here.
     fn get_or_build(&self, process: u32, threads: usize) -> Option<&Pool> {
         if self.filled.get().is_none() {
-            // Built before it is known whether it is needed, so that nobody waits while threads start.
+            // The pool is built before the race is decided, so that no thread waits while others start.
             let built = Box::new(Pool::build(process, threads));
             match self.process.compare_exchange(0, process, Relaxed, Relaxed) {
                 Ok(_) => drop(self.filled.set(built)),
@@ -195,7 +240,7 @@ impl Slot {
     }
 }
 
-/// The pool of this process with so many threads, at least one, built at its first use.
+/// The pool of this process with `threads` threads, at least one, built at its first use.
 fn pool(threads: usize) -> Option<&'static ThreadPool> {
     static FIRST: Slot = Slot::empty();
     let (process, mut slot) = (std::process::id(), &FIRST);
@@ -271,11 +316,10 @@ mod tests {
             let all = std::sync::Barrier::new(threads);
             with_num_threads(n(threads), || {
                 // As many blocks as threads, each of which waits for the others.
-                sum(0..threads, PARALLEL_ELEMENTS, |_| {
+                for_each(0..threads, PARALLEL_ELEMENTS, |_| {
                     all.wait();
                     names.lock().unwrap().insert(std::thread::current().name().map(str::to_owned));
-                    0.0
-                })
+                });
             });
             let names = names.into_inner().unwrap();
             assert_eq!(names.len(), threads, "{names:?}");
@@ -290,6 +334,23 @@ mod tests {
         let alone = total(0);
         for threads in [1, 2, 3, 7] {
             assert_eq!(with_num_threads(n(threads), || total(PARALLEL_ELEMENTS)).to_bits(), alone.to_bits());
+        }
+    }
+
+    #[test]
+    fn the_first_error_in_the_order_of_the_blocks_is_returned() {
+        let check = |elements: usize, wrong: &[u32]| {
+            try_for_each(0..1_000u32, elements, |i| match wrong.contains(&i) {
+                true => Err(Error::parameter("i", "right", format!("{i}"))),
+                false => Ok(()),
+            })
+        };
+        for elements in [0, PARALLEL_ELEMENTS] {
+            with_num_threads(n(3), || {
+                assert_eq!(check(elements, &[]), Ok(()));
+                let error = check(elements, &[999, 400, 401, 700]).unwrap_err();
+                assert_eq!(error.to_string(), "i must be right, got 400");
+            });
         }
     }
 

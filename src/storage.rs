@@ -1,41 +1,41 @@
-//! How logits are stored, and what they are computed with: `f32` and `f64` as they are; `f16` and `bf16` as `f32`, a block
-//! at a time.
+//! The types that logits are stored in and computed with: `f32` and `f64` for both; `f16` and `bf16` are computed as
+//! `f32`, a block at a time.
 //!
-//! A block of half-precision rows is widened into scratch memory that stays in the second-level cache, goes through the
-//! same kernel as any other, and what the kernel has written is narrowed into its place: rounded once. So a result is that
-//! of the widened logits to the bit, and nothing as large as the logits is ever made.
+//! A block of half-precision rows is widened into scratch memory that stays in the second-level cache. The kernel is
+//! the same as for other types, and its results are narrowed, rounded once, into their place. So a result is that of
+//! the widened logits to the bit, and no buffer is as large as the logits.
 
 use crate::half::{Half, narrow, widen};
 use crate::math::Real;
+use crate::scratch::Scratch;
 use crate::simd::Isa;
 use crate::view::{Rows, RowsIo};
-use std::cell::RefCell;
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
 pub trait Storage: Copy + Default + Send + Sync + 'static {
-    /// What they are computed with.
+    /// The type that they are computed with.
     type Real: Real;
 
-    /// Hands the numbers of a block to `f`.
+    /// Calls `f` with the widened numbers of a block.
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self::Real>) -> R) -> R;
 
     /// Rounds results to this type.
     fn narrowed(isa: Isa, from: &[Self::Real], to: &mut [Self]);
 
-    /// By how much so many numbers of this type may miss the sum 1 that they would have without rounding: what each lost when
-    /// it was rounded to this type, and what the sum that they were divided by had lost before.
+    /// Largest rounding error of the sum of `classes` probabilities stored in this type: that of each number, and that
+    /// of the sum that they were divided by.
     fn sum_tolerance(classes: usize) -> f64;
 }
 
-/// A type that results of the shape of logits of type `S` may have: `S` itself, or what it is computed with.
+/// A type of results with the shape of logits of type `S`: `S` itself, or the type that it is computed with.
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
-    /// Hands the numbers of a block to `f`, with places for its results.
+    /// Calls `f` with the widened numbers of a block and places for results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
 
-    /// Hands `f` places for results alone.
+    /// Calls `f` with places for results alone.
     fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [S::Real]) -> R) -> R;
 
-    /// The numbers that are read.
+    /// The input.
     fn source<'r>(rows: &'r RowsIo<'_, S, Self>) -> Rows<'r, S>;
 }
 
@@ -82,7 +82,7 @@ impl<H: Half> Storage for H {
     type Real = f32;
 
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
-        with_scratch(rows.rows() * rows.classes(), |scratch| {
+        f32::with_scratch(rows.rows() * rows.classes(), |scratch| {
             widen_rows(isa, &rows, scratch);
             f(Rows::packed(scratch, rows.rows(), rows.classes()))
         })
@@ -92,7 +92,7 @@ impl<H: Half> Storage for H {
         narrow(isa, from, to);
     }
 
-    /// Subnormal numbers of `f16`, which a thousand classes have, are rounded by more than their last digit's share.
+    /// Subnormal numbers of `f16`, which occur with a thousand classes, have a larger relative error.
     fn sum_tolerance(classes: usize) -> f64 {
         4.0 * H::EPSILON + f32::sum_tolerance(classes) + 0.5 * H::SMALLEST * classes as f64
     }
@@ -100,7 +100,7 @@ impl<H: Half> Storage for H {
 
 impl<H: Half> Place<H> for H {
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
-        with_scratch(rows.rows() * rows.classes(), |scratch| {
+        f32::with_scratch(rows.rows() * rows.classes(), |scratch| {
             widen_rows(isa, &rows.source(), scratch);
             let result = f(RowsIo::over(scratch, rows.rows(), rows.classes()));
             narrow(isa, scratch, rows.target());
@@ -109,7 +109,7 @@ impl<H: Half> Place<H> for H {
     }
 
     fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
-        with_scratch(places.len(), |scratch| {
+        f32::with_scratch(places.len(), |scratch| {
             let result = f(scratch);
             narrow(isa, scratch, places);
             result
@@ -121,7 +121,7 @@ impl<H: Half> Place<H> for H {
     }
 }
 
-/// Results in single precision have room for the widened numbers, so these need no other place.
+/// Results in single precision: the widened numbers are written to their place.
 impl<H: Half> Place<H> for f32 {
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
         let (source, count, classes) = (rows.apart(), rows.rows(), rows.classes());
@@ -136,13 +136,13 @@ impl<H: Half> Place<H> for f32 {
         f(places)
     }
 
-    /// Always there: what is of another type than the results cannot have their place.
+    /// The input is always apart, as it is of another type than the results.
     fn source<'r>(rows: &'r RowsIo<'_, H, Self>) -> Rows<'r, H> {
         rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
     }
 }
 
-/// Widens rows, which may stand apart, to rows one behind the other.
+/// Widens rows of any stride to contiguous rows.
 fn widen_rows<H: Half>(isa: Isa, rows: &Rows<'_, H>, to: &mut [f32]) {
     if rows.is_flat() {
         widen(isa, rows.flat(), to);
@@ -153,32 +153,12 @@ fn widen_rows<H: Half>(isa: Isa, rows: &Rows<'_, H>, to: &mut [f32]) {
     }
 }
 
-/// Numbers of scratch memory that a thread keeps from one block to the next; a longer row gives its own back.
-const KEPT: usize = 1 << 18;
-
-/// Runs `f` with so many numbers, whatever they are.
-fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        /// A pile, since one block may need several: logits and targets.
-        static PILE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut scratch = PILE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    let result = f(&mut scratch[..len]);
-    if scratch.len() <= KEPT {
-        PILE.with_borrow_mut(|pile| pile.push(scratch));
-    }
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use half::{bf16, f16};
 
-    /// Doubles what it gets, through every road of a type.
+    /// Doubles numbers on every path of a type.
     fn check<H: Half + PartialEq + std::fmt::Debug>() {
         let half = |x: usize| H::narrow(x as f32);
         let double = |mut rows: RowsIo<'_, f32>| {
@@ -222,11 +202,5 @@ mod tests {
     fn blocks_are_widened_and_narrowed_beside_over_and_apart() {
         check::<f16>();
         check::<bf16>();
-    }
-
-    #[test]
-    fn scratch_of_a_very_long_row_is_given_back() {
-        with_scratch(KEPT + 1, |scratch| assert_eq!(scratch.len(), KEPT + 1));
-        with_scratch(1, |scratch| assert_eq!(scratch.len(), 1));
     }
 }

@@ -1,8 +1,8 @@
-"""One `Case` per public loss, one `Function` per function underneath, one `Quantity` per function of distributions.
+"""The public functions, as the tests see them: name, oracle, inputs, options, tolerances.
 
-Each says what it is called, what is true, what to feed it.
-
-The tests and the benchmarks run over `CASES` and `FUNCTIONS`, so a new loss is tested by adding its Case here.
+`CASES` and `PROBABILITIES` have a `Case` for each loss with one gradient, of logits and of probabilities. `GAUSSIANS`
+and `LINEARS` have the losses with several gradients, `QUANTITIES` the functions of distributions, and `FUNCTIONS` the
+functions underneath. Most tests run over `CASES` and `FUNCTIONS`, so a new loss is tested by adding its Case here.
 """
 
 import itertools

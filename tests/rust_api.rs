@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Epoch, Error, Fault, Form, Function, GaussianNll, GaussianProblem, Labels, LinearGrads, LinearProblem,
-    Loss, Moment, Parameters, PointProblem, Quantity, Question, Reduction, RowProblem, Rows, RowsIo,
-    SigmoidCrossEntropy, SoftmaxCrossEntropy, Spread, Targets, Variable, apply, gaussian_value_and_grads,
-    linear_value_and_grads, logsumexp, measure, measure_and_grad, value, value_and_grad, value_grad_hess,
+    Classes, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianProblem, Labels, LinearGrads,
+    LinearProblem, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointProblem, Reduction, RowProblem,
+    Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable, apply, gaussian_value_and_grads,
+    linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value, value_and_grad, value_grad_hess,
 };
 
 type Softmax<'a> = RowProblem<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -205,14 +205,14 @@ proptest! {
 #[test]
 fn one_distribution_is_held_against_many() {
     let (one, many) = ([0.5, 0.5], [0.5, 0.5, 0.25, 0.75, 0.125, 0.875]);
-    let question = Question::new(Quantity::KlDivergence, Form::Probabilities, None).unwrap();
+    let kl = Measure::new(MeasureKind::KlDivergence, MeasureInput::Probabilities, None).unwrap();
     let p = Rows::with_stride("p", &one, 3, 2, 0).unwrap();
     let q = Rows::new("q", &many, 3, 2).unwrap();
     let (mut values, mut alone) = ([7.0; 3], [7.0; 3]);
     let (mut p_grad, mut q_grad) = ([7.0; 2], [7.0; 6]);
     let (p_place, q_place) = (Variable { rows: p, grad: &mut p_grad }, Variable { rows: q, grad: &mut q_grad });
-    measure_and_grad(&question, p_place, Some(q_place), &mut values).unwrap();
-    measure(&question, p, Some(q), &mut alone).unwrap();
+    measure_value_and_grads(&kl, p_place, Some(q_place), &mut values).unwrap();
+    measure_value(&kl, p, Some(q), &mut alone).unwrap();
     assert_eq!(values, alone);
     for (i, value) in values.into_iter().enumerate() {
         let truth: f64 = (0..2).map(|k| 0.5 * (0.5f64 / many[2 * i + k]).ln()).sum();
@@ -228,24 +228,27 @@ fn one_distribution_is_held_against_many() {
 fn the_first_row_that_is_no_distribution_is_named() {
     let p = [1.0, 0.0, 0.5, 0.25, -1.0, 2.0];
     let rows = Rows::new("p", &p, 3, 2).unwrap();
-    let ask = |form| measure(&Question::new(Quantity::Entropy, form, None).unwrap(), rows, None, &mut [0.0; 3]);
-    let refused = ask(Form::Probabilities).unwrap_err();
+    let ask = |form| measure_value(&Measure::new(MeasureKind::Entropy, form, None).unwrap(), rows, None, &mut [0.0; 3]);
+    let refused = ask(MeasureInput::Probabilities).unwrap_err();
     assert_eq!(refused, Error::Distribution { name: "p", row: 1, fault: Fault::Sum(0.75) });
     let message = "p must sum to 1, got 0.75 at row 1, off by -2.50e-1; normalize=True divides each row by its sum";
     assert_eq!(refused.to_string(), message);
-    let refused = ask(Form::Unnormalized).unwrap_err();
+    let refused = ask(MeasureInput::Unnormalized).unwrap_err();
     assert_eq!(refused.to_string(), "p must be non-negative, got -1.0 at row 2, class 0");
-    assert_eq!(ask(Form::Logits), Ok(()));
-    assert!(matches!(Question::new(Quantity::Entropy, Form::Logits, Some(1.0)), Err(Error::Parameter { .. })));
-    let two = Question::new(Quantity::CrossEntropy, Form::Logits, None).unwrap();
-    assert!(matches!(measure(&two, rows, None, &mut [0.0; 3]), Err(Error::Shape { name: "q", .. })));
+    assert_eq!(ask(MeasureInput::Logits), Ok(()));
+    assert!(matches!(
+        Measure::new(MeasureKind::Entropy, MeasureInput::Logits, Some(1.0)),
+        Err(Error::Parameter { .. })
+    ));
+    let two = Measure::new(MeasureKind::CrossEntropy, MeasureInput::Logits, None).unwrap();
+    assert!(matches!(measure_value(&two, rows, None, &mut [0.0; 3]), Err(Error::Shape { name: "q", .. })));
 }
 
 #[test]
 fn a_gaussian_has_two_gradients() {
     let (mean, target, var) = ([0.0, 1.0, 2.0], [0.0, 3.0, 1.0], [1.0, 2.0, 4.0]);
-    let loss = GaussianNll { spread: Spread::Variance, full: false };
-    let problem = GaussianProblem { loss, target: &target, spread: &var, sample_weight: None };
+    let loss = GaussianNll { dispersion: Dispersion::Variance, full: false };
+    let problem = GaussianProblem { loss, target: &target, dispersion: &var, sample_weight: None };
     let (mut grad, mut var_grad) = ([7.0; 3], [7.0; 3]);
     let io = RowsIo::new(Rows::new("mean", &mean, 3, 1).unwrap(), &mut grad).unwrap();
     let sum = scalar(gaussian_value_and_grads(&problem, io, &mut var_grad, Reduction::Sum).unwrap());
@@ -253,7 +256,7 @@ fn a_gaussian_has_two_gradients() {
     assert!((sum - truth).abs() < 1e-15, "{sum} {truth}");
     assert_eq!(grad, [0.0, -1.0, 0.25]);
     assert_eq!(var_grad, [0.5, 0.5 * (1.0 - 2.0) / 2.0, 0.5 * (1.0 - 0.25) / 4.0]);
-    let refused = GaussianProblem { spread: &[1.0, 0.0, 1.0], ..problem };
+    let refused = GaussianProblem { dispersion: &[1.0, 0.0, 1.0], ..problem };
     let refused = value(&refused, Rows::new("mean", &mean, 3, 1).unwrap(), Reduction::Sum);
     assert!(matches!(refused, Err(Error::Value { name: "var", index: 1, .. })));
 }
@@ -261,7 +264,7 @@ fn a_gaussian_has_two_gradients() {
 /// Five rows of three features, two classes.
 fn epoch<'a>(problem: &'a Softmax<'a>, x: &'a [f64], order: Option<&'a [i64]>, rates: &'a [f64]) -> Epoch<'a, f64> {
     let x = Rows::new("x", x, 5, 3).unwrap();
-    let moment = Moment { momentum: 0.0, nesterov: false };
+    let moment = Momentum { momentum: 0.0, nesterov: false };
     Epoch { loss: problem, x, order, batch_size: 2, rates, moment, weight_decay: [0.0; 2] }
 }
 

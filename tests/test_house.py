@@ -33,7 +33,7 @@ RUST_FLOORS = """
     python
     api
     parallel
-    lend
+    scope
     linear
     losses
     distributions
@@ -45,6 +45,7 @@ RUST_FLOORS = """
     math
     view
     simd
+    scratch
     exact
     error
 """.split()
@@ -160,7 +161,7 @@ def test_rust_imports_point_down(file: str) -> None:
         (r"\b(pyo3|numpy)\b", r"python/|lib\.rs"),
         (r"\brayon\b", r"parallel\.rs"),
         (r"\b(core|std)::arch\b", r"simd/"),
-        (r"\bunsafe\b", r"simd/|python/|view\.rs|lend\.rs|linear/gemm\.rs"),
+        (r"\bunsafe\b", r"simd/|python/|scope\.rs|linear/gemm\.rs"),
         (r"\buse gemm\b", r"linear/gemm\.rs"),
     ],
 )

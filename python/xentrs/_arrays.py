@@ -101,7 +101,7 @@ def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str
         outside = (array < lowest) | (array > 1)
         if ignored is not None:
             outside &= array != ignored
-            labels[array == ignored] = ignored  # rounded as the core rounds it
+            labels[array == ignored] = ignored  # rounded as in the core
         if np.any(outside):
             index = int(np.argmax(outside))
             raise ValueError(f"target must be {expected}, got {array.ravel()[index]} at index {index}")
@@ -124,12 +124,12 @@ def as_integers(given: ArrayLike, name: str) -> Array:
 def as_groups(given: ArrayLike) -> tuple[Array, int]:
     """Number the groups of any labels, 0, 1, 2, ..., and tell how many there are."""
     array = np.asarray(given)
-    if array.dtype.kind == "O":  # labels that may have no order among each other
+    if array.dtype.kind == "O":  # labels that may not be comparable
         codes: dict[Any, int] = {}
         numbers = [codes.setdefault(label, len(codes)) for label in array.ravel().tolist()]
         return np.array(numbers, np.int64).reshape(array.shape), len(codes)
     if array.dtype.kind in "biu" and array.size and array.min() >= 0 and (most := int(array.max())) < 1 << 16:
-        return _native(array.astype(np.int64)), most + 1  # numbers already; a group without rows does no harm
+        return _native(array.astype(np.int64)), most + 1  # already numbers; a group without rows is harmless
     labels, numbered = np.unique(array, return_inverse=True)
     return _native(numbered.reshape(array.shape).astype(np.int64)), len(labels)
 

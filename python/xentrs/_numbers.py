@@ -30,7 +30,7 @@ def positive_integer(name: str, value: object) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
         number = operator.index(value)
-    except TypeError:  # an array that holds another number, or more than one
+    except TypeError:  # an array of a float, or of several numbers
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")

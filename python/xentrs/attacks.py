@@ -210,13 +210,13 @@ def _anywhere(shape: tuple[int, ...], norm: str, random: np.random.Generator) ->
     if norm == "linf":
         return random.uniform(-1.0, 1.0, shape)
     normal = random.normal(size=shape)
-    radius = random.random((shape[0], 1)) ** (1 / max(shape[1], 1))  # the volume within it is uniform
+    radius = random.random((shape[0], 1)) ** (1 / max(shape[1], 1))  # makes points uniform in the ball
     return radius * _lengths_and_units(normal)[1]
 
 
 def _moved(X: FloatArray, delta: FloatArray, bounds: tuple[FloatArray, FloatArray] | None) -> FloatArray:
     """``X + delta`` in the dtype of `X`, rounded towards `X`, and within the bounds, which are around `X`."""
-    with np.errstate(over="ignore"):  # infinity comes back to the largest number
+    with np.errstate(over="ignore"):  # infinity is clipped to the largest number
         moved = (X + delta).astype(X.dtype)
     moved = np.where(np.abs(moved - X.astype(np.float64)) > np.abs(delta), np.nextafter(moved, X), moved)
     return moved if bounds is None else np.clip(moved, *bounds)
@@ -225,7 +225,7 @@ def _moved(X: FloatArray, delta: FloatArray, bounds: tuple[FloatArray, FloatArra
 def _lengths_and_units(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Of each row its length, infinite where it overflows, and the row of length 1 in its direction, 0 for 0."""
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-    scaled = rows / _or_one(largest)  # so that no square overflows or underflows
+    scaled = rows / _or_one(largest)  # no square overflows or underflows
     lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, np.newaxis]
     with np.errstate(over="ignore"):
         return largest * lengths, scaled / _or_one(lengths)

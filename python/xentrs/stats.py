@@ -19,7 +19,7 @@ from .losses import FloatArray
 
 __all__ = ["CrossEntropyTestResult", "cross_entropy_test"]
 
-# Numbers that are resampled at a time: 8 MB of them.
+# Numbers resampled at a time: 8 MB.
 BLOCK = 2**20
 
 
@@ -139,7 +139,7 @@ def cross_entropy_test(
     else:
         pairs = a - b
         data, statistic = (pairs,), np.mean
-        if pairs.size <= math.log2(n_resamples):  # all ways to swap
+        if pairs.size <= math.log2(n_resamples):  # few pairs: all ways to swap them
             test = permutation_test(data, statistic, permutation_type="samples", **options)
         else:
             test = monte_carlo_test(pairs, partial(_swapped, pairs, random), statistic, **options)

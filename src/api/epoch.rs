@@ -2,29 +2,29 @@
 
 use super::{Problem, check_takes_logits};
 use crate::error::{Error, Result};
-use crate::linear::{self, AddColumns, Descent, Gather, Moment, Slope, Visits};
+use crate::linear::{self, AddColumns, Gather, Gradient, Momentum, SgdStep, Visits};
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::Isa;
 use crate::view::{Rows, RowsIo};
 use std::ops::Range;
 
-/// What an epoch goes over. The targets and weights of the loss are in the order of the visits.
+/// The data and options of an epoch. Targets and weights of the loss are in the order of the visits.
 #[derive(Clone, Copy)]
 pub struct Epoch<'a, T: Real> {
-    /// The loss of the logits `x weight^T + bias`: one of those that take any number.
+    /// The loss of the logits `x weight^T + bias`; a loss of probabilities is refused.
     pub loss: &'a dyn Problem<T>,
-    /// A row of features each.
+    /// Samples, a row of features each.
     pub x: Rows<'a, T>,
-    /// The row of each visit; as they stand where absent.
+    /// The row of each visit; the rows in their order where absent.
     pub order: Option<&'a [i64]>,
-    /// Visits a step; the last step takes what is left.
+    /// Visits a step; the last step may have fewer.
     pub batch_size: usize,
-    /// The length of each step, in parameters per gradient of the batch's summed loss over its number of rows.
+    /// The learning rate of each step, for the gradient of the batch's summed loss divided by its number of rows.
     pub rates: &'a [f64],
-    /// What of the steps before goes into each.
-    pub moment: Moment,
-    /// The factors of the penalty `weight_decay ||.||^2 / 2`: that on the weight, and that on the bias.
+    /// Momentum of the steps.
+    pub moment: Momentum,
+    /// The factors of the penalties `weight_decay ||.||^2 / 2` on weight and bias.
     pub weight_decay: [f64; 2],
 }
 
@@ -37,7 +37,7 @@ pub struct Parameters<'a, T> {
     pub bias: Option<&'a mut [T]>,
 }
 
-/// An epoch whose parts fit each other.
+/// An epoch whose parts have been checked against each other.
 pub struct CheckedEpoch<'a, T: Real> {
     epoch: Epoch<'a, T>,
     visits: Visits<'a, T>,
@@ -46,16 +46,16 @@ pub struct CheckedEpoch<'a, T: Real> {
 }
 
 impl<'a, T: Real> Epoch<'a, T> {
-    /// Holds everything against everything, for so many classes.
+    /// Checks that all parts fit each other and a model of `classes` classes.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for batches of no rows and for a loss of probabilities, [`Error::Shape`] unless there is a rate a
-    /// step, [`Error::Value`] for an order that names what is no row, and what the loss finds.
+    /// [`Error::Parameter`] for batches of no rows and for a loss of probabilities, [`Error::Shape`] unless there is a
+    /// rate a step, [`Error::Value`] for an order with a number that is no row, and the errors of the loss.
     pub fn checked(self, classes: usize) -> Result<CheckedEpoch<'a, T>> {
         let Epoch { loss, x, order, batch_size, rates, .. } = self;
         let (isa, visits) = (Isa::active()?, Visits { x, order });
         if batch_size == 0 {
-            return Err(Error::Parameter { name: "batch_size", expected: "positive", got: "0".into() });
+            return Err(Error::parameter("batch_size", "positive", "0"));
         }
         let steps = visits.len().div_ceil(batch_size);
         if rates.len() != steps {
@@ -80,12 +80,12 @@ impl<T: Real> CheckedEpoch<'_, T> {
         self.epoch.rates.len()
     }
 
-    /// Takes some of the steps, and tells what they add to the loss of the epoch: the sum over its visits, each batch's
-    /// before its step, divided by their number.
+    /// Takes some of the steps, and returns their part of the epoch's loss: the sum of the batches' losses, each before
+    /// its step, divided by the number of visits of the epoch.
     ///
     /// # Errors
-    /// [`Error::Shape`] where parameters do not fit, [`Error::Parameter`] where velocities do not belong to them; nothing is
-    /// written then.
+    /// [`Error::Shape`] for parameters that do not fit, [`Error::Parameter`] for velocities that do not fit them. Then
+    /// nothing is written.
     pub fn run(
         &self,
         steps: Range<usize>,
@@ -97,8 +97,8 @@ impl<T: Real> CheckedEpoch<'_, T> {
         if let Some(velocity) = &velocity {
             velocity.check(self.classes, features)?;
             if velocity.bias.is_some() != model.bias.is_some() {
-                let (expected, got) = ("one of each parameter", "another number of them".into());
-                return Err(Error::Parameter { name: "velocity", expected, got });
+                let (expected, got) = ("one of each parameter", "another number of them");
+                return Err(Error::parameter("velocity", expected, got));
             }
         }
         let (mut batch, mut total) = (Batch::new(size.min(visits), features, self.classes), 0.0);
@@ -106,7 +106,7 @@ impl<T: Real> CheckedEpoch<'_, T> {
             // 1. the loss of the batch, and its gradient
             total += batch.evaluate(self, step * size..visits.min((step + 1) * size), model);
             // 2. a step down
-            self.descend(self.epoch.rates[step], batch.slopes(self, step * size), model, velocity.as_deref_mut());
+            self.descend(self.epoch.rates[step], batch.gradients(self, step * size), model, velocity.as_deref_mut());
         }
         Ok(total / visits.max(1) as f64)
     }
@@ -115,7 +115,7 @@ impl<T: Real> CheckedEpoch<'_, T> {
     fn descend(
         &self,
         rate: f64,
-        slopes: [Slope<'_, T>; 2],
+        gradients: [Gradient<'_, T>; 2],
         model: &mut Parameters<'_, T>,
         velocity: Option<&mut Parameters<'_, T>>,
     ) {
@@ -125,12 +125,12 @@ impl<T: Real> CheckedEpoch<'_, T> {
         };
         let params = [Some(&mut *model.weight), model.bias.as_deref_mut()];
         let velocities = [weight_velocity, bias_velocity];
-        for (((params, velocity), slope), weight_decay) in
-            params.into_iter().zip(velocities).zip(slopes).zip(self.epoch.weight_decay)
+        for (((params, velocity), gradient), weight_decay) in
+            params.into_iter().zip(velocities).zip(gradients).zip(self.epoch.weight_decay)
         {
             if let Some(params) = params {
                 let moment = self.epoch.moment;
-                T::dispatch(self.isa, Descent { rate, weight_decay, moment, slope, params, velocity });
+                T::dispatch(self.isa, SgdStep { rate, weight_decay, moment, gradient, params, velocity });
             }
         }
     }
@@ -151,7 +151,7 @@ impl<T: Real> Parameters<'_, T> {
     }
 }
 
-/// Into so many parts a batch of more than one block is cut at most, whatever the number of threads.
+/// The largest number of parts of a batch, which does not depend on the number of threads.
 const MOST_PARTS: usize = 4;
 
 /// The gradient of one batch after another, in parts that threads share.
@@ -160,21 +160,21 @@ struct Batch<T> {
     bias_grad: Vec<T>,
 }
 
-/// What some rows of a batch add to its gradient.
+/// The contribution of some rows to the gradient of a batch.
 struct Part<T> {
-    ahead: Ahead<T>,
-    /// The logits of a block of rows, in whose place the gradients of these come.
+    prefetched: Prefetched<T>,
+    /// The logits of a block of rows, which are overwritten by their gradients.
     logits: Vec<T>,
     bias_sums: Vec<f64>,
-    /// None where a batch is a single row: its gradient is the product of two vectors, and is not written anywhere.
+    /// None where a batch is a single row: its gradient is the outer product of two vectors and is never stored.
     weight_grad: Option<Vec<T>>,
 }
 
-/// Rows of visits to come, one behind the other: fetched many at a time, they wait for the memory together.
-struct Ahead<T> {
+/// Rows of the next visits, one after the other. Fetching many at a time overlaps their memory latencies.
+struct Prefetched<T> {
     x: Vec<T>,
     visits: Range<usize>,
-    /// How many rows there is room for.
+    /// Capacity in rows.
     block: usize,
 }
 
@@ -182,10 +182,10 @@ impl<T: Real> Batch<T> {
     fn new(rows: usize, features: usize, classes: usize) -> Self {
         let block = linear::block_rows::<T>(features, classes);
         let count = rows.div_ceil(block).clamp(1, MOST_PARTS);
-        // Rows are fetched ahead of a small batch, but not beyond a part of a large one.
+        // A small batch fetches rows of later batches too, a part of a large one only its own.
         let block = if count == 1 { block } else { block.min(rows.div_ceil(count)) };
         let part = || Part {
-            ahead: Ahead { x: vec![T::ZERO; block * features], visits: 0..0, block },
+            prefetched: Prefetched { x: vec![T::ZERO; block * features], visits: 0..0, block },
             logits: vec![T::ZERO; block.min(rows) * classes],
             bias_sums: vec![0.0; classes],
             weight_grad: (rows > 1).then(|| vec![T::ZERO; classes * features]),
@@ -218,17 +218,17 @@ impl<T: Real> Batch<T> {
         total
     }
 
-    /// What the weight and the bias go down.
-    fn slopes(&self, on: &CheckedEpoch<'_, T>, first: usize) -> [Slope<'_, T>; 2] {
+    /// The gradients of weight and bias.
+    fn gradients(&self, on: &CheckedEpoch<'_, T>, first: usize) -> [Gradient<'_, T>; 2] {
         let (part, features) = (&self.parts[0], on.epoch.x.classes());
         let weight = match &part.weight_grad {
-            Some(grad) => Slope::Dense(grad),
+            Some(grad) => Gradient::Dense(grad),
             None => {
-                let at = (first - part.ahead.visits.start) * features;
-                Slope::Outer { grad: &part.logits, x: &part.ahead.x[at..][..features] }
+                let at = (first - part.prefetched.visits.start) * features;
+                Gradient::Outer { grad: &part.logits, x: &part.prefetched.x[at..][..features] }
             }
         };
-        [weight, Slope::Dense(&self.bias_grad)]
+        [weight, Gradient::Dense(&self.bias_grad)]
     }
 }
 
@@ -249,13 +249,13 @@ impl<T: Real> Part<T> {
         if let Some(grad) = &mut self.weight_grad {
             grad.fill(T::ZERO);
         }
-        for first in visits.clone().step_by(self.ahead.block) {
-            let rows = self.ahead.block.min(visits.end - first);
+        for first in visits.clone().step_by(self.prefetched.block) {
+            let rows = self.prefetched.block.min(visits.end - first);
             // 1. Z = X W^T + b
-            let (x, logits) = (self.ahead.rows(on, first..first + rows), &mut self.logits[..rows * classes]);
+            let (x, logits) = (self.prefetched.rows(on, first..first + rows), &mut self.logits[..rows * classes]);
             let x = Rows::packed(x, rows, features);
             linear::block_logits(isa, x, weight, bias, logits);
-            // 2. the loss, and in the place of Z its gradient G
+            // 2. the loss, and its gradient G, which replaces Z
             total += loss.value_and_grad(isa, first, RowsIo::over(logits, rows, classes), batch as f64, None);
             // 3. dW += G^T X, db += sum_i G_i
             if let Some(grad) = &mut self.weight_grad {
@@ -268,8 +268,8 @@ impl<T: Real> Part<T> {
     }
 }
 
-impl<T: Real> Ahead<T> {
-    /// The rows of some visits, but zeros for one that counts for nothing, whatever it holds.
+impl<T: Real> Prefetched<T> {
+    /// The rows of some visits; zeros for a row that does not count, which may hold NaN.
     fn rows(&mut self, on: &CheckedEpoch<'_, T>, visits: Range<usize>) -> &[T] {
         let features = on.epoch.x.classes();
         if visits.end > self.visits.end {

@@ -7,6 +7,7 @@ use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
 use crate::math::Real;
 use crate::parallel;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::tile;
@@ -56,7 +57,7 @@ pub fn softmax_stats<S: Storage>(
     };
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
-    parallel::sum(places, rows * classes, |(b, (place, logits))| {
+    parallel::for_each(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
             let block = Block { first: b * size, logits, target, sample_weight, place };
             if !tile::are_few(classes) {
@@ -65,8 +66,7 @@ pub fn softmax_stats<S: Storage>(
             S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
                 S::Real::dispatch(isa, BlockByLane { block, scratch })
             })
-        });
-        0.0
+        })
     });
     Ok(all)
 }

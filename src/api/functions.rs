@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
 use crate::rows;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd, inlined};
 use crate::storage::{Place, Storage};
 use crate::tile;
@@ -61,7 +62,7 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
         return Ok(());
     }
     let blocks = rows.blocks(size);
-    parallel::sum(blocks, elements, |rows| {
+    parallel::for_each(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
             let classes = rows.classes();
             let is_by_lane = is_of_rows && tile::are_few(classes);
@@ -73,8 +74,7 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
                 }
                 _ => S::Real::dispatch(isa, Apply { function, rows, scratch }),
             })
-        });
-        0.0
+        })
     });
     Ok(())
 }
@@ -149,7 +149,7 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
         }
         return Ok(());
     }
-    parallel::sum(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
+    parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         S::widened(isa, logits, |logits| {
             if !tile::are_few(classes) {
                 return S::Real::dispatch(isa, LogSumExp { logits, out });
@@ -157,8 +157,7 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
             S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
                 S::Real::dispatch(isa, LogSumExpByLane { logits, scratch, out })
             })
-        });
-        0.0
+        })
     });
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Continuous targets with a predicted variance: one mean, one target and one variance a point, and two gradients.
 
 use super::points::Total;
-use super::{Loss, Problem, Reduction, divisor, reduce, with_losses};
+use super::{Loss, Problem, Reduction, divisor, first_error, reduce, with_losses};
 use crate::error::{Error, Result};
-use crate::losses::{GaussianNll, Spread};
+use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::BLOCK;
@@ -11,15 +11,15 @@ use crate::simd::{Float, Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, sum_o
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo, check_weights};
 
-/// Gaussian negative log-likelihood, with everything but the means; all of their shape, row behind row.
+/// Gaussian negative log-likelihood, with its targets and weights. All have the shape of the means, row after row.
 #[derive(Clone, Copy, Debug)]
 pub struct GaussianProblem<'a, T> {
     /// The loss of a point.
     pub loss: GaussianNll,
     /// One target a point.
     pub target: &'a [T],
-    /// One variance a point, or its logarithm; a single one is that of all points.
-    pub spread: &'a [T],
+    /// One variance a point, or its logarithm; or a single one for all points.
+    pub dispersion: &'a [T],
     /// One weight a point; 1 where absent.
     pub sample_weight: Option<&'a [T]>,
 }
@@ -27,35 +27,35 @@ pub struct GaussianProblem<'a, T> {
 impl<'a, T: Real> GaussianProblem<'a, T> {
     /// Whether all points have one variance.
     fn is_shared(&self) -> bool {
-        self.spread.len() == 1
+        self.dispersion.len() == 1
     }
 
     /// The variances of a register of points, or their logarithms.
     #[inline(always)]
-    fn spread<S: Simd<T>>(&self, s: S, at: Offset) -> S::V {
-        match self.spread {
+    fn dispersion<S: Simd<T>>(&self, s: S, at: Offset) -> S::V {
+        match self.dispersion {
             [one] => s.splat(*one),
             each => at.read(s, each, T::ONE),
         }
     }
 
-    /// A register of losses, weighted: NaN where a variance is none, so that their sum tells.
+    /// A register of weighted losses: NaN where a variance is not positive, so that the sum shows it.
     #[inline(always)]
-    fn losses<S: Simd<T>>(&self, s: S, at: Offset, spread: S::V, losses: S::V) -> S::V {
+    fn losses<S: Simd<T>>(&self, s: S, at: Offset, dispersion: S::V, losses: S::V) -> S::V {
         let (zero, nan, losses) = (s.splat(T::ZERO), s.splat(T::NAN), weighted(s, self.sample_weight, at, losses));
-        if self.loss.spread == Spread::LogVariance {
+        if self.loss.dispersion == Dispersion::LogVariance {
             return losses;
         }
-        S::V::select(spread.lt(zero), nan, S::V::select(spread.eq(zero), nan, losses))
+        S::V::select(dispersion.lt(zero), nan, S::V::select(dispersion.eq(zero), nan, losses))
     }
 
-    /// What belongs to some points.
+    /// The problem of some of the points.
     fn part(&self, first: usize, len: usize) -> Self {
         let part = |xs: &'a [T]| &xs[first..first + len];
         GaussianProblem {
             loss: self.loss,
             target: part(self.target),
-            spread: if self.is_shared() { self.spread } else { part(self.spread) },
+            dispersion: if self.is_shared() { self.dispersion } else { part(self.dispersion) },
             sample_weight: self.sample_weight.map(part),
         }
     }
@@ -67,7 +67,7 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
         let wrong = |len| len != points;
         for (name, len, is_wrong) in [
             ("target", self.target.len(), wrong(self.target.len())),
-            ("var", self.spread.len(), wrong(self.spread.len()) && !self.is_shared()),
+            ("var", self.dispersion.len(), wrong(self.dispersion.len()) && !self.is_shared()),
         ] {
             if is_wrong {
                 return Err(Error::Shape { name, expected: vec![rows, classes], got: vec![len] });
@@ -77,18 +77,21 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
     }
 
     fn check_targets(&self, _: Isa) -> Result<()> {
-        if self.loss.spread == Spread::LogVariance {
+        if self.loss.dispersion == Dispersion::LogVariance {
             return Ok(());
         }
-        // Without an early exit the loop has no branches. NaN is no fault.
-        let any = |xs: &[T]| f64::from(u8::from(xs.iter().fold(false, |any, &v| any | (v <= T::ZERO))));
-        if parallel::sum(self.spread.chunks(parallel::block_rows(1)), self.spread.len(), any) != 0.0
-            && let Some(index) = self.spread.iter().position(|&v| v <= T::ZERO)
-        {
-            let got = self.spread[index].to_f64();
-            return Err(Error::Value { name: "var", expected: "positive", got, index });
-        }
-        Ok(())
+        let len = self.dispersion.len();
+        first_error(len, parallel::block_rows(1), len, |first, points| {
+            let dispersion = &self.dispersion[first..first + points];
+            // A loop without an early exit has no branches. NaN is allowed.
+            if dispersion.iter().fold(false, |any, &v| any | (v <= T::ZERO))
+                && let Some(i) = dispersion.iter().position(|&v| v <= T::ZERO)
+            {
+                let (got, index) = (dispersion[i].to_f64(), first + i);
+                return Err(Error::Value { name: "var", expected: "positive", got, index });
+            }
+            Ok(())
+        })
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {
@@ -118,27 +121,31 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
         each: Option<&mut [T]>,
     ) -> f64 {
         let problem = self.part(first * rows.classes(), rows.rows() * rows.classes());
-        let spread_grad = SpreadGrad::None;
-        T::dispatch(isa, Grads { problem, mean: rows.flat(), spread_grad, scale: 1.0 / divisor, each })
+        let dispersion_grad = DispersionGrad::None;
+        T::dispatch(isa, Grads { problem, mean: rows.flat(), dispersion_grad, scale: 1.0 / divisor, each })
     }
 }
 
-/// The loss of all points, and its gradients with respect to the means, beside or over them, and to the variances, or their
-/// logarithms: to a single one, where all points have it, the sum over them, in double precision.
+/// The loss of all points, and its gradients with respect to the means, written beside or over them, and to the
+/// variances or their logarithms. The gradient to a single variance is the sum over all points, in double precision.
 ///
 /// # Errors
-/// What [`Problem::check`] and [`Problem::check_targets`] find, [`Error::Shape`] unless there is one place a variance, and an
-/// unknown `XENTRS_ISA`; nothing is written then, unless to a [fresh](RowsIo::fresh) place.
+/// What [`Problem::check`] and [`Problem::check_targets`] find, [`Error::Shape`] unless there is one place a variance,
+/// and an unknown `XENTRS_ISA`. Then nothing is written, except to a [fresh](RowsIo::fresh) place.
 pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     problem: &GaussianProblem<'_, S::Real>,
     mut mean: RowsIo<'_, S, O>,
-    spread_grad: &mut [S::Real],
+    dispersion_grad: &mut [S::Real],
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.classes());
     problem.check(rows, classes)?;
-    if spread_grad.len() != problem.spread.len() {
-        return Err(Error::Shape { name: "grad", expected: vec![problem.spread.len()], got: vec![spread_grad.len()] });
+    if dispersion_grad.len() != problem.dispersion.len() {
+        return Err(Error::Shape {
+            name: "grad",
+            expected: vec![problem.dispersion.len()],
+            got: vec![dispersion_grad.len()],
+        });
     }
     let divisor = divisor(problem, isa, reduction, rows, classes);
     let is_checked = !mean.is_fresh() || divisor == 0.0;
@@ -147,28 +154,28 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     }
     if divisor == 0.0 {
         mean.target().fill(O::default());
-        spread_grad.fill(S::Real::default());
+        dispersion_grad.fill(S::Real::default());
         return Ok(Loss::Scalar(0.0));
     }
     let (size, scale) = (parallel::block_rows(classes), 1.0 / divisor);
     let mut sums = vec![0.0; if problem.is_shared() { rows.div_ceil(size) } else { 0 }];
     let loss = reduce(problem, reduction, rows, classes, divisor, |each| {
-        let (mut rest, mut sums) = (&mut *spread_grad, sums.iter_mut());
+        let (mut rest, mut sums) = (&mut *dispersion_grad, sums.iter_mut());
         let blocks = with_losses(mean.blocks(size), each, size * classes).map(|(b, mean, each)| {
-            let spread_grad = match sums.next() {
-                Some(sum) => SpreadGrad::Sum(sum),
+            let dispersion_grad = match sums.next() {
+                Some(sum) => DispersionGrad::Sum(sum),
                 None => {
                     let (grad, after) = std::mem::take(&mut rest).split_at_mut(mean.rows() * classes);
                     rest = after;
-                    SpreadGrad::Each(grad)
+                    DispersionGrad::Each(grad)
                 }
             };
-            (b, mean, spread_grad, each)
+            (b, mean, dispersion_grad, each)
         });
-        let total = parallel::sum(blocks, rows * classes, |(b, mean, spread_grad, each)| {
+        let total = parallel::sum(blocks, rows * classes, |(b, mean, dispersion_grad, each)| {
             let problem = problem.part(b * size * classes, mean.rows() * classes);
             O::filled(isa, mean, |mut mean| {
-                S::Real::dispatch(isa, Grads { problem, mean: mean.flat(), spread_grad, scale, each })
+                S::Real::dispatch(isa, Grads { problem, mean: mean.flat(), dispersion_grad, scale, each })
             })
         });
         if total.is_nan() && !is_checked {
@@ -177,20 +184,20 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
         Ok(total)
     })?;
     if problem.is_shared() {
-        spread_grad.fill(S::Real::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
+        dispersion_grad.fill(S::Real::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
     }
     Ok(loss)
 }
 
-/// The place for what the loss changes by with the variances.
-enum SpreadGrad<'k, T> {
+/// The place for the gradient with respect to the variances.
+enum DispersionGrad<'k, T> {
     None,
     Each(&'k mut [T]),
-    /// Of the one that all points have.
+    /// That of a single variance.
     Sum(&'k mut f64),
 }
 
-/// What a register counts for: a point without weight counts for nothing, whatever it is.
+/// A register times its weights; 0 for a point of weight 0, also where it is infinite or NaN.
 #[inline(always)]
 fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Offset, v: S::V) -> S::V {
     let Some(weights) = weights else {
@@ -217,9 +224,9 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
             mean.len(),
             BLOCK,
             inlined!(|at| {
-                let (target, spread) = (at.read(s, problem.target, T::ZERO), problem.spread(s, at));
-                let (loss, _, _) = problem.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, spread);
-                let loss = problem.losses(s, at, spread, loss);
+                let (target, dispersion) = (at.read(s, problem.target, T::ZERO), problem.dispersion(s, at));
+                let (loss, _, _) = problem.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, dispersion);
+                let loss = problem.losses(s, at, dispersion, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
@@ -233,7 +240,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
 struct Grads<'k, T> {
     problem: GaussianProblem<'k, T>,
     mean: RowIo<'k, T>,
-    spread_grad: SpreadGrad<'k, T>,
+    dispersion_grad: DispersionGrad<'k, T>,
     scale: f64,
     each: Option<&'k mut [T]>,
 }
@@ -242,40 +249,40 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Grads { problem, mut mean, mut spread_grad, scale, mut each } = self;
+        let Grads { problem, mut mean, mut dispersion_grad, scale, mut each } = self;
         let (factor, weights, points) = (s.splat(T::from_f64(scale)), problem.sample_weight, mean.source().len());
-        let (mut spread_sum, mut block) = (0.0, s.splat(T::ZERO));
+        let (mut dispersion_sum, mut block) = (0.0, s.splat(T::ZERO));
         let total = sum_registers(
             s,
             points,
             BLOCK,
             inlined!(|at| {
-                let (target, spread) = (at.read(s, problem.target, T::ZERO), problem.spread(s, at));
+                let (target, dispersion) = (at.read(s, problem.target, T::ZERO), problem.dispersion(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
-                let (loss, grad, of_spread) = problem.loss.value_and_grads(s, m, target, spread);
+                let (loss, grad, of_dispersion) = problem.loss.value_and_grads(s, m, target, dispersion);
                 at.write(s, weighted(s, weights, at, grad) * factor, mean.output());
-                let of_spread = weighted(s, weights, at, of_spread);
-                match &mut spread_grad {
-                    SpreadGrad::None => {}
-                    SpreadGrad::Each(out) => at.write(s, of_spread * factor, out),
-                    SpreadGrad::Sum(_) if at.is_whole() => {
+                let of_dispersion = weighted(s, weights, at, of_dispersion);
+                match &mut dispersion_grad {
+                    DispersionGrad::None => {}
+                    DispersionGrad::Each(out) => at.write(s, of_dispersion * factor, out),
+                    DispersionGrad::Sum(_) if at.is_whole() => {
                         if at.first(s).is_multiple_of(BLOCK) {
-                            spread_sum += block.sum().to_f64();
+                            dispersion_sum += block.sum().to_f64();
                             block = s.splat(T::ZERO);
                         }
-                        block = block + of_spread;
+                        block = block + of_dispersion;
                     }
-                    SpreadGrad::Sum(_) => spread_sum += sum_of_first(s, of_spread, points - at.first(s)),
+                    DispersionGrad::Sum(_) => dispersion_sum += sum_of_first(s, of_dispersion, points - at.first(s)),
                 }
-                let loss = problem.losses(s, at, spread, loss);
+                let loss = problem.losses(s, at, dispersion, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
                 loss
             }),
         );
-        if let SpreadGrad::Sum(sum) = spread_grad {
-            *sum = (spread_sum + block.sum().to_f64()) * scale;
+        if let DispersionGrad::Sum(sum) = dispersion_grad {
+            *sum = (dispersion_sum + block.sum().to_f64()) * scale;
         }
         total
     }

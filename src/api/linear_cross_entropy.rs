@@ -1,8 +1,8 @@
-//! The loss of a linear layer's outputs, and its gradients to the layer's inputs, weight and bias: who computes which tile or
-//! block of [`linear`], and in which order their sums are taken.
+//! The loss of a linear layer's outputs, and its gradients with respect to the layer's inputs, weight and bias: the
+//! distribution of the tiles and blocks of [`linear`] among threads, and the order of their sums.
 //!
-//! Blocks, tiles, and what is cut out of them for threads depend on the shape alone, and so do the bits of every result. A
-//! row that counts for nothing is left out of all products: what stands in it, be it NaN, reaches no gradient.
+//! Blocks, tiles and their parts depend on the shape alone, and so do the bits of every result. A row that does not
+//! count is left out of all products, so that a NaN in it reaches no gradient.
 
 mod blocks;
 mod strips;
@@ -18,9 +18,9 @@ use crate::view::{Rows, RowsIo};
 /// A linear layer, and the loss of its outputs.
 #[derive(Clone, Copy)]
 pub struct LinearProblem<'a, S: Storage> {
-    /// The loss of the logits `x weight^T + bias`, with its targets: one of those that take any number.
+    /// The loss of the logits `x weight^T + bias`, with its targets; a loss of probabilities is refused.
     pub loss: &'a dyn Problem<S::Real>,
-    /// A row of features each.
+    /// Inputs, a row of features each.
     pub x: Rows<'a, S>,
     /// A row of features a class.
     pub weight: Rows<'a, S>,
@@ -28,7 +28,7 @@ pub struct LinearProblem<'a, S: Storage> {
     pub bias: Option<&'a [S::Real]>,
 }
 
-/// Places for the gradients that are wanted, each of the shape of what it belongs to, row behind row.
+/// Places for the gradients that are wanted, each with the shape of its argument, row after row.
 #[derive(Debug, Default)]
 pub struct LinearGrads<'a, T> {
     /// Of the inputs.
@@ -48,8 +48,8 @@ impl<T> LinearGrads<'_, T> {
 /// The loss of all rows.
 ///
 /// # Errors
-/// [`Error::Shape`] unless weight and bias fit `x`, [`Error::Parameter`] for a loss of probabilities, and what
-/// [`value`](super::value) finds.
+/// [`Error::Shape`] unless weight and bias fit `x`, [`Error::Parameter`] for a loss of probabilities, and the errors of
+/// [`value`](super::value).
 pub fn linear_value<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction) -> Result<Loss<S::Real>> {
     linear_value_and_grads(problem, LinearGrads::default(), reduction)
 }
@@ -57,7 +57,7 @@ pub fn linear_value<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduc
 /// The loss of all rows, and its gradients.
 ///
 /// # Errors
-/// As of [`linear_value`], and [`Error::Shape`] for a place that does not fit; nothing is written then.
+/// As of [`linear_value`], and [`Error::Shape`] for a place that does not fit. Then nothing is written.
 pub fn linear_value_and_grads<S: Storage>(
     problem: &LinearProblem<'_, S>,
     mut grads: LinearGrads<'_, S::Real>,
@@ -76,16 +76,16 @@ pub fn linear_value_and_grads<S: Storage>(
         return Ok(Loss::Scalar(0.0));
     }
     reduce(problem.loss, reduction, rows, classes, divisor, |each| {
-        let call = Call { problem, isa, divisor, wants_grads: grads.are_wanted() };
+        let evaluation = Evaluation { problem, isa, divisor, wants_grads: grads.are_wanted() };
         if rows == 0 {
             return Ok(0.0);
         }
         if linear::is_small::<S::Real>(features, classes) {
-            return Ok(call.in_blocks(grads, each));
+            return Ok(evaluation.in_blocks(grads, each));
         }
         Ok(match (problem.loss.summed(), Strips::of::<S::Real>(rows, features, classes)) {
-            (Some(summed), Some(strips)) => call.in_strips(summed, strips, grads, each),
-            _ => call.in_tiles(linear::tile_rows::<S::Real>(rows, features, classes), grads, each),
+            (Some(summed), Some(strips)) => evaluation.in_strips(summed, strips, grads, each),
+            _ => evaluation.in_tiles(linear::tile_rows::<S::Real>(rows, features, classes), grads, each),
         })
     })
 }
@@ -114,21 +114,21 @@ impl<S: Storage> LinearProblem<'_, S> {
     }
 }
 
-/// What is evaluated, and how.
-struct Call<'k, 'a, S: Storage> {
+/// A problem, and how it is evaluated.
+struct Evaluation<'k, 'a, S: Storage> {
     problem: &'k LinearProblem<'a, S>,
     isa: Isa,
     divisor: f64,
     wants_grads: bool,
 }
 
-impl<S: Storage> Call<'_, '_, S> {
+impl<S: Storage> Evaluation<'_, '_, S> {
     /// Whether a row is left out.
     fn is_left_out(&self, row: usize) -> bool {
         !self.problem.loss.counts(self.isa, row, self.problem.weight.rows())
     }
 
-    /// The losses of rows whose logits are these, which become their gradients where such are wanted.
+    /// The losses of rows with these logits, which are overwritten by their gradients if gradients are wanted.
     fn losses(&self, first: usize, logits: &mut [S::Real], each: Option<&mut [S::Real]>) -> f64 {
         let (loss, classes) = (self.problem.loss, self.problem.weight.rows());
         let rows = logits.len().checked_div(classes).unwrap_or(0);

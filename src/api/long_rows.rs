@@ -20,9 +20,8 @@ pub(super) fn are_split(rows: usize, classes: usize) -> bool {
 /// The sum of a row, which is only read.
 pub(super) fn sum<T: Real>(isa: Isa, row: &[T]) -> RowSum<T> {
     let mut sums = vec![RowSum::none(); row.len().div_ceil(PART)];
-    parallel::sum(row.chunks(PART).zip(&mut sums), row.len(), |(part, sum)| {
+    parallel::for_each(row.chunks(PART).zip(&mut sums), row.len(), |(part, sum)| {
         *sum = T::dispatch(isa, Sum(part));
-        0.0
     });
     RowSum::joined(sums.into_iter())
 }
@@ -39,13 +38,12 @@ pub(super) struct Kept<T> {
 pub(super) fn keep<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut [T]) -> (RowSum<T>, Vec<Kept<T>>) {
     let len = target.len();
     let mut parts = vec![Kept { sum: RowSum::none(), unit: 1.0 }; len.div_ceil(PART)];
-    parallel::sum(target.chunks_mut(PART).enumerate().zip(&mut parts), len, |((p, target), kept)| {
+    parallel::for_each(target.chunks_mut(PART).enumerate().zip(&mut parts), len, |((p, target), kept)| {
         let row = match source {
             Some(source) => RowIo::new(&source[p * PART..][..target.len()], target),
             None => RowIo::in_place(target),
         };
         *kept = T::dispatch(isa, Keep(row));
-        0.0
     });
     (RowSum::joined(parts.iter().map(|part| part.sum)), parts)
 }
@@ -53,22 +51,20 @@ pub(super) fn keep<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut [T]) ->
 /// Makes probabilities, times a factor, of the exponentials that were kept.
 pub(super) fn finish<T: Real>(isa: Isa, target: &mut [T], parts: &[Kept<T>], sum: RowSum<T>, factor: f64) {
     let len = target.len();
-    parallel::sum(target.chunks_mut(PART).zip(parts), len, |(target, kept)| {
+    parallel::for_each(target.chunks_mut(PART).zip(parts), len, |(target, kept)| {
         T::dispatch(isa, Finish { row: RowIo::in_place(target), kept: *kept, sum, factor });
-        0.0
     });
 }
 
 /// `log_softmax` of a row.
 pub(super) fn log_softmax<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut [T]) {
     let (len, sum) = (target.len(), sum(isa, source.unwrap_or(target)));
-    parallel::sum(target.chunks_mut(PART).enumerate(), len, |(p, target)| {
+    parallel::for_each(target.chunks_mut(PART).enumerate(), len, |(p, target)| {
         let row = match source {
             Some(source) => RowIo::new(&source[p * PART..][..target.len()], target),
             None => RowIo::in_place(target),
         };
         T::dispatch(isa, LogSoftmax { row, sum });
-        0.0
     });
 }
 

@@ -13,7 +13,7 @@ mod points;
 mod rows;
 mod stored;
 
-pub use distributions::{Form, Quantity, Question, Variable, measure, measure_and_grad};
+pub use distributions::{Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads};
 pub use epoch::{CheckedEpoch, Epoch, Parameters};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
@@ -287,7 +287,7 @@ fn check_takes_logits<T: Real>(problem: &dyn Problem<T>) -> Result<()> {
     if domain == Domain::Reals && !problem.has_domain() {
         return Ok(());
     }
-    Err(Error::Parameter { name: "loss", expected: "one of logits", got: format!("one whose {name} have a domain") })
+    Err(Error::parameter("loss", "one of logits", format!("one whose {name} have a domain")))
 }
 
 /// Holds all rows against the domain of the loss, where it has one.
@@ -301,7 +301,7 @@ fn check_logits<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Ro
     })
 }
 
-/// The first error in blocks of so many of `len` rows, which all threads look through.
+/// Checks `len` rows or points in blocks of `size`; the error is that of the first block that has one.
 fn first_error(
     len: usize,
     size: usize,
@@ -309,13 +309,7 @@ fn first_error(
     check: impl Fn(usize, usize) -> Result<()> + Sync,
 ) -> Result<()> {
     let blocks = (0..len.div_ceil(size)).map(|b| (b * size, size.min(len - b * size)));
-    let wrong = |(first, rows)| f64::from(u8::from(check(first, rows).is_err()));
-    if parallel::sum(blocks.clone(), elements, wrong) != 0.0 {
-        for (first, rows) in blocks {
-            check(first, rows)?;
-        }
-    }
-    Ok(())
+    parallel::try_for_each(blocks, elements, |(first, rows)| check(first, rows))
 }
 
 /// Names the first number outside a domain that is not the ignored one.

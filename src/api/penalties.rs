@@ -1,4 +1,4 @@
-//! Penalties on predictions, which look at several rows at once.
+//! Penalties on predictions, which depend on several rows at a time.
 
 mod smoothness;
 
@@ -17,9 +17,9 @@ use crate::view::{Classes, Rows, RowsIo};
 pub struct Groups<'a, T> {
     /// The group of each row.
     pub group: Classes<'a>,
-    /// How many groups there are.
+    /// Number of groups.
     pub count: usize,
-    /// The answer of each row: rows of 0 do not count. All rows count where absent.
+    /// The target of each row: rows with target 0 do not count. All rows count where absent.
     pub target: Option<&'a [T]>,
 }
 
@@ -33,7 +33,7 @@ impl<'a, T: Real> Groups<'a, T> {
         Ok(Chosen { groups: self.group, target: self.target })
     }
 
-    /// The sums of all groups, on one thread: they are added to in the order of the rows.
+    /// The sums of all groups, on one thread, in the order of the rows.
     fn sums<S: Storage<Real = T>>(
         &self,
         isa: Isa,
@@ -63,7 +63,7 @@ pub fn parity_penalty<S: Storage>(logits: Rows<'_, S>, groups: Groups<'_, S::Rea
 /// The same, and its gradient with respect to the logits.
 ///
 /// # Errors
-/// As [`parity_penalty`]; nothing is written then.
+/// As of [`parity_penalty`]. Then nothing is written.
 pub fn parity_penalty_with_grad<S: Storage, O: Place<S>>(
     logits: RowsIo<'_, S, O>,
     groups: Groups<'_, S::Real>,
@@ -73,7 +73,7 @@ pub fn parity_penalty_with_grad<S: Storage, O: Place<S>>(
     let chosen = groups.chosen(rows)?;
     let (penalty, slopes) = penalty(&groups.sums(isa, link, &chosen, O::source(&logits)));
     let size = parallel::block_rows(1);
-    parallel::sum(logits.blocks(size).enumerate(), rows, |(b, x)| {
+    parallel::for_each(logits.blocks(size).enumerate(), rows, |(b, x)| {
         O::filled(isa, x, |x| {
             S::Real::dispatch(isa, Slopes { link, x, first: b * size, chosen: &chosen, slopes: &slopes })
         })
@@ -106,10 +106,9 @@ struct Slopes<'k, 'a, T> {
 }
 
 impl<T: Real> Kernel<T> for Slopes<'_, '_, T> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(mut self, s: S) -> f64 {
+    fn run<S: Simd<T>>(mut self, s: S) {
         self.link.gradient(s, self.x.flat(), self.first, self.chosen, self.slopes);
-        0.0
     }
 }

@@ -1,16 +1,16 @@
-//! Rows of few classes, a row a lane, a class a register: no lane is idle, and no sum goes across a register.
+//! Rows of few classes, a row a lane, a class a register: all lanes are used, and no sum goes across a register.
 //!
-//! The formulas, and what a register of classes is, are those of [`probabilities`] and [`logits`]; what these know of a row
-//! in double precision is here a register of rows. Values alone and values with gradients are one function, so that they
-//! have the same bits. What does not depend on the measure is compiled once for all of them, and takes several groups of rows
-//! a call.
+//! The formulas and the registers of classes are those of [`probabilities`] and [`logits`]; numbers of a row that are
+//! double there are a register of rows here. Values alone and values with gradients come from one function, so that
+//! they have the same bits. Code that does not depend on the [`ClassSum`] is compiled once, and takes several groups of
+//! rows a call.
 
-use super::{Facts, Measure, logits, probabilities};
+use super::{ClassSum, RowTerms, logits, probabilities};
 use crate::math::{Real, log1p, subtract};
 use crate::simd::{AHEAD, Lanes, MAX_LANES, Mask, Simd, inlined, load_at, store_at};
 use crate::tile::{self, GROUPS, Tile, class_sums};
 
-/// One of two distributions, in some groups of rows: their numbers and, of logits, their exponentials.
+/// One of two distributions, in some groups of rows: the numbers and, for logits, the exponentials.
 pub(crate) struct Side<'k, T> {
     numbers: &'k mut [T],
     exponentials: &'k mut [T],
@@ -19,39 +19,39 @@ pub(crate) struct Side<'k, T> {
     classes: usize,
 }
 
-/// What is kept of a group.
+/// A register that is kept for a group.
 #[derive(Clone, Copy)]
 enum Register {
     /// The largest logits.
     Max,
     /// `ln(1 + rest)`, NaN where no distribution is defined.
     LogPartition,
-    /// What makes probabilities times 2^DIGITS of exponentials.
+    /// The factor from exponentials to probabilities times 2^DIGITS.
     Scale,
-    /// What gradients are multiplied by.
+    /// The factor of the gradients.
     Factor,
 }
 
 const REGISTERS: usize = 4;
 
-/// Numbers of a group that still leave room for other groups in the first-level cache.
+/// Up to this number of classes several groups fit into the first-level cache.
 const SMALL: usize = 32;
 
-/// Bytes of a line of the caches.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// How many groups of rows are taken at a time.
+/// Number of groups of rows at a time.
 pub(crate) fn groups(classes: usize) -> usize {
     (SMALL / classes).clamp(1, GROUPS)
 }
 
 impl<'k, T: Real> Side<'k, T> {
-    /// How much scratch two sides need.
+    /// Scratch elements for two sides.
     pub(crate) fn scratch_len(classes: usize) -> usize {
         2 * (2 * tile::scratch_len(classes) + GROUPS * REGISTERS * MAX_LANES)
     }
 
-    /// Both sides, in such a scratch.
+    /// Both sides, in scratch of that length.
     pub(crate) fn both(scratch: &'k mut [T], classes: usize) -> [Self; 2] {
         let columns = tile::scratch_len(classes);
         let (p, q) = scratch.split_at_mut(scratch.len() / 2);
@@ -62,19 +62,20 @@ impl<'k, T: Real> Side<'k, T> {
         })
     }
 
-    /// Takes `count` rows that stand `stride` apart, at most as many as the [`groups`] have; logits get exponentials.
+    /// Loads `count` rows with a distance of `stride`, at most as many as the [`groups`] have, and exponentiates
+    /// logits.
     #[inline(always)]
     pub(crate) fn load<S: Simd<T>>(&mut self, s: S, (rows, stride): (&[T], usize), count: usize, are_logits: bool) {
         s.call(inlined!(|s| self.load_groups(s, rows, stride, count, are_logits)));
     }
 
-    /// Writes the gradients of `count` rows, one behind the other, which have taken the place of the numbers.
+    /// Writes the gradients of `count` rows, one after the other. They are in the place of the numbers.
     #[inline(always)]
     pub(crate) fn store<S: Simd<T>>(&mut self, s: S, grads: &mut [T], count: usize) {
         s.call(inlined!(|s| self.store_groups(s, grads, count)));
     }
 
-    /// Says what the gradients of a group are multiplied by.
+    /// Sets the factor of the gradients of a group.
     #[inline(always)]
     pub(crate) fn scale_by<S: Simd<T>>(&mut self, s: S, group: usize, factor: S::V) {
         self.set(s, group, Register::Factor, factor);
@@ -134,7 +135,7 @@ impl<'k, T: Real> Side<'k, T> {
         }
     }
 
-    /// Makes exponentials of a group of logits.
+    /// Computes the exponentials of a group of logits.
     #[inline(always)]
     fn exponentiate<S: Simd<T>>(&mut self, s: S, group: usize) {
         let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
@@ -142,7 +143,7 @@ impl<'k, T: Real> Side<'k, T> {
         let mut exponentials = Tile::of(s, self.exponentials, group, self.classes);
         exponentials.copy_from(&logits);
         let sums = exponentials.exponentiate(s, zero - s.splat(T::ONE));
-        // One logit of +inf has all the probability: it counts as 0, and the others as -inf.
+        // A single logit of +inf has all the probability: it is replaced by 0, and the others by -inf.
         let is_one = sums.max.eq(infinity);
         if is_one.bits() != 0 {
             logits.map(
@@ -155,22 +156,23 @@ impl<'k, T: Real> Side<'k, T> {
         }
         self.set(s, group, Register::Max, S::V::select(is_one, zero, sums.max));
         self.set(s, group, Register::LogPartition, log1p(s, sums.rest));
-        self.set(s, group, Register::Scale, sums.scale(s, s.splat(T::TO_NORMAL)));
+        self.set(s, group, Register::Scale, sums.scale(s, s.splat(T::SCALE_UP)));
     }
 }
 
-/// What a pass over rows of probabilities has found.
+/// The results of a pass over rows of probabilities.
 pub(crate) struct Swept<V> {
     /// Their values, in nats.
     pub(crate) values: V,
     /// The sums of `p` and `q`; twice that of `p` where there is no `q`.
     sums: [V; 2],
-    /// The least of the numbers, or 0.
+    /// The smallest number, or 0.
     lowest: V,
 }
 
 impl<V: Copy> Swept<V> {
-    /// Bit `i` tells that row `i` is no distribution: a number is negative, or a sum is off 1 by more than `tolerance`.
+    /// Bit `i` is set if row `i` is no distribution: a number is negative, or a sum differs from 1 by more than
+    /// `tolerance`.
     #[inline(always)]
     pub(crate) fn wrong<T: Real, S: Simd<T, V = V>>(&self, s: S, tolerance: f64) -> u32
     where
@@ -184,49 +186,49 @@ impl<V: Copy> Swept<V> {
     }
 }
 
-/// What sums of numbers times 2^DIGITS are without it.
+/// Sums of numbers that were times 2^DIGITS, without that factor.
 #[inline(always)]
-fn lowered<const N: usize, T: Real, S: Simd<T>>(s: S, mut sums: [S::V; N]) -> [S::V; N] {
-    let lowered = s.splat(T::ONE / T::TO_NORMAL);
+fn scale_down<const N: usize, T: Real, S: Simd<T>>(s: S, mut sums: [S::V; N]) -> [S::V; N] {
+    let scale_down = s.splat(T::ONE / T::SCALE_UP);
     for sum in &mut sums {
-        *sum = *sum * lowered;
+        *sum = *sum * scale_down;
     }
     sums
 }
 
-/// The values of a group of probabilities. With `GRAD` the derivatives take the place of the probabilities; a row with a NaN
-/// has neither. Where there is no second distribution, `q` is not looked at.
+/// The values of a group of probabilities. With `GRAD` the derivatives replace the probabilities. Both are NaN for a
+/// row with a NaN. Without a second distribution `q` is not read.
 #[inline(always)]
-pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
+pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     p: &mut Side<'_, T>,
     q: &mut Side<'_, T>,
     group: usize,
 ) -> Swept<S::V> {
     let (mut p, mut q) = (p.numbers(s, group), q.numbers(s, group));
-    let (zero, lifted, classes) = (s.splat(T::ZERO), s.splat(T::TO_NORMAL), p.classes());
+    let (zero, scaled_up, classes) = (s.splat(T::ZERO), s.splat(T::SCALE_UP), p.classes());
     let mut lowest = zero;
     let sums = class_sums(
         s,
         classes,
         inlined!(|k| {
-            let p_k = p.column(s, k) * lifted;
-            let q_k = if M::PAIR { q.column(s, k) * lifted } else { p_k };
-            let at = probabilities::at(s, p_k, q_k);
+            let p_k = p.column(s, k) * scaled_up;
+            let q_k = if M::PAIR { q.column(s, k) * scaled_up } else { p_k };
+            let class = probabilities::class(s, p_k, q_k);
             lowest = q_k.min(p_k.min(lowest));
             if GRAD {
-                let [p_slope, q_slope] = measure.slopes(s, at);
+                let [p_slope, q_slope] = class_sum.slopes(s, class);
                 p.set_column(s, k, p_slope);
                 if M::PAIR {
                     q.set_column(s, k, q_slope);
                 }
             }
-            [measure.term(s, at), p_k, q_k]
+            [class_sum.term(s, class), p_k, q_k]
         }),
     );
-    let [sum, p_sum, q_sum] = lowered(s, sums);
-    let values = measure.finish_across(s, sum, Facts { excess: zero, p_partition: zero, q_partition: zero });
+    let [sum, p_sum, q_sum] = scale_down(s, sums);
+    let values = class_sum.finish_across(s, sum, RowTerms { excess: zero, p_partition: zero, q_partition: zero });
     let both = p_sum + q_sum;
     let values = S::V::select(both.eq(both), values, s.splat(T::NAN));
     if GRAD {
@@ -238,7 +240,7 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: Measure
     Swept { values, sums: [p_sum, q_sum], lowest }
 }
 
-/// Rows whose value is NaN have no gradient.
+/// Sets the gradient of rows whose value is NaN to NaN.
 #[inline(always)]
 fn spoil<T: Real, S: Simd<T>>(s: S, grad: &mut Tile<'_, T, S>, values: S::V) {
     let defined = values.eq(values);
@@ -259,32 +261,32 @@ struct Softmax<'k, T: Real, S: Simd<T>> {
 impl<T: Real, S: Simd<T>> Softmax<'_, T, S> {
     /// The logits of a class, and its probabilities times 2^DIGITS.
     #[inline(always)]
-    fn at(&self, s: S, k: usize) -> (S::V, S::V) {
-        (self.logits.column(s, k), s.splat(T::TO_NORMAL).min(self.exponentials.column(s, k) * self.scale))
+    fn class(&self, s: S, k: usize) -> (S::V, S::V) {
+        (self.logits.column(s, k), s.splat(T::SCALE_UP).min(self.exponentials.column(s, k) * self.scale))
     }
 
-    /// Leaves the flow of a class, and its probability, where they are looked for when all flows have been summed.
+    /// Stores the slope of a class and its probability for [`finish`](Self::finish).
     #[inline(always)]
-    fn keep(&mut self, s: S, k: usize, flow: S::V, probability: S::V) {
-        self.logits.set_column(s, k, flow);
+    fn keep(&mut self, s: S, k: usize, slope: S::V, probability: S::V) {
+        self.logits.set_column(s, k, slope);
         self.exponentials.set_column(s, k, probability);
     }
 
-    /// `flow_k - p_k sum(flow)`, in the place of the logits; a row of infinite flow has no gradient.
+    /// Replaces the logits by `slope_k - p_k sum(slope)`, given the sum; NaN where that is not finite.
     #[inline(always)]
-    fn finish(&mut self, s: S, flow: S::V) {
-        let lowered = s.splat(T::ONE / T::TO_NORMAL);
-        let flow = S::V::select(flow.abs().lt(s.splat(T::INFINITY)), flow, s.splat(T::NAN));
-        self.logits.map_with(s, &self.exponentials, inlined!(|flow_k, p_k| (flow_k - p_k * flow) * lowered));
+    fn finish(&mut self, s: S, slope: S::V) {
+        let scale_down = s.splat(T::ONE / T::SCALE_UP);
+        let slope = S::V::select(slope.abs().lt(s.splat(T::INFINITY)), slope, s.splat(T::NAN));
+        self.logits.map_with(s, &self.exponentials, inlined!(|slope_k, p_k| (slope_k - p_k * slope) * scale_down));
     }
 }
 
-/// The values of the softmax of a group of logits. With `GRAD` the gradients take the place of the logits. Where there is no
-/// second distribution, `q` is not looked at.
+/// The values of the softmax of a group of logits. With `GRAD` the gradients replace the logits. Without a second
+/// distribution `q` is not read.
 #[inline(always)]
-pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
+pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     p: &mut Side<'_, T>,
     q: &mut Side<'_, T>,
     group: usize,
@@ -296,37 +298,37 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: Measure<T>>(
     let q_facts = if M::PAIR { [q.max, q.log_partition] } else { p_facts };
     let ([z_max, p_partition], [y_max, q_partition]) = (p_facts, q_facts);
     let shift = shift(s, p_facts, q_facts);
-    // 2. the values, and the sums of the flows
+    // 2. the values, and the sums of the slopes
     let sums = class_sums(
         s,
         classes,
         inlined!(|k| {
-            let (z, p_k) = p.at(s, k);
-            let (y, q_k) = if M::PAIR { q.at(s, k) } else { (z, p_k) };
-            let at = logits::at(s, [z, y], [p_k, q_k], [z_max, y_max], shift);
-            let [p_flow, q_flow] = if GRAD { measure.flows(s, at) } else { [zero; 2] };
+            let (z, p_k) = p.class(s, k);
+            let (y, q_k) = if M::PAIR { q.class(s, k) } else { (z, p_k) };
+            let class = logits::class(s, [z, y], [p_k, q_k], [z_max, y_max], shift);
+            let [p_slope, q_slope] = if GRAD { class_sum.logit_slopes(s, class) } else { [zero; 2] };
             if GRAD {
-                p.keep(s, k, p_flow, p_k);
+                p.keep(s, k, p_slope, p_k);
                 if M::PAIR {
-                    q.keep(s, k, q_flow, q_k);
+                    q.keep(s, k, q_slope, q_k);
                 }
             }
-            [measure.term(s, at), if M::PAIR { at.difference } else { zero }, p_flow, q_flow]
+            [class_sum.term(s, class), if M::PAIR { class.difference } else { zero }, p_slope, q_slope]
         }),
     );
-    let [sum, excess, p_flow, q_flow] = lowered(s, sums);
-    let facts = Facts { excess, p_partition, q_partition };
+    let [sum, excess, p_slope, q_slope] = scale_down(s, sums);
+    let facts = RowTerms { excess, p_partition, q_partition };
     let both = p_partition + q_partition;
     let undefined = s.splat(T::NAN);
     let is_defined = both.eq(both);
-    // 3. flow_k - p_k sum(flow)
+    // 3. slope_k - p_k sum(slope)
     if GRAD {
-        p.finish(s, S::V::select(is_defined, p_flow, undefined));
+        p.finish(s, S::V::select(is_defined, p_slope, undefined));
         if M::PAIR {
-            q.finish(s, S::V::select(is_defined, q_flow, undefined));
+            q.finish(s, S::V::select(is_defined, q_slope, undefined));
         }
     }
-    S::V::select(is_defined, measure.finish_across(s, sum, facts), undefined)
+    S::V::select(is_defined, class_sum.finish_across(s, sum, facts), undefined)
 }
 
 /// `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)`, in two parts.

@@ -1,4 +1,4 @@
-//! Cross-entropy: what outcomes drawn from `p` cost whoever expects `q`.
+//! Cross-entropy: the mean surprise, under the prediction `q`, of outcomes drawn from `p`.
 //!
 //! # Formula
 //! ```text
@@ -15,14 +15,14 @@
 //! `p_k, q_k >= 0`, each summing to 1; logits in `[-inf, inf]`. In nats; no less than `H(p)`.
 //!
 //! # Special values
-//! A term with `p_k = 0` is 0 even where `q_k = 0`; `p_k > 0 = q_k` costs +inf, with `dH / dq_k = -inf`. A class that
-//! neither distribution has takes no part: its gradients are 0. Of logits, the gradient to those of `q` is finite even
-//! where the value is not; that to those of `p` is NaN then.
+//! A term with `p_k = 0` is 0 even where `q_k = 0`. Where `p_k > 0 = q_k` the value is +inf and `dH / dq_k = -inf`. A
+//! class with `p_k = q_k = 0` has gradients 0. Where the value for logits is infinite, the gradient with respect to the
+//! logits of `q` is finite, and that with respect to those of `p` is NaN.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 1.6.
 
-use super::{At, Facts, Measure, zero_with};
+use super::{Class, ClassSum, RowTerms, zero_with};
 use crate::math::Real;
 use crate::simd::{Lanes, Simd};
 
@@ -30,34 +30,34 @@ use crate::simd::{Lanes, Simd};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CrossEntropy;
 
-impl<T: Real> Measure<T> for CrossEntropy {
+impl<T: Real> ClassSum<T> for CrossEntropy {
     const PAIR: bool = true;
 
     #[inline(always)]
-    fn term<S: Simd<T>>(self, s: S, at: At<S::V>) -> S::V {
-        zero_with(s, at.p, at.p * at.q_cost)
+    fn term<S: Simd<T>>(self, s: S, class: Class<S::V>) -> S::V {
+        zero_with(s, class.p, class.p * class.q_cost)
     }
 
     #[inline(always)]
-    fn slopes<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
+    fn slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
         let zero = s.splat(T::ZERO);
-        let nobody = (at.p + at.q).eq(zero);
-        [S::V::select(nobody, zero, at.q_cost), zero_with(s, at.p, zero - at.p / at.q)]
+        let neither = (class.p + class.q).eq(zero);
+        [S::V::select(neither, zero, class.q_cost), zero_with(s, class.p, zero - class.p / class.q)]
     }
 
-    /// `q (1 - p / q)`
+    /// The second is `q (1 - p / q)`.
     #[inline(always)]
-    fn flows<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
-        [self.term(s, at), at.difference]
+    fn logit_slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
+        [self.term(s, class), class.difference]
     }
 
     #[inline(always)]
-    fn finish(self, sum: f64, row: Facts<f64>) -> f64 {
+    fn finish(self, sum: f64, row: RowTerms<f64>) -> f64 {
         sum + row.q_partition
     }
 
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: Facts<S::V>) -> S::V {
+    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         sum + rows.q_partition
     }
 }

@@ -1,4 +1,4 @@
-//! Entropy: how much is not known before the outcome is.
+//! Entropy: the mean information of an outcome.
 //!
 //! # Formula
 //! ```text
@@ -7,11 +7,11 @@
 //! ```
 //!
 //! No term of either sum is negative, so nothing cancels: the entropy of a confident distribution keeps its digits. Its
-//! exponential is the perplexity: as many equally likely outcomes would be as uncertain.
+//! exponential is the perplexity, the number of equally likely outcomes with the same entropy.
 //!
 //! # Gradient
 //! `dH / dp_k = -(ln p_k + 1)`, each `p_k` a free variable; +inf at `p_k = 0`, where the curve is vertical.
-//! `dH / dz_k = p_k (G_k - sum_j p_j G_j)` with `G_k = m - z_k`: what `-ln p_k` and `H` have in common is never added.
+//! `dH / dz_k = p_k (G_k - sum_j p_j G_j)` with `G_k = m - z_k`: the common part of `-ln p_k` and `H` is never added.
 //!
 //! # Domain, units
 //! `p_k >= 0`, summing to 1; `z_k` in `[-inf, inf]`. In nats: `0 <= H <= ln c`.
@@ -22,7 +22,7 @@
 //! # References
 //! C. E. Shannon, *A mathematical theory of communication*, Bell System Technical Journal 27, 1948, section 6.
 
-use super::{At, Facts, Measure};
+use super::{Class, ClassSum, RowTerms};
 use crate::math::Real;
 use crate::simd::Simd;
 
@@ -30,31 +30,31 @@ use crate::simd::Simd;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entropy;
 
-impl<T: Real> Measure<T> for Entropy {
+impl<T: Real> ClassSum<T> for Entropy {
     const PAIR: bool = false;
 
     #[inline(always)]
-    fn term<S: Simd<T>>(self, _: S, at: At<S::V>) -> S::V {
-        at.p_term
+    fn term<S: Simd<T>>(self, _: S, class: Class<S::V>) -> S::V {
+        class.p_term
     }
 
     #[inline(always)]
-    fn slopes<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
-        [at.p_cost - s.splat(T::ONE), s.splat(T::ZERO)]
+    fn slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
+        [class.p_cost - s.splat(T::ONE), s.splat(T::ZERO)]
     }
 
     #[inline(always)]
-    fn flows<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
-        [self.term(s, at), s.splat(T::ZERO)]
+    fn logit_slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
+        [self.term(s, class), s.splat(T::ZERO)]
     }
 
     #[inline(always)]
-    fn finish(self, sum: f64, row: Facts<f64>) -> f64 {
+    fn finish(self, sum: f64, row: RowTerms<f64>) -> f64 {
         sum + row.p_partition
     }
 
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: Facts<S::V>) -> S::V {
+    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         sum + rows.p_partition
     }
 }

@@ -1,4 +1,4 @@
-//! Jensen-Shannon divergence: how much an outcome tells about which of two distributions it was drawn from.
+//! Jensen-Shannon divergence: the information of an outcome about which of two distributions it was drawn from.
 //!
 //! # Formula
 //! For the weight `w` of `p`, `v = 1 - w` of `q`, and the mixture `m = w p + v q`:
@@ -8,13 +8,13 @@
 //!          = sum_k w g(p_k, m_k) + v g(q_k, m_k)     g(a, b) = a ln(a / b) - a + b >= 0
 //! ```
 //!
-//! What `g` has more than the logarithm, `w (m_k - p_k) + v (m_k - q_k) = 0`, cancels exactly; no term of what is summed is
-//! negative. It is evaluated without its linear part ([`Quotient`]), from `p - m = -v (q - p)` and `q - m = w (q - p)`. So
-//! the divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
+//! The linear parts of `g` cancel exactly, `w (m_k - p_k) + v (m_k - q_k) = 0`, and no term of the sum is negative. `g`
+//! is evaluated without its linear part ([`Quotient`]), from `p - m = -v (q - p)` and `q - m = w (q - p)`. So the
+//! divergence keeps its digits where the two are nearly equal. With `w = 1/2` each step treats both alike, and the
 //! result is symmetric to the bit.
 //!
-//! Of logits, `D = sum_k (q_k - p_k)` is not quite 0 (see [`kl_divergence`](super::kl_divergence)), which adds
-//! `w v D^2 / 2` to the second order; it is taken off.
+//! For logits, `D = sum_k (q_k - p_k)` is not exactly 0 (see [`kl_divergence`](super::kl_divergence)). It adds
+//! `w v D^2 / 2` to second order, which is subtracted.
 //!
 //! # Gradient
 //! `dJS / dp_k = w ln(p_k / m_k)` and `dJS / dq_k = v ln(q_k / m_k)`, each a free variable.
@@ -25,13 +25,13 @@
 //! `0 <= JS <= -w ln w - v ln v`, which is `ln 2` for `w = 1/2`.
 //!
 //! # Special values
-//! Always finite. `dJS / dp_k = -inf` where `p_k = 0 < q_k`. A class that neither distribution has takes no part: its
-//! gradients are 0. For `w = 0` and `w = 1` the divergence is 0, and so are its gradients.
+//! Always finite. `dJS / dp_k = -inf` where `p_k = 0 < q_k`. A class with `p_k = q_k = 0` has gradients 0. For `w = 0`
+//! and `w = 1` the divergence and its gradients are 0.
 //!
 //! # References
 //! J. Lin, *Divergence measures based on the Shannon entropy*, IEEE Transactions on Information Theory 37, 1991.
 
-use super::{At, Facts, Measure, zero_with};
+use super::{Class, ClassSum, RowTerms, zero_with};
 use crate::math::{Quotient, Real};
 use crate::simd::{Lanes, Simd};
 
@@ -39,7 +39,7 @@ use crate::simd::{Lanes, Simd};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JsDivergence {
     weight: f64,
-    /// What no divergence exceeds.
+    /// The largest possible divergence.
     most: f64,
 }
 
@@ -51,17 +51,17 @@ impl JsDivergence {
         JsDivergence { weight, most: if w == 0.0 || v == 0.0 { 0.0 } else { -(w * w.ln() + v * v.ln()) } }
     }
 
-    /// `p` and `q` over the mixture, with differences that are right to the last digits where they are small.
+    /// `p` and `q` over the mixture, with differences that are accurate where they are small.
     #[inline(always)]
-    fn shares<T: Real, S: Simd<T>>(self, s: S, at: At<S::V>) -> [Quotient<S::V>; 2] {
-        let (m, (w, v), zero) = (self.mixture(s, at.p, at.q), self.weights(s), s.splat(T::ZERO));
+    fn shares<T: Real, S: Simd<T>>(self, s: S, class: Class<S::V>) -> [Quotient<S::V>; 2] {
+        let (m, (w, v), zero) = (self.mixture(s, class.p, class.q), self.weights(s), s.splat(T::ZERO));
         [
-            Quotient::with_difference(s, at.p, m, zero - v * at.difference),
-            Quotient::with_difference(s, at.q, m, w * at.difference),
+            Quotient::with_difference(s, class.p, m, zero - v * class.difference),
+            Quotient::with_difference(s, class.q, m, w * class.difference),
         ]
     }
 
-    /// The mixture. Halves are exact, so that for `w = 1/2` the sum is the same whichever comes first.
+    /// The mixture. Halves are exact, so that for `w = 1/2` the sum does not depend on the order.
     #[inline(always)]
     fn mixture<T: Real, S: Simd<T>>(self, s: S, p: S::V, q: S::V) -> S::V {
         let (w, v) = self.weights(s);
@@ -73,45 +73,45 @@ impl JsDivergence {
         (s.splat(T::from_f64(self.weight)), s.splat(T::from_f64(1.0 - self.weight)))
     }
 
-    /// Whether nothing is mixed.
+    /// Whether the mixture is one of the two distributions.
     #[inline(always)]
     fn is_pure(self) -> bool {
         self.weight == 0.0 || self.weight == 1.0
     }
 }
 
-impl<T: Real> Measure<T> for JsDivergence {
+impl<T: Real> ClassSum<T> for JsDivergence {
     const PAIR: bool = true;
 
     #[inline(always)]
-    fn term<S: Simd<T>>(self, s: S, at: At<S::V>) -> S::V {
+    fn term<S: Simd<T>>(self, s: S, class: Class<S::V>) -> S::V {
         if self.is_pure() {
-            return at.difference * s.splat(T::ZERO);
+            return class.difference * s.splat(T::ZERO);
         }
-        let (m, [p, q], (w, v)) = (self.mixture(s, at.p, at.q), self.shares(s, at), self.weights(s));
+        let (m, [p, q], (w, v)) = (self.mixture(s, class.p, class.q), self.shares(s, class), self.weights(s));
         zero_with(s, m, w * p.excess(s) + v * q.excess(s))
     }
 
     #[inline(always)]
-    fn slopes<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
+    fn slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
         if self.is_pure() {
-            return [at.difference * s.splat(T::ZERO); 2];
+            return [class.difference * s.splat(T::ZERO); 2];
         }
-        let (m, [p, q], (w, v)) = (at.p + at.q, self.shares(s, at), self.weights(s));
+        let (m, [p, q], (w, v)) = (class.p + class.q, self.shares(s, class), self.weights(s));
         [zero_with(s, m, w * p.ln(s)), zero_with(s, m, v * q.ln(s))]
     }
 
     #[inline(always)]
-    fn flows<S: Simd<T>>(self, s: S, at: At<S::V>) -> [S::V; 2] {
-        let [p, q] = self.slopes(s, at);
-        [zero_with(s, at.p, at.p * p), zero_with(s, at.q, at.q * q)]
+    fn logit_slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
+        let [p, q] = self.slopes(s, class);
+        [zero_with(s, class.p, class.p * p), zero_with(s, class.q, class.q * q)]
     }
 
     #[inline(always)]
-    fn finish(self, sum: f64, row: Facts<f64>) -> f64 {
+    fn finish(self, sum: f64, row: RowTerms<f64>) -> f64 {
         let (w, v) = (self.weight, 1.0 - self.weight);
         let value = sum - 0.5 * w * v * row.excess * row.excess;
-        // Not `clamp`, which may drop NaN.
+        // `clamp` may drop NaN.
         if value < 0.0 {
             0.0
         } else if value > self.most {
@@ -120,8 +120,9 @@ impl<T: Real> Measure<T> for JsDivergence {
             value
         }
     }
+
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: Facts<S::V>) -> S::V {
+    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         let (w, v) = (self.weight, 1.0 - self.weight);
         let value = sum - s.splat(T::from_f64(0.5 * w * v)) * rows.excess * rows.excess;
         s.splat(T::from_f64(self.most)).min(s.splat(T::ZERO).max(value))

@@ -1,37 +1,37 @@
 //! Rows of logits, whose softmax are the distributions.
 //!
 //! # Nearly equal, and far apart
-//! `ln(q_k / p_k) = (y_k - z_k) - (m_y - m_z) + ln(1 + rest_z) - ln(1 + rest_y)` for `p = softmax(z)`, `q = softmax(y)`. The
-//! first difference is taken with what its rounding loses, so that logits that are nearly equal, or differ by nearly a
-//! constant, have a logarithm with all its digits, and logits that are far apart have one where the probabilities
-//! underflow. From it come `(q - p) / (q + p) = tanh(ln(q / p) / 2)`, and `q - p`, with the same digits.
+//! `ln(q_k / p_k) = (y_k - z_k) - (m_y - m_z) + ln(1 + rest_z) - ln(1 + rest_y)` for `p = softmax(z)`,
+//! `q = softmax(y)`. The first difference is computed together with its rounding error. So the logarithm has all its
+//! digits where logits are nearly equal or differ by nearly a constant, and it is finite where the probabilities
+//! underflow. From it follow `(q - p) / (q + p) = tanh(ln(q / p) / 2)` and `q - p`, as accurate.
 
-use super::{At, Facts, Measure, zero_with};
+use super::{Class, ClassSum, RowTerms, zero_with};
 use crate::math::{ATANH_LIMIT, Real, atanh_tail, subtract, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
 use crate::simd::{Lanes, RowIo, Simd, inlined, read, write};
 
-/// What the softmax of one row is made of.
+/// The softmax of one row.
 #[derive(Clone, Copy)]
-struct Side<T> {
+struct RowSoftmax<T> {
     sum: RowSum<T>,
     softmax: Softmax<T>,
-    /// Whether one logit is +inf, which then has all the probability: it counts as 0, and the others as -inf.
+    /// Whether one logit is +inf and has all the probability. It is replaced by 0, and the others by -inf.
     is_one: bool,
 }
 
-impl<T: Real> Side<T> {
+impl<T: Real> RowSoftmax<T> {
     #[inline(always)]
     fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
         let sum = RowSum::of(s, row);
         let is_one = sum.max == T::INFINITY;
         let sum = if is_one { RowSum { max: T::ZERO, rest: sum.rest } } else { sum };
-        Side { sum, softmax: sum.softmax(T::TO_NORMAL.to_f64()), is_one }
+        RowSoftmax { sum, softmax: sum.softmax(T::SCALE_UP.to_f64()), is_one }
     }
 
-    /// The logits as they count.
+    /// The logits, with an infinite one replaced.
     #[inline(always)]
-    fn see<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
+    fn finite<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
         if self.is_one {
             let infinity = s.splat(T::INFINITY);
             S::V::select(z.eq(infinity), s.splat(T::ZERO), s.splat(-T::INFINITY))
@@ -44,19 +44,19 @@ impl<T: Real> Side<T> {
 /// Two rows, and `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)`, in two parts.
 #[derive(Clone, Copy)]
 struct Pair<T> {
-    p: Side<T>,
-    q: Side<T>,
+    p: RowSoftmax<T>,
+    q: RowSoftmax<T>,
     shift: T,
     shift_rest: T,
 }
 
 impl<T: Real> Pair<T> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: Measure<T>>(s: S, p: &[T], q: &[T]) -> Self {
-        let p = Side::of(s, p);
-        let q = if M::PAIR { Side::of(s, q) } else { p };
-        let margin = q.sum.max.to_f64() - p.sum.max.to_f64();
-        let all = (p.sum.log_partition() - q.sum.log_partition()) - margin;
+    fn of<S: Simd<T>, M: ClassSum<T>>(s: S, p: &[T], q: &[T]) -> Self {
+        let p = RowSoftmax::of(s, p);
+        let q = if M::PAIR { RowSoftmax::of(s, q) } else { p };
+        let max_difference = q.sum.max.to_f64() - p.sum.max.to_f64();
+        let all = (p.sum.log_partition() - q.sum.log_partition()) - max_difference;
         let shift = T::from_f64(all);
         Pair { p, q, shift, shift_rest: T::from_f64(all - shift.to_f64()) }
     }
@@ -68,51 +68,51 @@ impl<T: Real> Pair<T> {
     }
 
     #[inline(always)]
-    fn facts(self, excess: f64) -> Facts<f64> {
-        Facts { excess, p_partition: self.p.sum.log_partition(), q_partition: self.q.sum.log_partition() }
+    fn terms(self, excess: f64) -> RowTerms<f64> {
+        RowTerms { excess, p_partition: self.p.sum.log_partition(), q_partition: self.q.sum.log_partition() }
     }
 
     #[inline(always)]
-    fn at<S: Simd<T>>(self, s: S, z: S::V, y: S::V) -> At<S::V> {
-        let logits = [self.p.see(s, z), self.q.see(s, y)];
+    fn class<S: Simd<T>>(self, s: S, z: S::V, y: S::V) -> Class<S::V> {
+        let logits = [self.p.finite(s, z), self.q.finite(s, y)];
         let probabilities = [self.p.softmax.of(s, logits[0]), self.q.softmax.of(s, logits[1])];
         let maxima = [s.splat(self.p.sum.max), s.splat(self.q.sum.max)];
-        at(s, logits, probabilities, maxima, [s.splat(self.shift), s.splat(self.shift_rest)])
+        class(s, logits, probabilities, maxima, [s.splat(self.shift), s.splat(self.shift_rest)])
     }
 }
 
 /// `max z - z_k`, 0 for the maximum.
 #[inline(always)]
-fn gap<T: Real, S: Simd<T>>(s: S, max: S::V, z: S::V) -> S::V {
+fn margin<T: Real, S: Simd<T>>(s: S, max: S::V, z: S::V) -> S::V {
     S::V::select(z.eq(max), s.splat(T::ZERO), max - z)
 }
 
-/// A register of classes, from both their logits and their probabilities times 2^DIGITS, the largest logits of their rows,
-/// and `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)` in two parts.
+/// A register of classes, from their logits, their probabilities times 2^DIGITS, the largest logits of their rows, and
+/// `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)` in two parts.
 #[inline(always)]
-pub(super) fn at<T: Real, S: Simd<T>>(
+pub(super) fn class<T: Real, S: Simd<T>>(
     s: S,
     [z, y]: [S::V; 2],
     [p, q]: [S::V; 2],
     [z_max, y_max]: [S::V; 2],
     [shift, shift_rest]: [S::V; 2],
-) -> At<S::V> {
+) -> Class<S::V> {
     let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
-    // 1. y - z, and what its rounding loses
-    let [gap_of_logits, lost] = subtract(s, y, z);
-    // 2. ln(q / p); a class that neither row has is one of equal probabilities
+    // 1. y - z, and its rounding error
+    let [logit_difference, lost] = subtract(s, y, z);
+    // 2. ln(q / p); 0 for a class that has probability 0 in both rows
     let none = zero - infinity;
-    let log_ratio = (gap_of_logits + shift) + (lost + shift_rest);
+    let log_ratio = (logit_difference + shift) + (lost + shift_rest);
     let log_ratio = S::V::select(z.max(y).eq(none), zero, log_ratio);
-    // 3. what follows from it; tanh is odd to the bit, so swapped rows have the opposite difference
+    // 3. q - p; tanh is odd to the bit, so that swapped rows have the opposite difference
     let ratio = tanh(s, log_ratio * s.splat(T::from_f64(0.5)));
     let difference = (p + q) * ratio;
-    // 4. q - p - p ln(q / p), where they are near each other without the linear part
+    // 4. q - p - p ln(q / p); near p = q by a series without the linear part
     let near = (ratio * ratio).lt(s.splat(T::from_f64(ATANH_LIMIT)));
     let close = ratio * (difference - p * atanh_tail(s, ratio));
     let excess = S::V::select(near, close, difference - p * log_ratio);
-    let p_cost = gap(s, z_max, z);
-    At {
+    let p_cost = margin(s, z_max, z);
+    Class {
         p,
         q,
         difference,
@@ -120,26 +120,26 @@ pub(super) fn at<T: Real, S: Simd<T>>(
         log_ratio,
         p_cost,
         p_term: zero_with(s, p, p * p_cost),
-        q_cost: gap(s, y_max, y),
+        q_cost: margin(s, y_max, y),
     }
 }
 
-/// The value of a row. Where there is no second distribution, `q` is `p`.
+/// The value of a row. Without a second distribution `q` is `p`.
 #[inline(always)]
-pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T], q: &[T]) -> f64 {
+pub(crate) fn value<T: Real, S: Simd<T>, M: ClassSum<T>>(s: S, class_sum: M, p: &[T], q: &[T]) -> f64 {
     let pair = Pair::of::<S, M>(s, p, q);
     if pair.is_undefined() {
         return f64::NAN;
     }
-    let [sum, excess, ..] = sums(s, measure, pair, p, q, false);
-    measure.finish(sum, pair.facts(excess))
+    let [sum, excess, ..] = sums(s, class_sum, pair, p, q, false);
+    class_sum.finish(sum, pair.terms(excess))
 }
 
 /// The value of a row, and its gradient with respect to the logits.
 #[inline(always)]
-pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
+pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     p: &mut RowIo<'_, T>,
     mut q: Option<&mut RowIo<'_, T>>,
 ) -> f64 {
@@ -149,24 +149,24 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
     };
     // 1. log-partitions
     let pair = Pair::of::<S, M>(s, p.source(), other);
-    // 2. the value, and the sums of the flows
-    let [sum, excess, p_flow, q_flow] = sums(s, measure, pair, p.source(), other, true);
-    // 3. flow_k - p_k sum(flow); a row without a softmax, or of infinite flow, has no gradient
+    // 2. the value, and the sums of the slopes
+    let [sum, excess, p_slope, q_slope] = sums(s, class_sum, pair, p.source(), other, true);
+    // 3. slope_k - p_k sum(slope); NaN for a row without a softmax or with an infinite sum
     let undefined = pair.is_undefined();
-    let spoil = [undefined || !p_flow.is_finite(), undefined || !q_flow.is_finite()];
-    let (p_flow, q_flow) = (s.splat(T::from_f64(p_flow)), s.splat(T::from_f64(q_flow)));
-    let lowered = s.splat(T::ONE / T::TO_NORMAL);
+    let spoil = [undefined || !p_slope.is_finite(), undefined || !q_slope.is_finite()];
+    let (p_slope, q_slope) = (s.splat(T::from_f64(p_slope)), s.splat(T::from_f64(q_slope)));
+    let scale_down = s.splat(T::ONE / T::SCALE_UP);
     for i in (0..p.source().len()).step_by(S::LANES) {
         let z = read(s, p.source(), i, -T::INFINITY);
         let y = match &q {
             Some(q) => read(s, q.source(), i, -T::INFINITY),
             None => z,
         };
-        let at = pair.at(s, z, y);
-        let [p_k, q_k] = measure.flows(s, at);
-        write(s, (p_k - at.p * p_flow) * lowered, p.output(), i);
+        let class = pair.class(s, z, y);
+        let [p_k, q_k] = class_sum.logit_slopes(s, class);
+        write(s, (p_k - class.p * p_slope) * scale_down, p.output(), i);
         if let Some(q) = &mut q {
-            write(s, (q_k - at.q * q_flow) * lowered, q.output(), i);
+            write(s, (q_k - class.q * q_slope) * scale_down, q.output(), i);
         }
     }
     if spoil[0] {
@@ -177,50 +177,50 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
     {
         q.output().fill(T::NAN);
     }
-    if undefined { f64::NAN } else { measure.finish(sum, pair.facts(excess)) }
+    if undefined { f64::NAN } else { class_sum.finish(sum, pair.terms(excess)) }
 }
 
-/// The sums over the classes of terms, of differences, and, where they are wanted, of both flows: in double precision
-/// beyond a block. A function of its own, which values and gradients share.
+/// The sums over the classes of the terms, the differences and, if `with_slopes`, both slopes: in double precision
+/// beyond a block.
 #[inline(always)]
-fn sums<T: Real, S: Simd<T>, M: Measure<T>>(
+fn sums<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     pair: Pair<T>,
     p: &[T],
     q: &[T],
-    flows: bool,
+    with_slopes: bool,
 ) -> [f64; 4] {
-    s.call(inlined!(|s| sums_inlined(s, measure, pair, p, q, flows)))
+    s.call(inlined!(|s| sums_inlined(s, class_sum, pair, p, q, with_slopes)))
 }
 
 #[inline(always)]
-fn sums_inlined<T: Real, S: Simd<T>, M: Measure<T>>(
+fn sums_inlined<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     pair: Pair<T>,
     p: &[T],
     q: &[T],
-    flows: bool,
+    with_slopes: bool,
 ) -> [f64; 4] {
     let mut totals = [0.0; 4];
     for start in (0..p.len()).step_by(BLOCK) {
         let mut sums = [s.splat(T::ZERO); 4];
         for i in (start..p.len().min(start + BLOCK)).step_by(S::LANES) {
             let z = read(s, p, i, -T::INFINITY);
-            let at = pair.at(s, z, if M::PAIR { read(s, q, i, -T::INFINITY) } else { z });
-            sums[0] = sums[0] + measure.term(s, at);
+            let class = pair.class(s, z, if M::PAIR { read(s, q, i, -T::INFINITY) } else { z });
+            sums[0] = sums[0] + class_sum.term(s, class);
             if M::PAIR {
-                sums[1] = sums[1] + at.difference;
+                sums[1] = sums[1] + class.difference;
             }
-            if flows {
-                let [p_flow, q_flow] = measure.flows(s, at);
-                sums[2] = sums[2] + p_flow;
-                sums[3] = sums[3] + q_flow;
+            if with_slopes {
+                let [p_slope, q_slope] = class_sum.logit_slopes(s, class);
+                sums[2] = sums[2] + p_slope;
+                sums[3] = sums[3] + q_slope;
             }
         }
         for k in 0..4 {
-            totals[k] += sums[k].sum().to_f64() / T::TO_NORMAL.to_f64();
+            totals[k] += sums[k].sum().to_f64() / T::SCALE_UP.to_f64();
         }
     }
     totals

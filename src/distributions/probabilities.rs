@@ -1,10 +1,10 @@
-//! Rows of probabilities: numbers that are not negative and sum to 1, which is found out in the same pass.
+//! Rows of probabilities. The pass that evaluates them also checks that they are not negative and sum to 1.
 
-use super::{At, Facts, Measure, zero_with};
-use crate::math::{Quotient, Real, ln_lifted};
+use super::{Class, ClassSum, RowTerms, zero_with};
+use crate::math::{Quotient, Real, ln_scaled_up};
 use crate::simd::{AHEAD, Lanes, RowIo, Simd, inlined, read, write};
 
-/// What a pass over a row has found.
+/// The results of a pass over a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Swept {
     /// The value, in nats.
@@ -17,10 +17,10 @@ pub(crate) struct Swept {
 
 /// A register of classes, from probabilities times 2^DIGITS.
 #[inline(always)]
-pub(super) fn at<T: Real, S: Simd<T>>(s: S, p: S::V, q: S::V) -> At<S::V> {
+pub(super) fn class<T: Real, S: Simd<T>>(s: S, p: S::V, q: S::V) -> Class<S::V> {
     let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
-    let (quotient, p_ln, q_ln) = (Quotient::of(s, p, q), ln_lifted(s, p), ln_lifted(s, q));
-    At {
+    let (quotient, p_ln, q_ln) = (Quotient::of(s, p, q), ln_scaled_up(s, p), ln_scaled_up(s, q));
+    Class {
         p,
         q,
         // Exact where q / p is in [1/2, 2].
@@ -39,7 +39,7 @@ struct Sums<V> {
     term: V,
     p: V,
     q: V,
-    /// The least of the numbers.
+    /// The smallest number.
     lowest: V,
 }
 
@@ -54,7 +54,7 @@ impl<V> Sums<V> {
     }
 
     #[inline(always)]
-    fn with<T: Real, M: Measure<T>>(self, term: V, p: V, q: V) -> Self
+    fn with<T: Real, M: ClassSum<T>>(self, term: V, p: V, q: V) -> Self
     where
         V: Lanes<T>,
     {
@@ -66,7 +66,7 @@ impl<V> Sums<V> {
         }
     }
 
-    /// Adds a block to what a row has so far.
+    /// Adds the sums of a block to those of its row.
     #[inline(always)]
     fn add_to<T: Real, S: Simd<T, V = V>>(self, s: S, row: &mut Swept)
     where
@@ -78,32 +78,32 @@ impl<V> Sums<V> {
 }
 
 impl Swept {
-    /// Adds sums over some of the classes, all of them times 2^DIGITS, in double precision.
+    /// Adds sums over some of the classes, which are times 2^DIGITS, in double precision.
     #[inline(always)]
     fn add<T: Real>(&mut self, term: T, p: T, q: T, lowest: T) {
-        let lifted = T::TO_NORMAL.to_f64();
-        self.value += term.to_f64() / lifted;
-        self.sums[0] += p.to_f64() / lifted;
-        self.sums[1] += q.to_f64() / lifted;
+        let scaled_up = T::SCALE_UP.to_f64();
+        self.value += term.to_f64() / scaled_up;
+        self.sums[0] += p.to_f64() / scaled_up;
+        self.sums[1] += q.to_f64() / scaled_up;
         self.negative |= lowest < T::ZERO;
     }
 
-    /// Makes the value of a sum over all classes.
+    /// Turns the sum over all classes into the value.
     #[inline(always)]
-    fn finish<T: Real, M: Measure<T>>(&mut self, measure: M) {
+    fn finish<T: Real, M: ClassSum<T>>(&mut self, class_sum: M) {
         let undefined = self.sums[0].is_nan() || self.sums[1].is_nan();
-        self.value = if undefined { f64::NAN } else { measure.finish(self.value, Facts::default()) };
+        self.value = if undefined { f64::NAN } else { class_sum.finish(self.value, RowTerms::default()) };
     }
 }
 
-/// Classes whose sum is taken in the type of the row: so few that it has hardly more rounding errors than they have.
+/// Number of classes that are summed in the type of the row: so few that the sum's rounding error stays near theirs.
 const SHORT: usize = 512;
 
-/// Sums over a row of `len` classes what `f` makes of the register at each place: term, `p` and `q`.
+/// Sums over a row of `len` classes the results of `f` at each register: term, `p` and `q`.
 #[inline(always)]
-fn sweep<T: Real, S: Simd<T>, M: Measure<T>>(
+fn sweep<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     len: usize,
     mut f: impl FnMut(usize) -> (S::V, S::V, S::V),
 ) -> Swept {
@@ -116,53 +116,53 @@ fn sweep<T: Real, S: Simd<T>, M: Measure<T>>(
         }
         sums.add_to(s, &mut row);
     }
-    row.finish(measure);
+    row.finish(class_sum);
     row
 }
 
-/// The value of a row. Where there is no second distribution, `q` is `p`.
+/// The value of a row. Without a second distribution `q` is `p`.
 #[inline(always)]
-pub(crate) fn value<T: Real, S: Simd<T>, M: Measure<T>>(s: S, measure: M, p: &[T], q: &[T]) -> Swept {
+pub(crate) fn value<T: Real, S: Simd<T>, M: ClassSum<T>>(s: S, class_sum: M, p: &[T], q: &[T]) -> Swept {
     assert!(p.len() == q.len());
     sweep(
         s,
-        measure,
+        class_sum,
         p.len(),
         inlined!(|i| {
             s.prefetch(p, i + AHEAD);
-            let p_k = lifted(s, p, i);
+            let p_k = scaled_up(s, p, i);
             let q_k = if M::PAIR {
                 s.prefetch(q, i + AHEAD);
-                lifted(s, q, i)
+                scaled_up(s, q, i)
             } else {
                 p_k
             };
-            (measure.term(s, at(s, p_k, q_k)), p_k, q_k)
+            (class_sum.term(s, class(s, p_k, q_k)), p_k, q_k)
         }),
     )
 }
 
-/// The value of a row, and its gradient, each probability a free variable. A row with a NaN has neither.
+/// The value of a row and its gradient, each probability a free variable. Both are NaN for a row with a NaN.
 #[inline(always)]
-pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
+pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     p: &mut RowIo<'_, T>,
     mut q: Option<&mut RowIo<'_, T>>,
 ) -> Swept {
     let row = sweep(
         s,
-        measure,
+        class_sum,
         p.source().len(),
         inlined!(|i| {
             let (p_k, q_k) = registers(s, p, &q, i);
-            let at = at(s, p_k, q_k);
-            let [p_slope, q_slope] = measure.slopes(s, at);
+            let class = class(s, p_k, q_k);
+            let [p_slope, q_slope] = class_sum.slopes(s, class);
             write(s, p_slope, p.output(), i);
             if let Some(q) = &mut q {
                 write(s, q_slope, q.output(), i);
             }
-            (measure.term(s, at), p_k, q_k)
+            (class_sum.term(s, class), p_k, q_k)
         }),
     );
     if row.value.is_nan() {
@@ -174,35 +174,35 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: Measure<T>>(
     row
 }
 
-/// The value of a row that has been divided by its sums, and the gradient with respect to what was divided:
-/// `(g_k - sum_j p_j g_j) / sum`. A sum that is NaN makes all of it NaN.
+/// The value of a row that has been divided by its sum, and the gradient with respect to the row before the division:
+/// `(g_k - sum_j p_j g_j) / sum`. All of it is NaN if a sum is.
 #[inline(always)]
-pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
+pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
-    measure: M,
+    class_sum: M,
     p: &mut RowIo<'_, T>,
     mut q: Option<&mut RowIo<'_, T>>,
     sums: [f64; 2],
 ) -> f64 {
     let len = p.source().len();
     let nats = match &q {
-        Some(q) => value(s, measure, p.source(), q.source()).value,
-        None => value(s, measure, p.source(), p.source()).value,
+        Some(q) => value(s, class_sum, p.source(), q.source()).value,
+        None => value(s, class_sum, p.source(), p.source()).value,
     };
     let mut means = [0.0; 2];
     for i in (0..len).step_by(S::LANES) {
         let (p_k, q_k) = registers(s, p, &q, i);
-        let [p_slope, q_slope] = measure.slopes(s, at(s, p_k, q_k));
+        let [p_slope, q_slope] = class_sum.slopes(s, class(s, p_k, q_k));
         means[0] += zero_with(s, p_k, p_k * p_slope).sum().to_f64();
         means[1] += zero_with(s, q_k, q_k * q_slope).sum().to_f64();
     }
-    let mean = |sum: f64| T::from_f64(sum / T::TO_NORMAL.to_f64());
+    let mean = |sum: f64| T::from_f64(sum / T::SCALE_UP.to_f64());
     let (p_mean, q_mean) = (s.splat(mean(means[0])), s.splat(mean(means[1])));
     let divisor = |sum: f64| T::from_f64(if nats.is_nan() { f64::NAN } else { sum });
     let (p_sum, q_sum) = (s.splat(divisor(sums[0])), s.splat(divisor(sums[1])));
     for i in (0..len).step_by(S::LANES) {
         let (p_k, q_k) = registers(s, p, &q, i);
-        let [p_slope, q_slope] = measure.slopes(s, at(s, p_k, q_k));
+        let [p_slope, q_slope] = class_sum.slopes(s, class(s, p_k, q_k));
         write(s, (p_slope - p_mean) / p_sum, p.output(), i);
         if let Some(q) = &mut q {
             write(s, (q_slope - q_mean) / q_sum, q.output(), i);
@@ -211,18 +211,18 @@ pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: Measure<T>>(
     nats
 }
 
-/// The classes from `i` on, times 2^DIGITS; `p` twice where there is no `q`.
+/// The classes from `i` on, times 2^DIGITS; without `q`, `p` twice.
 #[inline(always)]
 fn registers<T: Real, S: Simd<T>>(s: S, p: &RowIo<'_, T>, q: &Option<&mut RowIo<'_, T>>, i: usize) -> (S::V, S::V) {
-    let p_k = lifted(s, p.source(), i);
+    let p_k = scaled_up(s, p.source(), i);
     match q {
-        Some(q) => (p_k, lifted(s, q.source(), i)),
+        Some(q) => (p_k, scaled_up(s, q.source(), i)),
         None => (p_k, p_k),
     }
 }
 
 /// The classes from `i` on, times 2^DIGITS.
 #[inline(always)]
-fn lifted<T: Real, S: Simd<T>>(s: S, row: &[T], i: usize) -> S::V {
-    read(s, row, i, T::ZERO) * s.splat(T::TO_NORMAL)
+fn scaled_up<T: Real, S: Simd<T>>(s: S, row: &[T], i: usize) -> S::V {
+    read(s, row, i, T::ZERO) * s.splat(T::SCALE_UP)
 }

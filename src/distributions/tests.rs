@@ -1,6 +1,6 @@
-//! Every measure, from probabilities and from logits, on every instruction set, beside ten lines of float64.
+//! Every class_sum, from probabilities and from logits, on every instruction set, beside ten lines of float64.
 
-use super::{CrossEntropy, Entropy, JsDivergence, KlDivergence, Measure, logits, probabilities};
+use super::{ClassSum, CrossEntropy, Entropy, JsDivergence, KlDivergence, logits, probabilities};
 use crate::math::Real;
 use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
 
@@ -24,19 +24,19 @@ fn softmax(z: &[f64]) -> Vec<f64> {
 /// Both functions of a row: the two values, and the gradients.
 struct Row<'a, T, M>(M, &'a [T], &'a [T], bool);
 
-impl<T: Real, M: Measure<T>> Kernel<T> for Row<'_, T, M> {
+impl<T: Real, M: ClassSum<T>> Kernel<T> for Row<'_, T, M> {
     type Output = ([f64; 2], Vec<T>, Vec<T>);
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Self::Output {
-        let Row(measure, p, q, is_logits) = self;
+        let Row(class_sum, p, q, is_logits) = self;
         let (mut p_grad, mut q_grad) = (vec![T::NAN; p.len()], vec![T::ZERO; q.len()]);
         let (mut p_io, mut q_io) = (RowIo::new(p, &mut p_grad), RowIo::new(q, &mut q_grad));
         let q_io = if M::PAIR { Some(&mut q_io) } else { None };
         let values = if is_logits {
-            [logits::value(s, measure, p, q), logits::value_and_grad(s, measure, &mut p_io, q_io)]
+            [logits::value(s, class_sum, p, q), logits::value_and_grad(s, class_sum, &mut p_io, q_io)]
         } else {
-            let alone = probabilities::value(s, measure, p, q);
-            let both = probabilities::value_and_grad(s, measure, &mut p_io, q_io);
+            let alone = probabilities::value(s, class_sum, p, q);
+            let both = probabilities::value_and_grad(s, class_sum, &mut p_io, q_io);
             assert!(!alone.negative && !both.negative);
             assert!(alone.sums.iter().chain(&both.sums).all(|sum| (sum - 1.0).abs() < 1e-5), "{:?}", alone.sums);
             [alone.value, both.value]
@@ -45,9 +45,9 @@ impl<T: Real, M: Measure<T>> Kernel<T> for Row<'_, T, M> {
     }
 }
 
-fn check<M: Measure<f32> + Measure<f64>>(
+fn check<M: ClassSum<f32> + ClassSum<f64>>(
     name: &str,
-    measure: M,
+    class_sum: M,
     value: fn(f64, f64) -> f64,
     slopes: fn(f64, f64) -> [f64; 2],
 ) {
@@ -60,10 +60,10 @@ fn check<M: Measure<f32> + Measure<f64>>(
             for is_logits in [false, true] {
                 let case = format!("{name} c={c} logits={is_logits} {}", isa.name());
                 let (a, b) = if is_logits { (&z, &y) } else { (&p, &q) };
-                compare(&truth, [&p, &q], f64::dispatch(isa, Row(measure, a, b, is_logits)), is_logits, 1e-14, &case);
+                compare(&truth, [&p, &q], f64::dispatch(isa, Row(class_sum, a, b, is_logits)), is_logits, 1e-14, &case);
                 let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
                 let (a, b) = (narrow(a), narrow(b));
-                let (values, p_grad, q_grad) = f32::dispatch(isa, Row(measure, &a, &b, is_logits));
+                let (values, p_grad, q_grad) = f32::dispatch(isa, Row(class_sum, &a, &b, is_logits));
                 let wide = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<_>>();
                 let found = (values, wide(p_grad), wide(q_grad));
                 // The rounding of the probabilities themselves counts too.

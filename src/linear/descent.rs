@@ -10,58 +10,58 @@
 //! ```
 //!
 //! # References
-//! I. Sutskever, J. Martens, G. Dahl and G. Hinton, *On the importance of initialization and momentum in deep learning*,
-//! ICML 2013, section 2.
+//! I. Sutskever, J. Martens, G. Dahl and G. Hinton, *On the importance of initialization and momentum in deep
+//! learning*, ICML 2013, section 2.
 
 use crate::simd::{Float, Kernel, Lanes, Simd, read, write};
 
-/// What of the steps before goes into this one.
+/// Momentum of gradient descent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
-    /// The share of the velocity that is kept, in `[0, 1)`.
+pub struct Momentum {
+    /// The fraction of the velocity that is kept, in `[0, 1)`.
     pub momentum: f64,
-    /// Whether the step looks ahead.
+    /// Whether the step is Nesterov's.
     pub nesterov: bool,
 }
 
 /// The gradient of a matrix of parameters.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Slope<'k, T> {
-    /// A number each.
+pub(crate) enum Gradient<'k, T> {
+    /// One number a parameter.
     Dense(&'k [T]),
-    /// `g x^T`, of a single row of features `x`: it need not be written anywhere.
+    /// `g x^T` for a single row of features `x`, which is never stored.
     Outer { grad: &'k [T], x: &'k [T] },
 }
 
 /// A step of some parameters.
-pub(crate) struct Descent<'k, T> {
+pub(crate) struct SgdStep<'k, T> {
     pub(crate) rate: f64,
     pub(crate) weight_decay: f64,
-    pub(crate) moment: Moment,
-    pub(crate) slope: Slope<'k, T>,
+    pub(crate) moment: Momentum,
+    pub(crate) gradient: Gradient<'k, T>,
     pub(crate) params: &'k mut [T],
-    /// One a parameter, where there is momentum.
+    /// One number a parameter, if there is momentum.
     pub(crate) velocity: Option<&'k mut [T]>,
 }
 
-impl<T: Float> Kernel<T> for Descent<'_, T> {
+impl<T: Float> Kernel<T> for SgdStep<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
-        match self.slope {
-            Slope::Dense(grad) => {
+        match self.gradient {
+            Gradient::Dense(grad) => {
                 for i in (0..grad.len()).step_by(S::LANES) {
                     self.register(s, i, grad.len(), read(s, grad, i, T::ZERO));
                 }
             }
-            Slope::Outer { grad, x } => {
+            Gradient::Outer { grad, x } => {
                 for (k, &g) in grad.iter().enumerate() {
-                    // A row that does not count adds nothing, whatever it holds; the velocity goes on.
-                    let (g, idle) = (s.splat(g), g == T::ZERO);
+                    // A row that does not count adds nothing, also where it holds NaN.
+                    let (g, is_zero) = (s.splat(g), g == T::ZERO);
                     let (first, end) = (k * x.len(), (k + 1) * x.len());
                     for j in (0..x.len()).step_by(S::LANES) {
-                        let slope = if idle { g } else { g * read(s, x, j, T::ZERO) };
-                        self.register(s, first + j, end, slope);
+                        let gradient = if is_zero { g } else { g * read(s, x, j, T::ZERO) };
+                        self.register(s, first + j, end, gradient);
                     }
                 }
             }
@@ -69,16 +69,16 @@ impl<T: Float> Kernel<T> for Descent<'_, T> {
     }
 }
 
-impl<T: Float> Descent<'_, T> {
-    /// Moves the parameters of a register that starts at `i`, but none from `end` on.
+impl<T: Float> SgdStep<'_, T> {
+    /// Updates the parameters of the register that starts at `i`, up to `end`.
     #[inline(always)]
-    fn register<S: Simd<T>>(&mut self, s: S, i: usize, end: usize, slope: S::V) {
+    fn register<S: Simd<T>>(&mut self, s: S, i: usize, end: usize, gradient: S::V) {
         let params = &mut self.params[..end];
         let w = read(s, params, i, T::ZERO);
         // 1. g + weight_decay w
         let decay = s.splat(T::from_f64(self.weight_decay));
-        let g = if self.weight_decay == 0.0 { slope } else { w.mul_add(decay, slope) };
-        // 2. v, and where it leads
+        let g = if self.weight_decay == 0.0 { gradient } else { w.mul_add(decay, gradient) };
+        // 2. v, and the direction of the step
         let step = match &mut self.velocity {
             None => g,
             Some(velocity) => {

@@ -1,21 +1,20 @@
-//! A linear layer with few outputs: two kernels that read rows of `x` while these are in the cache.
+//! A linear layer with few outputs: two kernels that read rows of `x` from the cache.
 //!
 //! ```text
 //! Logits      z_ik = b_k + sum_j x_ij w_kj         lanes along j, two rows and up to five classes at once
 //! AddProduct  dw_kj += sum_i g_ik x_ij             lanes along j, two registers and up to five classes at once
 //! ```
 //!
-//! Ten sums in registers do not wait for each other, which is what a processor with two multiply-adds a cycle and four
-//! cycles of latency needs, and what 16 registers still hold. A general product would first copy `x` into an order of its
-//! own, and so touch it twice as often as here.
+//! Ten independent sums keep a processor busy that has two multiply-adds a cycle and four cycles of latency, and they
+//! fit into 16 registers. A general product would first pack `x`, and so read and write it once more.
 
 use crate::simd::{Float, Kernel, Lanes, Simd, load_at, read, store_at, write};
 use crate::view::Rows;
 
-/// More classes than this are left to general products.
+/// For more classes than this general products are used.
 pub(crate) const FEW: usize = 32;
 
-/// Classes that are summed at once.
+/// Classes summed at a time.
 const AT_ONCE: usize = 5;
 
 /// Runs `$body` with `$N` the length of each group of classes, from the first one of the group, `$first`.
@@ -24,7 +23,7 @@ macro_rules! groups {
         let (classes, mut $first) = ($classes, 0);
         let groups = classes.div_ceil(AT_ONCE);
         for group in 0..groups {
-            // As even as can be: 12 are 4, 4 and 4.
+            // Groups of nearly equal size: 12 classes are 4, 4 and 4.
             let size = (classes - $first).div_ceil(groups - group);
             match size {
                 1 => {
@@ -53,12 +52,12 @@ macro_rules! groups {
     }};
 }
 
-/// The logits of some rows, row behind row.
+/// The logits of some rows, row after row.
 pub(crate) struct Logits<'k, T> {
     pub(crate) x: Rows<'k, T>,
-    /// A row a class.
+    /// One row a class.
     pub(crate) weight: Rows<'k, T>,
-    /// One a class.
+    /// One number a class.
     pub(crate) bias: Option<&'k [T]>,
     pub(crate) logits: &'k mut [T],
 }
@@ -70,7 +69,7 @@ impl<T: Float> Kernel<T> for Logits<'_, T> {
         let Logits { x, weight, bias, logits } = self;
         let (rows, classes) = (x.rows(), weight.rows());
         for i in (0..rows).step_by(2) {
-            // An odd last row is taken twice.
+            // The last of an odd number of rows is computed twice.
             let pair = [i, (i + 1).min(rows - 1)];
             groups!(classes, first, N => {
                 let sums = dots::<N, T, S>(s, x, pair, weight, first);
@@ -103,7 +102,7 @@ fn dots<const N: usize, T: Float, S: Simd<T>>(
     let mut j = 0;
     while j + S::LANES <= len {
         if first == 0 {
-            // The two rows after these.
+            // The next two rows.
             s.prefetch(ahead, stride + j);
             s.prefetch(ahead, 2 * stride + j);
         }
@@ -132,12 +131,12 @@ fn dots<const N: usize, T: Float, S: Simd<T>>(
     dots
 }
 
-/// Adds to the gradient of the weight what some rows contribute.
+/// Adds the contribution of some rows to the gradient of the weight.
 pub(crate) struct AddProduct<'k, T> {
     pub(crate) x: Rows<'k, T>,
-    /// The gradient of the loss with respect to the logits, row behind row.
+    /// The gradient of the loss with respect to the logits, row after row.
     pub(crate) grad: &'k [T],
-    /// A row a class, row behind row.
+    /// One row a class, row after row.
     pub(crate) weight_grad: &'k mut [T],
 }
 
@@ -180,7 +179,7 @@ fn add<const N: usize, T: Float, S: Simd<T>>(
     let behind = x.rows() * x.from(0).1 + j;
     for (i, g) in grad.chunks_exact(classes).enumerate() {
         if first == 0 {
-            // The same place in the block behind this one: so the memory is busy while this one is added up.
+            // The same place in the next block, so that memory and arithmetic work at the same time.
             s.prefetch(x.from(i).0, behind);
             s.prefetch(x.from(i).0, behind + S::LANES);
         }

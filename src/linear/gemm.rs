@@ -1,7 +1,7 @@
 //! Products of matrices on the calling thread: the only file that names the crate `gemm`.
 //!
-//! A matrix is a view with two strides, so a transpose, or a block of a larger one, costs nothing. A result is cut into
-//! blocks that do not overlap, which threads fill side by side; their size depends on the shape alone, and so do the bits.
+//! A matrix is a view with two strides, so that transposes and blocks need no copy. A result is cut into disjoint
+//! blocks, which threads fill in parallel. Their size depends on the shape alone, and so do the bits.
 
 use crate::simd::Float;
 use crate::view::Rows;
@@ -27,15 +27,15 @@ pub(crate) struct MatrixMut<'a, T> {
     numbers: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is a slice that is borrowed for `'a`, of which some numbers are left out; as a slice goes, so does it.
+// SAFETY: it stands for a part of a slice that is borrowed for `'a`, and a slice may be sent.
 unsafe impl<T: Sync> Send for Matrix<'_, T> {}
-// SAFETY: as above.
+// SAFETY: as above; a slice may be shared.
 unsafe impl<T: Sync> Sync for Matrix<'_, T> {}
-// SAFETY: as above; nobody else has its numbers, since a matrix is only ever cut into blocks that do not overlap.
+// SAFETY: as above; it is the only one with its numbers, since a matrix is only ever cut into disjoint blocks.
 unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
 impl<'a, T: Float> Matrix<'a, T> {
-    /// Rows, which may stand apart.
+    /// Rows with any stride.
     pub(crate) fn of(rows: Rows<'a, T>) -> Self {
         let (data, stride) = rows.from(0);
         let shape = [rows.rows(), rows.classes()];
@@ -43,7 +43,7 @@ impl<'a, T: Float> Matrix<'a, T> {
         Matrix { data: data.as_ptr(), shape, strides: [stride, 1], numbers: PhantomData }
     }
 
-    /// Rows one behind the other.
+    /// Contiguous rows.
     pub(crate) fn packed(data: &'a [T], rows: usize, columns: usize) -> Self {
         Matrix::of(Rows::packed(data, rows, columns))
     }
@@ -54,7 +54,7 @@ impl<'a, T: Float> Matrix<'a, T> {
         Matrix { shape: [columns, rows], strides: [column, row], ..self }
     }
 
-    /// How many rows it has.
+    /// Number of rows.
     pub(crate) fn len(self) -> usize {
         self.shape[0]
     }
@@ -75,25 +75,25 @@ impl<'a, T: Float> Matrix<'a, T> {
 }
 
 impl<'a, T: Float> MatrixMut<'a, T> {
-    /// Rows one behind the other.
+    /// Contiguous rows.
     pub(crate) fn packed(data: &'a mut [T], rows: usize, columns: usize) -> Self {
         assert!(span([rows, columns], [columns, 1]) <= data.len());
         let (shape, strides) = ([rows, columns], [columns, 1]);
         MatrixMut { data: data.as_mut_ptr(), start: [0, 0], shape, strides, numbers: PhantomData }
     }
 
-    /// The rows that it is of the whole.
+    /// Its rows in the whole matrix.
     pub(crate) fn rows(&self) -> Range<usize> {
         self.start[0]..self.start[0] + self.shape[0]
     }
 
-    /// The columns that it is of the whole.
+    /// Its columns in the whole matrix.
     pub(crate) fn columns(&self) -> Range<usize> {
         self.start[1]..self.start[1] + self.shape[1]
     }
 
-    /// Blocks that threads may fill side by side: the longer side is cut, as then the shorter one, all of which every block
-    /// reads, is read least often.
+    /// Disjoint blocks, which threads may fill in parallel. The longer side is cut: each block reads all of the operand
+    /// along the shorter one.
     pub(crate) fn blocks(self) -> Vec<Self> {
         let side = usize::from(self.shape[1] > self.shape[0]);
         let len = self.shape[side];
@@ -101,12 +101,12 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         (0..len).step_by(size).map(|first| self.cut(side, first..len.min(first + size))).collect()
     }
 
-    /// Some of its columns, to be filled before the others.
+    /// Some of its columns.
     pub(crate) fn some_columns(&mut self, columns: Range<usize>) -> MatrixMut<'_, T> {
         self.cut(1, columns)
     }
 
-    /// A part along one side; no two that are alive may overlap.
+    /// A part along one side. Parts that are alive at the same time must be disjoint.
     fn cut(&self, side: usize, part: Range<usize>) -> Self {
         assert!(part.start <= part.end && part.end <= self.shape[side], "a part of the matrix");
         let (mut start, mut shape) = (self.start, self.shape);
@@ -118,7 +118,7 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         MatrixMut { data, start, shape, strides: self.strides, numbers: PhantomData }
     }
 
-    /// Becomes `lhs rhs`, or, where it `adds`, what it was and that.
+    /// Sets it to `lhs rhs`; if `adds`, adds that to it.
     pub(crate) fn product(&mut self, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>, adds: bool) {
         let ([rows, columns], between) = (self.shape, lhs.shape[1]);
         assert!(lhs.shape[0] == rows && rhs.shape == [between, columns], "matrices that fit");
@@ -136,8 +136,8 @@ impl<'a, T: Float> MatrixMut<'a, T> {
             return;
         }
         let stride = |stride: usize| stride as isize;
-        // SAFETY: the constructors have checked that every number of the shapes lies inside of slices that are borrowed; no
-        // other view of those that are written is alive, as `self` is borrowed for writing.
+        // SAFETY: the constructors have checked that all numbers of the shapes lie inside borrowed slices. `self` is
+        // borrowed for writing, so that no other view of its numbers is alive.
         unsafe {
             gemm(
                 rows,
@@ -163,12 +163,12 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         }
     }
 
-    /// Becomes a row or a column, or, where it `adds`, what it was and that.
+    /// Sets a row or a column; if `adds`, adds to it.
     fn add(&mut self, part: &[T], adds: bool) {
         let stride = if self.shape[0] == 1 { self.strides[1] } else { self.strides[0] };
         assert!(self.shape.contains(&1) && self.shape[0] * self.shape[1] == part.len(), "a vector that fits");
         for (i, &x) in part.iter().enumerate() {
-            // SAFETY: number `i` of a matrix that is one row or one column of so many.
+            // SAFETY: the matrix is one row or one column, with `part.len()` numbers.
             unsafe {
                 let to = self.data.add(i * stride);
                 *to = if adds { *to + x } else { x };
@@ -177,17 +177,17 @@ impl<'a, T: Float> MatrixMut<'a, T> {
     }
 }
 
-/// Rows or columns of a block: fewer cost more time for packing, more leave threads idle at the end.
+/// Rows or columns of a block: with fewer, packing takes more time; with more, threads are idle at the end.
 const BLOCK: usize = 1024;
 
-/// Products that are added up in one chain where the result is a vector: there the crate knows no blocks, and a sum of 70000
-/// numbers in single precision, one after the other, is off by 4e-5 of their size.
+/// Length of a sum where the result is a vector. The crate does not sum in blocks there, and a sum of 70000 numbers in
+/// single precision, one after the other, has a relative error of 4e-5.
 const TERMS: usize = 1024;
 
-/// Blocks that a matrix is cut into at least.
+/// The least number of blocks of a matrix.
 const MIN_BLOCKS: usize = 4;
 
-/// How many numbers a matrix reaches over.
+/// Length of the slice that a matrix spans.
 fn span([rows, columns]: [usize; 2], [row, column]: [usize; 2]) -> usize {
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
 }

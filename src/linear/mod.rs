@@ -1,5 +1,5 @@
-//! A linear layer and the loss behind it, taken together, so that the logits are never stored: what their tiles and blocks
-//! are made of. `api/linear_cross_entropy.rs` shares them out among threads.
+//! The parts of the fused linear layer and loss, which never stores all logits: sizes of tiles and blocks, and their
+//! kernels. `api/linear_cross_entropy.rs` distributes them among threads.
 //!
 //! # Formula
 //! ```text
@@ -8,25 +8,25 @@
 //! ```
 //!
 //! # Gradient
-//! With `g_ik = d loss / d z_ik`, which the loss of the row tells:
+//! With `g_ik = d loss / d z_ik` from the loss of the row:
 //!
 //! ```text
 //! dx_ij = sum_k g_ik w_kj        dw_kj = sum_i g_ik x_ij        db_k = sum_i g_ik
 //! ```
 //!
 //! # Tiles
-//! All of that is done for a tile of rows, as many as have their logits in [`TILE_BYTES`]: a product makes the logits, the
-//! loss turns them into `g` where they stand, and products with `w` and `x` make of `g` the rows of `dx` and what the tile
-//! adds to `dw`. `w` and `dw` pass through the memory once a tile, so tiles are as large as is allowed.
+//! Rows are taken in tiles whose logits fit into [`TILE_BYTES`]. A product computes the logits, the loss overwrites
+//! them by `g`, and products of `g` with `w` and `x` give the tile's rows of `dx` and its contribution to `dw`. `w` and
+//! `dw` are read once a tile, so tiles are as large as allowed.
 //!
 //! Where even few rows have more logits than that, their classes are taken in tiles too ([`Strips`]).
 //!
-//! Where `w` is small enough to stay in a cache ([`is_small`]) there are no tiles but blocks of rows, which are read once,
-//! from memory, for everything that is made of them ([`few_classes`]).
+//! Where `w` is small enough to stay in a cache ([`is_small`]) rows are taken in blocks instead, which are read from
+//! memory once for all products ([`few_classes`]).
 //!
 //! # References
-//! E. Wijmans, B. Huval, A. Hertzberg, V. Koltun and P. Krähenbühl, *Cut your losses in large-vocabulary language models*,
-//! ICLR 2025, arXiv:2411.09009 (the layer and its loss in one).
+//! E. Wijmans, B. Huval, A. Hertzberg, V. Koltun and P. Krähenbühl, *Cut your losses in large-vocabulary language
+//! models*, ICLR 2025, arXiv:2411.09009 (the layer and its loss in one).
 //! P.-L. Hsu, Y. Dai, V. Kothapalli et al., *Liger kernel: efficient Triton kernels for LLM training*, 2024,
 //! arXiv:2410.10989 (tiles of rows, whose gradient takes the place of their logits).
 
@@ -35,8 +35,8 @@ pub(crate) mod few_classes;
 pub(crate) mod gemm;
 mod visits;
 
-pub use descent::Moment;
-pub(crate) use descent::{Descent, Slope};
+pub use descent::Momentum;
+pub(crate) use descent::{Gradient, SgdStep};
 pub(crate) use visits::{Gather, Visits};
 
 use self::gemm::{Matrix, MatrixMut};
@@ -46,26 +46,26 @@ use crate::view::Rows;
 use few_classes::{AddProduct, FEW, Logits};
 use std::ops::Range;
 
-/// What the logits of a tile take, with a copy of its rows and of their gradient, where such are needed.
+/// Memory for the logits of a tile, with copies of its rows and of their gradient where these are needed.
 const TILE_BYTES: usize = 40 << 20;
 
-/// What a block of rows takes of the second-level cache.
+/// Memory for a block of rows in the second-level cache.
 const BLOCK_BYTES: usize = 1 << 18;
 
-/// What the parts of the weight's gradient take that are added up at the end.
+/// Memory for the parts of the weight's gradient, which are added up at the end.
 const PARTS_BYTES: usize = 8 << 20;
 
-/// How many rows make a tile: about as many in each, at least one, in groups that products like.
+/// Rows of a tile: nearly equal in all tiles, at least one, and a multiple of 16 where products gain by it.
 pub(crate) fn tile_rows<T>(rows: usize, features: usize, classes: usize) -> usize {
     let most = (TILE_BYTES / (size_of::<T>() * (classes + 2 * features)).max(1)).max(1);
     let even = rows.div_ceil(rows.div_ceil(most).max(1));
     if most < 16 { even } else { even.next_multiple_of(16).min(most) }.max(1)
 }
 
-/// Fewer rows in a tile than this are slower than the logits of many made twice.
+/// Tiles of fewer rows are slower than strips, which compute the logits twice.
 const FEW_ROWS: usize = 64;
 
-/// Rows whose classes are taken in tiles, and how many of these.
+/// Numbers of rows of a strip and of classes of its tiles.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strips {
     pub(crate) rows: usize,
@@ -73,7 +73,7 @@ pub(crate) struct Strips {
 }
 
 impl Strips {
-    /// Strips, where tiles of whole rows would be of too few.
+    /// Strips, if tiles of whole rows would have too few rows.
     pub(crate) fn of<T>(rows: usize, features: usize, classes: usize) -> Option<Self> {
         let row_bytes = size_of::<T>() * (classes + 2 * features);
         if TILE_BYTES / row_bytes.max(1) >= rows.min(FEW_ROWS) {
@@ -91,22 +91,23 @@ pub(crate) fn is_small<T>(features: usize, classes: usize) -> bool {
     numbers <= 1 << 17 || (classes <= FEW && numbers <= PARTS_BYTES / 4 / size_of::<T>())
 }
 
-/// How many rows make a block that stays in the cache.
+/// Rows of a block that stays in the cache.
 pub(crate) fn block_rows<T>(features: usize, classes: usize) -> usize {
     (BLOCK_BYTES / (size_of::<T>() * (features + classes)).max(1) / 16 * 16).clamp(16, 1024)
 }
 
-/// How many parts the gradients of a small weight and its bias are summed in: enough for the threads, few enough for the memory.
+/// Parts that the gradients of a small weight and its bias are summed in: enough for the threads, few enough for the
+/// memory.
 pub(crate) fn parts<T>(features: usize, classes: usize) -> usize {
     (PARTS_BYTES / (classes * (size_of::<T>() * features + size_of::<f64>())).max(1)).clamp(4, 64)
 }
 
-/// How much work it is, measured in elements of a sum: four multiplications and additions count for one.
+/// The amount of work in elements of a sum: four multiply-adds count as one.
 pub(crate) fn work(rows: usize, features: usize, classes: usize) -> usize {
     rows.saturating_mul(classes).saturating_mul(features / 4 + 1)
 }
 
-/// How many rows of a stored weight a thread has at once: all, where nothing is widened.
+/// Rows of a stored weight that a thread has at a time: all, unless they are widened.
 pub(crate) fn widened_rows<S: Storage>(rows: usize, features: usize) -> usize {
     let is_wide = size_of::<S>() == size_of::<S::Real>();
     if is_wide { rows.max(1) } else { (BLOCK_BYTES / features.max(1)).max(1) }
@@ -149,8 +150,8 @@ pub(crate) fn add_block_product<T: Float>(isa: Isa, x: Rows<'_, T>, grad: &[T], 
     }
 }
 
-/// Adds up columns of rows that stand `stride` apart, in double precision: plain loops, to which the compiler gives the
-/// lanes of the instruction set.
+/// Sums columns of rows with a given stride, in double precision: plain loops, which the compiler vectorises for the
+/// instruction set.
 pub(crate) struct AddColumns<'k, T> {
     pub(crate) rows: &'k [T],
     pub(crate) stride: usize,

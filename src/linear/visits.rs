@@ -3,7 +3,7 @@
 use crate::simd::{Float, Kernel, Simd, read, write};
 use crate::view::Rows;
 
-/// The rows of a matrix, in any order, or, where none is given, as they stand.
+/// The rows of a matrix, in a given order or in their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Visits<'a, T> {
     pub(crate) x: Rows<'a, T>,
@@ -12,7 +12,7 @@ pub(crate) struct Visits<'a, T> {
 }
 
 impl<'a, T: Float> Visits<'a, T> {
-    /// How many visits there are.
+    /// Number of visits.
     pub(crate) fn len(&self) -> usize {
         self.order.map_or(self.x.rows(), <[i64]>::len)
     }
@@ -24,11 +24,11 @@ impl<'a, T: Float> Visits<'a, T> {
     }
 }
 
-/// How many visits ahead rows are fetched, where their order is none that a processor guesses. Measured, milliseconds an
-/// epoch of 500 000 x 100 float64, row by row, on small pages: none 128, 16 rows ahead 85.
+/// Distance in visits of the prefetch of rows in random order. Measured, milliseconds an epoch of 500 000 x 100
+/// float64, row by row, on small pages: 128 without, 85 with 16 rows.
 const AHEAD: usize = 16;
 
-/// Copies the rows of some visits, one behind the other.
+/// Copies the rows of some visits, one after the other.
 pub(crate) struct Gather<'k, T> {
     pub(crate) visits: Visits<'k, T>,
     pub(crate) first: usize,

@@ -7,8 +7,9 @@
 //! loss = -[beta t ln p + (1 - t) ln(1 - p)]
 //! ```
 //!
-//! `ln(1 - p)` is `log1p(-p)`, so a small `p` keeps its cost. `eps` clips `p` to `[eps, 1 - eps]`, by clipping both costs,
-//! `-ln p` and `-ln(1 - p)`, to `[-log1p(-eps), -ln eps]`: the same, also where `1 - eps` is no number of the type.
+//! `ln(1 - p)` is `log1p(-p)`, so a small `p` keeps its cost. `eps` clips `p` to `[eps, 1 - eps]`, by clipping both
+//! costs, `-ln p` and `-ln(1 - p)`, to `[-log1p(-eps), -ln eps]`: the same, also where `1 - eps` is no number of the
+//! type.
 //!
 //! # Gradient
 //! `d loss / dp = (1 - t) / (1 - p) - beta t / p`, and 0 where `p` is clipped.
@@ -21,22 +22,22 @@
 //! right answer, as numbers near 1 are far apart: that takes the logit.
 //!
 //! # Special values
-//! A term whose factor is 0 is 0 even where its logarithm is not finite. `p = 0` with `t > 0` costs +inf, and has the gradient
-//! -inf; `p = 1` with `t < 1` costs +inf, with the gradient +inf. NaN where `p` or `t` is.
+//! A term whose factor is 0 is 0 even where its logarithm is not finite. `p = 0` with `t > 0` costs +inf, and has the
+//! gradient -inf; `p = 1` with `t < 1` costs +inf, with the gradient +inf. NaN where `p` or `t` is.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.2.
 
-use super::answers::Answers;
+use super::binary_weights::BinaryWeights;
 use super::{Domain, PointLoss};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::math::{Real, ln_share};
 use crate::simd::{Lanes, Mask, Simd};
 
 /// Binary cross-entropy with its options.
 #[derive(Clone, Debug)]
 pub struct BinaryCrossEntropy<T> {
-    answers: Answers<T>,
+    weights: BinaryWeights<T>,
     eps: T,
     /// The costs of what is clipped: `-log1p(-eps)` and `-ln eps`.
     costs: [T; 2],
@@ -48,14 +49,12 @@ impl<T: Real> BinaryCrossEntropy<T> {
     /// # Errors
     /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for `eps` outside `[0, 1/2)`.
     pub fn new(pos_weight: Option<&[T]>, eps: f64) -> Result<Self> {
-        if !(0.0..0.5).contains(&eps) {
-            return Err(Error::Parameter { name: "eps", expected: "in [0, 0.5)", got: format!("{eps:?}") });
-        }
+        check_number("eps", eps, "in [0, 0.5)", (0.0..0.5).contains(&eps))?;
         let costs = [-(-eps).ln_1p(), -eps.ln()].map(T::from_f64);
-        Ok(BinaryCrossEntropy { answers: Answers::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
+        Ok(BinaryCrossEntropy { weights: BinaryWeights::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
     }
 
-    /// What a share of `u + lost` costs, clipped; a NaN, on the right, stays. Without eps the bounds are 0 and infinity.
+    /// `-ln(u + lost)`, clipped. A NaN, on the right, stays. Without eps the bounds are 0 and infinity.
     #[inline(always)]
     fn cost<S: Simd<T>>(&self, s: S, u: S::V, lost: S::V) -> S::V {
         let [least, most] = [s.splat(self.costs[0]), s.splat(self.costs[1])];
@@ -63,12 +62,12 @@ impl<T: Real> BinaryCrossEntropy<T> {
     }
 
     #[inline(always)]
-    fn loss<S: Simd<T>>(&self, s: S, at: Answer<S::V>) -> S::V {
-        let (zero, Answer { p, q, yes, no, is_sure }) = (s.splat(T::ZERO), at);
+    fn loss<S: Simd<T>>(&self, s: S, at: Terms<S::V>) -> S::V {
+        let (zero, Terms { p, q, yes, no, is_sure }) = (s.splat(T::ZERO), at);
         // 1 - p = q + lost
         let lost = (s.splat(T::ONE) - q) - p;
         if is_sure {
-            // One of the terms is 0 in every lane, so one logarithm does for both: of p, or of 1 - p.
+            // One of the terms is 0 in every lane, so one logarithm is enough: of p, or of 1 - p.
             let says_no = yes.eq(zero);
             let (u, lost) = (S::V::select(says_no, q, p), S::V::select(says_no, lost, zero));
             let weight = S::V::select(says_no, no, yes);
@@ -79,27 +78,27 @@ impl<T: Real> BinaryCrossEntropy<T> {
     }
 }
 
-/// A register of probabilities and of what they are held against.
+/// A register of probabilities, and the weights of their labels.
 #[derive(Clone, Copy)]
-struct Answer<V> {
+struct Terms<V> {
     p: V,
     /// `1 - p`
     q: V,
     yes: V,
     no: V,
-    /// Whether no lane has both.
+    /// Whether each lane has a weight of 0.
     is_sure: bool,
 }
 
-impl<V> Answer<V> {
+impl<V> Terms<V> {
     #[inline(always)]
-    fn of<T: Real, S: Simd<T, V = V>>(s: S, answers: &Answers<T>, point: usize, p: V, target: V) -> Self
+    fn of<T: Real, S: Simd<T, V = V>>(s: S, weights: &BinaryWeights<T>, point: usize, p: V, target: V) -> Self
     where
         V: Lanes<T>,
     {
-        let (yes, no) = answers.weights(s, point, target);
+        let (yes, no) = weights.of(s, point, target);
         let is_sure = (yes * no).eq(s.splat(T::ZERO)).bits() == (1 << S::LANES) - 1;
-        Answer { p, q: s.splat(T::ONE) - p, yes, no, is_sure }
+        Terms { p, q: s.splat(T::ONE) - p, yes, no, is_sure }
     }
 }
 
@@ -109,13 +108,13 @@ impl<T: Real> PointLoss<T> for BinaryCrossEntropy<T> {
 
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> S::V {
-        self.loss(s, Answer::of(s, &self.answers, point, p, target))
+        self.loss(s, Terms::of(s, &self.weights, point, p, target))
     }
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> (S::V, S::V) {
         let (zero, eps) = (s.splat(T::ZERO), s.splat(self.eps));
-        let at @ Answer { q, yes, no, is_sure, .. } = Answer::of(s, &self.answers, point, p, target);
+        let at @ Terms { q, yes, no, is_sure, .. } = Terms::of(s, &self.weights, point, p, target);
         let slope = if is_sure {
             let says_no = yes.eq(zero);
             let weight = S::V::select(says_no, no, zero - yes);

@@ -34,7 +34,7 @@
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
 
 use super::{Domain, Group, LaneKernels, NoLanes, RowLoss, RowTarget, SoftLanes, total_weight};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::math::{Real, ln};
 use crate::rows::{Logits, LogitsIo, row_total};
 use crate::simd::{Lanes, Simd, inlined, read};
@@ -62,9 +62,7 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
         if let Some(weights) = class_weight {
             check_weights("class_weight", weights, &[classes])?;
         }
-        if !(0.0..=0.5).contains(&eps) {
-            return Err(Error::Parameter { name: "eps", expected: "in [0, 0.5]", got: format!("{eps:?}") });
-        }
+        check_number("eps", eps, "in [0, 0.5]", (0.0..=0.5).contains(&eps))?;
         Ok(CategoricalCrossEntropy { class_weight, lowest: T::from_f64(eps), highest: T::from_f64(1.0 - eps) })
     }
 

@@ -7,7 +7,8 @@
 //! JS = 1/2 sum_k p_k ln(p_k / m_k) + 1/2 sum_k q_k ln(q_k / m_k)
 //! ```
 //!
-//! With `x_k = ln(p_k / q_k)` and `d_k = (p_k - q_k) / (p_k + q_k) = tanh(x_k / 2)` it is a sum without a negative term:
+//! With `x_k = ln(p_k / q_k)` and `d_k = (p_k - q_k) / (p_k + q_k) = tanh(x_k / 2)` it is a sum without a negative
+//! term:
 //!
 //! ```text
 //! JS     = sum_k m_k phi(x_k)
@@ -17,28 +18,29 @@
 //! ln(1 + |d|) = |x| / 2 - ln cosh(x / 2) = ln 2 - ln(1 + exp(-|x|))
 //! ```
 //!
-//! What is linear in the differences has cancelled on paper, so equal rows cost exactly 0 and nearly equal ones keep their
-//! digits, where `p ln(p / m)` has errors as large as the rounding of `p`. The exponential of `-|x|` is the quotient of the
-//! two probabilities, the sigmoid the smaller one over their sum: beyond the softmax of each position, which serves both its
-//! pairs, no exponential is taken.
+//! The terms that are linear in the differences have cancelled on paper. So the divergence of equal rows is exactly 0,
+//! and that of nearly equal ones keeps its digits, where `p ln(p / m)` has errors as large as the rounding of `p`.
+//! `exp(-|x|)` is the quotient of the two probabilities, and the sigmoid the smaller one over their sum: the only
+//! exponentials are those of the softmax of each position, which serves both of its pairs.
 //!
 //! # The differences
-//! `x_k = (z_k - z'_k) - shift`, where `shift` is the difference of both log-sum-exps. An error `e` of it adds `e^2 / 8` to the
-//! divergence, which only that of near neighbours is small enough to show. For these it is formed a second time, as
-//! `ln(1 + sum_k q_k (exp(z_k - z'_k) - 1))`, small where the differences are.
+//! `x_k = (z_k - z'_k) - shift`, where `shift` is the difference of both log-sum-exps. An error `e` of it adds
+//! `e^2 / 8` to the divergence, which matters only for near neighbours. For these the shift is computed a second time,
+//! as `ln(1 + sum_k q_k (exp(z_k - z'_k) - 1))`, which is small where the differences are.
 //!
 //! # Gradient
-//! `dJS / dp_k = ln(p_k / m_k) / 2 = ln(1 + d_k) / 2 =: g_k`, and through the softmax `dJS / dz_k = p_k (g_k - sum_j p_j g_j)`;
-//! the same for the other row with `-x`. A row adds what it gets from both its neighbours. The components of a gradient sum
-//! to zero, so that of a class with most of the probability is minus the sum of the others.
+//! `dJS / dp_k = ln(p_k / m_k) / 2 = ln(1 + d_k) / 2 =: g_k`, and through the softmax
+//! `dJS / dz_k = p_k (g_k - sum_j p_j g_j)`; the same for the other row with `-x`. The gradient of a row is the sum
+//! over both its neighbours. The components of a gradient sum to zero, so that of a class with most of the probability
+//! is computed as minus the sum of the others.
 //!
 //! # Domain, shapes, units
 //! Logits in `[-inf, inf]`, rows of one length; nats, in `[0, ln 2]`.
 //!
 //! # Special values
-//! A class with logits of -inf in both rows takes no part; in one row alone it costs `q_k ln 2 / 2`. One logit of +inf: the
-//! limit, all probability is there, and no gradient comes through. Where no distribution is defined (a logit is NaN, all are
-//! -inf, several +inf) every pair that the row belongs to is NaN, and the gradient of both its rows.
+//! A class with logits of -inf in both rows adds 0; in one row alone it adds `q_k ln 2 / 2`. A single logit of +inf has
+//! the limit: all probability is there, and the gradient is 0. Where no distribution is defined (a logit is NaN, all
+//! are -inf, several are +inf) the divergence of both pairs of the row is NaN, and so are the gradients of their rows.
 //!
 //! # References
 //! J. Lin, *Divergence measures based on the Shannon entropy*, IEEE Trans. Inf. Theory 37(1), 1991.
@@ -49,22 +51,22 @@ mod one_by_one;
 pub(crate) use across::Positions;
 pub(crate) use one_by_one::Position;
 
-use crate::math::{NEAR, Real, exp, ln_cosh_of_half, log1p_unit, spread, subtract, tanh};
+use crate::math::{COSH_LIMIT, Real, exp, js_share, ln_cosh_of_half, log1p_unit, subtract, tanh};
 use crate::simd::{Lanes, Simd};
 
-/// Nothing changes beyond: no exponential of less than minus this is above 0. Not infinite, so that 0 times it is 0.
+/// An upper limit of `|x|`, beyond which `exp(-|x|)` is 0. It is finite, so that 0 times it is 0.
 const FAR: f64 = 4096.0;
 
-/// Below so many roundings a divergence may show the error of the shift, of which each is less than 8 roundings off.
+/// Below this number of roundings the error of the shift, less than 8 roundings, may matter for a divergence.
 const ROUNDINGS: f64 = 16.0;
 
-/// The least divergence that hides the error of the shift.
+/// The least divergence for which the error of the shift does not matter.
 fn least_sure<T: Real>() -> f64 {
-    ROUNDINGS * 2.0 / T::TO_NORMAL.to_f64()
+    ROUNDINGS * 2.0 / T::SCALE_UP.to_f64()
 }
 
-/// What some classes add to a divergence: `2 m phi(x)`, and with `GRAD` also `2 g` of both sides. Probabilities are times
-/// 2^DIGITS, and so is the first. The shift comes in two parts, as it may be many times the differences from it.
+/// The terms `2 m phi(x)` of some classes and, with `GRAD`, `2 g` of both rows. Probabilities and terms are times
+/// 2^DIGITS. The shift has two parts, as it may be much larger than `x`.
 #[inline(always)]
 fn between<const GRAD: bool, T: Real, S: Simd<T>>(
     s: S,
@@ -73,27 +75,27 @@ fn between<const GRAD: bool, T: Real, S: Simd<T>>(
     [shift, shift_rest]: [S::V; 2],
 ) -> (S::V, [S::V; 2]) {
     let (zero, half) = (s.splat(T::ZERO), s.splat(T::from_f64(0.5)));
-    // 1. x and |x|. A NaN, where both logits are -inf, becomes FAR, and counts nothing.
-    let [gap, lost] = subtract(s, z, other);
-    let x = (gap - shift) + (lost - shift_rest);
+    // 1. x and |x|. A NaN, where both logits are -inf, becomes FAR and adds 0.
+    let [difference, lost] = subtract(s, z, other);
+    let x = (difference - shift) + (lost - shift_rest);
     let size = x.abs().min(s.splat(T::from_f64(FAR)));
-    let (square, is_near) = (size * size, size.lt(s.splat(T::from_f64(NEAR))));
+    let (square, is_near) = (size * size, size.lt(s.splat(T::from_f64(COSH_LIMIT))));
     // 2. phi near 0; further away from ln(1 + |d|), with exp(-|x|) as a quotient
     let (small, large) = (p.min(q), p.max(q));
     let r = small / large.max(s.splat(T::MIN_NORMAL));
     let far_log = s.splat(T::from_f64(std::f64::consts::LN_2)) - log1p_unit(s, r);
-    let (both, near) = (p + q, spread(s, square));
+    let (both, near) = (p + q, js_share(s, square));
     let divergence = S::V::select(is_near, both * near, both * far_log - small * size);
     if !GRAD {
         return (divergence, [zero; 2]);
     }
-    // 3. g of either side: ln(1 - |d|) = ln(1 + |d|) - |x|
+    // 3. g of both rows: ln(1 - |d|) = ln(1 + |d|) - |x|
     let log = S::V::select(is_near, half * size - ln_cosh_of_half(s, square), far_log);
     let (above, below, is_swapped) = (log, log - size, x.lt(zero));
     (divergence, [S::V::select(is_swapped, below, above), S::V::select(is_swapped, above, below)])
 }
 
-/// `q (exp(z - z') - 1)`, which does not cancel for near neighbours.
+/// `q (exp(z - z') - 1)`, without cancellation for near neighbours.
 #[inline(always)]
 fn growth<T: Real, S: Simd<T>>(s: S, [z, other]: [S::V; 2], q: S::V) -> S::V {
     let (zero, one, half) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(0.5)));
@@ -104,8 +106,8 @@ fn growth<T: Real, S: Simd<T>>(s: S, [z, other]: [S::V; 2], q: S::V) -> S::V {
     S::V::select(z.eq(other), zero, q * change)
 }
 
-/// How large the sum of all growths may be for [`growth`] to tell the shift better than the log-sum-exps do.
-const GROWTH: f64 = 0.5;
+/// The largest sum of all [`growth`]s that gives the shift better than the log-sum-exps do.
+const GROWTH_LIMIT: f64 = 0.5;
 
 #[cfg(test)]
 mod tests {
@@ -179,9 +181,9 @@ mod tests {
         let (p, q) = (softmax(a), softmax(b));
         let term = |p: f64, q: f64| if p == 0.0 { 0.0 } else { 0.5 * (2.0 * p / (p + q)).ln() };
         let g: Vec<f64> = p.iter().zip(&q).map(|(&p, &q)| term(p, q)).collect();
-        let drift: f64 = p.iter().zip(&g).map(|(p, g)| p * g).sum();
+        let mean: f64 = p.iter().zip(&g).map(|(p, g)| p * g).sum();
         let back: f64 = p.iter().zip(&q).map(|(&p, &q)| q * term(q, p)).sum();
-        (drift + back, p.iter().zip(&g).map(|(p, g)| p * (g - drift)).collect())
+        (mean + back, p.iter().zip(&g).map(|(p, g)| p * (g - mean)).collect())
     }
 
     #[test]

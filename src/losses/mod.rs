@@ -6,8 +6,8 @@
 //!
 //! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
 
-mod answers;
 mod binary_cross_entropy;
+mod binary_weights;
 mod categorical_cross_entropy;
 mod gaussian_nll;
 mod hinge_loss;
@@ -23,7 +23,7 @@ mod target_weights;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
-pub use gaussian_nll::{GaussianNll, Spread};
+pub use gaussian_nll::{Dispersion, GaussianNll};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::{Position, Positions};
 pub use lanes::{ClassLanes, Group, LaneKernels, NoLanes, SoftLanes};
@@ -35,7 +35,6 @@ pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
 pub(crate) use softmax_stats::{GroupSums, LaneRowStats, RowStats, row_stats};
 
-use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
 use crate::simd::{Lanes, Mask, Simd, inlined, read};
@@ -205,14 +204,6 @@ impl Domain {
             (Domain::Signs, true) => "1, 0, -1 or ignore_index",
         }
     }
-}
-
-/// A share of a whole is in `[0, 1]`.
-fn check_share(name: &'static str, share: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&share) {
-        return Ok(());
-    }
-    Err(Error::Parameter { name, expected: "in [0, 1]", got: format!("{share:?}") })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Parity of predictions: how far the mean predictions of groups lie apart.
+//! Parity of predictions: the variance of the mean predictions of groups.
 //!
 //! # Formula
 //! For logits `x`, `P = sigmoid(x)` (or the scores `x` themselves), and the `n` rows in groups of `n_g`:
@@ -7,24 +7,25 @@
 //! penalty = sum_g (n_g / n) (mean_g P - mean P)^2
 //! ```
 //!
-//! the variance of the prediction between groups: 0 where all groups have the same mean. Over all rows it measures
-//! demographic parity, over the positive ones alone equal opportunity.
+//! It is the variance between groups: 0 where all groups have the same mean. Over all rows it measures demographic
+//! parity, over the positive rows alone equal opportunity.
 //!
 //! # Gradient
 //! `d penalty / dx_i = (2 / n) (mean_g P - mean P) P'(x_i)` with the group `g` of row `i` and
-//! `P' = sigmoid(x) sigmoid(-x)`; that the means themselves move adds nothing, as the weighted deviations sum to zero.
+//! `P' = sigmoid(x) sigmoid(-x)`. The derivatives of the means add nothing, as the weighted deviations sum to zero.
 //!
 //! # Domain, shapes, units
 //! `x` in `[-inf, inf]` (scores: finite), one group a row; a squared probability (or squared score), without a unit.
 //!
 //! # Precision
-//! Where most predictions are near 1 their means would hide what they differ by. So a prediction is taken as a whole number,
-//! 1 where `x > 0`, and a tail: `sigmoid(x)` or `-sigmoid(-x)`, which keeps its digits. Whole numbers are counted, and
-//! their means subtracted as fractions; tails are summed in double precision.
+//! Where most predictions are near 1, the differences of their means would be lost in rounding. So a prediction is
+//! split into a whole number, 1 where `x > 0`, and a tail, `sigmoid(x)` or `-sigmoid(-x)`, which keeps its digits.
+//! Whole numbers are counted, and their means subtracted as fractions; tails are summed in double precision.
 //!
 //! # Special values
-//! No rows: 0. A group without rows that count takes no part. A NaN in a row that counts makes the penalty and the gradient of
-//! all rows that count NaN, as every one of them has the mean in it; rows that do not count have gradient 0.
+//! Without rows the penalty is 0. A group without rows that count is ignored. A NaN in a row that counts makes the
+//! penalty and the gradient of all rows that count NaN, as all of them depend on the mean; rows that do not count have
+//! gradient 0.
 //!
 //! # References
 //! M. Hardt, E. Price and N. Srebro, *Equality of opportunity in supervised learning*, NeurIPS 2016.
@@ -34,7 +35,7 @@ use crate::math::{Logistic, Real};
 use crate::simd::{Lanes, RowIo, Simd, lanes_of, read, write};
 use crate::view::Classes;
 
-/// What makes predictions of logits.
+/// The function from logits to predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     /// `P = sigmoid(x)`
@@ -43,7 +44,7 @@ pub enum Link {
     Identity,
 }
 
-/// What is summed of a group.
+/// Sums over the rows of a group.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct GroupSum {
     rows: u64,
@@ -51,7 +52,7 @@ pub(crate) struct GroupSum {
     tails: f64,
 }
 
-/// The rows that count: their groups, and the targets, whose rows of 0 do not, where there are any.
+/// The rows that count, and their groups. Given targets, rows with target 0 do not count.
 #[derive(Clone, Copy)]
 pub(crate) struct Chosen<'a, T> {
     pub(crate) groups: Classes<'a>,
@@ -98,8 +99,8 @@ impl Link {
         }
     }
 
-    /// Writes the gradient over or beside logits, the first of which is row `first`; `slopes` has `d penalty / d P` of each
-    /// group.
+    /// Writes the gradient over or beside logits, the first of which is row `first`; `slopes` has `d penalty / d P` of
+    /// each group.
     #[inline(always)]
     pub(crate) fn gradient<T: Real, S: Simd<T>>(
         self,
@@ -120,7 +121,7 @@ impl Link {
                 Link::Identity => slope,
                 Link::Sigmoid => {
                     let (sigmoid, complement) = Logistic::at(s, read(s, x.source(), i, T::ZERO)).sigmoids(s);
-                    // A slope of 0, be it that the row does not count, stands whatever the logit is.
+                    // A slope of 0, for example of a row that does not count, gives 0 also for a NaN.
                     S::V::select(slope.eq(zero), zero, slope * (sigmoid * complement))
                 }
             };
@@ -129,7 +130,7 @@ impl Link {
     }
 }
 
-/// The penalty, and its derivative with respect to the prediction of a row of each group.
+/// The penalty, and its derivative with respect to a prediction of each group.
 pub(crate) fn penalty(sums: &[GroupSum]) -> (f64, Vec<f64>) {
     let all = sums.iter().fold(GroupSum::default(), |all, sum| GroupSum {
         rows: all.rows + sum.rows,

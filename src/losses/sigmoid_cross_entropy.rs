@@ -32,7 +32,7 @@
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.2.
 //! M. Mächler, *Accurately computing log(1 - exp(-|a|))*, 2012 (softplus without overflow).
 
-use super::answers::Answers;
+use super::binary_weights::BinaryWeights;
 use super::{PointHess, PointLoss};
 use crate::error::Result;
 use crate::math::{Logistic, Real};
@@ -41,7 +41,7 @@ use crate::simd::{Lanes, Simd};
 /// Sigmoid cross-entropy with its options.
 #[derive(Clone, Debug)]
 pub struct SigmoidCrossEntropy<T> {
-    pub(super) answers: Answers<T>,
+    pub(super) weights: BinaryWeights<T>,
 }
 
 impl<T: Real> SigmoidCrossEntropy<T> {
@@ -51,7 +51,7 @@ impl<T: Real> SigmoidCrossEntropy<T> {
     /// [`Error::Value`](crate::Error::Value) for a weight that is negative or not finite,
     /// [`Error::Parameter`](crate::Error::Parameter) for a smoothing outside `[0, 1]`.
     pub fn new(pos_weight: Option<&[T]>, label_smoothing: f64) -> Result<Self> {
-        Ok(SigmoidCrossEntropy { answers: Answers::new(pos_weight, label_smoothing, None)? })
+        Ok(SigmoidCrossEntropy { weights: BinaryWeights::new(pos_weight, label_smoothing, None)? })
     }
 
     #[inline(always)]
@@ -67,13 +67,13 @@ impl<T: Real> SigmoidCrossEntropy<T> {
 impl<T: Real> PointLoss<T> for SigmoidCrossEntropy<T> {
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V {
-        let (positive, negative) = self.answers.weights(s, point, target);
+        let (positive, negative) = self.weights.of(s, point, target);
         Self::loss(s, logit, Logistic::at(s, logit), positive, negative)
     }
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V) {
-        let (positive, negative) = self.answers.weights(s, point, target);
+        let (positive, negative) = self.weights.of(s, point, target);
         let logistic = Logistic::at(s, logit);
         let (sigmoid, complement) = logistic.sigmoids(s);
         let grad = negative * sigmoid - positive * complement;
@@ -84,7 +84,7 @@ impl<T: Real> PointLoss<T> for SigmoidCrossEntropy<T> {
 impl<T: Real> PointHess<T> for SigmoidCrossEntropy<T> {
     #[inline(always)]
     fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3] {
-        let (positive, negative) = self.answers.weights(s, point, target);
+        let (positive, negative) = self.weights.of(s, point, target);
         let logistic = Logistic::at(s, logit);
         let (sigmoid, complement) = logistic.sigmoids(s);
         let grad = negative * sigmoid - positive * complement;

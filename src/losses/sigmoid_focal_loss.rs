@@ -46,9 +46,9 @@
 //! # References
 //! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal Loss for Dense Object Detection*, ICCV 2017, section 3.
 
-use super::answers::Answers;
+use super::binary_weights::BinaryWeights;
 use super::{PointHess, PointLoss, SigmoidCrossEntropy};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::math::{Logistic, Real, exp_nonpositive_sum};
 use crate::simd::{Lanes, Mask, Simd};
 
@@ -75,10 +75,8 @@ impl<T: Real> SigmoidFocalLoss<T> {
     /// # Errors
     /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for an option outside its range.
     pub fn new(gamma: f64, alpha: Option<f64>, pos_weight: Option<&[T]>, label_smoothing: f64) -> Result<Self> {
-        if !(0.0..=LARGEST_GAMMA).contains(&gamma) {
-            return Err(Error::Parameter { name: "gamma", expected: "in [0, 1e9]", got: format!("{gamma:?}") });
-        }
-        let entropy = SigmoidCrossEntropy { answers: Answers::new(pos_weight, label_smoothing, alpha)? };
+        check_number("gamma", gamma, "in [0, 1e9]", (0.0..=LARGEST_GAMMA).contains(&gamma))?;
+        let entropy = SigmoidCrossEntropy { weights: BinaryWeights::new(pos_weight, label_smoothing, alpha)? };
         // A bound that is itself far from overflow when its digits are split.
         let furthest = T::from_f64((FAR / gamma).min(1e30));
         Ok(SigmoidFocalLoss { entropy, gamma: T::from_f64(gamma), furthest })
@@ -109,7 +107,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let logistic = Logistic::at(s, x);
         let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
         // 1. which of the two answers x favours
-        let (yes, no) = self.entropy.answers.weights(s, point, target);
+        let (yes, no) = self.entropy.weights.of(s, point, target);
         let negative = x.lt(s.splat(T::ZERO));
         let (favoured, other) = (S::V::select(negative, no, yes), S::V::select(negative, yes, no));
         // 2. the powers: squares where they are (the focus of most), else by exponentials

@@ -42,8 +42,8 @@
 mod by_lane;
 
 use super::target_weights::{Margins, TargetWeights};
-use super::{CurvedRowLoss, LaneKernels, OfSum, RowLoss, RowTarget, SumLoss, check_share, total_weight};
-use crate::error::{Error, Result};
+use super::{CurvedRowLoss, LaneKernels, OfSum, RowLoss, RowTarget, SumLoss, total_weight};
+use crate::error::{Result, check_fraction, check_non_negative};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum};
 use crate::simd::{RowIo, Simd, inlined, position};
@@ -72,7 +72,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         if let Some(weights) = class_weight {
             check_weights("class_weight", weights, &[classes])?;
         }
-        check_share("label_smoothing", label_smoothing)?;
+        check_fraction("label_smoothing", label_smoothing)?;
         let class_weight_sum = class_weight.map_or(classes as f64, |w| w.iter().map(|w| w.to_f64()).sum());
         let map = LogitMap::identity();
         Ok(SoftmaxCrossEntropy { class_weight, class_weight_sum, label_smoothing, z_loss: 0.0, map, classes })
@@ -91,10 +91,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
     /// # Errors
     /// [`Error::Parameter`] for one that is negative or not finite.
     pub fn with_z_loss(self, z_loss: f64) -> Result<Self> {
-        if !(z_loss >= 0.0 && z_loss.is_finite()) {
-            let got = format!("{z_loss:?}");
-            return Err(Error::Parameter { name: "z_loss", expected: "finite and non-negative", got });
-        }
+        check_non_negative("z_loss", z_loss)?;
         Ok(SoftmaxCrossEntropy { z_loss, ..self })
     }
 

@@ -39,7 +39,7 @@ mod by_lane;
 
 use super::target_weights::TargetWeights;
 use super::{LaneKernels, RowLoss, RowTarget, SoftmaxCrossEntropy};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_non_negative};
 use crate::math::{Real, exp, log1p};
 use crate::rows::{BLOCK, LogitMap, Logits, LogitsIo, RowSum, Softmax};
 use crate::simd::{Lanes, Simd, fold, inlined, position};
@@ -57,10 +57,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
     /// # Errors
     /// [`Error::Parameter`] for a `gamma` that is negative or not finite.
     pub fn new(cross_entropy: SoftmaxCrossEntropy<'a, T>, gamma: f64) -> Result<Self> {
-        if !(gamma >= 0.0 && gamma.is_finite()) {
-            let got = format!("{gamma:?}");
-            return Err(Error::Parameter { name: "gamma", expected: "finite and non-negative", got });
-        }
+        check_non_negative("gamma", gamma)?;
         Ok(SoftmaxFocalLoss { cross_entropy, gamma })
     }
 
@@ -324,6 +321,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::simd::{Float, Isa, Kernel, RowIo};
 
     /// The formula, in a dozen lines of float64: the loss, its gradient, and what the gradient is the difference of.

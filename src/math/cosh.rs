@@ -1,8 +1,8 @@
-//! The logarithm of the hyperbolic cosine, and what it lacks of its tangent, without exponential, logarithm or quotient.
+//! `ln cosh(x / 2)` and `x tanh(x / 2) / 2 - ln cosh(x / 2)`, without exponential, logarithm or quotient.
 //!
 //! # Method
-//! Both are even, so they are polynomials in `x^2` times `x^2`. The poles of `tanh(x / 2)` nearest to 0, at `±i pi`, leave
-//! room for `|x|` up to 2.
+//! Both are even, and computed as `x^2` times a polynomial in `x^2`, for `|x|` up to 2. The nearest poles of
+//! `tanh(x / 2)` are at `±i pi`.
 
 use super::log::polynomial;
 use crate::simd::{Float, Simd};
@@ -12,16 +12,16 @@ pub trait Cosh: Float {
     /// `ln cosh(x / 2) / x^2` with `y = x^2` in `[0, 4]`, lowest power first.
     const POLYNOMIAL_LN_COSH: &'static [Self];
     /// `(x tanh(x / 2) / 2 - ln cosh(x / 2)) / x^2`, likewise.
-    const POLYNOMIAL_SPREAD: &'static [Self];
+    const POLYNOMIAL_JS_SHARE: &'static [Self];
 }
 
-// Minimax for the relative error, by the Remez exchange in 200-bit arithmetic with the first coefficient (of the second also
-// the next) that of the series, which is exact, the others rounded to the type, in float32 each before the next ones are
-// fitted. Errors: 2^-26.2 and 2^-56.1; 2^-26.0 and 2^-54.8 (one coefficient less: 2^-22.4 and 2^-51.3).
+// Minimax for the relative error, by the Remez exchange in 200-bit arithmetic with the first coefficient (of the second
+// also the next) that of the series, which is exact, the others rounded to the type, in float32 each before the next
+// ones are fitted. Errors: 2^-26.2 and 2^-56.1; 2^-26.0 and 2^-54.8 (one coefficient less: 2^-22.4 and 2^-51.3).
 impl Cosh for f32 {
     const POLYNOMIAL_LN_COSH: &'static [Self] =
         &[0.125, -0.005_208_318_6, 0.000_347_147_87, -2.622_508_1e-5, 2.034_039_2e-6, -1.369_119_5e-7, 5.372_669e-9];
-    const POLYNOMIAL_SPREAD: &'static [Self] = &[
+    const POLYNOMIAL_JS_SHARE: &'static [Self] = &[
         0.125,
         -0.015_625,
         0.001_736_051_8,
@@ -51,7 +51,7 @@ impl Cosh for f64 {
         -2.738_394_407_136_974_3e-16,
         6.759_016_633_072_46e-18,
     ];
-    const POLYNOMIAL_SPREAD: &'static [Self] = &[
+    const POLYNOMIAL_JS_SHARE: &'static [Self] = &[
         0.125,
         -0.015_625,
         0.001_736_111_111_109_001_4,
@@ -71,8 +71,8 @@ impl Cosh for f64 {
     ];
 }
 
-/// How large `|x|` may be.
-pub(crate) const NEAR: f64 = 2.0;
+/// The largest `|x|`.
+pub(crate) const COSH_LIMIT: f64 = 2.0;
 
 /// `ln cosh(x / 2)`, of `x^2`.
 #[inline(always)]
@@ -80,8 +80,8 @@ pub(crate) fn ln_cosh_of_half<T: Cosh, S: Simd<T>>(s: S, square: S::V) -> S::V {
     square * polynomial(s, T::POLYNOMIAL_LN_COSH, square)
 }
 
-/// `x tanh(x / 2) / 2 - ln cosh(x / 2)`, of `x^2`: a class's share of a Jensen-Shannon divergence.
+/// `x tanh(x / 2) / 2 - ln cosh(x / 2)`, of `x^2`: the term of a class in a Jensen-Shannon divergence.
 #[inline(always)]
-pub(crate) fn spread<T: Cosh, S: Simd<T>>(s: S, square: S::V) -> S::V {
-    square * polynomial(s, T::POLYNOMIAL_SPREAD, square)
+pub(crate) fn js_share<T: Cosh, S: Simd<T>>(s: S, square: S::V) -> S::V {
+    square * polynomial(s, T::POLYNOMIAL_JS_SHARE, square)
 }

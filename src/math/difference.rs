@@ -1,4 +1,4 @@
-//! A difference, and what its rounding loses.
+//! A difference, and its rounding error.
 //!
 //! # References
 //! D. E. Knuth, *The Art of Computer Programming*, volume 2, section 4.2.2, theorem B.

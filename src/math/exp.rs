@@ -5,10 +5,10 @@
 //! `exp(x) = 2^n (1 + r + r^2 q(r))`. `ln 2` is split in two so that `n` times its upper part is exact.
 //!
 //! # Precision
-//! At most 1 ULP; measured over all of float32, 0.874 with FMA and 0.888 without. In sums, where a tenth of the time counts
-//! more than the last bit of a term, [`exp_scaled`] is at most 1.05; measured 1.011 and 0.982.
-//! [`exp`] underflows gradually; where a kernel needs only results up to 1, [`exp_scaled`] and [`exp_nonpositive`] flush
-//! to 0 what is below the smallest normal number, which spares them the slow arithmetic of subnormal numbers.
+//! At most 1 ULP; measured over all of float32, 0.874 with FMA and 0.888 without. In sums, where a tenth of the time
+//! counts more than the last bit of a term, [`exp_scaled`] is at most 1.05; measured 1.011 and 0.982. [`exp`]
+//! underflows gradually; where a kernel needs only results up to 1, [`exp_scaled`] and [`exp_nonpositive`] flush to 0
+//! what is below the smallest normal number, which spares them the slow arithmetic of subnormal numbers.
 //!
 //! # References
 //! W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980, chapter 6.
@@ -24,7 +24,7 @@ pub trait Exp: Float {
     const LN_2_HI: Self;
     /// `ln 2 - LN_2_HI`
     const LN_2_LO: Self;
-    /// Added and taken away again, it rounds to a whole number: `1.5 * 2^(digits - 1)`.
+    /// Adding and subtracting it rounds to a whole number: `1.5 * 2^(digits - 1)`.
     const ROUND: Self;
     /// `ROUND` plus the bias of exponents: the low bits of `POWER + n` are the exponent field of `2^n`.
     const POWER: Self;
@@ -38,7 +38,7 @@ pub trait Exp: Float {
     /// Above it `z - m` is exact wherever `exp(z - m)` is a normal number, as `m / 2 <= z <= 2 m` then (Sterbenz);
     /// below it `n LN_2_HI` is exact for each such `z`, and the difference need not be formed.
     const PIVOT_LIMIT: f64;
-    /// How far above a pivot exponentials and their sums stay far from overflow.
+    /// The distance above a pivot up to which exponentials and their sums are far from overflow.
     const HEADROOM: f64;
 }
 
@@ -118,28 +118,28 @@ pub(super) fn splats<const N: usize, T: Float, S: Simd<T>>(s: S, xs: [T; N]) -> 
     registers
 }
 
-/// An argument without its multiples of `ln 2`.
+/// An argument reduced modulo `ln 2`.
 struct Reduced<V> {
     /// `x - n LN_2_HI`, exact.
     high: V,
     /// `-n LN_2_LO`
     low: V,
     n: V,
-    /// `n` plus what it was rounded with.
+    /// `n` plus the constant that rounded it.
     rounded: V,
 }
 
-/// `x = n ln 2 + high + low`, with `n` rounded by a number whose last bit counts 1.
+/// `x = n ln 2 + high + low`, with `n` rounded by adding a constant whose last bit is 1.
 #[inline(always)]
 fn reduced<T: Exp, S: Simd<T>>(s: S, x: S::V, round: S::V) -> Reduced<S::V> {
-    // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 leaves n inexact, and the caller with an underflow anyway.
+    // 1. n = round(x / ln 2); |x| above 2^22 or 2^51 makes n inexact, where the caller's result underflows anyway.
     let rounded = x.mul_add(s.splat(T::LOG2_E), round);
     let n = rounded - round;
     // 2. n ln 2 in two parts
     Reduced { high: n.mul_add(s.splat(-T::LN_2_HI), x), low: n * s.splat(-T::LN_2_LO), n, rounded }
 }
 
-/// `w = exp(high + low) - 1`, `r` being rounded in the small terms alone: `w = high + (low + r^2 q(r))`.
+/// `w = exp(high + low) - 1 = high + (low + r^2 q(r))`, with rounding errors of `r` in the small terms alone.
 #[inline(always)]
 fn tight<T: Exp, S: Simd<T>>(s: S, x: &Reduced<S::V>) -> S::V {
     let r = x.high + x.low;
@@ -169,10 +169,10 @@ pub(super) fn ldexp<T: Exp, S: Simd<T>>(s: S, x: S::V, n: S::V) -> S::V {
 /// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // 1. Beyond these nothing changes any more; a NaN, on the right, stays.
+    // 1. Clamp to where the result is 0 or infinite; a NaN, on the right, stays.
     let ([lowest, highest], round) = (splats(s, T::EXP_RANGE), s.splat(T::ROUND));
     let x = reduced(s, lowest.max(highest.min(x)), round);
-    // 2. 2^n may be no normal number: two factors. The first product is exact, so that the result is rounded once.
+    // 2. 2^n may not be a normal number, so it has two factors. The first product is exact: the result is rounded once.
     let half = x.n.mul_add(s.splat(T::from_f64(0.5)), round) - round;
     ldexp(s, ldexp(s, tight(s, &x) + s.splat(T::ONE), half), x.n - half)
 }
@@ -185,7 +185,7 @@ pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S
     scaled(s, plain(s, &x), x.rounded)
 }
 
-/// The same where the exponent becomes known last: nothing but the scaling waits for it.
+/// The same for an exponent that is computed last: only the scaling depends on it.
 #[inline(always)]
 pub(crate) fn exp_scaled_late<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
     let x = reduced(s, x, s.splat(T::POWER));
@@ -199,8 +199,8 @@ pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
     scaled(s, tight(s, &x), x.rounded)
 }
 
-/// `exp(x + y)` for `x + y <= 0`, where the sum is not rounded, but for what `y` loses that is not small beside 1; 0 where the
-/// result is below the normal numbers.
+/// `exp(x + y)` for `x + y <= 0`, without rounding the sum (`y` may lose digits where it is not small beside 1); 0
+/// where the result is below the normal numbers.
 #[inline(always)]
 pub(crate) fn exp_nonpositive_sum<T: Exp, S: Simd<T>>(s: S, x: S::V, y: S::V) -> S::V {
     let rounded = (x + y).mul_add(s.splat(T::LOG2_E), s.splat(T::POWER));
@@ -209,7 +209,7 @@ pub(crate) fn exp_nonpositive_sum<T: Exp, S: Simd<T>>(s: S, x: S::V, y: S::V) ->
     scaled(s, tight(s, &Reduced { high, low, n, rounded }), rounded)
 }
 
-/// `(1 + w) 2^n`, or 0 below the normal numbers, from `POWER + n`: its bits make `2^n`, and nothing is converted.
+/// `(1 + w) 2^n`, or 0 below the normal numbers, from `POWER + n`, whose low bits are the exponent of `2^n`.
 #[inline(always)]
 fn scaled<T: Exp, S: Simd<T>>(s: S, w: S::V, rounded: S::V) -> S::V {
     let power = rounded.to_power();
@@ -219,7 +219,7 @@ fn scaled<T: Exp, S: Simd<T>>(s: S, w: S::V, rounded: S::V) -> S::V {
 /// `exp(x) - 1` for `x` in `[-64, 0]`.
 #[inline(always)]
 pub(super) fn expm1_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // (1 + w) 2^n - 1 = w 2^n + (2^n - 1), where nothing but w is rounded; for n = 0 it is w to the last bit.
+    // (1 + w) 2^n - 1 = w 2^n + (2^n - 1), where only w is rounded; for n = 0 it is exactly w.
     let (w, n) = exp_parts(s, x);
     let one = s.splat(T::ONE);
     let power = ldexp(s, one, n);

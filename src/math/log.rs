@@ -2,11 +2,11 @@
 //!
 //! # Method
 //! `u = m 2^k` with `m` in `[sqrt(1/2), sqrt(2))`, `f = m - 1`, `s = f / (2 + f)`: then
-//! `ln(1 + f) = 2 atanh(s) = 2 s + s z P(z)` with `z = s^2 <= 0.0295`, and `2 s = f - s f`, so that only the small
-//! part of the result carries rounding errors.
+//! `ln(1 + f) = 2 atanh(s) = 2 s + s z P(z)` with `z = s^2 <= 0.0295`, and `2 s = f - s f`, so that only the small part
+//! of the result has rounding errors.
 //!
-//! On `[0, 1]` neither quotient nor exponent is needed: `ln(1 + x) = x - x^2 / 2 + x^3 R(x)`, a longer polynomial whose
-//! terms do not wait for each other.
+//! On `[0, 1]` no quotient and no exponent is needed: `ln(1 + x) = x - x^2 / 2 + x^3 R(x)`, a longer polynomial with
+//! independent terms.
 //!
 //! # Precision
 //! `ln` at most 1 ULP, `log1p` 1.6, on `[0, 1]` 1.35.
@@ -31,13 +31,13 @@ pub trait Log: Float {
     const MIN_NORMAL: Self;
     /// `2^DIGITS` makes every subnormal number normal.
     const DIGITS: Self;
-    /// `2^DIGITS`
-    const TO_NORMAL: Self;
+    /// `2^DIGITS`, which scales every subnormal number up to a normal one.
+    const SCALE_UP: Self;
 }
 
 // Minimax for the relative error of 2 atanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to
-// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 0.04: 2^-28.4
-// and 2^-62.6; on z <= 1/9: 2^-33.0 and 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0
+// the type before the next ones are fitted. Errors on z <= 0.0295: 2^-30.2 and 2^-59.5; on z <= 0.04: 2^-28.4 and
+// 2^-62.6; on z <= 1/9: 2^-33.0 and 2^-59.4. R, for the relative error of log1p on [0, 1], by the same method: 2^-27.0
 // and 2^-58.9 (one coefficient less: 2^-24.2 and 2^-56.3).
 impl Log for f32 {
     const POLYNOMIAL_LOG: &'static [Self] = &[0.666_667_76, 0.399_775_68, 0.298_714_6];
@@ -45,7 +45,7 @@ impl Log for f32 {
     const POLYNOMIAL_LOG_UNIT: &'static [Self] = &[0.666_666_75, 0.399_989_5, 0.286_152_18, 0.214_437_19, 0.242_463_44];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 24.0;
-    const TO_NORMAL: Self = (1u32 << 24) as Self;
+    const SCALE_UP: Self = (1u32 << 24) as Self;
 
     #[inline(always)]
     fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V {
@@ -90,7 +90,7 @@ impl Log for f64 {
     ];
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
     const DIGITS: Self = 53.0;
-    const TO_NORMAL: Self = (1u64 << 53) as Self;
+    const SCALE_UP: Self = (1u64 << 53) as Self;
 
     #[inline(always)]
     fn log1p_tail<S: Simd<Self>>(s: S, x: S::V) -> S::V {
@@ -150,11 +150,11 @@ fn ln_parts<T: Exp + Log, S: Simd<T>>(s: S, f: S::V, k: S::V) -> S::V {
     k.mul_add(s.splat(T::LN_2_HI), f + small)
 }
 
-/// Below it the square of `r` is one that [`atanh_tail`] was made for: `(1 + r) / (1 - r)` is within `[1/2, 2]`.
+/// The limit of `r^2` for [`atanh_tail`], where `(1 + r) / (1 - r)` is within `[1/2, 2]`.
 pub(crate) const ATANH_LIMIT: f64 = 0.111;
 
-/// `t = 2 atanh(r) / r - 2` where `r^2` is below [`ATANH_LIMIT`]. It says what is left of a logarithm when the first terms
-/// of its series are taken off, so that they need not be subtracted: with `x = 2 r / (1 - r)`, that is `r = x / (2 + x)`,
+/// `t = 2 atanh(r) / r - 2` for `r^2` below [`ATANH_LIMIT`]. It gives logarithms without the first terms of their
+/// series, which would cancel in a difference: with `x = 2 r / (1 - r)`, that is `r = x / (2 + x)`,
 ///
 /// ```text
 /// ln(1 + x)               = r (2 + t)
@@ -167,7 +167,7 @@ pub(crate) fn atanh_tail<T: Log, S: Simd<T>>(s: S, r: S::V) -> S::V {
     polynomial(s, T::POLYNOMIAL_LOG_UNIT, z) * z
 }
 
-/// What a logarithm is at `u` when `ln` holds for the positive, finite ones.
+/// Extends `ln`, which is right for positive, finite `u`, to every `u`.
 #[inline(always)]
 fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
     let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
@@ -178,19 +178,19 @@ fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
 /// `ln(x)`, at most 1 ULP: subnormal numbers too; -inf at 0, NaN below.
 #[inline(always)]
 pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // 1. A subnormal number has no exponent to read: it gets one.
+    // 1. A subnormal number is scaled up to a normal one, whose exponent can be read.
     let (zero, subnormal) = (s.splat(T::ZERO), x.lt(s.splat(T::MIN_NORMAL)));
-    let u = S::V::select(subnormal, x * s.splat(T::TO_NORMAL), x);
+    let u = S::V::select(subnormal, x * s.splat(T::SCALE_UP), x);
     // 2. u = (1 + f) 2^k
     let (m, k) = u.split();
     let k = k - S::V::select(subnormal, s.splat(T::DIGITS), zero);
     with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
 }
 
-/// `ln(x)` of `x 2^DIGITS`, at most 1 ULP: of any positive number, as none of these is subnormal; finite at 0.
+/// `ln(x)`, at most 1 ULP, from `x 2^DIGITS`, which is normal for every positive `x`; finite at 0.
 #[inline(always)]
-pub(crate) fn ln_lifted<T: Exp + Log, S: Simd<T>>(s: S, lifted: S::V) -> S::V {
-    let (m, k) = lifted.split();
+pub(crate) fn ln_scaled_up<T: Exp + Log, S: Simd<T>>(s: S, x_scaled: S::V) -> S::V {
+    let (m, k) = x_scaled.split();
     ln_parts(s, m - s.splat(T::ONE), k - s.splat(T::DIGITS))
 }
 
@@ -198,22 +198,22 @@ pub(crate) fn ln_lifted<T: Exp + Log, S: Simd<T>>(s: S, lifted: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-    // 1. u = 1 + x, and what the rounding lost of x (exact for |x| below 1, and lost on purpose above).
+    // 1. u = 1 + x and its rounding error, which is exact for |x| below 1, and ignored above.
     let u = one + x;
     let lost = x - (u - one);
-    // 2. u + lost = (1 + f) 2^k: for k = 0, f is x again to the last bit.
+    // 2. u + lost = (1 + f) 2^k; for k = 0, f is exactly x.
     let (m, k) = u.split();
     let f = (m - one) + ldexp(s, lost, (zero - k).max(s.splat(T::MIN_EXPONENT)));
     // 3. A zero keeps its sign.
     S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
 }
 
-/// `ln(u + lost)` for `u` in `[0, 1]`, at most 1.6 ULP; `lost` is what a rounding took off `u` from 1/2 on, 0 elsewhere.
-/// Without it `ln(u)`, and of `u = 1 - p` with it `ln(1 - p)`, to the same bits as [`ln`] and [`log1p`].
+/// `ln(u + lost)` for `u` in `[0, 1]`, at most 1.6 ULP; `lost` is the rounding error of a `u` from 1/2 on, 0 below. It
+/// is `ln(u)` for `lost = 0`, and `ln(1 - p)` for `u = 1 - p`, to the same bits as [`ln`] and [`log1p`].
 #[inline(always)]
 pub(crate) fn ln_share<T: Exp + Log, S: Simd<T>>(s: S, u: S::V, lost: S::V) -> S::V {
     let one = s.splat(T::ONE);
-    let (m, k) = (u * s.splat(T::TO_NORMAL)).split();
+    let (m, k) = (u * s.splat(T::SCALE_UP)).split();
     let k = k - s.splat(T::DIGITS);
     // From 1/2 on, where k is 0 or -1, 2^-k is 1 - k.
     with_limits(s, u, ln_parts(s, (m - one) + lost * (one - k), k))
@@ -222,7 +222,7 @@ pub(crate) fn ln_share<T: Exp + Log, S: Simd<T>>(s: S, u: S::V, lost: S::V) -> S
 /// `ln(1 + x)` for `x` in `[0, 1]`, at most 1.35 ULP.
 #[inline(always)]
 pub(crate) fn log1p_unit<T: Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // x + (x^3 R(x) - x^2 / 2), which rounds least of several ways, with and without FMA.
+    // x + (x^3 R(x) - x^2 / 2) has the smallest error of several ways, with and without FMA.
     let x2 = x * x;
     x + (x2 * x).mul_add(T::log1p_tail(s, x), x2 * s.splat(T::from_f64(-0.5)))
 }

@@ -11,8 +11,8 @@ pub trait Tanh: Float {
     const POLYNOMIAL_TANH: &'static [Self];
 }
 
-// Minimax for the relative error of tanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to the type
-// before the next ones are fitted. Errors: 2^-26.7 and 2^-54.7 (one coefficient less: 2^-24.1 and 2^-52.6).
+// Minimax for the relative error of tanh, by the Remez exchange in 200-bit arithmetic, each coefficient rounded to the
+// type before the next ones are fitted. Errors: 2^-26.7 and 2^-54.7 (one coefficient less: 2^-24.1 and 2^-52.6).
 impl Tanh for f32 {
     const POLYNOMIAL_TANH: &'static [Self] =
         &[-0.333_332_96, 0.133_323_46, -0.053_879_846, 0.021_486_69, -0.007_946_066, 0.002_301_189_8, -0.000_358_313_8];
@@ -38,7 +38,7 @@ impl Tanh for f64 {
     ];
 }
 
-/// Everything logistic at `x` from one exponential, `e = exp(-|x|)`, which never overflows and keeps the small tail.
+/// The logistic functions at `x`, from one exponential `e = exp(-|x|)`, which never overflows and keeps the small tail.
 #[derive(Clone, Copy)]
 pub(crate) struct Logistic<V> {
     x: V,
@@ -55,7 +55,7 @@ impl<V> Logistic<V> {
         Logistic { x, e: exp_nonpositive(s, s.splat(T::ZERO) - x.abs()) }
     }
 
-    /// `ln(1 + exp(-|x|))`: what softplus has in common at `x` and at `-x`.
+    /// `ln(1 + exp(-|x|))`, the common term of softplus at `x` and at `-x`.
     #[inline(always)]
     pub(crate) fn log1p<T: Real, S: Simd<T, V = V>>(self, s: S) -> V
     where
@@ -88,8 +88,7 @@ impl<V> Logistic<V> {
     }
 }
 
-/// `sigmoid(x) = 1 / (1 + exp(-x))`, at most 2.45 ULP: one quotient, which rounds once less than a pair of sigmoids
-/// does.
+/// `sigmoid(x) = 1 / (1 + exp(-x))`, at most 2.45 ULP: one quotient, with one rounding less than a pair of sigmoids.
 #[inline(always)]
 pub(crate) fn sigmoid<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let (one, e) = (s.splat(T::ONE), Logistic::at(s, x).e);
@@ -113,9 +112,9 @@ pub(crate) fn log_sigmoid<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn tanh<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let zero = s.splat(T::ZERO);
-    // 1. t = exp(-2 |x|) - 1, in (-1, 0]; beyond -64 it is -1, and a NaN, on the right, stays.
+    // 1. t = exp(-2 |x|) - 1, in [-1, 0]; it is -1 beyond -64, and a NaN, on the right, stays.
     let t = expm1_nonpositive(s, s.splat(T::from_f64(-64.0)).max(zero - (x.abs() + x.abs())));
-    // 2. tanh |x| = -t / (2 + t): nothing cancels. Then the sign, which a zero keeps too.
+    // 2. tanh |x| = -t / (2 + t), without cancellation; then the sign, also of a zero.
     let tanh = (zero - t) / (t + s.splat(T::ONE + T::ONE));
     S::V::select(zero.lt(x), tanh, S::V::select(x.eq(zero), x, zero - tanh))
 }

@@ -1,16 +1,16 @@
-//! The logarithm of a quotient that is never formed, and what is left of it when its linear part is taken off.
+//! The logarithm of a quotient, computed without the quotient, and that logarithm without its linear part.
 //!
 //! # Method
-//! `b' = b 2^k` is within a factor of 1.5 of `a`, for a whole `k` that the exponents tell. With `r = (a - b') / (a + b')`, at
-//! most 1/5, and `t = 2 atanh(r) / r - 2`, a polynomial in `r^2`:
+//! `b' = b 2^k` is within a factor of 1.5 of `a`, with a whole number `k` from the exponents. With
+//! `r = (a - b') / (a + b')`, at most 1/5, and `t = 2 atanh(r) / r - 2`, a polynomial in `r^2`:
 //!
 //! ```text
 //! ln(a / b)               = k ln 2 + r (2 + t)
 //! a ln(a / b) - a + b     = r ((a - b') + a t) + a k ln 2 + (b - b')
 //! ```
 //!
-//! One division makes both. Where `a` and `b` are near each other `k` is 0: the last two terms of the second line are 0 to the
-//! last bit, nothing is left to cancel, and what is small keeps its digits.
+//! One division serves both. Where `a` and `b` are near each other `k` is 0: the last two terms of the second line are
+//! exactly 0, nothing cancels, and small results keep their digits.
 
 use super::exp::Exp;
 use super::log::{Log, polynomial};
@@ -22,7 +22,7 @@ pub(crate) struct Quotient<V> {
     a: V,
     b: V,
     /// `a - b'`
-    gap: V,
+    difference: V,
     /// `b - b'`
     rest: V,
     k: V,
@@ -37,20 +37,20 @@ impl<V: Copy> Quotient<V> {
         V: Lanes<T>,
     {
         let (minus, k) = Self::aligned(s, a, b);
-        Self::with_gap(s, [a, b], minus, k, a + minus)
+        Self::aligned_quotient(s, [a, b], minus, k, a + minus)
     }
 
-    /// The same where `a - b` is known better than `a` and `b` are.
+    /// The same with a `difference` that is more accurate than `a - b`.
     #[inline(always)]
     pub(crate) fn with_difference<T: Exp + Log, S: Simd<T, V = V>>(s: S, a: V, b: V, difference: V) -> Self
     where
         V: Lanes<T>,
     {
         let (minus, k) = Self::aligned(s, a, b);
-        Self::with_gap(s, [a, b], minus, k, V::select(k.eq(s.splat(T::ZERO)), difference, a + minus))
+        Self::aligned_quotient(s, [a, b], minus, k, V::select(k.eq(s.splat(T::ZERO)), difference, a + minus))
     }
 
-    /// `-b'` and `k`. A zero counts as the smallest normal number here, and here only.
+    /// `-b'` and `k`. A zero is replaced by the smallest normal number here, and only here.
     #[inline(always)]
     fn aligned<T: Exp + Log, S: Simd<T, V = V>>(s: S, a: V, b: V) -> (V, V)
     where
@@ -61,14 +61,14 @@ impl<V: Copy> Quotient<V> {
     }
 
     #[inline(always)]
-    fn with_gap<T: Exp + Log, S: Simd<T, V = V>>(s: S, [a, b]: [V; 2], minus: V, k: V, gap: V) -> Self
+    fn aligned_quotient<T: Exp + Log, S: Simd<T, V = V>>(s: S, [a, b]: [V; 2], minus: V, k: V, difference: V) -> Self
     where
         V: Lanes<T>,
     {
-        let r = gap / (a - minus);
+        let r = difference / (a - minus);
         let z = r * r;
         let t = polynomial(s, T::POLYNOMIAL_LOG_QUOTIENT, z) * z;
-        Quotient { a, b, gap, rest: b + minus, k, r, t }
+        Quotient { a, b, difference, rest: b + minus, k, r, t }
     }
 
     /// `ln(a / b)`, in float32 at most 1.8 epsilon off: -inf where `a` is 0, else +inf where `b` is.
@@ -91,7 +91,7 @@ impl<V: Copy> Quotient<V> {
         V: Lanes<T>,
     {
         let far = self.a.mul_add(self.k * s.splat(T::from_f64(std::f64::consts::LN_2)), self.rest);
-        self.r.mul_add(self.a.mul_add(self.t, self.gap), far)
+        self.r.mul_add(self.a.mul_add(self.t, self.difference), far)
     }
 }
 

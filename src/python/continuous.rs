@@ -5,7 +5,7 @@ use super::arrays::{Array, Number, detached, slow};
 use super::inputs::{Input, Logits, data, fork, reduction, span};
 use super::outputs::{Io, Output, Want, evaluate, fill, in_type_of, wrap};
 use crate::error::Error;
-use crate::{GaussianNll, GaussianProblem, Spread};
+use crate::{Dispersion, GaussianNll, GaussianProblem};
 use pyo3::prelude::*;
 
 /// The arguments of `gaussian_nll`.
@@ -21,12 +21,12 @@ struct GaussianArguments<'a, 'py> {
 
 impl<'a, 'py> GaussianArguments<'a, 'py> {
     fn run<S: Number>(self, mean: Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (name, spread, given) = match (self.var, self.log_var) {
-            (Some(var), None) => ("var", Spread::Variance, var),
-            (None, Some(log_var)) => ("log_var", Spread::LogVariance, log_var),
+        let (name, dispersion, given) = match (self.var, self.log_var) {
+            (Some(var), None) => ("var", Dispersion::Variance, var),
+            (None, Some(log_var)) => ("log_var", Dispersion::LogVariance, log_var),
             (var, _) => {
-                let got = if var.is_some() { "both" } else { "neither" }.into();
-                return Err(Error::Parameter { name: "var or log_var", expected: "given, one of the two", got }.into());
+                let got = if var.is_some() { "both" } else { "neither" };
+                return Err(Error::parameter("var or log_var", "given, one of the two", got).into());
             }
         };
         let target = mean.broadcast(self.target, "target")?;
@@ -37,9 +37,9 @@ impl<'a, 'py> GaussianArguments<'a, 'py> {
             Output::of(&mean, out, given, [target.span(), widths.span(), span(&sample_weight)])
         })?;
         let (reduction, shape) = (reduction(self.reduction)?, mean.array.shape());
-        let loss = GaussianNll { spread, full: self.full };
+        let loss = GaussianNll { dispersion, full: self.full };
         let (target, sample_weight) = (target.data(), data(&sample_weight));
-        let problem = GaussianProblem { loss, target, spread: widths.data(), sample_weight };
+        let problem = GaussianProblem { loss, target, dispersion: widths.data(), sample_weight };
         let Some(mut output) = output else {
             return evaluate(&mean, &problem, reduction, shape, None);
         };

@@ -5,7 +5,7 @@ use super::arrays::{Array, Number, detached, slow};
 use super::inputs::{Input, Logits, fork};
 use super::outputs::rounded;
 use crate::error::Error;
-use crate::{Form, Quantity, Question, Rows, Variable};
+use crate::{Measure, MeasureInput, MeasureKind, Rows, Variable};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -14,30 +14,30 @@ type Options = (Option<f64>, isize, bool, bool);
 
 /// The value of each row, and, where they are wanted, the gradients.
 fn answer<'py>(
-    quantity: Quantity,
+    quantity: MeasureKind,
     p: Given<'_, 'py>,
     q: Option<Given<'_, 'py>>,
     (base, axis, normalize, from_logits): Options,
     gradients: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let form = match (normalize, from_logits) {
-        (false, false) => Form::Probabilities,
-        (true, false) => Form::Unnormalized,
-        (false, true) => Form::Logits,
+    let input = match (normalize, from_logits) {
+        (false, false) => MeasureInput::Probabilities,
+        (true, false) => MeasureInput::Unnormalized,
+        (false, true) => MeasureInput::Logits,
         (true, true) => {
             let expected = "False where from_logits is True: a softmax sums to 1";
-            return Err(Error::Parameter { name: "normalize", expected, got: "True".into() }.into());
+            return Err(Error::parameter("normalize", expected, "True").into());
         }
     };
-    let question = Question::new(quantity, form, base)?;
+    let measure = Measure::new(quantity, input, base)?;
     let (p, q) = match q {
         Some(q) => Logits::pair([p, q], ["p", "q"], axis).map(|(p, q)| (p, Some(q)))?,
         None => (Logits::of(p, "p", Some(axis))?, None),
     };
     fork!(p, p => {
         let q = q.as_ref().and_then(|q| p.beside(q));
-        run(&question, &p, q, gradients).map_err(|error| {
-            let meant = quantity == Quantity::CrossEntropy && !from_logits;
+        run(&measure, &p, q, gradients).map_err(|error| {
+            let meant = quantity == MeasureKind::CrossEntropy && !from_logits;
             if meant { hint(p.py(), error) } else { error }
         })
     })
@@ -49,7 +49,7 @@ fn hint(py: Python<'_>, error: PyErr) -> PyErr {
 }
 
 fn run<'py, S: Number>(
-    question: &Question,
+    measure: &Measure,
     p: &Input<'py, S>,
     q: Option<Array<'py, S>>,
     gradients: bool,
@@ -68,7 +68,7 @@ fn run<'py, S: Number>(
     // 2. their values
     let mut values = vec![Default::default(); rows];
     if !gradients {
-        detached(py, rows * classes, || crate::measure(question, p_rows, q_rows, &mut values))?;
+        detached(py, rows * classes, || crate::measure_value(measure, p_rows, q_rows, &mut values))?;
         return rounded(p, &values, leading);
     }
     // 3. and gradients
@@ -77,7 +77,7 @@ fn run<'py, S: Number>(
     let (p_place, q_place) = (p_grad.data_mut(), q_grad.as_mut().map(Array::data_mut));
     detached(py, rows * classes, || {
         let q = q_rows.zip(q_place).map(|(rows, grad)| Variable { rows, grad });
-        crate::measure_and_grad(question, Variable { rows: p_rows, grad: p_place }, q, &mut values)
+        crate::measure_value_and_grads(measure, Variable { rows: p_rows, grad: p_place }, q, &mut values)
     })?;
     let value = rounded(p, &values, leading)?;
     let restored = |grad: &Array<'py, S>| {
@@ -106,25 +106,25 @@ fn rows_of<'a, S: Number>(name: &'static str, array: &'a Array<'_, S>, rows: usi
 #[pyfunction]
 #[pyo3(signature = (p, options, /))]
 pub(super) fn entropy<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Entropy, p, None, options, false)
+    answer(MeasureKind::Entropy, p, None, options, false)
 }
 
 #[pyfunction]
 #[pyo3(signature = (p, options, /))]
 pub(super) fn entropy_with_grad<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Entropy, p, None, options, true)
+    answer(MeasureKind::Entropy, p, None, options, true)
 }
 
 #[pyfunction]
 #[pyo3(signature = (p, options, /))]
 pub(super) fn perplexity<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Perplexity, p, None, options, false)
+    answer(MeasureKind::Perplexity, p, None, options, false)
 }
 
 #[pyfunction]
 #[pyo3(signature = (p, options, /))]
 pub(super) fn perplexity_with_grad<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Perplexity, p, None, options, true)
+    answer(MeasureKind::Perplexity, p, None, options, true)
 }
 
 #[pyfunction]
@@ -134,7 +134,7 @@ pub(super) fn cross_entropy<'py>(
     q: Given<'_, 'py>,
     options: Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::CrossEntropy, p, Some(q), options, false)
+    answer(MeasureKind::CrossEntropy, p, Some(q), options, false)
 }
 
 #[pyfunction]
@@ -144,7 +144,7 @@ pub(super) fn cross_entropy_with_grad<'py>(
     q: Given<'_, 'py>,
     options: Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::CrossEntropy, p, Some(q), options, true)
+    answer(MeasureKind::CrossEntropy, p, Some(q), options, true)
 }
 
 #[pyfunction]
@@ -154,7 +154,7 @@ pub(super) fn kl_divergence<'py>(
     q: Given<'_, 'py>,
     options: Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::KlDivergence, p, Some(q), options, false)
+    answer(MeasureKind::KlDivergence, p, Some(q), options, false)
 }
 
 #[pyfunction]
@@ -164,7 +164,7 @@ pub(super) fn kl_divergence_with_grad<'py>(
     q: Given<'_, 'py>,
     options: Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::KlDivergence, p, Some(q), options, true)
+    answer(MeasureKind::KlDivergence, p, Some(q), options, true)
 }
 
 #[pyfunction]
@@ -175,7 +175,7 @@ pub(super) fn js_divergence<'py>(
     weight: f64,
     options: Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::JsDivergence { weight }, p, Some(q), options, false)
+    answer(MeasureKind::JsDivergence { weight }, p, Some(q), options, false)
 }
 
 #[pyfunction]
@@ -186,5 +186,5 @@ pub(super) fn js_divergence_with_grad<'py>(
     weight: f64,
     options: Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::JsDivergence { weight }, p, Some(q), options, true)
+    answer(MeasureKind::JsDivergence { weight }, p, Some(q), options, true)
 }

@@ -8,7 +8,7 @@ use super::softmax_family::SoftmaxArguments;
 use crate::linear;
 use crate::math::Real;
 use crate::storage::Storage;
-use crate::{Epoch, Moment, Parameters};
+use crate::{Epoch, Momentum, Parameters};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -49,7 +49,7 @@ struct Plan<'a, 'py> {
     order: Option<Given<'a, 'py>>,
     rates: Given<'a, 'py>,
     batch_size: usize,
-    moment: Moment,
+    moment: Momentum,
     weight_decay: [f64; 2],
     /// A counter of steps, which stays right when the interpreter interrupts.
     steps: Given<'a, 'py>,
@@ -129,7 +129,7 @@ pub(super) fn linear_epoch<'py>(
         z_loss,
         reduction: &reduction,
     };
-    let moment = Moment { momentum, nesterov };
+    let moment = Momentum { momentum, nesterov };
     let loss = LayerLoss { kind, pos_weight, softmax };
     let plan = Plan { params, velocity, order, rates, batch_size, moment, weight_decay, steps };
     match Logits::of(x, "x", Some(-1))? {

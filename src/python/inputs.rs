@@ -38,7 +38,7 @@ pub(super) fn reduction(name: Given<'_, '_>) -> PyResult<Reduction> {
         Ok(other) => format!("{other:?}"),
         Err(_) => name.repr()?.to_string(),
     };
-    Err(Error::Parameter { name: "reduction", expected: "\"mean\", \"sum\" or \"none\"", got }.into())
+    Err(Error::parameter("reduction", "\"mean\", \"sum\" or \"none\"", got).into())
 }
 
 pub(super) fn data<'a, T: Stored>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {

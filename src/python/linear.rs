@@ -92,7 +92,7 @@ impl<'py> LayerLoss<'_, 'py> {
             other => {
                 let got =
                     other.map_or_else(|_| self.kind.repr().map(|got| got.to_string()), |got| Ok(format!("{got:?}")))?;
-                return Err(Error::Parameter { name: "kind", expected: "\"softmax\" or \"sigmoid\"", got }.into());
+                return Err(Error::parameter("kind", "\"softmax\" or \"sigmoid\"", got).into());
             }
         };
         let SoftmaxArguments { class_weight, temperature, softcap, z_loss, .. } = self.softmax;
@@ -109,7 +109,7 @@ impl<'py> LayerLoss<'_, 'py> {
             Some(&(name, _)) => {
                 let kind = if is_softmax { "softmax" } else { "sigmoid" };
                 let expected = "left alone, as an option of the other kind";
-                Err(Error::Parameter { name, expected, got: format!("it with kind={kind:?}") }.into())
+                Err(Error::parameter(name, expected, format!("it with kind={kind:?}")).into())
             }
             None => Ok(is_softmax),
         }
@@ -137,7 +137,7 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
         };
         let &[_, _] = weight.shape() else {
             let (expected, got) = ("of shape (c, d), a row of features a class", format!("{:?}", weight.shape()));
-            return Err(Error::Parameter { name: "weight", expected, got: format!("shape {got}") }.into());
+            return Err(Error::parameter("weight", expected, format!("shape {got}")).into());
         };
         let expected = vec![weight.shape()[0], x.array.columns()];
         if weight.shape() != expected {

@@ -20,7 +20,7 @@ impl<'a, 'py> SmoothnessArguments<'a, 'py> {
         let (py, elements, positions) = (logits.py(), logits.array.len(), logits.leading());
         let Some(&length) = positions.last() else {
             let expected = "of at least two dimensions (length, c)";
-            return Err(Error::Parameter { name: "logits", expected, got: "one".to_owned() }.into());
+            return Err(Error::parameter("logits", expected, "one").into());
         };
         let segments = logits.integers(self.segments, "segments", positions)?;
         let output = want.output(|out| Output::of(logits, out, [self.segments], [span(&segments)]))?;
@@ -75,7 +75,7 @@ impl<'a, 'py> ParityArguments<'a, 'py> {
         let (py, shape) = (logits.py(), logits.array.shape());
         if shape.len() != 1 {
             let got = format!("{}", shape.len());
-            return Err(Error::Parameter { name: "logits", expected: "of one dimension (n,)", got }.into());
+            return Err(Error::parameter("logits", "of one dimension (n,)", got).into());
         }
         let (codes, count): (Bound<'py, PyAny>, usize) = slow(py, "as_groups", (self.group,))?.extract()?;
         let codes = Array::<i64>::copy(&codes)?;
@@ -88,7 +88,7 @@ impl<'a, 'py> ParityArguments<'a, 'py> {
             Ok("identity") => Link::Identity,
             got => {
                 let got = got.map_or_else(|_| self.link.repr().map(|r| r.to_string()), |got| Ok(format!("{got:?}")))?;
-                return Err(Error::Parameter { name: "link", expected: "\"sigmoid\" or \"identity\"", got }.into());
+                return Err(Error::parameter("link", "\"sigmoid\" or \"identity\"", got).into());
             }
         };
         let given = [Some(self.group), self.target];

@@ -26,7 +26,7 @@
 //! G. Hinton, O. Vinyals and J. Dean, *Distilling the knowledge in a neural network*, 2015, arXiv:1503.02531 (temperature).
 //! Gemma Team, *Gemma 2: Improving open language models at a practical size*, 2024, arXiv:2408.00118, section 2 (softcap).
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_positive};
 use crate::math::{Real, tanh_unit, tanh_with_slope};
 use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, inlined, lanes_of, read, write};
 
@@ -230,16 +230,10 @@ impl<T: Real> Factor<T> {
     }
 }
 
-fn check_positive(name: &'static str, x: f64) -> Result<()> {
-    if x > 0.0 && x.is_finite() {
-        return Ok(());
-    }
-    Err(Error::Parameter { name, expected: "positive and finite", got: format!("{x:?}") })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::simd::{Float, Isa, Kernel};
 
     /// Every logit mapped, and its slope.

@@ -51,19 +51,17 @@ pub(crate) use slices::{
     sum_registers, write,
 };
 
-use std::cell::Cell;
+use crate::scratch::Scratch;
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// `f32` or `f64`: a number that lanes are made of.
 pub trait Float:
-    Copy
+    Scratch
     + Debug
-    + Default
     + PartialOrd
     + Send
     + Sync
-    + 'static
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
@@ -83,9 +81,6 @@ pub trait Float:
     fn from_f64(x: f64) -> Self;
     /// The same number.
     fn to_f64(self) -> f64;
-
-    /// Runs `f` with a buffer of this thread, which holds anything and is as long as it was ever asked for.
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 
     /// Runs a kernel on an instruction set that this processor has.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
@@ -240,18 +235,6 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
-            }
-
-            fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
-                thread_local! { static SCRATCH: Cell<Vec<$t>> = const { Cell::new(Vec::new()) } }
-                // Taken, not borrowed: should `f` come back here, it finds an empty buffer, and no panic.
-                let mut scratch = SCRATCH.take();
-                if scratch.len() < len {
-                    scratch.resize(len, 0.0);
-                }
-                let result = f(&mut scratch[..len]);
-                SCRATCH.set(scratch);
-                result
             }
 
             #[inline(always)]

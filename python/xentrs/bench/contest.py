@@ -93,17 +93,17 @@ def contest(entrants: Sequence[Entrant], work: Work, quick: bool) -> Iterator[Fi
     loop, enough, patience, most = (0.001, 3, 0.0, 3) if quick else (0.005, 7, 4.0, 41)
 
     def turn(entrant: Entrant, loops: int) -> float:
-        if entrant.work == IN_PLACE:  # in a loop, later calls see gradients: other numbers, the same work
+        if entrant.work == IN_PLACE:  # later calls of a loop get gradients as logits: other numbers, the same work
             np.copyto(work.out, work.logits)
-        time.sleep(0 if quick else 0.005)  # threads of the one before, which still spin, go to sleep
+        time.sleep(0 if quick else 0.005)  # lets spinning threads of the contestant before go to sleep
         if loops > 1:
-            entrant.seconds(1)  # wakes threads and fetches what fits the cache
+            entrant.seconds(1)  # wakes threads and warms the cache
         return entrant.seconds(loops) / loops
 
     loops = []
     for entrant in entrants:
         once = turn(entrant, 1)
-        for _ in range(3 if once < 0.1 else 0):  # a short call may have been held up, a long one has been long enough
+        for _ in range(3 if once < 0.1 else 0):  # a short call may have been interrupted
             once = min(once, turn(entrant, 2))
         loops.append(max(1, round(loop / max(once, 1e-7))))
     times: list[list[float]] = [[] for _ in entrants]

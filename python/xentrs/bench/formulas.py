@@ -94,7 +94,7 @@ def _focus(z: Array, y: Array) -> tuple[Array, Array]:
     """The cost of the labelled class, and how much of its gradient the factor `(1 - p)^2` leaves."""
     rows, e = np.arange(len(z)), np.exp(z - z.max(-1, keepdims=True))
     total, own = e.sum(-1), e[rows, y]
-    e[rows, y] = 0.0  # 1 - p is what the others have: it would lose its digits as a difference
+    e[rows, y] = 0.0  # 1 - p as the sum of the others: the difference would lose its digits
     p, rest = own / total, e.sum(-1) / total
     cost = np.where(rest < 0.5, -np.log1p(-np.minimum(rest, 0.5)), -np.log(p))
     return rest**2 * cost, rest**2 + 2 * rest * p * cost
@@ -190,7 +190,7 @@ FORMULAS: Mapping[str, Formula] = {
     "sigmoid_cross_entropy": Formula(
         _answers,
         lambda z, t: np.logaddexp(0, z) - t * z,
-        lambda z, t: (1 / (1 + np.exp(-z)), t),  # which cancels, as it does for most peers: so wide is their yardstick
+        lambda z, t: (1 / (1 + np.exp(-z)), t),  # it cancels, as it does for most peers, so the tolerance is wide
         peers_know_it=True,
     ),
     "sigmoid_focal_loss": Formula(_answers, _focal_values, _focal_slopes),

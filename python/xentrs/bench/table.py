@@ -24,7 +24,7 @@ def lines(figures: Iterable[Figure], all_peers: bool = True) -> Iterator[str]:
     heads = ["median", "min", "GB/s", "limit", *peers]
     yield f"{'':<36}{'':<9}" + "".join(f"{head:>{_width(head)}}" for head in heads) + ("   reach" if goals else "")
     for ours in (f for f in figures if f.contestant == XENTRS.name):
-        # What takes no notice of where the gradient goes stands once, under "gradient".
+        # A peer for which in place makes no difference has one row, under "gradient".
         shared = LOSS if ours.work == LOSS else GRADIENT
         others = {f.contestant: f for f in figures if (f.row, f.work) == (ours.row, shared)}
         unit, scale = ("ms", 1e3) if ours.median >= 1e-3 else ("µs", 1e6)

@@ -32,7 +32,7 @@ class Row(NamedTuple):
     def name(self) -> str:
         """The row in one word of the output."""
         loss = self.loss.removesuffix("_cross_entropy").removesuffix("_loss")
-        if loss == self.loss == "softmax":  # not its cross-entropy
+        if loss == self.loss == "softmax":  # the function, not the cross-entropy
             loss = "softmax function"
         return f"{loss} {'x'.join(map(str, self.shape))} {self.dtype}"
 
@@ -50,7 +50,7 @@ class Work:
         self.layer: layers.Layer | None = None
         self.formula = FORMULAS[row.loss.replace("linear", "softmax")]
         if row.loss.startswith("linear"):
-            # What is read once is `x`, and what is checked the gradient of the weight.
+            # `x` is read once, and the gradient of the weight is checked.
             self.layer = layers.draw(row.shape, np.dtype(row.dtype).type)
             self.logits, self.target = self.layer.x, self.layer.target
             self.has_classes = True
@@ -124,7 +124,7 @@ def _xentrs(work: Work) -> Calls:
     home = next(home for home in HOMES if hasattr(home, work.row.loss))
     function = getattr(home, work.row.loss)
     given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
-    if work.formula.is_map:  # of what is written there is no mean to check
+    if work.formula.is_map:  # the result is an array, without a mean to check
         return {
             GRADIENT: lambda: (work.loss, function(work.logits, out=work.out)),
             IN_PLACE: lambda: (work.loss, function(work.out, out=work.out)),
@@ -147,7 +147,7 @@ def _xentrs(work: Work) -> Calls:
         GRADIENT: lambda: with_grad(*given, out=work.out)[:2],
         IN_PLACE: functools.partial(with_grad, work.out, work.target, out=work.out),
     }
-    if work.formula.peers_know_it:  # their time counts, and theirs alone is so short that a detour would show
+    if work.formula.peers_know_it:  # compared with peers, whose calls are so short that an indirection would show
         calls[GRADIENT] = functools.partial(with_grad, *given, out=work.out)
     if not work.formula.repeats_in_place:
         del calls[IN_PLACE]

@@ -26,7 +26,7 @@ __all__ = [
 
 _Doubles = NDArray[np.float64]
 
-# What overflows is infinite, in double precision or when it is rounded to less; infinite means have no difference.
+# Overflow to infinity is intended, in double precision and in rounding to less; infinite means differ by NaN.
 _quietly = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
@@ -309,7 +309,7 @@ def _excess(x: _Doubles, vp: _Doubles, vq: _Doubles) -> _Doubles:
     for k in range(10, 0, -1):
         tail = z * (tail + 2 / (2 * k + 1))
     logarithm = np.log(vp / vq)
-    if (lost := np.isinf(logarithm)).any():  # as the ratio underflows or overflows
+    if (lost := np.isinf(logarithm)).any():  # the ratio has underflowed or overflowed
         largest = np.finfo(np.float64).max
         logarithm = np.where(lost, np.log(np.minimum(vp, largest)) - np.log(np.minimum(vq, largest)), logarithm)
     return np.where(near, r * (x - tail), x - logarithm)

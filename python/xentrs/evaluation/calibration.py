@@ -96,7 +96,7 @@ def expected_calibration_error(
     if not confidence.size:
         return 0.0
     weight = stats.weight[counts].astype(np.float64)
-    weight /= weight.max()  # so that their sum is finite
+    weight /= weight.max()  # keeps the sum finite
     _, bins = np.unique(np.maximum(np.ceil(confidence * n_bins), 1), return_inverse=True)
     gaps = np.bincount(bins, weight * (stats.correct[counts] - confidence))
     return float(np.abs(gaps).sum() / weight.sum())

@@ -39,7 +39,7 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., Any]:
     True
     """
     name = getattr(loss, "__name__", None)
-    # A class or a partial may pretend to a name and a module; a loss is found under its name.
+    # A class or a partial may have the name and module of a loss; the loss itself is found under that name.
     home = sys.modules.get(getattr(loss, "__module__", None) or "")
     if isinstance(name, str) and _is_ours(home) and getattr(home, name, None) is loss:
         twin: Callable[..., Any] | None = getattr(home, f"{name}_with_grad", None)

@@ -23,7 +23,7 @@ __all__ = [
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
-# Of the softmax family: classes, distributions, or a pair of classes and their weights.
+# Target of the softmax family: classes, distributions, or a pair of classes and their weights.
 Target: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 # A float for "mean" and "sum", an array for "none". `| Any` spares the caller a cast in either case.
@@ -88,5 +88,5 @@ class LinearLossGrad(NamedTuple):
     """The gradient with respect to the bias, in its shape; None where it is not wanted, or there is no bias."""
 
 
-# A pair made into a LossGrad, without the detour through a function of Python that calling the class takes.
+# Makes a LossGrad of a pair. Calling the class would run a Python function, which takes longer.
 loss_grad: Callable[[tuple[Loss, FloatArray]], LossGrad] = partial(tuple.__new__, LossGrad)

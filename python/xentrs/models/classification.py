@@ -27,12 +27,12 @@ __all__ = [
     "LogitsMixin",
     "LossWithGrad",
     "as_target",
-    "classes_of_a_step",
     "encode",
     "loss_of",
-    "of_both",
+    "partial_fit_classes",
     "read_labels",
     "smooth",
+    "two_columns",
     "weigh",
 ]
 
@@ -80,7 +80,7 @@ class LogitsMixin:
             Rows that sum to one, in the order of ``classes_``.
         """
         logits = self.decision_function(X)
-        return sigmoid(of_both(logits)) if logits.ndim == 1 else softmax(logits)
+        return sigmoid(two_columns(logits)) if logits.ndim == 1 else softmax(logits)
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Log-probabilities of the classes, exact even where the probability rounds to 0 or 1.
@@ -96,10 +96,10 @@ class LogitsMixin:
             Nats, in the order of ``classes_``.
         """
         logits = self.decision_function(X)
-        return log_sigmoid(of_both(logits)) if logits.ndim == 1 else log_softmax(logits)
+        return log_sigmoid(two_columns(logits)) if logits.ndim == 1 else log_softmax(logits)
 
 
-def of_both(log_odds: FloatArray) -> FloatArray:
+def two_columns(log_odds: FloatArray) -> FloatArray:
     """Log-odds of either of two classes, a column each, from those of the second."""
     return np.column_stack([-log_odds, log_odds])
 
@@ -121,7 +121,7 @@ def as_target(target: NDArray[Any], n_classes: int, dtype: DTypeLike) -> NDArray
     return target.astype(dtype) if target.ndim == 2 else target
 
 
-def classes_of_a_step(estimator: Any, classes: ArrayLike | None) -> ArrayLike:
+def partial_fit_classes(estimator: Any, classes: ArrayLike | None) -> ArrayLike:
     """All classes there are, for `partial_fit`: those given, which the first call needs, or those of the last call."""
     if isinstance(estimator.class_weight, str) and estimator.class_weight == "balanced":
         raise ValueError(
@@ -160,7 +160,7 @@ def read_labels(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any
     try:
         check_classification_targets(y)
         found, places = np.unique(y, return_inverse=True)
-    except TypeError:  # of Python's objects, None and text for example
+    except TypeError:  # objects without an order, such as None beside text
         kinds = sorted({type(label).__name__ for label in y.tolist()})
         raise TypeError(f"y must hold labels that have an order, got {', '.join(kinds)}") from None
     if classes is not None:
@@ -191,7 +191,7 @@ def weigh(
     ``W = sum_k w_k t_k``.
     """
     smoothed = smooth(target, len(classes), label_smoothing)
-    with np.errstate(over="ignore", invalid="ignore"):  # which the sum of the weights will tell
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow shows in the sum of the weights
         factors = _class_factors(target, classes, class_weight, weight)
         if factors is None:
             return smoothed, weight

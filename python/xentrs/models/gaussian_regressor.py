@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..losses import FloatArray, LossGrad, gaussian_nll_with_grad
-from .objective import Objective, strength
+from .objective import Objective, l2_from_C
 from .saving import SaveMixin
 from .solvers import lbfgs
 from .training import (
@@ -25,7 +25,7 @@ from .training import (
     Monitor,
     all_or_nothing,
     as_callables,
-    to_mean_one,
+    mean_one_factor,
     total_weight,
 )
 
@@ -165,23 +165,23 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             If `max_iter` iterations were not enough.
         """
         with all_or_nothing(self):
-            # 1. What was given, checked in scikit-learn's ways and words.
+            # 1. The arguments, checked as scikit-learn checks them.
             self._validate_params()
             fresh = not (self.warm_start and hasattr(self, "coef_"))
             dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
             X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", y_numeric=True, reset=fresh)
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             y, total = _as_numbers(y), total_weight(weight)
-            weight = weight * to_mean_one(len(y), total)
+            weight = weight * mean_one_factor(len(y), total)
 
-            # 2. The numbers in standard deviations from their mean, z = (y - center) / scale; the objective stays.
+            # 2. Standardise y: z = (y - center) / scale. The objective does not change.
             with np.errstate(over="ignore", invalid="ignore"):
                 center = float(np.average(y, weights=weight))
                 scale = float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
             if not scale < np.inf:
                 raise ValueError(f"y must have a finite variance, got numbers up to {np.abs(y).max():g}")
-            with np.errstate(over="ignore"):  # which the loss will tell
-                l2 = np.array([[scale**2], [1.0]]) * strength(self.C, total)
+            with np.errstate(over="ignore"):  # an overflow shows in the loss
+                l2 = np.array([[scale**2], [1.0]]) * l2_from_C(self.C, total)
             objective = Objective(
                 X,
                 ((y - center) / scale).astype(X.dtype),
@@ -201,7 +201,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 self.intercept_ = float(scale * offsets[0] + center)
                 self.log_var_intercept_ = float(offsets[1] + 2 * np.log(scale))
 
-            # 3. L-BFGS, the variance above the square of the rounding error of y.
+            # 3. L-BFGS; the variance is kept above the squared rounding error of y.
             lowest = 2 * np.log(np.finfo(X.dtype).eps)
             with Monitor(
                 self,
@@ -211,7 +211,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 verbose=self.verbose,
                 callbacks=[tell, *as_callables(self.callbacks)],
             ) as monitor:
-                complaint = lbfgs(
+                message = lbfgs(
                     objective,
                     params,
                     monitor,
@@ -220,8 +220,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                     bounds=[(None, None)] * (slopes.size + 1) + [(lowest, None)],
                 )
                 tell()
-        if complaint:
-            warnings.warn(complaint, ConvergenceWarning, stacklevel=2)
+        if message:
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return self
 
     @overload
@@ -246,7 +246,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             The means, or means and standard deviations, in the units of `y`.
         """
         mean, log_var = self._mean_and_log_var(X)
-        with np.errstate(over="ignore"):  # far from all samples the standard deviation may be infinite
+        with np.errstate(over="ignore"):  # the standard deviation may be infinite far from all samples
             return (mean, np.exp(0.5 * log_var)) if return_std else mean
 
     def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:

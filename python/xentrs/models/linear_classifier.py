@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
-from .objective import Objective, Penalty, strength
+from .objective import Objective, Penalty, l2_from_C
 from .saving import SaveMixin
 from .solvers import lbfgs, sgd_epoch
 from .training import (
@@ -26,10 +26,10 @@ from .training import (
     LossCurveMixin,
     Monitor,
     all_or_nothing,
-    complaint,
+    convergence_warning,
     has_stalled,
     hold_out,
-    to_mean_one,
+    mean_one_factor,
 )
 
 __all__ = ["LinearClassifier", "trains_step_by_step"]
@@ -51,9 +51,9 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     coef_: FloatArray
     intercept_: FloatArray
     classes_: NDArray[Any]
-    _velocity: list[FloatArray]  # of the optimiser, for the next call
-    _step: int  # that the schedule has come to
-    _seen: NDArray[np.float64]  # number of samples, and their total weight, that the penalty on the weights counts
+    _velocity: list[FloatArray]  # state of the optimiser, for the next call
+    _step: int  # next step of the schedule
+    _seen: NDArray[np.float64]  # number of samples and their total weight, for the penalty on the weights
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CONSTRAINTS_OF_CLASSIFIERS,
@@ -90,7 +90,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     random_state: int | np.random.RandomState | None
     verbose: bool | None
 
-    # ------------------------------------------------------------------------------------------- what the classes add
+    # ---------------------------------------------------------------------------------------- what the subclasses add
 
     @abstractmethod
     def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -116,7 +116,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                 labels = target if target.ndim == 1 else None
                 train, test = hold_out(objective.sample_weight, self.validation_fraction, rng, labels)
                 objective, held_out = objective.rows(train), objective.rows(test)
-                held_out = held_out.scaled(to_mean_one(len(test), held_out.total_weight()))
+                held_out = held_out.scaled(mean_one_factor(len(test), held_out.total_weight()))
             objective = self._penalised(objective, seen=np.zeros(2))
             params = self._params(objective, fresh)
             self._step = 0
@@ -184,8 +184,8 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         self._seen = seen + np.array([len(objective), objective.total_weight()])
         n, total = self._seen.tolist()
         return replace(
-            objective.scaled(to_mean_one(n, total)),
-            l2=strength(self.C, total),
+            objective.scaled(mean_one_factor(n, total)),
+            l2=l2_from_C(self.C, total),
             penalty=self.penalty,
             penalty_weight=self.penalty_weight,
         )
@@ -210,7 +210,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         for _ in range(self.max_iter):
             if monitor(epoch()):
                 break
-        return complaint(self, guessing=guessing, converged=monitor.stopped, learning_rate=self.learning_rate)
+        return convergence_warning(self, guessing=guessing, converged=monitor.stopped, learning_rate=self.learning_rate)
 
     def _epochs(
         self, objective: Objective, params: list[FloatArray], rng: np.random.RandomState, fresh: bool
@@ -224,7 +224,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         elif self.schedule == "cosine":
             schedule = cosine(self.learning_rate, n_steps=n_batches * self.max_iter)
         else:
-            schedule = lipschitz(objective.smoothness(in_batches=n_batches > 1))
+            schedule = lipschitz(objective.lipschitz_constant(in_batches=n_batches > 1))
         optimizer = SGD(
             params,
             learning_rate=schedule(0),

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ..losses import FloatArray
-from .classification import LogitsMixin, as_target, classes_of_a_step, encode, loss_of, weigh
+from .classification import LogitsMixin, as_target, encode, loss_of, partial_fit_classes, weigh
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import Objective, Penalty
 from .training import Callback
@@ -277,7 +277,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
             As in `fit`, or if `y` has a label that is not among the classes, or for `class_weight` "balanced", early
             stopping or the schedule "cosine", which need to know what is still to come.
         """
-        return self._partial_fit(X, y, classes_of_a_step(self, classes), sample_weight)
+        return self._partial_fit(X, y, partial_fit_classes(self, classes), sample_weight)
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Logits ``X @ coef_.T + intercept_``.
@@ -321,7 +321,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         weight: FloatArray = np.ones(len(target)) if sample_weight is None else sample_weight
         class_weight = None if sample_weight is None else self.class_weight
         if target.ndim == 1 and n_classes > 2 and class_weight is None:
-            options["label_smoothing"], smoothing = smoothing, 0.0  # the loss smooths labels as it goes
+            options["label_smoothing"], smoothing = smoothing, 0.0  # the loss smooths the labels itself
         target, weight = weigh(target, self.classes_, class_weight, smoothing, weight)
         target = as_target(target, n_classes, X.dtype)
         n_outputs = 1 if n_classes == 2 else n_classes

@@ -20,8 +20,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from .. import nn
 from ..losses import FloatArray
 from ..optim import SGD, Adam
-from .classification import LogitsMixin, LossWithGrad, as_target, classes_of_a_step, encode, loss_of, smooth, weigh
-from .network import ACTIVATIONS, Samples, draw, memory_of, network_of, optimizer_of, train
+from .classification import LogitsMixin, LossWithGrad, as_target, encode, loss_of, partial_fit_classes, smooth, weigh
+from .network import ACTIVATIONS, Samples, init_weights, network_of, optimizer_of, optimizer_state, train
 from .saving import SaveMixin
 from .training import (
     CONSTRAINTS_OF_CLASSIFIERS,
@@ -29,10 +29,10 @@ from .training import (
     LossCurveMixin,
     Monitor,
     all_or_nothing,
-    complaint,
+    convergence_warning,
     has_stalled,
     hold_out,
-    to_mean_one,
+    mean_one_factor,
     total_weight,
 )
 
@@ -153,8 +153,8 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
 
     coefs_: list[FloatArray]
     intercepts_: list[FloatArray]
-    _memory: dict[str, Any]  # of the optimiser, for the next call
-    _seen: NDArray[np.float64]  # number of samples, and their total weight, in all calls
+    _memory: dict[str, Any]  # state of the optimiser, for the next call
+    _seen: NDArray[np.float64]  # number of samples in all calls, and their total weight
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CONSTRAINTS_OF_CLASSIFIERS,
@@ -264,7 +264,9 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                         break
 
         guessing = math.log(len(self.classes_))
-        failure = complaint(self, guessing=guessing, converged=monitor.stopped, learning_rate=optimizer.learning_rate)
+        failure = convergence_warning(
+            self, guessing=guessing, converged=monitor.stopped, learning_rate=optimizer.learning_rate
+        )
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=2)
         return self
@@ -300,7 +302,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             fresh = not hasattr(self, "coefs_")
             if self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            classes = classes_of_a_step(self, classes)
+            classes = partial_fit_classes(self, classes)
             seen = np.zeros(2) if fresh else self._seen
             samples, _ = self._check(X, y, sample_weight, classes=classes, fresh=fresh, seen=seen)
             random = check_random_state(self.random_state)
@@ -357,7 +359,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         _, target = encode(y, self.classes_)
         n_classes, network = len(self.classes_), self._network()
         target = as_target(smooth(target, n_classes, self.label_smoothing), n_classes, samples.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # of the gradients to the weights, which nobody sees
+        with np.errstate(over="ignore", invalid="ignore"):  # in the gradients to the weights, which are not used
             logits = network.forward(samples)
             return network.backward(self._loss()(logits, target, reduction="sum", out=logits).grad)
 
@@ -378,7 +380,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         target, weight = weigh(given, classes, self.class_weight, self.label_smoothing, weight)
         seen = seen + [len(weight), total_weight(weight)]
-        weight = (weight * to_mean_one(*seen.tolist())).astype(X.dtype)
+        weight = (weight * mean_one_factor(*seen.tolist())).astype(X.dtype)
         self.classes_, self._seen = classes, seen
         return Samples(X, as_target(target, len(classes), X.dtype), weight), given if given.ndim == 1 else None
 
@@ -391,7 +393,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
 
     def _optimizer(self, X: FloatArray, random: np.random.RandomState, *, fresh: bool) -> SGD | Adam:
         """Set up weights and moments, in arrays of their own: those of an earlier call stay as they are."""
-        # 1. The weights: drawn, or those there are.
+        # 1. The weights: new ones, or a copy of those of the last call.
         given = self.hidden_layer_sizes
         hidden = list(given) if isinstance(given, Iterable) else [given]
         if not all(isinstance(size, int | np.integer) and size > 0 for size in hidden):
@@ -399,17 +401,17 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         shapes = list(pairwise([X.shape[1], *hidden, outputs]))
         if fresh:
-            self.coefs_, self.intercepts_ = draw(shapes, self.activation, X.dtype, random)
+            self.coefs_, self.intercepts_ = init_weights(shapes, self.activation, X.dtype, random)
         elif [coef.shape for coef in self.coefs_] != shapes:
             sizes = tuple(coef.shape[1] for coef in self.coefs_[:-1])
             raise ValueError(f"hidden_layer_sizes must stay {sizes} to go on training, got {given}")
         else:
             self.coefs_, self.intercepts_ = copy.deepcopy(self.coefs_), copy.deepcopy(self.intercepts_)
 
-        # 2. The rule of the step, and what it remembers.
-        memory = {} if fresh else self._memory
+        # 2. The optimiser, with its state of the last call.
+        state = {} if fresh else self._memory
         params = self._network().params
-        return optimizer_of(params, self.solver, self.learning_rate, self.momentum, self.nesterov, memory)
+        return optimizer_of(params, self.solver, self.learning_rate, self.momentum, self.nesterov, state)
 
     def _epoch(self, samples: Samples, optimizer: SGD | Adam, random: np.random.RandomState) -> float:
         """One pass over the samples, whose loss is told; what the optimiser remembers is kept for the next call."""
@@ -423,7 +425,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             batch_size=self.batch_size,
             order=random.permutation(n) if self.shuffle else np.arange(n),
         )
-        self._memory = memory_of(optimizer)
+        self._memory = optimizer_state(optimizer)
         return loss
 
     def _validate(self, held_out: Samples) -> float:

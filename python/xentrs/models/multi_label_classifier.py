@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
-from .classification import of_both, read_labels
+from .classification import read_labels, two_columns
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import Objective, Penalty
 from .training import Callback
@@ -260,7 +260,7 @@ class MultiLabelClassifier(LinearClassifier):
             The probability that the sample has the label; for a single label those of both values.
         """
         logits = self.decision_function(X)
-        return sigmoid(of_both(logits) if logits.ndim == 1 else logits)
+        return sigmoid(two_columns(logits) if logits.ndim == 1 else logits)
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Log-probability of each label, exact even where the probability rounds to 0 or 1.
@@ -276,7 +276,7 @@ class MultiLabelClassifier(LinearClassifier):
             Nats, in the order of `predict_proba`.
         """
         logits = self.decision_function(X)
-        return log_sigmoid(of_both(logits) if logits.ndim == 1 else logits)
+        return log_sigmoid(two_columns(logits) if logits.ndim == 1 else logits)
 
     def input_gradient(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
         """Gradient of the loss of each sample with respect to the sample: ``d loss_i / d x_i = W^T (p_i - y_i)``.

@@ -14,7 +14,7 @@ from ..losses import FloatArray
 from ..optim import SGD, Adam
 from .classification import LossWithGrad
 
-__all__ = ["ACTIVATIONS", "Samples", "draw", "memory_of", "network_of", "optimizer_of", "train"]
+__all__ = ["ACTIVATIONS", "Samples", "init_weights", "network_of", "optimizer_of", "optimizer_state", "train"]
 
 ACTIVATIONS: dict[str, type[nn.Activation]] = {
     "relu": nn.ReLU,
@@ -23,8 +23,8 @@ ACTIVATIONS: dict[str, type[nn.Activation]] = {
     "logistic": nn.Sigmoid,
 }
 
-# What an optimiser knows of the steps before.
-MEMORY = {Adam: ["mean", "mean_square", "n_steps"], SGD: ["velocity"]}
+# The attributes of an optimiser that depend on the steps before.
+STATE = {Adam: ["mean", "mean_square", "n_steps"], SGD: ["velocity"]}
 
 
 class Samples(NamedTuple):
@@ -44,7 +44,7 @@ class Samples(NamedTuple):
         return type(self)(*(array[index] for array in self))
 
 
-def draw(
+def init_weights(
     shapes: Sequence[tuple[int, int]], activation: str, dtype: DTypeLike, random: np.random.RandomState
 ) -> tuple[list[FloatArray], list[FloatArray]]:
     """Weights, each (inputs, outputs), and biases to start from, as `xentrs.nn.Dense` describes."""
@@ -70,7 +70,7 @@ def optimizer_of(
     learning_rate: float | None,
     momentum: float,
     nesterov: bool,
-    memory: dict[str, Any],
+    state: dict[str, Any],
 ) -> SGD | Adam:
     """The rule of the step, which goes on from what it remembers of its own, in arrays that are not changed."""
     optimizer: SGD | Adam
@@ -78,14 +78,14 @@ def optimizer_of(
         optimizer = Adam(params, learning_rate=learning_rate or 0.001)
     else:
         optimizer = SGD(params, learning_rate=learning_rate or 0.1, momentum=momentum, nesterov=nesterov)
-    if memory.keys() == memory_of(optimizer).keys():
-        vars(optimizer).update(copy.deepcopy(memory))
+    if state.keys() == optimizer_state(optimizer).keys():
+        vars(optimizer).update(copy.deepcopy(state))
     return optimizer
 
 
-def memory_of(optimizer: SGD | Adam) -> dict[str, Any]:
+def optimizer_state(optimizer: SGD | Adam) -> dict[str, Any]:
     """What the next call of a training needs to go on as if it were the same."""
-    return {name: getattr(optimizer, name) for name in MEMORY[type(optimizer)]}
+    return {name: getattr(optimizer, name) for name in STATE[type(optimizer)]}
 
 
 def train(

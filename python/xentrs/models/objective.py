@@ -31,9 +31,9 @@ from ..losses.linear import Kind
 from .classification import LossWithGrad
 from .training import total_weight
 
-__all__ = ["Objective", "Penalty", "strength"]
+__all__ = ["Objective", "Penalty", "l2_from_C"]
 
-# Makes of the logits of all samples a value, and its gradient with respect to them.
+# Maps the logits of all samples to a value and its gradient with respect to them.
 Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _KINDS: dict[LossWithGrad, Kind] = {
@@ -54,9 +54,9 @@ class Objective:
     target: NDArray[Any]
     sample_weight: FloatArray
     loss_with_grad: LossWithGrad
-    n_outputs: int  # logits of a sample
+    n_outputs: int  # number of logits of a sample
     options: dict[str, Any] = field(default_factory=dict)
-    l2: float | FloatArray = 0.0  # for all weights, or for each row of them
+    l2: float | FloatArray = 0.0  # for all weights, or one for each row of them
     penalty: Penalty | None = None
     penalty_weight: float = 1.0
 
@@ -126,7 +126,7 @@ class Objective:
         grad: FloatArray = self.loss_with_grad(logits, self.target, out=logits, **options).grad @ weight
         return grad
 
-    def smoothness(self, in_batches: bool) -> float:
+    def lipschitz_constant(self, in_batches: bool) -> float:
         """Bound the curvature of the objective, of all samples or of any batch; see `xentrs.optim.lipschitz`."""
         kind = _KINDS.get(self.loss_with_grad)
         if kind is None or self.penalty is not None:
@@ -137,7 +137,7 @@ class Objective:
 
         if in_batches:
             squares = self.X.multiply(self.X).sum(axis=1) if issparse(self.X) else np.einsum("ij,ij->i", self.X, self.X)
-            lengths = np.ravel(squares) + 1  # of (x_i, 1)
+            lengths = np.ravel(squares) + 1  # squared lengths of (x_i, 1)
             return float(curvature * np.max(self.sample_weight * lengths) + self.l2)
 
         def apply(v: FloatArray) -> FloatArray:
@@ -171,11 +171,11 @@ class Objective:
             raise TypeError(f"penalty must return a number and a grad, got {value!r} for the number") from None
         if np.shape(grad) != given.shape:
             raise ValueError(f"penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
-        factor = len(self) * self.penalty_weight  # n, as the losses are summed
+        factor = len(self) * self.penalty_weight  # times n, as the losses are summed
         return LossGrad(factor * value, (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
 
 
-def strength(C: float, n: float) -> float:
+def l2_from_C(C: float, n: float) -> float:
     """The factor of ``||W||^2 / 2`` that an inverse strength `C` stands for: ``1 / (C n)``."""
     l2 = 1 / float(C) / n
     if not l2 < math.inf:

@@ -155,7 +155,7 @@ def _decode(value: Any, arrays: Arrays) -> Any:
 @contextmanager
 def _replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` when the block ends, and vanishes if it raises."""
-    place = Path(os.path.realpath(path))  # a link goes on pointing where it did
+    place = Path(os.path.realpath(path))  # a symbolic link is kept
     temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

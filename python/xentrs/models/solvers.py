@@ -45,7 +45,7 @@ def lbfgs(
         if monitor(float(intermediate_result.fun)):
             raise StopIteration
 
-    with np.errstate(over="ignore", invalid="ignore"):  # of a step that is too long, and then shortened
+    with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long overflows and is shortened
         start = np.concatenate(params, axis=None, dtype=np.float64)
         options = {
             "maxiter": max_iter,
@@ -60,7 +60,7 @@ def lbfgs(
     if not math.isfinite(result.fun):
         raise ValueError("The loss overflows. Standardise X, or raise C.")
     weight[...], bias[...] = split(result.x)
-    if result.nit == 0:  # it was there already
+    if result.nit == 0:  # the start was the optimum
         monitor(float(result.fun))
     if monitor.stopped or result.success or (tol is None and result.status == 1):
         return None

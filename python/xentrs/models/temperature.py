@@ -15,19 +15,19 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, sigmoid, softmax
-from .classification import of_both
+from .classification import two_columns
 from .saving import SaveMixin
-from .training import all_or_nothing, to_mean_one, total_weight
+from .training import all_or_nothing, mean_one_factor, total_weight
 
 __all__ = ["TemperatureScaler"]
 
-# Newton's method ends at a step that is shorter by this factor than what it has come to.
+# Newton's method ends when a step, relative to the current value, is shorter than this.
 PRECISION = 1e-10
 
-# No data are known that take a dozen; where rounding keeps the last step from being that short, it is short enough.
+# No known data take a dozen steps. The limit matters where rounding keeps the steps from becoming that short.
 MOST_STEPS = 100
 
-# Logits in a block of rows: as many as stay in the second cache, in double precision, beside their softmax.
+# Logits in a block of rows: they and their softmax, in double precision, fit into the second-level cache.
 BLOCK = 2**16
 
 
@@ -132,7 +132,7 @@ class TemperatureScaler(SaveMixin, TransformerMixin, BaseEstimator):
                 columns = np.hstack([np.zeros_like(columns), columns])
             target = _classes(y, columns)
             weight = _check_sample_weight(sample_weight, columns, dtype=np.float64, ensure_non_negative=True)
-            shares = weight * to_mean_one(1, total_weight(weight))
+            shares = weight * mean_one_factor(1, total_weight(weight))
             derivatives = partial(_derivatives, columns, target, shares)
             sensible = derivatives(0.0)[0] < 0
             wrong = columns.max(axis=1) > columns[np.arange(len(target)), target]
@@ -177,7 +177,7 @@ class TemperatureScaler(SaveMixin, TransformerMixin, BaseEstimator):
             Rows that sum to one; two columns for logits of one dimension.
         """
         scaled = self.transform(logits)
-        return sigmoid(of_both(scaled)) if self.n_features_in_ == 1 else softmax(scaled)
+        return sigmoid(two_columns(scaled)) if self.n_features_in_ == 1 else softmax(scaled)
 
     def _check(self, logits: ArrayLike, *, reset: bool) -> tuple[FloatArray, tuple[int, ...]]:
         """Finite float32 or float64 in columns, as many as those of `fit`, unless `reset`; and the shape they had."""
@@ -222,7 +222,7 @@ def _derivatives(logits: FloatArray, y: NDArray[Any], weight: FloatArray, b: flo
     slope = curvature = 0.0
     for rows in gen_batches(len(logits), 1 + BLOCK // logits.shape[1]):
         z, s = logits[rows].astype(np.float64), weight[rows]
-        z -= z.max(axis=1, keepdims=True)  # so that nothing cancels where the largest logit is right
+        z -= z.max(axis=1, keepdims=True)  # nothing cancels where the largest logit is that of the label
         p = softmax(b * z)
         mean = np.einsum("ij,ij->i", p, z)
         slope += s @ (mean - z[np.arange(len(z)), y[rows]])

@@ -28,17 +28,17 @@ __all__ = [
     "Monitor",
     "all_or_nothing",
     "as_callables",
-    "complaint",
+    "convergence_warning",
     "has_stalled",
     "hold_out",
-    "to_mean_one",
+    "mean_one_factor",
     "total_weight",
 ]
 
-# Called with the estimator and its loss after every iteration; what is true stops the training.
+# Called with the estimator and its loss after every iteration; a true return value stops the training.
 Callback = Callable[[Any, float], object]
 
-# Of the parameters that every training has, and of those that every classifier's has.
+# Constraints of the parameters of every training, and of those of every classifier.
 CONSTRAINTS: dict[str, list[Any]] = {
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "tol": [Interval(Real, 0, None, closed="left"), None],
@@ -184,7 +184,7 @@ class Monitor:
 
     def __call__(self, loss: float) -> bool:
         """Take note of an iteration, and tell whether to stop."""
-        # 1. The curve.
+        # 1. The loss curve.
         estimator = self._estimator
         estimator.loss_curve_.append(loss)
         estimator.n_iter_ = len(estimator.loss_curve_)
@@ -192,7 +192,7 @@ class Monitor:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update()
 
-        # 2. The samples held out, and the parameters that suit them best.
+        # 2. The validation loss, and the parameters with the best one.
         curve = estimator.loss_curve_
         if self._validation_loss is not None:
             curve = estimator.validation_loss_curve_
@@ -200,7 +200,7 @@ class Monitor:
             if curve[-1] <= min(curve):
                 self._best = [param.copy() for param in self._params]
 
-        # 3. Everyone is asked, whoever has said so already.
+        # 3. All callbacks are called, also after one has asked to stop.
         answers = [self._stop(curve), *(callback(estimator, loss) for callback in self._callbacks)]
         self.stopped = self.stopped or any(answers)
         return self.stopped
@@ -221,7 +221,7 @@ def total_weight(weight: FloatArray) -> float:
         return float(weight.sum(dtype=np.float64))
 
 
-def to_mean_one(n: float, total: float) -> float:
+def mean_one_factor(n: float, total: float) -> float:
     """The factor that gives `n` weights of this total the mean 1, so that they leave the size of a step alone."""
     factor = n / total if total > 0 else math.inf
     if not 0 < factor < math.inf:
@@ -247,7 +247,7 @@ def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) ->
     return tol is not None and len(before) > 0 and min(before) - min(recent) < tol
 
 
-def complaint(model: Any, *, guessing: float, converged: bool, learning_rate: float) -> str | None:
+def convergence_warning(model: Any, *, guessing: float, converged: bool, learning_rate: float) -> str | None:
     """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end."""
     if (loss := model.loss_curve_[-1]) > 1.1 * guessing:
         return (

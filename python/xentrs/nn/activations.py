@@ -113,7 +113,7 @@ class Tanh(Activation):
 
     def slope(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """``1 - y^2``, by sigmoids, which keep the digits where ``y`` rounds to 1."""
-        with np.errstate(over="ignore"):  # infinite where the slope is 0
+        with np.errstate(over="ignore"):  # the exponential is infinite where the slope is 0
             twice = 2 * x
         return 4 * sigmoid(twice) * sigmoid(-twice)
 
@@ -165,16 +165,16 @@ class GELU(Activation):
 
     def value(self, x: FloatArray) -> FloatArray:
         """``x / (1 + exp(-2 u))``."""
-        x = np.maximum(x, -25)  # below, the share is 0, times which no infinity must come
+        x = np.maximum(x, -25)  # below, the share is 0; 0 times infinity would be NaN
         return x * sigmoid(self._twice_u(x))
 
     def slope(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """``s + x s (1 - s) du``, where ``s = 1 / (1 + exp(-2 u))`` and ``du`` is the derivative of ``2 u``."""
-        x = np.clip(x, -25, 25)  # beyond, it is 0 or 1
+        x = np.clip(x, -25, 25)  # beyond, the result is 0 or 1
         twice_u = self._twice_u(x)
         s, du = sigmoid(twice_u), self._SCALE * (1 + 3 * self._CUBIC * (x * x))
         return s + x * s * sigmoid(-twice_u) * du
 
     def _twice_u(self, x: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):  # infinite where the share is 1
+        with np.errstate(over="ignore"):  # the exponential is infinite where the share is 1
             return self._SCALE * (x + self._CUBIC * (x * x * x))

@@ -225,14 +225,14 @@ class SGD(Optimizer):
         >>> optimizer.n_steps
         3000
         """
-        # 1. The parameters, and how far the steps go.
+        # 1. The samples, and the length of each step.
         x = as_samples(x, "x")
         self._check_linear(x, [target, class_weight, pos_weight, sample_weight])
         n = len(x)
         batch_size = min(positive_integer("batch_size", batch_size), max(n, 1))
         rates = self._rates(-(-n // batch_size), schedule)
 
-        # 2. The order, in which targets and weights are laid out.
+        # 2. The order; targets and weights are copied into it.
         order = None
         if rng is not None and n:
             source = rng if isinstance(rng, np.random.RandomState) else np.random.default_rng(rng)

@@ -1,9 +1,9 @@
-//! The gradients with respect to one distribution, or to both, each of which may be one that all rows share.
+//! The gradients with respect to one distribution or both. A distribution may be shared by all rows.
 
 use super::across::Across;
 use super::side::{Side, scale};
-use super::{Form, Quantity, Question, fault, is_wrong, unnormalized, with_measure};
-use crate::distributions::{Measure, logits, probabilities};
+use super::{Measure, MeasureInput, MeasureKind, fault, is_valid, unnormalized, with_class_sum};
+use crate::distributions::{ClassSum, logits, probabilities};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::parallel;
@@ -11,13 +11,14 @@ use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
-/// Rows, and the place for the gradient with respect to them: as many rows, or one. One row is what all rows share, as
-/// [`Rows::with_stride`] makes them of one with a stride of 0; its gradient is the sum over them, in double precision.
+/// Rows, and the place for the gradient with respect to them: as many rows, or one. One row is for a distribution that
+/// all rows share ([`Rows::with_stride`] with a stride of 0). Its gradient is the sum over the rows, in double
+/// precision.
 #[derive(Debug)]
 pub struct Variable<'a, S> {
-    /// What is read.
+    /// The input.
     pub rows: Rows<'a, S>,
-    /// What is written.
+    /// The output.
     pub grad: &'a mut [S],
 }
 
@@ -36,29 +37,30 @@ impl<S: Storage> Variable<'_, S> {
     }
 }
 
-/// The answer for each row, and the gradient of their sum with respect to what the rows hold.
+/// The measure of each row, and the gradient of their sum with respect to the numbers of the rows.
 ///
 /// # Errors
-/// As [`measure`]; the gradients hold anything then. [`Error::Shape`] too where there is no place for a gradient.
-pub fn measure_and_grad<'a, S: Storage + Place<S>>(
-    question: &Question,
+/// As for [`measure_value`], with arbitrary numbers in the gradients; [`Error::Shape`] also for a gradient that does
+/// not fit.
+pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
+    measure: &Measure,
     mut p: Variable<'a, S>,
     mut q: Option<Variable<'a, S>>,
     out: &mut [S::Real],
 ) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.classes());
-    question.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.classes()]), out.len())?;
+    measure.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.classes()]), out.len())?;
     p.check()?;
     q.as_ref().map_or(Ok(()), Variable::check)?;
-    // A sum over the rows has few parts, each as long as a row: their number depends on the shape alone.
+    // A sum over the rows has few parts, each as long as a row. Their number depends on the shape alone.
     let shared = p.is_shared() || q.as_ref().is_some_and(Variable::is_shared);
     let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
     let count = rows.div_ceil(size);
-    let task = Task { isa, question, tolerance: S::sum_tolerance(classes), classes };
+    let task = Task { isa, measure, tolerance: S::sum_tolerance(classes), classes };
     let mut sums = [vec![0.0; 0], vec![0.0; 0]];
     let [p_sums, q_sums] = &mut sums;
-    let mut p_places = Places::of(&mut p, count, p_sums);
-    let mut q_places = q.as_mut().map(|q| Places::of(q, count, q_sums));
+    let mut p_places = GradPlaces::of(&mut p, count, p_sums);
+    let mut q_places = q.as_mut().map(|q| GradPlaces::of(q, count, q_sums));
     let mut rest = out;
     let blocks = (0..count).map(|b| {
         let rows = size.min(rows - b * size);
@@ -66,7 +68,7 @@ pub fn measure_and_grad<'a, S: Storage + Place<S>>(
         rest = after;
         (p_places.next(b * size, rows), q_places.as_mut().map(|places| places.next(b * size, rows)), out)
     });
-    let wrong = parallel::sum(blocks, rows * classes, |(p, q, out)| task.run(p, q, out));
+    parallel::try_for_each(blocks, rows * classes, |(p, q, out)| task.run(p, q, out))?;
     for (variable, sums) in [Some(&mut p), q.as_mut()].into_iter().zip(&sums) {
         if let Some(variable) = variable
             && variable.is_shared()
@@ -76,112 +78,128 @@ pub fn measure_and_grad<'a, S: Storage + Place<S>>(
             S::narrowed(isa, &totals, variable.grad);
         }
     }
-    if wrong == 0.0 { Ok(()) } else { Err(fault(isa, question, p.rows, q.map(|q| q.rows))) }
+    Ok(())
 }
 
-/// How many parts a sum over all rows has.
+/// Number of parts of a sum over all rows.
 const PARTS: usize = 16;
 
-/// Hands out the places of a gradient, block by block.
-struct Places<'k, S> {
+/// Divides the places of a gradient among blocks.
+struct GradPlaces<'k, S> {
     rows: Rows<'k, S>,
-    rest: Rest<'k, S>,
+    rest: GradPlace<'k, S>,
 }
 
-/// Places not yet handed out: rows of the gradient, or partial sums.
-enum Rest<'k, S> {
+/// Places for gradients: rows, or partial sums.
+enum GradPlace<'k, S> {
     Each(&'k mut [S]),
     Sum(&'k mut [f64]),
 }
 
-/// Some rows, and the places for their gradients, or the sums that these are added to.
+/// Some rows, and the places for their gradients.
 struct Part<'k, S> {
+    /// Number of the first row.
+    first: usize,
     rows: Rows<'k, S>,
-    place: Rest<'k, S>,
+    place: GradPlace<'k, S>,
 }
 
-impl<'k, S: Storage> Places<'k, S> {
+impl<'k, S: Storage> GradPlaces<'k, S> {
     fn of(variable: &'k mut Variable<'_, S>, count: usize, sums: &'k mut Vec<f64>) -> Self {
         let rows = variable.rows;
         if variable.is_shared() {
             sums.resize(count * rows.classes(), 0.0);
-            return Places { rows, rest: Rest::Sum(sums) };
+            return GradPlaces { rows, rest: GradPlace::Sum(sums) };
         }
-        Places { rows, rest: Rest::Each(variable.grad) }
+        GradPlaces { rows, rest: GradPlace::Each(variable.grad) }
     }
 
     fn next(&mut self, first: usize, rows: usize) -> Part<'k, S> {
         let classes = self.rows.classes();
         let place = match &mut self.rest {
-            Rest::Each(rest) => {
+            GradPlace::Each(rest) => {
                 let (place, after) = std::mem::take(rest).split_at_mut(rows * classes);
                 *rest = after;
-                Rest::Each(place)
+                GradPlace::Each(place)
             }
-            Rest::Sum(rest) => {
+            GradPlace::Sum(rest) => {
                 let (place, after) = std::mem::take(rest).split_at_mut(classes);
                 *rest = after;
-                Rest::Sum(place)
+                GradPlace::Sum(place)
             }
         };
-        Part { rows: self.rows.part(first, rows), place }
+        Part { first, rows: self.rows.part(first, rows), place }
     }
 }
 
 impl<S: Storage + Place<S>> Part<'_, S> {
-    /// Hands `f` so many rows from the one given.
+    /// Calls `f` with `rows` rows from row `first` on.
     fn open<R>(&mut self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(Side<'_, S::Real>) -> R) -> R {
         let classes = self.rows.classes();
         match &mut self.place {
-            Rest::Each(grad) => {
+            GradPlace::Each(grad) => {
                 let grad = &mut grad[first * classes..][..rows * classes];
                 S::filled(isa, RowsIo::beside(self.rows.part(first, rows), grad), |io| f(Side::Each(io)))
             }
-            Rest::Sum(total) => S::widened(isa, self.rows.part(0, 1), |row| f(Side::Sum { row: row.row(0), total })),
+            GradPlace::Sum(total) => {
+                S::widened(isa, self.rows.part(0, 1), |row| f(Side::Sum { row: row.row(0), total }))
+            }
         }
     }
 }
 
-/// What all blocks have in common.
+/// The arguments that all blocks share.
 struct Task<'q> {
     isa: Isa,
-    question: &'q Question,
+    measure: &'q Measure,
     tolerance: f64,
     classes: usize,
 }
 
 impl Task<'_> {
-    /// How many rows of a block are no distributions.
-    fn run<S: Storage + Place<S>>(&self, mut p: Part<'_, S>, mut q: Option<Part<'_, S>>, out: &mut [S::Real]) -> f64 {
-        let (size, mut wrong) = (parallel::block_rows(self.classes), 0.0);
+    /// Measures and gradients of a part.
+    ///
+    /// # Errors
+    /// The first row that is no distribution.
+    fn run<S: Storage + Place<S>>(
+        &self,
+        mut p: Part<'_, S>,
+        mut q: Option<Part<'_, S>>,
+        out: &mut [S::Real],
+    ) -> Result<()> {
+        let size = parallel::block_rows(self.classes);
         for (b, out) in out.chunks_mut(size).enumerate() {
             let (first, rows) = (b * size, out.len());
-            wrong += p.open(self.isa, first, rows, |p| match &mut q {
+            let all_valid = p.open(self.isa, first, rows, |p| match &mut q {
                 Some(q) => q.open(self.isa, first, rows, |q| self.grads(p, Some(q), out)),
                 None => self.grads(p, None, out),
             });
+            if !all_valid {
+                let (p_rows, q_rows) = (p.rows.part(first, rows), q.map(|q| q.rows.part(first, rows)));
+                return Err(fault(self.isa, self.measure, p.first + first, p_rows, q_rows));
+            }
         }
-        wrong
+        Ok(())
     }
 
-    fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> f64 {
-        let Task { isa, question, tolerance, classes } = *self;
-        if question.goes_across::<T>(classes) {
-            return T::with_scratch(Question::across_len::<T>(classes), |scratch| {
-                let kernel = Across { question, tolerance, sides: [Some(p), q], classes, out, scratch };
+    fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> bool {
+        let Task { isa, measure, tolerance, classes } = *self;
+        if measure.goes_across::<T>(classes) {
+            return T::with_scratch(Measure::across_len::<T>(classes), |scratch| {
+                let kernel = Across { measure, tolerance, sides: [Some(p), q], classes, out, scratch };
                 T::dispatch::<Across<'_, _, true>>(isa, kernel)
             });
         }
-        T::with_scratch(2 * classes, |scratch| match question.form {
-            Form::Unnormalized => unnormalized::grads(isa, question, p, q, out, scratch),
-            _ => T::dispatch(isa, Grads { question, tolerance, p, q, out, scratch }),
+        T::with_scratch(2 * classes, |scratch| match measure.input {
+            MeasureInput::Unnormalized => unnormalized::grads(isa, measure, p, q, out, scratch),
+            _ => T::dispatch(isa, Grads { measure, tolerance, p, q, out, scratch }),
         })
     }
 }
 
-/// The answers of a block of rows, and the gradients.
+/// The measures of a block of rows, and the gradients.
 pub(super) struct Grads<'k, T> {
-    pub(super) question: &'k Question,
+    pub(super) measure: &'k Measure,
     pub(super) tolerance: f64,
     pub(super) p: Side<'k, T>,
     pub(super) q: Option<Side<'k, T>>,
@@ -190,35 +208,35 @@ pub(super) struct Grads<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Grads<'_, T> {
-    /// How many rows are no distributions.
-    type Output = f64;
+    /// Whether all rows are distributions.
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
-        with_measure!(self.question.quantity, measure => self.of(s, measure))
+    fn run<S: Simd<T>>(self, s: S) -> bool {
+        with_class_sum!(self.measure.kind, class_sum => self.of(s, class_sum))
     }
 }
 
 impl<T: Real> Grads<'_, T> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> f64 {
-        let Grads { question, tolerance, mut p, mut q, out, scratch } = self;
+    fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
+        let Grads { measure, tolerance, mut p, mut q, out, scratch } = self;
         let (p_scratch, q_scratch) = scratch.split_at_mut(scratch.len() / 2);
-        let mut wrong = 0.0;
+        let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
             let mut p_row = p.row(i, p_scratch);
             let mut q_row = match &mut q {
                 Some(q) => Some(q.row(i, q_scratch)),
                 None => None,
             };
-            let nats = if question.form == Form::Logits {
-                logits::value_and_grad(s, measure, &mut p_row, q_row.as_mut())
+            let nats = if measure.input == MeasureInput::Logits {
+                logits::value_and_grad(s, class_sum, &mut p_row, q_row.as_mut())
             } else {
-                let row = probabilities::value_and_grad(s, measure, &mut p_row, q_row.as_mut());
-                wrong += is_wrong(&row, tolerance);
+                let row = probabilities::value_and_grad(s, class_sum, &mut p_row, q_row.as_mut());
+                all_valid &= is_valid(&row, tolerance);
                 row.value
             };
-            let (answer, factor) = question.answer(nats);
-            *out = T::from_f64(answer);
+            let (value, factor) = measure.in_unit(nats);
+            *out = T::from_f64(value);
             scale(s, &mut p_row, factor);
             if let Some(q_row) = &mut q_row {
                 scale(s, q_row, factor);
@@ -228,6 +246,6 @@ impl<T: Real> Grads<'_, T> {
                 q.add(q_scratch);
             }
         }
-        wrong
+        all_valid
     }
 }

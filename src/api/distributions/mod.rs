@@ -1,27 +1,28 @@
-//! What one distribution has, and what two have between them: one value a row.
+//! Entropies and divergences of distributions: one value a row.
 
 mod across;
 mod gradients;
 mod side;
 mod unnormalized;
 
-pub use gradients::{Variable, measure_and_grad};
+pub use gradients::{Variable, measure_value_and_grads};
 
 use across::Across;
 use side::Side;
 
 use crate::distributions::probabilities::Swept;
-use crate::distributions::{Measure, logits, probabilities};
-use crate::error::{Error, Fault, Result};
+use crate::distributions::{ClassSum, logits, probabilities};
+use crate::error::{Error, Fault, Result, check_fraction, check_number};
 use crate::math::Real;
 use crate::parallel;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::view::Rows;
 
-/// What is asked of one distribution, or of two.
+/// A measure of information of one distribution or two.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Quantity {
+pub enum MeasureKind {
     /// `H(p) = -sum p ln p`
     Entropy,
     /// `exp H(p)`
@@ -37,55 +38,51 @@ pub enum Quantity {
     },
 }
 
-/// What the rows hold.
+/// The numbers that a measure gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Distributions: anything else is refused.
+pub enum MeasureInput {
+    /// Distributions; other rows are refused.
     Probabilities,
-    /// Numbers that are not negative, to be divided by their sum; this is done in double precision.
+    /// Numbers that are not negative, which are divided by their sum, in double precision.
     Unnormalized,
     /// Logits, whose softmax are the distributions.
     Logits,
 }
 
-/// A quantity, in what unit, and of what.
+/// A measure of information, its input and its unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
-    quantity: Quantity,
-    form: Form,
-    /// The unit, in nats.
+pub struct Measure {
+    kind: MeasureKind,
+    input: MeasureInput,
+    /// The unit of the result, in nats.
     unit: f64,
 }
 
-impl Question {
-    /// `base` is that of the logarithms: 2 for bits, absent for nats. A perplexity has no unit.
+impl Measure {
+    /// `base` is the base of the logarithms: 2 for bits, none for nats. A perplexity has no unit.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a base that is not above 1 and finite, and for a weight outside [0, 1].
-    pub fn new(quantity: Quantity, form: Form, base: Option<f64>) -> Result<Self> {
-        if let Some(base) = base
-            && !(base > 1.0 && base < f64::INFINITY)
-        {
-            return Err(Error::Parameter { name: "base", expected: "above 1 and finite", got: format!("{base:?}") });
+    pub fn new(kind: MeasureKind, input: MeasureInput, base: Option<f64>) -> Result<Self> {
+        if let Some(base) = base {
+            check_number("base", base, "above 1 and finite", base > 1.0 && base < f64::INFINITY)?;
         }
-        if let Quantity::JsDivergence { weight } = quantity
-            && !(0.0..=1.0).contains(&weight)
-        {
-            return Err(Error::Parameter { name: "weight", expected: "in [0, 1]", got: format!("{weight:?}") });
+        if let MeasureKind::JsDivergence { weight } = kind {
+            check_fraction("weight", weight)?;
         }
-        Ok(Question { quantity, form, unit: base.map_or(1.0, f64::ln) })
+        Ok(Measure { kind, input, unit: base.map_or(1.0, f64::ln) })
     }
 
     /// Whether there is a second distribution.
     pub(crate) fn takes_two(&self) -> bool {
-        !matches!(self.quantity, Quantity::Entropy | Quantity::Perplexity)
+        !matches!(self.kind, MeasureKind::Entropy | MeasureKind::Perplexity)
     }
 
-    /// From nats to what was asked for, and what the gradient is to be multiplied by.
+    /// The value in the unit of the result, and the factor of the gradient.
     #[inline(always)]
-    fn answer(&self, nats: f64) -> (f64, f64) {
-        match self.quantity {
-            Quantity::Perplexity => (nats.exp(), nats.exp()),
+    fn in_unit(&self, nats: f64) -> (f64, f64) {
+        match self.kind {
+            MeasureKind::Perplexity => (nats.exp(), nats.exp()),
             _ => (nats / self.unit, 1.0 / self.unit),
         }
     }
@@ -103,57 +100,57 @@ impl Question {
     }
 }
 
-/// Runs an expression with the measure of a quantity.
-macro_rules! with_measure {
-    ($quantity:expr, $measure:ident => $result:expr) => {
-        match $quantity {
-            Quantity::Entropy | Quantity::Perplexity => {
-                let $measure = crate::distributions::Entropy;
+/// Evaluates an expression with the [`ClassSum`] of a kind.
+macro_rules! with_class_sum {
+    ($kind:expr, $class_sum:ident => $result:expr) => {
+        match $kind {
+            MeasureKind::Entropy | MeasureKind::Perplexity => {
+                let $class_sum = crate::distributions::Entropy;
                 $result
             }
-            Quantity::CrossEntropy => {
-                let $measure = crate::distributions::CrossEntropy;
+            MeasureKind::CrossEntropy => {
+                let $class_sum = crate::distributions::CrossEntropy;
                 $result
             }
-            Quantity::KlDivergence => {
-                let $measure = crate::distributions::KlDivergence;
+            MeasureKind::KlDivergence => {
+                let $class_sum = crate::distributions::KlDivergence;
                 $result
             }
-            Quantity::JsDivergence { weight } => {
-                let $measure = crate::distributions::JsDivergence::new(weight);
+            MeasureKind::JsDivergence { weight } => {
+                let $class_sum = crate::distributions::JsDivergence::new(weight);
                 $result
             }
         }
     };
 }
-use with_measure;
+use with_class_sum;
 
-/// The answer for each row. Rows may stand at the same place: one distribution beside many.
+/// The measure of each row. A stride of 0 compares one distribution with many.
 ///
 /// ```
-/// use xentrs::{Form, Quantity, Question, Rows, measure};
+/// use xentrs::{MeasureInput, MeasureKind, Measure, Rows, measure_value};
 ///
 /// # fn main() -> xentrs::Result<()> {
-/// let question = Question::new(Quantity::Entropy, Form::Probabilities, Some(2.0))?;
+/// let measure = Measure::new(MeasureKind::Entropy, MeasureInput::Probabilities, Some(2.0))?;
 /// let mut bits = [0.0; 2];
-/// measure(&question, Rows::new("p", &[0.5, 0.5, 1.0, 0.0], 2, 2)?, None, &mut bits)?;
+/// measure_value(&measure, Rows::new("p", &[0.5, 0.5, 1.0, 0.0], 2, 2)?, None, &mut bits)?;
 /// assert_eq!(bits, [1.0, 0.0]);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] unless `q` has the shape of `p` where two are asked for, and is absent where one is, and `out` has one
-/// place a row; [`Error::Distribution`] names the first row that is none, `out` then holds anything; an unknown
-/// `XENTRS_ISA`.
-pub fn measure<S: Storage>(
-    question: &Question,
+/// [`Error::Shape`] unless `out` has one place a row, and `q` has the shape of `p` for a measure of two distributions
+/// and is absent for others; [`Error::Distribution`] for the first row that is no distribution, with arbitrary numbers
+/// in `out`; an unknown `XENTRS_ISA`.
+pub fn measure_value<S: Storage>(
+    measure: &Measure,
     p: Rows<'_, S>,
     q: Option<Rows<'_, S>>,
     out: &mut [S::Real],
 ) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows(), p.classes());
-    question.check([rows, classes], q.map(|q| [q.rows(), q.classes()]), out.len())?;
+    measure.check([rows, classes], q.map(|q| [q.rows(), q.classes()]), out.len())?;
     let (size, tolerance) = (parallel::block_rows(classes), S::sum_tolerance(classes));
     let mut rest = out;
     let blocks = (0..rows.div_ceil(size)).map(|b| {
@@ -161,38 +158,40 @@ pub fn measure<S: Storage>(
         rest = after;
         (b * size, out)
     });
-    let wrong = parallel::sum(blocks, rows * classes, |(first, out)| {
-        S::widened(isa, p.part(first, out.len()), |p| {
-            let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match question.form {
-                Form::Unnormalized => unnormalized::values(isa, question, p, q, out),
-                _ if question.goes_across::<S::Real>(classes) => {
-                    S::Real::with_scratch(Question::across_len::<S::Real>(classes), |scratch| {
+    parallel::try_for_each(blocks, rows * classes, |(first, out)| {
+        let (count, p) = (out.len(), p.part(first, out.len()));
+        let q = q.map(|q| q.part(first, count));
+        let all_valid = S::widened(isa, p, |p| {
+            let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match measure.input {
+                MeasureInput::Unnormalized => unnormalized::values(isa, measure, p, q, out),
+                _ if measure.goes_across::<S::Real>(classes) => {
+                    S::Real::with_scratch(Measure::across_len::<S::Real>(classes), |scratch| {
                         let sides = [Some(Side::None(p)), q.map(Side::None)];
-                        let kernel = Across { question, tolerance, sides, classes, out, scratch };
+                        let kernel = Across { measure, tolerance, sides, classes, out, scratch };
                         S::Real::dispatch::<Across<'_, _, false>>(isa, kernel)
                     })
                 }
-                _ => S::Real::dispatch(isa, Values { question, tolerance, p, q, out }),
+                _ => S::Real::dispatch(isa, Values { measure, tolerance, p, q, out }),
             };
             match q {
-                Some(q) => S::widened(isa, q.part(first, out.len()), |q| run(Some(q), out)),
+                Some(q) => S::widened(isa, q, |q| run(Some(q), out)),
                 None => run(None, out),
             }
-        })
-    });
-    if wrong == 0.0 { Ok(()) } else { Err(fault(isa, question, p, q)) }
+        });
+        if all_valid { Ok(()) } else { Err(fault(isa, measure, first, p, q)) }
+    })
 }
 
-/// 1 where a row is no distribution.
+/// Whether a row is a distribution. NaN is allowed.
 #[inline(always)]
-fn is_wrong(row: &Swept, tolerance: f64) -> f64 {
+fn is_valid(row: &Swept, tolerance: f64) -> bool {
     let off = |sum: f64| (sum - 1.0).abs() > tolerance;
-    f64::from(u8::from(row.negative | off(row.sums[0]) | off(row.sums[1])))
+    !(row.negative | off(row.sums[0]) | off(row.sums[1]))
 }
 
-/// The answers of a block of rows.
+/// The measures of a block of rows.
 struct Values<'k, T> {
-    question: &'k Question,
+    measure: &'k Measure,
     tolerance: f64,
     p: Rows<'k, T>,
     q: Option<Rows<'k, T>>,
@@ -200,47 +199,48 @@ struct Values<'k, T> {
 }
 
 impl<T: Real> Kernel<T> for Values<'_, T> {
-    /// How many rows are no distributions.
-    type Output = f64;
+    /// Whether all rows are distributions.
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> f64 {
-        with_measure!(self.question.quantity, measure => self.of(s, measure))
+    fn run<S: Simd<T>>(self, s: S) -> bool {
+        with_class_sum!(self.measure.kind, class_sum => self.of(s, class_sum))
     }
 }
 
 impl<T: Real> Values<'_, T> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: Measure<T>>(self, s: S, measure: M) -> f64 {
-        let Values { question, tolerance, p, q, out } = self;
-        let mut wrong = 0.0;
+    fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
+        let Values { measure, tolerance, p, q, out } = self;
+        let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
             let p = p.row(i);
             let q = match &q {
                 Some(q) => q.row(i),
                 None => p,
             };
-            let nats = if question.form == Form::Logits {
-                logits::value(s, measure, p, q)
+            let nats = if measure.input == MeasureInput::Logits {
+                logits::value(s, class_sum, p, q)
             } else {
-                let row = probabilities::value(s, measure, p, q);
-                wrong += is_wrong(&row, tolerance);
+                let row = probabilities::value(s, class_sum, p, q);
+                all_valid &= is_valid(&row, tolerance);
                 row.value
             };
-            *out = T::from_f64(question.answer(nats).0);
+            *out = T::from_f64(measure.in_unit(nats).0);
         }
-        wrong
+        all_valid
     }
 }
 
-/// What is wrong with the first row that is no distribution.
+/// The error of the first row that is no distribution, in a block with such a row that begins with row `first`.
 #[cold]
-fn fault<S: Storage>(isa: Isa, question: &Question, p: Rows<'_, S>, q: Option<Rows<'_, S>>) -> Error {
-    let divides = question.form == Form::Unnormalized;
+fn fault<S: Storage>(isa: Isa, measure: &Measure, first: usize, p: Rows<'_, S>, q: Option<Rows<'_, S>>) -> Error {
+    let divides = measure.input == MeasureInput::Unnormalized;
     let (mut worst, mut most) = (None, 0.0);
-    for row in 0..p.rows() {
+    for i in 0..p.rows() {
+        let row = first + i;
         for (name, rows) in [("p", Some(p)), ("q", q)] {
             let Some(rows) = rows else { continue };
-            let (negative, sum) = S::widened(isa, rows.part(row, 1), |rows| {
+            let (negative, sum) = S::widened(isa, rows.part(i, 1), |rows| {
                 let wide = || rows.row(0).iter().map(|x| x.to_f64());
                 (wide().enumerate().find(|&(_, x)| x < 0.0), wide().fold(0.0, |sum: f64, x| sum + x))
             });
@@ -253,11 +253,12 @@ fn fault<S: Storage>(isa: Isa, question: &Question, p: Rows<'_, S>, q: Option<Ro
             if let Some(fault) = fault {
                 return Error::Distribution { name, row, fault };
             }
-            // A sum at the very edge may have been rounded over it, where it was found to be off.
+            // The sum may be at the edge of the tolerance, where the kernel's rounding differs: then the worst row is
+            // named.
             if off > most || worst.is_none() {
                 (worst, most) = (Some(Error::Distribution { name, row, fault: Fault::Sum(sum) }), off);
             }
         }
     }
-    worst.unwrap_or(Error::Distribution { name: "p", row: 0, fault: Fault::Sum(f64::NAN) })
+    worst.unwrap_or(Error::Distribution { name: "p", row: first, fault: Fault::Sum(f64::NAN) })
 }

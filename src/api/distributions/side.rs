@@ -1,22 +1,22 @@
-//! One of the two distributions of a row, and the place of its gradient.
+//! One of the two distributions of a row, and the place for its gradient.
 
 use crate::math::Real;
 use crate::simd::{RowIo, Simd, inlined};
 use crate::view::{Rows, RowsIo};
 
-/// One distribution's part of a block of rows, as the kernels see it.
+/// One of the two distributions of a block of rows, as the kernels get it.
 pub(super) enum Side<'k, T> {
     Each(RowsIo<'k, T>),
     Sum {
         row: &'k [T],
         total: &'k mut [f64],
     },
-    /// Where no gradient is wanted.
+    /// No gradient is wanted.
     None(Rows<'k, T>),
 }
 
 impl<T: Real> Side<'_, T> {
-    /// A row, and the place for its gradient, which is `scratch` where gradients are summed.
+    /// A row, and the place for its gradient: `scratch` where gradients are summed.
     #[inline(always)]
     pub(super) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
         match self {
@@ -26,7 +26,7 @@ impl<T: Real> Side<'_, T> {
         }
     }
 
-    /// The numbers to read from row `i` on, and how far apart the rows stand.
+    /// The input from row `i` on, and the stride of the rows.
     #[inline(always)]
     pub(super) fn from(&self, i: usize) -> (&[T], usize) {
         match self {
@@ -36,7 +36,7 @@ impl<T: Real> Side<'_, T> {
         }
     }
 
-    /// The places for the gradients from row `i` on: those in `scratch` where gradients are summed.
+    /// The places for the gradients from row `i` on: `scratch` where gradients are summed.
     #[inline(always)]
     pub(super) fn places<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> &'r mut [T] {
         match self {
@@ -48,7 +48,7 @@ impl<T: Real> Side<'_, T> {
         }
     }
 
-    /// Adds the gradient of a row to the sums, where there are any.
+    /// Adds the gradient of a row to the sums, if gradients are summed.
     #[inline(always)]
     pub(super) fn add(&mut self, scratch: &[T]) {
         if let Side::Sum { total, .. } = self {
@@ -59,7 +59,7 @@ impl<T: Real> Side<'_, T> {
     }
 }
 
-/// Multiplies the gradient of a row, which is in the cache.
+/// Multiplies the gradient of a row.
 #[inline(always)]
 pub(super) fn scale<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, factor: f64) {
     if factor != 1.0 {

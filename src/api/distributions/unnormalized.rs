@@ -1,13 +1,13 @@
 //! Rows that are divided by their sums, in double precision, one at a time.
 
 use super::side::{Side, scale};
-use super::{Quantity, Question, Values, with_measure};
+use super::{Measure, MeasureKind, Values, with_class_sum};
 use crate::distributions::probabilities;
 use crate::math::Real;
 use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
 use crate::view::Rows;
 
-/// Divides a row by its sum, in double precision, and tells the sum; None where nothing can be divided by it.
+/// Divides a row by its sum, in double precision, and returns the sum; None if it cannot be a divisor.
 fn divided<T: Float>(row: &[T], to: &mut [f64]) -> Option<f64> {
     let (mut sum, mut negative) = (0.0, false);
     for (to, row) in to.chunks_mut(BLOCK).zip(row.chunks(BLOCK)) {
@@ -19,7 +19,7 @@ fn divided<T: Float>(row: &[T], to: &mut [f64]) -> Option<f64> {
         }
         sum += part;
     }
-    // Not `sum <= 0`, as NaN is no fault.
+    // Not `sum <= 0`: NaN is allowed.
     if negative || sum == 0.0 || sum == f64::INFINITY {
         return None;
     }
@@ -27,44 +27,44 @@ fn divided<T: Float>(row: &[T], to: &mut [f64]) -> Option<f64> {
     Some(sum)
 }
 
-/// Numbers whose sum is short enough to be taken one by one.
+/// Numbers that are summed one by one, before their sums are.
 const BLOCK: usize = 64;
 
-/// The answers of a block of rows that are to be divided by their sums; how many cannot be.
+/// The measures of a block of rows that are divided by their sums; false if a row cannot be divided.
 pub(super) fn values<T: Real>(
     isa: Isa,
-    question: &Question,
+    measure: &Measure,
     p: Rows<'_, T>,
     q: Option<Rows<'_, T>>,
     out: &mut [T],
-) -> f64 {
-    let (classes, mut wrong) = (p.classes(), 0.0);
+) -> bool {
+    let (classes, mut all_valid) = (p.classes(), true);
     let mut wide = vec![0.0; 2 * classes];
     let (p_wide, q_wide) = wide.split_at_mut(classes);
     for (i, out) in out.iter_mut().enumerate() {
         let sums = [divided(p.row(i), p_wide), q.map_or(Some(1.0), |q| divided(q.row(i), q_wide))];
         let [Some(_), Some(_)] = sums else {
-            wrong += 1.0;
+            all_valid = false;
             continue;
         };
-        let mut answer = [0.0];
+        let mut value = [0.0];
         let (p, q) = (Rows::packed(p_wide, 1, classes), q.map(|_| Rows::packed(q_wide, 1, classes)));
-        f64::dispatch(isa, Values { question, tolerance: f64::INFINITY, p, q, out: &mut answer });
-        *out = T::from_f64(answer[0]);
+        f64::dispatch(isa, Values { measure, tolerance: f64::INFINITY, p, q, out: &mut value });
+        *out = T::from_f64(value[0]);
     }
-    wrong
+    all_valid
 }
 
-/// The same, and the gradients with respect to what was divided.
+/// The same, and the gradients with respect to the rows before the division.
 pub(super) fn grads<T: Real>(
     isa: Isa,
-    question: &Question,
+    measure: &Measure,
     mut p: Side<'_, T>,
     mut q: Option<Side<'_, T>>,
     out: &mut [T],
     scratch: &mut [T],
-) -> f64 {
-    let (classes, mut wrong) = (scratch.len() / 2, 0.0);
+) -> bool {
+    let (classes, mut all_valid) = (scratch.len() / 2, true);
     let (p_scratch, q_scratch) = scratch.split_at_mut(classes);
     let mut wide = vec![0.0; 2 * classes];
     let (p_wide, q_wide) = wide.split_at_mut(classes);
@@ -76,13 +76,13 @@ pub(super) fn grads<T: Real>(
             q_row.as_ref().map_or(Some(1.0), |q_row| divided(q_row.source(), q_wide)),
         ];
         let [Some(p_sum), Some(q_sum)] = sums else {
-            wrong += 1.0;
+            all_valid = false;
             continue;
         };
         let sums = [p_sum, q_sum];
         let q_used = q_row.is_some().then_some(&mut *q_wide);
-        let answer = f64::dispatch(isa, DividedGrads { question, p: p_wide, q: q_used, sums });
-        *out = T::from_f64(answer);
+        let value = f64::dispatch(isa, DividedGrads { measure, p: p_wide, q: q_used, sums });
+        *out = T::from_f64(value);
         narrow(&mut p_row, p_wide);
         if let Some(q_row) = &mut q_row {
             narrow(q_row, q_wide);
@@ -92,7 +92,7 @@ pub(super) fn grads<T: Real>(
             q.add(q_scratch);
         }
     }
-    wrong
+    all_valid
 }
 
 /// Rounds the gradient of a row.
@@ -100,9 +100,9 @@ fn narrow<T: Real>(row: &mut RowIo<'_, T>, wide: &[f64]) {
     row.output().iter_mut().zip(wide).for_each(|(grad, &wide)| *grad = T::from_f64(wide));
 }
 
-/// The answer of a row that was divided by its sums, and the gradient, which takes its place.
+/// The measure of a row that was divided by its sum, and the gradient, which replaces the row.
 struct DividedGrads<'k> {
-    question: &'k Question,
+    measure: &'k Measure,
     p: &'k mut [f64],
     q: Option<&'k mut [f64]>,
     sums: [f64; 2],
@@ -112,16 +112,16 @@ impl Kernel<f64> for DividedGrads<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<f64>>(self, s: S) -> f64 {
-        let DividedGrads { question, p, q, sums } = self;
+        let DividedGrads { measure, p, q, sums } = self;
         let (mut p, mut q) = (RowIo::in_place(p), q.map(RowIo::in_place));
-        let nats = with_measure!(question.quantity, measure => {
-            probabilities::value_and_grad_normalized(s, measure, &mut p, q.as_mut(), sums)
+        let nats = with_class_sum!(measure.kind, class_sum => {
+            probabilities::value_and_grad_normalized(s, class_sum, &mut p, q.as_mut(), sums)
         });
-        let (answer, factor) = question.answer(nats);
+        let (value, factor) = measure.in_unit(nats);
         scale(s, &mut p, factor);
         if let Some(q) = &mut q {
             scale(s, q, factor);
         }
-        answer
+        value
     }
 }

@@ -1,6 +1,6 @@
-//! A small weight: rows in blocks that stay in the cache, in parts, each of which has gradients of its own.
+//! A small weight: rows in blocks that stay in the cache. The blocks form parts, each with gradients of its own.
 
-use super::{Call, LinearGrads, copy_rows, round, take};
+use super::{Evaluation, LinearGrads, copy_rows, round, take};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
 use crate::parallel;
@@ -9,7 +9,7 @@ use crate::storage::Storage;
 use crate::view::Rows;
 use std::ops::Range;
 
-/// Some rows in blocks, which one thread takes one after the other.
+/// Some rows, which one thread evaluates block by block.
 struct Part<'k, T> {
     rows: Range<usize>,
     each: Option<&'k mut [T]>,
@@ -18,9 +18,8 @@ struct Part<'k, T> {
     bias_grad: Option<&'k mut [f64]>,
 }
 
-impl<S: Storage> Call<'_, '_, S> {
-    /// Rows in blocks that stay in the cache, beside a small weight: each thread takes parts of them, with gradients of
-    /// their own.
+impl<S: Storage> Evaluation<'_, '_, S> {
+    /// Evaluates rows in blocks that stay in the cache. Threads share parts of them, each with gradients of its own.
     pub(super) fn in_blocks(&self, grads: LinearGrads<'_, S::Real>, mut each: Option<&mut [S::Real]>) -> f64 {
         let [rows, features, classes] = self.problem.shape();
         let block = linear::block_rows::<S::Real>(features, classes);
@@ -94,7 +93,7 @@ impl<S: Storage> Call<'_, '_, S> {
     }
 }
 
-/// A copy of rows, of which some are zero.
+/// A copy of rows, with some of them set to zero.
 fn zeroed<'a, T: Float>(rows: Rows<'_, T>, which: &[usize], copy: &'a mut Vec<T>) -> Rows<'a, T> {
     let len = rows.classes();
     copy.resize(rows.rows() * len, T::ZERO);
@@ -105,7 +104,7 @@ fn zeroed<'a, T: Float>(rows: Rows<'_, T>, which: &[usize], copy: &'a mut Vec<T>
     Rows::packed(copy, rows.rows(), len)
 }
 
-/// The sum of parts that stand one behind the other, in order.
+/// The sum of parts, in order.
 fn sum_of_parts<T: Float>(parts: &[T], to: &mut [T]) {
     let mut parts = parts.chunks_exact(to.len());
     match parts.next() {

@@ -1,11 +1,10 @@
-//! A weight of so many classes that few rows of logits are as large as a tile may be: strips of rows, whose classes are
-//! taken in tiles.
+//! A weight with so many classes that a tile would have few rows: strips of rows, whose classes are taken in tiles.
 //!
-//! A strip goes through all classes twice: first for the sums of its rows' exponentials, part by part, then, these being
-//! known, for the gradients. So the logits are made twice, four products in all where tiles of whole rows need three, but
-//! the weight and its gradient pass through the memory once for many rows, and nothing is as long as a row.
+//! A strip goes through all classes twice: first for the sums of exponentials of its rows, then for the gradients,
+//! which need these sums. So the logits are computed twice, and there are four products where tiles of whole rows need
+//! three. But weight and gradient are read once for many rows, and no buffer is as long as a row.
 
-use super::{Call, LinearGrads};
+use super::{Evaluation, LinearGrads};
 use crate::api::SummedRows;
 use crate::api::long_rows::Sum;
 use crate::linear::{self, Strips};
@@ -18,25 +17,25 @@ use crate::storage::Storage;
 use crate::view::Rows;
 use std::ops::Range;
 
-/// A part of a row, whose exponentials one thread sums.
+/// Elements of a row whose exponentials one thread sums.
 const PART: usize = 1 << 13;
 
 /// A row of a strip.
 struct Row<T> {
     index: usize,
-    /// None where somebody has changed the label since it was found to count.
+    /// None where another thread has changed the label since it was checked.
     class: Option<usize>,
     /// The logit of that class.
     logit: T,
     /// The sums of its parts.
     parts: Vec<RowSum<T>>,
-    /// Of all of it.
+    /// The sum of the whole row.
     sum: RowSum<T>,
-    answer: OfSum,
+    result: OfSum,
 }
 
-impl<S: Storage> Call<'_, '_, S> {
-    /// Rows in strips, one after the other, the classes of each in tiles.
+impl<S: Storage> Evaluation<'_, '_, S> {
+    /// Evaluates rows in strips, one after the other, the classes of each in tiles.
     pub(super) fn in_strips(
         &self,
         summed: &dyn SummedRows<S::Real>,
@@ -58,9 +57,9 @@ impl<S: Storage> Call<'_, '_, S> {
             let mut total = 0.0;
             for row in &mut rows {
                 row.finish(summed);
-                total += row.answer.loss;
+                total += row.result.loss;
                 if let Some(each) = &mut each {
-                    each[row.index] = S::Real::from_f64(row.answer.loss);
+                    each[row.index] = S::Real::from_f64(row.result.loss);
                 }
             }
             // 3. gradients
@@ -73,7 +72,7 @@ impl<S: Storage> Call<'_, '_, S> {
         })
     }
 
-    /// The logits of rows and some classes.
+    /// The logits of some classes.
     fn strip_logits<'l>(
         &self,
         x: Rows<'_, S::Real>,
@@ -89,19 +88,19 @@ impl<S: Storage> Call<'_, '_, S> {
 
 impl<T: Real> Row<T> {
     fn of(summed: &dyn SummedRows<T>, index: usize) -> Self {
-        let answer = OfSum { loss: 0.0, others: 0.0, label: 0.0 };
-        Row { index, class: summed.class(index), logit: T::ZERO, parts: Vec::new(), sum: RowSum::none(), answer }
+        let result = OfSum { loss: 0.0, others: 0.0, label: 0.0 };
+        Row { index, class: summed.class(index), logit: T::ZERO, parts: Vec::new(), sum: RowSum::none(), result }
     }
 
-    /// Loss and gradient, now that all parts have been summed.
+    /// Computes loss and gradient from the sums of all parts.
     fn finish(&mut self, summed: &dyn SummedRows<T>) {
         self.sum = RowSum::joined(self.parts.drain(..));
         if let Some(class) = self.class {
-            self.answer = summed.of_sum(self.index, self.sum, class, self.logit);
+            self.result = summed.of_sum(self.index, self.sum, class, self.logit);
         }
     }
 
-    /// The place of its class in a tile.
+    /// The index of its class in a tile.
     fn place(&self, tile: &Range<usize>) -> Option<usize> {
         self.class.filter(|class| tile.contains(class)).map(|class| class - tile.start)
     }
@@ -118,25 +117,23 @@ fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits:
         row.parts.resize(first + tile.len().div_ceil(PART), RowSum::none());
         parts.extend(line.chunks(PART).zip(&mut row.parts[first..]));
     }
-    parallel::sum(parts.into_iter(), logits.len(), |(part, sum)| {
+    parallel::for_each(parts.into_iter(), logits.len(), |(part, sum)| {
         *sum = T::dispatch(isa, Sum(part));
-        0.0
     });
 }
 
-/// Makes of the logits of some classes their gradients, divided.
+/// Overwrites the logits of some classes by their gradients, divided.
 fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits: &mut [T], divisor: f64) {
     let (len, mut parts) = (logits.len(), Vec::new());
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
         parts.extend(line.chunks_mut(PART).map(|part| (row, part)));
     }
-    parallel::sum(parts.into_iter(), len, |(row, part)| {
-        T::dispatch(isa, Gradients { part, sum: row.sum, factor: row.answer.others / divisor });
-        0.0
+    parallel::for_each(parts.into_iter(), len, |(row, part)| {
+        T::dispatch(isa, Gradients { part, sum: row.sum, factor: row.result.others / divisor });
     });
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
         if let Some(k) = row.place(&tile) {
-            line[k] = T::from_f64(row.answer.label / divisor);
+            line[k] = T::from_f64(row.result.label / divisor);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! All roads against the loss of logits that are stored, in tiles of any size.
+//! All paths, with tiles of several sizes, against the loss of stored logits.
 
 use super::*;
 use crate::api::{PointProblem, RowProblem, Targets};
@@ -11,7 +11,7 @@ use std::num::NonZero;
 const SHAPE: [usize; 3] = [37, 19, 41];
 
 /// Loss and gradients.
-type Answer<T> = (Vec<f64>, Vec<T>, Vec<T>, Vec<T>);
+type Output<T> = (Vec<f64>, Vec<T>, Vec<T>, Vec<T>);
 
 fn numbers(len: usize, seed: usize) -> Vec<f64> {
     (0..len).map(|i| (((i + seed) * 7919 % 1009) as f64 - 504.0) / 700.0).collect()
@@ -23,27 +23,27 @@ fn counts(row: usize) -> bool {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Road {
+enum Path {
     Blocks,
-    /// Of so many rows.
+    /// Rows.
     Tiles(usize),
-    /// Of so many rows and classes.
+    /// Rows and classes.
     Strips(usize, usize),
 }
 
-fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, road: Road) -> Answer<S::Real> {
+fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, path: Path) -> Output<S::Real> {
     let ([n, d, c], isa) = (SHAPE, Isa::active().unwrap());
     let (mut x, mut weight, mut bias) = (vec![S::Real::NAN; n * d], vec![S::Real::NAN; c * d], vec![S::Real::NAN; c]);
     let divisor = divisor(problem.loss, isa, reduction, n, c);
     let loss = reduce(problem.loss, reduction, n, c, divisor, |each| {
         let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
-        let call = Call { problem, isa, divisor, wants_grads: true };
-        Ok(match road {
-            Road::Blocks => call.in_blocks(grads, each),
-            Road::Tiles(most) => call.in_tiles(most, grads, each),
-            Road::Strips(rows, classes) => {
+        let evaluation = Evaluation { problem, isa, divisor, wants_grads: true };
+        Ok(match path {
+            Path::Blocks => evaluation.in_blocks(grads, each),
+            Path::Tiles(most) => evaluation.in_tiles(most, grads, each),
+            Path::Strips(rows, classes) => {
                 let summed = problem.loss.summed().expect("a loss that follows from sums");
-                call.in_strips(summed, Strips { rows, classes }, grads, each)
+                evaluation.in_strips(summed, Strips { rows, classes }, grads, each)
             }
         })
     });
@@ -55,7 +55,7 @@ fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, road: R
 }
 
 /// The same of stored logits, by plain loops in double precision.
-fn stored(problem: &dyn Problem<f64>, x: &[f64], weight: &[f64], bias: &[f64], reduction: Reduction) -> Answer<f64> {
+fn stored(problem: &dyn Problem<f64>, x: &[f64], weight: &[f64], bias: &[f64], reduction: Reduction) -> Output<f64> {
     let [n, d, c] = SHAPE;
     let dot = |i: usize, k: usize| (0..d).map(|j| x[i * d + j] * weight[k * d + j]).sum::<f64>();
     let mut g: Vec<f64> = (0..n * c).map(|at| bias[at % c] + dot(at / c, at % c)).collect();
@@ -71,7 +71,7 @@ fn stored(problem: &dyn Problem<f64>, x: &[f64], weight: &[f64], bias: &[f64], r
     (loss, x_grad, weight_grad, bias_grad)
 }
 
-fn assert_close<T: Float>(got: &Answer<T>, truth: &Answer<f64>, tolerance: f64, note: &str) {
+fn assert_close<T: Float>(got: &Output<T>, truth: &Output<f64>, tolerance: f64, note: &str) {
     let wide = |xs: &[T]| xs.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
     let pairs =
         [(got.0.clone(), &truth.0), (wide(&got.1), &truth.1), (wide(&got.2), &truth.2), (wide(&got.3), &truth.3)];
@@ -83,12 +83,12 @@ fn assert_close<T: Float>(got: &Answer<T>, truth: &Answer<f64>, tolerance: f64, 
     }
 }
 
-/// Inputs, of which the rows that do not count are NaN, and labels that say so.
+/// Inputs with NaN in the rows that do not count, and labels with these rows ignored.
 fn inputs() -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<i64>) {
     let [n, d, c] = SHAPE;
     let mut x = numbers(n * d, 1);
     for (at, x) in x.iter_mut().enumerate() {
-        // What a float16 or a bfloat16 holds exactly.
+        // Numbers that float16 and bfloat16 hold exactly.
         *x = bf16::from_f64(*x).to_f64();
         if !counts(at / d) {
             *x = f64::NAN;
@@ -99,8 +99,8 @@ fn inputs() -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<i64>) {
     (x, weight, numbers(c, 3), labels)
 }
 
-const ROADS: [Road; 7] =
-    [Road::Blocks, Road::Tiles(1), Road::Tiles(2), Road::Tiles(5), Road::Tiles(16), Road::Tiles(27), Road::Tiles(64)];
+const ROADS: [Path; 7] =
+    [Path::Blocks, Path::Tiles(1), Path::Tiles(2), Path::Tiles(5), Path::Tiles(16), Path::Tiles(27), Path::Tiles(64)];
 
 #[test]
 fn blocks_and_tiles_agree_with_stored_logits() {
@@ -118,21 +118,21 @@ fn blocks_and_tiles_agree_with_stored_logits() {
     let single = RowProblem::<f32, _> { loss, target: Targets::Classes(classes), sample_weight: None };
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         let truth = stored(&exact, &x, &weight, &bias, reduction);
-        for road in ROADS {
-            let note = format!("{reduction:?} {road:?}");
+        for path in ROADS {
+            let note = format!("{reduction:?} {path:?}");
             let problem = LinearProblem {
                 loss: &exact,
                 x: Rows::packed(&x, n, d),
                 weight: Rows::packed(&weight, c, d),
                 bias: Some(&bias),
             };
-            assert_close(&run(&problem, reduction, road), &truth, 1e-13, &note);
+            assert_close(&run(&problem, reduction, path), &truth, 1e-13, &note);
             let (x, weight) = (Rows::packed(&x32, n, d), Rows::packed(&w32, c, d));
             let problem = LinearProblem { loss: &single, x, weight, bias: Some(&b32) };
-            let plain = run(&problem, reduction, road);
+            let plain = run(&problem, reduction, path);
             assert_close(&plain, &truth, 1e-5, &note);
             let (x, weight) = (Rows::packed(&x16, n, d), Rows::packed(&w16, c, d));
-            let half = run(&LinearProblem { loss: &single, x, weight, bias: Some(&b32) }, reduction, road);
+            let half = run(&LinearProblem { loss: &single, x, weight, bias: Some(&b32) }, reduction, path);
             assert_eq!(half, plain, "{note}: a half that is widened is the same number");
         }
     }
@@ -147,21 +147,21 @@ fn independent_labels_are_left_out_by_rows() {
     let exact = PointProblem { loss, target: &target, sample_weight: None, ignored: Some(-1.0) };
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         let truth = stored(&exact, &x, &weight, &bias, reduction);
-        for road in ROADS {
+        for path in ROADS {
             let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
             let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
-            assert_close(&run(&problem, reduction, road), &truth, 1e-13, &format!("{reduction:?} {road:?}"));
+            assert_close(&run(&problem, reduction, path), &truth, 1e-13, &format!("{reduction:?} {path:?}"));
         }
     }
 }
 
-const STRIPS: [Road; 6] = [
-    Road::Strips(1, 1),
-    Road::Strips(2, 7),
-    Road::Strips(5, 40),
-    Road::Strips(16, 41),
-    Road::Strips(27, 13),
-    Road::Strips(64, 1000),
+const STRIPS: [Path; 6] = [
+    Path::Strips(1, 1),
+    Path::Strips(2, 7),
+    Path::Strips(5, 40),
+    Path::Strips(16, 41),
+    Path::Strips(27, 13),
+    Path::Strips(64, 1000),
 ];
 
 #[test]
@@ -184,22 +184,22 @@ fn strips_agree_with_stored_logits() {
         };
         for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
             let truth = stored(&exact, &x, &weight, &bias, reduction);
-            for road in STRIPS {
-                let note = format!("{reduction:?} {road:?}");
+            for path in STRIPS {
+                let note = format!("{reduction:?} {path:?}");
                 let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
                 let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
-                assert_close(&run(&problem, reduction, road), &truth, 1e-13, &note);
+                assert_close(&run(&problem, reduction, path), &truth, 1e-13, &note);
                 if weights.is_none() && samples.is_none() {
                     let (x, weight) = (Rows::packed(&x16, n, d), Rows::packed(&w16, c, d));
                     let problem = LinearProblem { loss: &single, x, weight, bias: Some(&b32) };
-                    assert_close(&run(&problem, reduction, road), &truth, 1e-5, &note);
+                    assert_close(&run(&problem, reduction, path), &truth, 1e-5, &note);
                 }
             }
         }
     }
 }
 
-/// Classes that are ruled out, all of them in a tile, and logits far apart: the bias says so.
+/// A bias that rules out all classes of a tile, and one that puts logits far apart.
 #[test]
 fn strips_know_the_special_values() {
     let ([n, d, c], (x, weight, _, labels)) = (SHAPE, inputs());
@@ -217,12 +217,12 @@ fn strips_know_the_special_values() {
     for (name, bias) in biases {
         let bias: Vec<_> = (0..c).map(bias).collect();
         let problem = LinearProblem { loss: &problem, x, weight, bias: Some(&bias) };
-        let truth = run(&problem, Reduction::None, Road::Tiles(5));
-        for road in STRIPS {
-            let got = run(&problem, Reduction::None, road);
+        let truth = run(&problem, Reduction::None, Path::Tiles(5));
+        for path in STRIPS {
+            let got = run(&problem, Reduction::None, path);
             for (got, truth) in [(&got.0, &truth.0), (&got.3, &truth.3)] {
                 let same = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs() || a == b || (a.is_nan() && b.is_nan());
-                assert!(got.iter().zip(truth).all(|(&a, &b)| same(a, b)), "{name} {road:?}: {got:?} {truth:?}");
+                assert!(got.iter().zip(truth).all(|(&a, &b)| same(a, b)), "{name} {path:?}: {got:?} {truth:?}");
             }
         }
     }
@@ -237,16 +237,16 @@ fn any_number_of_threads_gives_the_same_bits() {
         let loss = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
         let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
         let problem = LinearProblem { loss: &loss, x, weight, bias: Some(&bias) };
-        let answer = |threads: usize| {
+        let result = |threads: usize| {
             with_num_threads(NonZero::new(threads).unwrap(), || {
                 let (mut x, mut weight, mut bias) = (vec![0.0; n * d], vec![0.0; c * d], vec![0.0; c]);
                 let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
                 (linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap(), x, weight, bias)
             })
         };
-        let alone = answer(1);
+        let alone = result(1);
         for threads in [2, 3, 7] {
-            assert_eq!(answer(threads), alone, "{threads} threads, {n} x {d} x {c}");
+            assert_eq!(result(threads), alone, "{threads} threads, {n} x {d} x {c}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A large weight: rows in tiles, each of which all threads share. [`strips`](super::strips) are tiles of classes too.
+//! A large weight: rows in tiles, each of which all threads share. [`strips`](super::strips) have tiles of classes too.
 
-use super::{Call, LinearGrads, copy_rows, round, take};
+use super::{Evaluation, LinearGrads, copy_rows, round, take};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
 use crate::parallel;
@@ -9,7 +9,7 @@ use crate::storage::Storage;
 use crate::view::Rows;
 use std::ops::Range;
 
-/// Classes whose gradients of the bias a thread sums: few enough for the first-level cache.
+/// Classes of the bias whose gradients one thread sums: they fit into the first-level cache.
 const BIAS_CLASSES: usize = 1 << 11;
 
 /// The rows of a tile that count, in runs of neighbours.
@@ -26,27 +26,27 @@ impl Tile {
     }
 }
 
-/// What threads take of a tile's gradients.
+/// A part of the gradients of a tile, for one thread.
 enum Product<'k, T> {
     X(MatrixMut<'k, T>),
     Weight(MatrixMut<'k, T>),
     Bias(Range<usize>, &'k mut [f64]),
 }
 
-/// Where the gradients of a tile go, as far as they are wanted.
+/// Places for the gradients of a tile that are wanted.
 pub(super) struct TileGrads<'k, T> {
-    /// Those to the inputs of its rows that count, one behind the other.
+    /// Gradients to the inputs of the rows that count, one after the other.
     pub(super) x: Option<&'k mut [T]>,
-    /// Those to the weight, of all tiles.
+    /// Gradient to the weight, the sum over tiles.
     pub(super) weight: Option<&'k mut [T]>,
-    /// Those to the bias, of all tiles; no length where they are not wanted.
+    /// Gradient to the bias, the sum over tiles; empty if it is not wanted.
     pub(super) bias: &'k mut [f64],
-    /// Whether a tile before has written to `weight`.
+    /// Whether an earlier tile has written to `weight`.
     pub(super) adds: bool,
 }
 
-impl<S: Storage> Call<'_, '_, S> {
-    /// Rows in tiles of at most so many that count, one after the other, each shared among all threads.
+impl<S: Storage> Evaluation<'_, '_, S> {
+    /// Evaluates rows in tiles of at most `most` that count, one after the other, each shared among all threads.
     pub(super) fn in_tiles(
         &self,
         most: usize,
@@ -64,8 +64,8 @@ impl<S: Storage> Call<'_, '_, S> {
         })
     }
 
-    /// Hands `f` tiles of at most so many rows that count, their inputs and the places of their gradients, and sums what it
-    /// returns.
+    /// Calls `f` with tiles of at most `most` rows that count, their inputs and the places for their gradients. Returns
+    /// the sum of the results.
     pub(super) fn for_tiles(
         &self,
         most: usize,
@@ -110,7 +110,7 @@ impl<S: Storage> Call<'_, '_, S> {
         total
     }
 
-    /// The rows from `first` on until so many count.
+    /// The rows from `first` on, until `most` of them count.
     fn next_tile(&self, first: usize, most: usize) -> Tile {
         let (mut tile, rows) = (Tile { rows: first..first, runs: Vec::new(), count: 0 }, self.problem.x.rows());
         while tile.rows.end < rows && tile.count < most {
@@ -128,7 +128,7 @@ impl<S: Storage> Call<'_, '_, S> {
         tile
     }
 
-    /// Hands `f` the rows of a tile that count: where they stand, if they stand side by side and need not be widened.
+    /// Calls `f` with the rows of a tile that count: without a copy if they are contiguous and need not be widened.
     fn with_rows(&self, tile: &Tile, f: impl FnOnce(Rows<'_, S::Real>)) {
         let part = |run: &Range<usize>| self.problem.x.part(run.start, run.len());
         if let [run] = &tile.runs[..] {
@@ -148,21 +148,20 @@ impl<S: Storage> Call<'_, '_, S> {
         let x = Matrix::of(x);
         let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
         let work = linear::work(x.len(), self.problem.weight.classes(), classes.len());
-        parallel::sum(blocks.into_iter(), work, |mut block| {
+        parallel::for_each(blocks.into_iter(), work, |mut block| {
             let (x, some) = (x.rows(block.rows()), block.columns());
             self.with_weight(classes.start + some.start..classes.start + some.end, |some, weight| {
                 block.some_columns(some).product(x, weight.t(), false);
             });
-            0.0
         });
     }
 
-    /// Adds the bias, and makes gradients of the logits.
+    /// Adds the bias, and overwrites the logits by gradients.
     fn tile_losses(&self, tile: &Tile, logits: &mut [S::Real], mut each: Option<&mut [S::Real]>) -> f64 {
         let (loss, classes) = (self.problem.loss, self.problem.weight.rows());
         let (size, losses, elements) = (parallel::block_rows(classes), loss.losses_per_row(classes), logits.len());
         let (mut logits, mut blocks) = (logits, Vec::new());
-        // What is shared as a whole is not shared by rows.
+        // Rows that are split among threads are taken one by one.
         let elements = if loss.splits_rows(classes) { 0 } else { elements };
         let mut at = 0;
         for run in &tile.runs {
@@ -182,8 +181,8 @@ impl<S: Storage> Call<'_, '_, S> {
         })
     }
 
-    /// The gradients that are wanted, of rows and some classes, all products at once. Those to the inputs are added to what
-    /// the classes before have given.
+    /// The gradients that are wanted, of rows and some classes, all products at once. Those to the inputs are added to
+    /// those of the classes before.
     pub(super) fn tile_grads(
         &self,
         x: Rows<'_, S::Real>,
@@ -207,25 +206,23 @@ impl<S: Storage> Call<'_, '_, S> {
         }
         let (grad, inputs, stride) = (Matrix::packed(logits, rows, classes.len()), Matrix::of(x), classes.len());
         let adds = grads.adds;
-        parallel::sum(products.into_iter(), linear::work(rows, features, stride), |product| {
-            match product {
-                Product::X(mut block) => self.with_weight(classes.clone(), |some, weight| {
-                    let (grad, columns) = (grad.rows(block.rows()).columns(some.clone()), block.columns());
-                    block.product(grad, weight.columns(columns), classes.start + some.start > 0);
-                }),
-                Product::Weight(mut block) => {
-                    let (grad, inputs) = (grad.columns(block.rows()), inputs.columns(block.columns()));
-                    block.product(grad.t(), inputs, adds);
-                }
-                Product::Bias(columns, sums) => {
-                    S::Real::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
-                }
+        parallel::for_each(products.into_iter(), linear::work(rows, features, stride), |product| match product {
+            Product::X(mut block) => self.with_weight(classes.clone(), |some, weight| {
+                let (grad, columns) = (grad.rows(block.rows()).columns(some.clone()), block.columns());
+                block.product(grad, weight.columns(columns), classes.start + some.start > 0);
+            }),
+            Product::Weight(mut block) => {
+                let (grad, inputs) = (grad.columns(block.rows()), inputs.columns(block.columns()));
+                block.product(grad.t(), inputs, adds);
             }
-            0.0
+            Product::Bias(columns, sums) => {
+                S::Real::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
+            }
         });
     }
 
-    /// Hands `f` rows of the weight, counted from the first: all at once, or, where they are widened, a few at a time.
+    /// Calls `f` with rows of the weight and their indices: with all at once, or with a few at a time if they are
+    /// widened.
     fn with_weight(&self, classes: Range<usize>, mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>)) {
         let (weight, isa) = (self.problem.weight, self.isa);
         let step = linear::widened_rows::<S>(classes.len(), weight.classes());

@@ -1,4 +1,4 @@
-//! Penalties on rows that follow one another.
+//! Penalties on neighbouring rows of a sequence.
 
 mod across;
 mod one_by_one;
@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::losses::{Position, Positions};
 use crate::math::Real;
 use crate::parallel;
+use crate::scratch::Scratch;
 use crate::simd::{Float, Isa};
 use crate::storage::{Place, Storage};
 use crate::tile;
@@ -15,12 +16,12 @@ use crate::view::{Rows, RowsIo};
 use across::{Across, Block};
 use one_by_one::{Grads, Values};
 
-/// Which rows are neighbours: those of sequences of one length, one behind the other.
+/// Which rows are neighbours: consecutive rows of sequences of equal length.
 #[derive(Clone, Copy, Debug)]
 pub struct Neighbours<'a> {
-    /// How many rows make a sequence.
+    /// Rows of a sequence.
     pub length: usize,
-    /// The segment of each row; neighbours of different segments do not count. All are of one where absent.
+    /// The segment of each row; neighbours of different segments do not count. Where absent there is one segment.
     pub segments: Option<&'a [i64]>,
 }
 
@@ -43,26 +44,26 @@ impl Neighbours<'_> {
         !row.is_multiple_of(self.length) && self.segments.is_none_or(|segments| segments[row - 1] == segments[row])
     }
 
-    /// How many pairs of so many rows count.
+    /// Number of pairs that count among the first `rows` rows.
     fn pairs(&self, rows: usize) -> usize {
         let Some(segments) = self.segments else { return self.pairs_before(rows) };
         let of_one = |sequence: &[i64]| sequence.windows(2).filter(|pair| pair[0] == pair[1]).count();
         segments.chunks(self.length.max(1)).map(of_one).sum()
     }
 
-    /// How many pairs, whether they count or not, end before a row.
+    /// Number of pairs that end before a row, whether they count or not.
     fn pairs_before(&self, row: usize) -> usize {
         row - row.div_ceil(self.length.max(1))
     }
 }
 
-/// At least so many rows make a block: at its ends rows are looked at twice.
+/// The least number of rows of a block, at whose ends rows are evaluated twice.
 const BLOCK_ROWS: usize = 16;
 
-/// Jensen-Shannon divergence of neighbouring rows: of each pair, summed, or their mean; see the file of its kernel.
+/// Jensen-Shannon divergence of neighbouring rows: of each pair, the sum or the mean.
 ///
 /// # Errors
-/// [`Error::Shape`] unless the rows make whole sequences and have a segment each; an unknown `XENTRS_ISA`.
+/// [`Error::Shape`] unless the rows form whole sequences and have a segment each; an unknown `XENTRS_ISA`.
 pub fn js_smoothness<S: Storage>(
     logits: Rows<'_, S>,
     neighbours: Neighbours<'_>,
@@ -96,11 +97,11 @@ pub fn js_smoothness<S: Storage>(
     })
 }
 
-/// The same, and its gradient with respect to the logits: beside them or over them, in their type or in the one that is
-/// computed with.
+/// The same, and its gradient with respect to the logits, written beside or over them, in their type or in that of the
+/// computation.
 ///
 /// # Errors
-/// As [`js_smoothness`]; nothing is written then.
+/// As of [`js_smoothness`]. Then nothing is written.
 pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
     mut logits: RowsIo<'_, S, O>,
     neighbours: Neighbours<'_>,
@@ -113,7 +114,8 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
     }
     smoothness(neighbours, rows, reduction, |scale, mut each| {
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
-        // The rows on both sides of a border between blocks, which one block needs when the other has overwritten them.
+        // Copies of the rows on both sides of each border between blocks: either block may overwrite its row before the
+        // other block reads it.
         let source = logits.apart();
         let copies: Vec<S> = match source {
             Some(_) => Vec::new(),
@@ -159,7 +161,7 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
     })
 }
 
-/// Runs `sum` with what gradients are scaled by and a place for every single divergence, where they are wanted.
+/// Runs `sum` with the factor of the gradients, and with places for single divergences if they are wanted.
 fn smoothness<T: Real>(
     neighbours: Neighbours<'_>,
     rows: usize,
@@ -192,7 +194,7 @@ fn part<'e, T>(
     Some(each)
 }
 
-/// Hands the numbers of a row to `f`, if there is one.
+/// Calls `f` with the widened numbers of a row, if there is one.
 fn widened_row<S: Storage, R>(isa: Isa, row: Option<&[S]>, f: impl FnOnce(Option<&[S::Real]>) -> R) -> R {
     match row {
         Some(row) => S::widened(isa, Rows::packed(row, 1, row.len()), |row| f(Some(row.row(0)))),

@@ -1,26 +1,26 @@
 //! Positions of many classes, one after the other, a register of classes at a time.
 
-use super::{GROWTH, between, growth, least_sure};
+use super::{GROWTH_LIMIT, between, growth, least_sure};
 use crate::math::Real;
 use crate::rows::{BLOCK, RowSum, row_total};
 use crate::simd::{Lanes, RowIo, Simd, inlined, position, read, write};
 
-/// A position of a sequence, while its neighbours are looked at.
+/// A position of a sequence, during the evaluation of its pairs.
 pub(crate) struct Position<'k, T> {
     logits: &'k mut [T],
     /// Times 2^DIGITS.
     probabilities: &'k mut [T],
-    /// `2 g_k`, of the neighbours before and after it; 0 where these do not count.
-    pulls: [&'k mut [T]; 2],
-    /// `sum_k p_k 2 g_k`, of both.
-    drifts: [f64; 2],
-    /// Whether there was a neighbour that counts.
+    /// `2 g_k` for the neighbours before and after; 0 for neighbours that do not count.
+    g: [&'k mut [T]; 2],
+    /// `sum_k p_k 2 g_k`, likewise.
+    mean_g: [f64; 2],
+    /// Whether one of its neighbours counts.
     has_met: bool,
     sum: RowSum<T>,
 }
 
 impl<'k, T: Real> Position<'k, T> {
-    /// Numbers of scratch memory that a position of a class needs.
+    /// Scratch elements per class.
     pub(crate) const SCRATCH: usize = 4;
 
     pub(crate) fn new(scratch: &'k mut [T], classes: usize) -> Self {
@@ -28,25 +28,25 @@ impl<'k, T: Real> Position<'k, T> {
         let (probabilities, rest) = rest.split_at_mut(classes);
         let (before, after) = rest.split_at_mut(classes);
         let sum = RowSum { max: T::ZERO, rest: f64::NAN };
-        Position { logits, probabilities, pulls: [before, after], drifts: [0.0; 2], has_met: false, sum }
+        Position { logits, probabilities, g: [before, after], mean_g: [0.0; 2], has_met: false, sum }
     }
 
-    /// Takes a row, which may be overwritten after.
+    /// Copies a row.
     #[inline(always)]
     pub(crate) fn load<const GRAD: bool, S: Simd<T>>(&mut self, s: S, row: &[T]) {
         self.logits.copy_from_slice(row);
         self.sum = s.call(inlined!(|s| softmax(s, row, self.probabilities)));
         if self.sum.max == T::INFINITY && !self.sum.rest.is_nan() {
-            // All probability is there: the same distribution in finite numbers.
+            // That logit has all the probability: it is replaced by 0, and the others by -inf.
             let top = position(s, row, T::INFINITY);
             self.logits.fill(-T::INFINITY);
             self.probabilities.fill(T::ZERO);
-            top.into_iter().for_each(|top| (self.logits[top], self.probabilities[top]) = (T::ZERO, T::TO_NORMAL));
+            top.into_iter().for_each(|top| (self.logits[top], self.probabilities[top]) = (T::ZERO, T::SCALE_UP));
             self.sum = RowSum { max: T::ZERO, rest: 0.0 };
         }
         if GRAD {
-            self.pulls.iter_mut().for_each(|pull| pull.fill(T::ZERO));
-            (self.drifts, self.has_met) = ([0.0; 2], false);
+            self.g.iter_mut().for_each(|g_k| g_k.fill(T::ZERO));
+            (self.mean_g, self.has_met) = ([0.0; 2], false);
         }
     }
 
@@ -56,7 +56,7 @@ impl<'k, T: Real> Position<'k, T> {
         (self.sum.max.to_f64() - other.sum.max.to_f64()) + (self.sum.log_partition() - other.sum.log_partition())
     }
 
-    /// The same for near neighbours, whose sums may be too rough for it.
+    /// The same, computed a second way for near neighbours, for which the log-sum-exps may be too inaccurate.
     #[inline(always)]
     fn small_shift<S: Simd<T>>(&self, s: S, other: &Self) -> Option<f64> {
         let sum = row_total(
@@ -68,17 +68,17 @@ impl<'k, T: Real> Position<'k, T> {
                 growth(s, [z, read(s, other.logits, k, -T::INFINITY)], q)
             }),
         );
-        let sum = sum / T::TO_NORMAL.to_f64();
-        (sum.abs() <= GROWTH).then(|| sum.ln_1p())
+        let sum = sum / T::SCALE_UP.to_f64();
+        (sum.abs() <= GROWTH_LIMIT).then(|| sum.ln_1p())
     }
 
-    /// The divergence between two positions with a given difference of their log-sum-exps.
+    /// The divergence of two positions with a given difference of their log-sum-exps, in a function of its own.
     #[inline(always)]
     fn sweep<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self, shift: f64) -> f64 {
         s.call(inlined!(|s| swept::<GRAD, T, S>(s, self, other, shift)))
     }
 
-    /// The divergence between two positions; with `GRAD` both get what they need for their gradients.
+    /// The divergence of two positions; with `GRAD` also `g` and its means for their gradients.
     #[inline(always)]
     pub(crate) fn divergence<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self) -> f64 {
         let mut divergence = self.sweep::<GRAD, S>(s, other, self.shift(other));
@@ -89,35 +89,35 @@ impl<'k, T: Real> Position<'k, T> {
             divergence = self.sweep::<GRAD, S>(s, other, shift);
         }
         (self.has_met, other.has_met) = (true, true);
-        // An undefined distribution spoils both gradients.
+        // An undefined distribution makes both gradients NaN.
         if divergence.is_nan() {
-            (self.drifts[1], other.drifts[0]) = (divergence, divergence);
+            (self.mean_g[1], other.mean_g[0]) = (divergence, divergence);
         }
-        // Rounding must not leave the range; a NaN stays.
+        // Clamped to the range of the divergence; a NaN stays.
         divergence.clamp(0.0, std::f64::consts::LN_2)
     }
 
-    /// `scale` times the gradient of this position's divergences, once both neighbours have been looked at.
+    /// Writes `scale` times the gradient of this position, whose pairs have been evaluated.
     #[inline(always)]
     pub(crate) fn gradient<S: Simd<T>>(&self, s: S, scale: f64, out: &mut [T]) {
         if !self.has_met {
             return out.fill(T::ZERO);
         }
-        let drift = self.drifts[0] + self.drifts[1];
-        let scale = s.splat(T::from_f64(0.5 * scale / T::TO_NORMAL.to_f64()));
-        let (drifts, [before, after]) = (s.splat(T::from_f64(drift)), &self.pulls);
+        let mean = self.mean_g[0] + self.mean_g[1];
+        let scale = s.splat(T::from_f64(0.5 * scale / T::SCALE_UP.to_f64()));
+        let (mean_g, [before, after]) = (s.splat(T::from_f64(mean)), &self.g);
         RowIo::new(self.probabilities, out).map(
             s,
             T::ZERO,
-            inlined!(|k, p| scale * p * ((read(s, before, k, T::ZERO) + read(s, after, k, T::ZERO)) - drifts)),
+            inlined!(|k, p| scale * p * ((read(s, before, k, T::ZERO) + read(s, after, k, T::ZERO)) - mean_g)),
         );
-        // A class with most of the probability, from the complement.
+        // The gradient of a class with more than half the probability is minus the sum of the others.
         if self.sum.rest < 1.0
             && let Some(top) = position(s, self.logits, self.sum.max)
         {
             out[top] = T::ZERO;
             let others = row_total(s, out, T::ZERO, inlined!(|_, g| g));
-            out[top] = T::from_f64(0.0 * drift - others);
+            out[top] = T::from_f64(0.0 * mean - others);
         }
     }
 }
@@ -127,13 +127,13 @@ impl<'k, T: Real> Position<'k, T> {
 fn softmax<T: Real, S: Simd<T>>(s: S, row: &[T], probabilities: &mut [T]) -> RowSum<T> {
     let mut row = RowIo::new(row, probabilities);
     let (sum, pivot) = RowSum::sweep(s, &mut row);
-    let scale = sum.scale(pivot, T::TO_NORMAL.to_f64());
+    let scale = sum.scale(pivot, T::SCALE_UP.to_f64());
     row.finish(s, inlined!(|_, e| scale.of(s, e)));
     sum
 }
 
-/// The divergence between two positions with a given difference of their log-sum-exps, and with `GRAD` what their gradients
-/// need.
+/// The divergence of two positions with a given difference of their log-sum-exps, and with `GRAD` also `g` and its
+/// means.
 #[inline(always)]
 fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
     s: S,
@@ -153,8 +153,8 @@ fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
             let (divergence, [g, h]) = between::<GRAD, T, S>(s, logits, [p, q], [high, low]);
             sums[0] = sums[0] + divergence;
             if GRAD {
-                write(s, g, one.pulls[1], k);
-                write(s, h, other.pulls[0], k);
+                write(s, g, one.g[1], k);
+                write(s, h, other.g[0], k);
                 sums[1] = p.mul_add(g, sums[1]);
                 sums[2] = q.mul_add(h, sums[2]);
             }
@@ -163,9 +163,9 @@ fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
             *total += sum.sum().to_f64();
         }
     }
-    let [divergence, drift, other_drift] = totals;
+    let [divergence, mean, other_mean] = totals;
     if GRAD {
-        (one.drifts[1], other.drifts[0]) = (drift / T::TO_NORMAL.to_f64(), other_drift / T::TO_NORMAL.to_f64());
+        (one.mean_g[1], other.mean_g[0]) = (mean / T::SCALE_UP.to_f64(), other_mean / T::SCALE_UP.to_f64());
     }
-    0.5 * divergence / T::TO_NORMAL.to_f64()
+    0.5 * divergence / T::SCALE_UP.to_f64()
 }

@@ -7,7 +7,7 @@ use crate::simd::{Kernel, Simd, read};
 use crate::tile::Total;
 use crate::view::{Rows, RowsIo};
 
-/// Rows to read, or to read and to write gradients for.
+/// Rows to read, or rows with places for their gradients.
 pub(super) enum Block<'k, T> {
     Values(Rows<'k, T>),
     Grads(RowsIo<'k, T>),
@@ -22,7 +22,7 @@ impl<T: Real> Block<'_, T> {
         }
     }
 
-    /// The numbers from row `i` on, and how far apart the rows stand.
+    /// The input from row `i` on, and the stride of the rows.
     #[inline(always)]
     fn from(&self, i: usize) -> (&[T], usize) {
         match self {
@@ -32,7 +32,7 @@ impl<T: Real> Block<'_, T> {
     }
 }
 
-/// The divergences of the pairs that end in a block of rows, and, where these are wanted, the gradients of the rows.
+/// The divergences of the pairs that end in a block of rows, and with `GRAD` the gradients of the rows.
 pub(super) struct Across<'k, T, const GRAD: bool> {
     pub(super) neighbours: Neighbours<'k>,
     pub(super) first: usize,
@@ -56,7 +56,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
             positions.load(s, 0, (before, classes), 1);
         }
         for start in (0..rows).step_by(span) {
-            // 1. rows, which are kept: their gradients may be written over them. The first position is that before them.
+            // 1. copies of the rows, as gradients may be written over them. The first position is the row before them.
             let count = span.min(rows - start);
             let is_last = start + count == rows;
             positions.load(s, 1, block.from(start), count);
@@ -64,7 +64,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
             if let Some(next) = next {
                 positions.load(s, count + 1, (next, classes), 1);
             }
-            // 2. divergences: that from the row after counts for the block that it is in
+            // 2. divergences; that from the row after the block counts for the next block
             let pairs = count + usize::from(GRAD && is_last);
             neighbours.mark(first + start, count + usize::from(next.is_some()), positions.counts());
             positions.diverge::<GRAD, S>(s, pairs);
@@ -75,7 +75,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
             if let Some(each) = &mut each {
                 neighbours.keep(first, first + start, divergences, each);
             }
-            // 3. the gradients of all that have met both their neighbours
+            // 3. the gradients of all rows with both neighbours evaluated
             if GRAD && let Block::Grads(rows) = &mut block {
                 let ready = usize::from(start == 0)..count + usize::from(is_last);
                 let out = &mut rows.target()[(start + ready.start - 1) * classes..];
@@ -88,7 +88,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
 }
 
 impl Neighbours<'_> {
-    /// Marks with 1 which of so many rows and the row before each are neighbours that count; all else gets 0.
+    /// Sets a mark to 1 where a row and the row before it are neighbours that count, to 0 elsewhere.
     fn mark<T: Real>(&self, row: usize, rows: usize, marks: &mut [T]) {
         marks.fill(T::ZERO);
         let mut place = row % self.length;
@@ -99,7 +99,7 @@ impl Neighbours<'_> {
         }
     }
 
-    /// Keeps the divergences of the pairs that end in the rows from `row` on, in a block that begins with row `first`.
+    /// Copies the divergences of the pairs that end in the rows from `row` on, in a block that begins with row `first`.
     fn keep<T: Real>(&self, first: usize, row: usize, divergences: &[T], each: &mut [T]) {
         let places = each[self.pairs_before(row) - self.pairs_before(first)..].iter_mut();
         let pairs = divergences.iter().enumerate().filter(|(i, _)| !(row + i).is_multiple_of(self.length));

@@ -67,12 +67,12 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
         }
         let mut total = 0.0;
         for i in 0..=rows {
-            // 1. the row, which is kept: its gradient may be written over it before the next row is done with it
+            // 1. a copy of the row, as its gradient may be written over it before the next row has read it
             let there = if i < rows { Some(block.source().row(i)) } else { after };
             if let Some(row) = there {
                 here.load::<true, S>(s, row);
             }
-            // 2. its divergence from the last one, which counts for the block that it is in
+            // 2. its divergence from the last row, which counts for the block of this row
             if there.is_some() && neighbours.count(first + i) {
                 let divergence = last.divergence::<true, S>(s, &mut here);
                 if i < rows {
@@ -83,7 +83,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
                     total += divergence;
                 }
             }
-            // 3. the gradient of the last one, which has met both its neighbours
+            // 3. the gradient of the last row, with both neighbours evaluated
             if i > 0 {
                 last.gradient(s, scale, &mut block.target()[(i - 1) * classes..][..classes]);
             }

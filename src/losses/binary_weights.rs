@@ -1,26 +1,25 @@
-//! What the two answers to a yes-or-no question weigh: the options that the losses of binary labels share.
+//! The weights of the two labels of a binary target: the options that the losses of binary labels share.
 //!
-//! With the target `t`, smoothed to `t' = (1 - eps) t + eps / 2`, the weight `beta` of positive labels (one a column) and
-//! the balance `alpha`:
+//! With the target `t`, smoothed to `t' = (1 - eps) t + eps / 2`, the weight `beta` of positive labels (one a column)
+//! and the balance `alpha`:
 //!
 //! ```text
-//! yes = beta alpha t'          no = (1 - alpha) (1 - t')          both without the alphas where there is none
+//! yes = beta alpha t'          no = (1 - alpha) (1 - t')          without `alpha` both of its factors are 1
 //! ```
 //!
 //! `1 - t'` is `(1 - eps) (1 - t) + eps / 2`, not a difference, which would lose a small `eps`.
 
-use super::check_share;
-use crate::error::Result;
+use crate::error::{Result, check_fraction};
 use crate::math::Real;
 use crate::simd::{Lanes, MAX_LANES, Simd, load_at};
 use crate::view::check_weights;
 
-/// The options.
+/// The options of binary labels.
 #[derive(Clone, Debug)]
-pub(super) struct Answers<T> {
+pub(super) struct BinaryWeights<T> {
     pos_weight: Option<PosWeight<T>>,
-    /// `yes = t yes[0] + yes[1]`, `no = (1 - t) no[0] + no[1]`: 1 and 0 where a target weighs what it says, as arithmetic
-    /// costs less than a branch in every loop.
+    /// `yes = t yes[0] + yes[1]`, `no = (1 - t) no[0] + no[1]`. Without options they are 1 and 0: the arithmetic costs
+    /// less than a branch in every loop.
     yes: [T; 2],
     no: [T; 2],
 }
@@ -28,18 +27,18 @@ pub(super) struct Answers<T> {
 /// The weights of the positive labels of a row, which repeat from row to row.
 #[derive(Clone, Debug)]
 struct PosWeight<T> {
-    /// One round, and a register more, so that a register may start anywhere in the round.
+    /// The weights of a row, and of one register more, so that a register may start at any column.
     weights: Vec<T>,
     columns: usize,
 }
 
-impl<T: Real> Answers<T> {
-    /// `pos_weight` is `beta`, one a label of a row, 1 where absent; `label_smoothing` is `eps`.
+impl<T: Real> BinaryWeights<T> {
+    /// `pos_weight` is `beta`, one number a column, 1 where absent; `label_smoothing` is `eps`.
     pub(super) fn new(pos_weight: Option<&[T]>, label_smoothing: f64, alpha: Option<f64>) -> Result<Self> {
-        check_share("label_smoothing", label_smoothing)?;
-        alpha.map_or(Ok(()), |alpha| check_share("alpha", alpha))?;
-        let [kept, spread] = [1.0 - label_smoothing, label_smoothing / 2.0];
-        let line = |weight: f64| [weight * kept, weight * spread].map(T::from_f64);
+        check_fraction("label_smoothing", label_smoothing)?;
+        alpha.map_or(Ok(()), |alpha| check_fraction("alpha", alpha))?;
+        let [kept, uniform] = [1.0 - label_smoothing, label_smoothing / 2.0];
+        let line = |weight: f64| [weight * kept, weight * uniform].map(T::from_f64);
         let (yes, no) = (line(alpha.unwrap_or(1.0)), line(alpha.map_or(1.0, |alpha| 1.0 - alpha)));
         let pos_weight = match pos_weight {
             Some(weights) if !weights.is_empty() => {
@@ -50,12 +49,12 @@ impl<T: Real> Answers<T> {
             }
             _ => None,
         };
-        Ok(Answers { pos_weight, yes, no })
+        Ok(BinaryWeights { pos_weight, yes, no })
     }
 
     /// `(yes, no)`
     #[inline(always)]
-    pub(super) fn weights<S: Simd<T>>(&self, s: S, point: usize, target: S::V) -> (S::V, S::V) {
+    pub(super) fn of<S: Simd<T>>(&self, s: S, point: usize, target: S::V) -> (S::V, S::V) {
         let mut yes = target.mul_add(s.splat(self.yes[0]), s.splat(self.yes[1]));
         let no = (s.splat(T::ONE) - target).mul_add(s.splat(self.no[0]), s.splat(self.no[1]));
         if let Some(beta) = &self.pos_weight {

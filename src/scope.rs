@@ -1,0 +1,156 @@
+//! Runs a closure on this thread and on helper threads. Helpers that wake up after the work is done are cancelled.
+//!
+//! The scopes of the standard library and of rayon wait for every thread they have called, also for one that is still waking
+//! up when the work has been done. Here the scope closes when the calling thread is done: helpers that have entered it by
+//! then are waited for, the others never run the closure.
+
+use std::any::Any;
+use std::hint::spin_loop;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Thread, current, park};
+
+/// Spin iterations before the calling thread parks: some 50 microseconds.
+const SPINS: usize = 1 << 11;
+
+/// Bit of a closed scope; the bits above count the helpers inside.
+const CLOSED: usize = 1;
+const HELPER: usize = 2;
+
+/// Runs `work` on this thread, and on the threads that run one of the `helpers` given to `spawn` in time. Returns when all
+/// that have begun are done; a panic of any of them is resumed here.
+pub(crate) fn with_helpers(work: &(dyn Fn() + Sync), helpers: usize, spawn: impl Fn(Helper)) {
+    let scope = Arc::new(Scope { state: AtomicUsize::new(0), caller: current(), panic: Mutex::new(None) });
+    // SAFETY: the reference is used by `Helper::run` alone, between `Scope::enter` and `Scope::leave`. `Close` is dropped
+    // before `work` is, on a panic too: from then on no helper can enter, and it waits until all have left.
+    let endless: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(work) };
+    {
+        let _close = Close(&scope);
+        for _ in 0..helpers {
+            spawn(Helper { scope: Arc::clone(&scope), work: endless });
+        }
+        work();
+    }
+    if let Some(panic) = scope.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        resume_unwind(panic);
+    }
+}
+
+/// What a helper thread runs.
+pub(crate) struct Helper {
+    scope: Arc<Scope>,
+    work: &'static (dyn Fn() + Sync),
+}
+
+impl Helper {
+    /// Runs the closure, unless the scope has been closed.
+    pub(crate) fn run(self) {
+        if self.scope.enter() {
+            let result = catch_unwind(AssertUnwindSafe(self.work));
+            self.scope.leave(result.err());
+        }
+    }
+}
+
+struct Scope {
+    state: AtomicUsize,
+    caller: Thread,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Scope {
+    fn enter(&self) -> bool {
+        let one_more = |state| (state & CLOSED == 0).then_some(state + HELPER);
+        self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn leave(&self, panic: Option<Box<dyn Any + Send>>) {
+        if panic.is_some() {
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = panic;
+        }
+        // The last helper wakes the caller, which may be parked.
+        if self.state.fetch_sub(HELPER, Ordering::Release) == HELPER | CLOSED {
+            self.caller.unpark();
+        }
+    }
+}
+
+/// Closes the scope when it is dropped, and waits for the helpers inside.
+struct Close<'s>(&'s Scope);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.state.fetch_or(CLOSED, Ordering::Relaxed);
+        let is_empty = || self.0.state.load(Ordering::Acquire) == CLOSED;
+        // Waking up takes longer than what is left of most work.
+        for _ in 0..SPINS {
+            if is_empty() {
+                return;
+            }
+            spin_loop();
+        }
+        while !is_empty() {
+            park();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_late_helper_does_not_run() {
+        let (runs, helpers) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || {
+            runs.fetch_add(1, Relaxed);
+        };
+        with_helpers(&work, 3, |helper| helpers.lock().unwrap().push(helper));
+        assert_eq!(runs.load(Relaxed), 1);
+        helpers.into_inner().unwrap().into_iter().for_each(Helper::run);
+        assert_eq!(runs.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_helper_that_has_begun_is_waited_for() {
+        let (runs, (begun, has_begun)) = (AtomicUsize::new(0), channel());
+        let (begun, has_begun, caller) = (Mutex::new(begun), Mutex::new(has_begun), current().id());
+        let work = || {
+            if current().id() == caller {
+                has_begun.lock().unwrap().recv().unwrap();
+            } else {
+                begun.lock().unwrap().send(()).unwrap();
+                thread::sleep(Duration::from_millis(20));
+            }
+            runs.fetch_add(1, Relaxed);
+        };
+        with_helpers(&work, 1, |helper| drop(thread::spawn(|| helper.run())));
+        assert_eq!(runs.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_panic_of_either_side_arrives_when_all_are_done() {
+        for caller_panics in [false, true] {
+            let (ended, caller) = (AtomicUsize::new(0), current().id());
+            let (both, thread) = (std::sync::Barrier::new(2), Mutex::new(None));
+            let work = || {
+                both.wait();
+                if (current().id() == caller) == caller_panics {
+                    panic!("on purpose");
+                }
+                thread::sleep(Duration::from_millis(20));
+                ended.fetch_add(1, Relaxed);
+            };
+            let spawn = |helper: Helper| *thread.lock().unwrap() = Some(thread::spawn(|| helper.run()));
+            let result = catch_unwind(AssertUnwindSafe(|| with_helpers(&work, 1, spawn)));
+            assert_eq!(*result.unwrap_err().downcast::<&str>().unwrap(), "on purpose");
+            assert_eq!(ended.load(Relaxed), 1, "the other one was not waited for");
+            thread.into_inner().unwrap().unwrap().join().unwrap();
+        }
+    }
+}
