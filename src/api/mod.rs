@@ -90,7 +90,7 @@ pub trait Problem<T: Real>: Sync {
         Ok(())
     }
 
-    /// Whether each row is shared among all threads, so that rows are taken one by one.
+    /// Whether each row is shared among all threads, one row after the other.
     fn splits_rows(&self, _classes: usize) -> bool {
         false
     }

@@ -57,7 +57,7 @@ impl<T: Real> ClassSum<T> for CrossEntropy {
     }
 
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
+    fn finish_lanes<S: Simd<T>>(self, _: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         sum + rows.q_partition
     }
 }

@@ -54,7 +54,7 @@ impl<T: Real> ClassSum<T> for Entropy {
     }
 
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, _: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
+    fn finish_lanes<S: Simd<T>>(self, _: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         sum + rows.p_partition
     }
 }

@@ -122,7 +122,7 @@ impl<T: Real> ClassSum<T> for JsDivergence {
     }
 
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
+    fn finish_lanes<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         let (w, v) = (self.weight, 1.0 - self.weight);
         let value = sum - s.splat(T::from_f64(0.5 * w * v)) * rows.excess * rows.excess;
         s.splat(T::from_f64(self.most)).min(s.splat(T::ZERO).max(value))

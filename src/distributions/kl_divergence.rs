@@ -73,7 +73,7 @@ impl<T: Real> ClassSum<T> for KlDivergence {
 
     /// For few classes `D` is a few roundings at most, so that two terms of `h` are enough.
     #[inline(always)]
-    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
+    fn finish_lanes<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V {
         let d = rows.excess;
         let h = d * d * (s.splat(T::from_f64(0.5)) - d * s.splat(T::from_f64(1.0 / 3.0)));
         s.splat(T::ZERO).max(sum - h)

@@ -3,11 +3,11 @@
 //!
 //! A [`ClassSum`] is a sum over classes of a function of `p_k` and `q_k`. It computes the terms of a register of
 //! classes. The registers come from [`probabilities`] (rows that must be distributions), from [`logits`] (rows whose
-//! softmax are the distributions), or, for rows of few classes, from [`across`], a row a lane. So each formula stands
+//! softmax are the distributions), or, for rows of few classes, from [`by_lane`], a row a lane. So each formula stands
 //! once and serves all three. Quantities that would cancel in it are passed in ([`Class`]): probabilities compute them
 //! from the numbers themselves, logits from the margin-exact log-partition.
 
-pub(crate) mod across;
+pub(crate) mod by_lane;
 mod cross_entropy;
 mod entropy;
 mod js_divergence;
@@ -82,7 +82,7 @@ pub(crate) trait ClassSum<T: Real>: Copy + Sync {
     fn finish(self, sum: f64, row: RowTerms<f64>) -> f64;
 
     /// The same for a register of rows.
-    fn finish_across<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V;
+    fn finish_lanes<S: Simd<T>>(self, s: S, sum: S::V, rows: RowTerms<S::V>) -> S::V;
 }
 
 /// `v`; 0 where `p = 0`.

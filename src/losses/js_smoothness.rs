@@ -45,11 +45,11 @@
 //! # References
 //! J. Lin, *Divergence measures based on the Shannon entropy*, IEEE Trans. Inf. Theory 37(1), 1991.
 
-mod across;
-mod one_by_one;
+mod by_lane;
+mod by_row;
 
-pub(crate) use across::Positions;
-pub(crate) use one_by_one::Position;
+pub(crate) use by_lane::Positions;
+pub(crate) use by_row::Position;
 
 use crate::math::{COSH_LIMIT, Real, exp, js_share, ln_cosh_of_half, log1p_unit, subtract, tanh};
 use crate::simd::{Lanes, Simd};
@@ -138,13 +138,13 @@ mod tests {
     }
 
     /// The same, as positions of few classes are taken.
-    struct Across<'a, T>(&'a [T], &'a [T]);
+    struct ByLane<'a, T>(&'a [T], &'a [T]);
 
-    impl<T: Real> Kernel<T> for Across<'_, T> {
+    impl<T: Real> Kernel<T> for ByLane<'_, T> {
         type Output = (f64, Vec<T>, Vec<T>);
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
-            let Across(a, b) = self;
+            let ByLane(a, b) = self;
             let c = a.len();
             let mut scratch = vec![T::NAN; Positions::<T>::scratch_len(c)];
             let mut positions = Positions::new(&mut scratch, c);
@@ -166,7 +166,7 @@ mod tests {
     fn both(isa: Isa, a: &[f64], b: &[f64]) -> Vec<(f64, Vec<f64>, Vec<f64>)> {
         let mut found = vec![f64::dispatch(isa, Pair(a, b))];
         if are_few(a.len()) {
-            found.push(f64::dispatch(isa, Across(a, b)));
+            found.push(f64::dispatch(isa, ByLane(a, b)));
         }
         found
     }

@@ -1,6 +1,6 @@
 //! The gradients with respect to one distribution or both. A distribution may be shared by all rows.
 
-use super::across::Across;
+use super::by_lane::ByLane;
 use super::side::{Side, scale};
 use super::{Measure, MeasureInput, MeasureKind, fault, is_valid, unnormalized, with_class_sum};
 use crate::distributions::{ClassSum, logits, probabilities};
@@ -184,10 +184,10 @@ impl Task<'_> {
 
     fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> bool {
         let Task { isa, measure, tolerance, classes } = *self;
-        if measure.goes_across::<T>(classes) {
-            return T::with_scratch(Measure::across_len::<T>(classes), |scratch| {
-                let kernel = Across { measure, tolerance, sides: [Some(p), q], classes, out, scratch };
-                T::dispatch::<Across<'_, _, true>>(isa, kernel)
+        if measure.goes_by_lane::<T>(classes) {
+            return T::with_scratch(Measure::lane_scratch_len::<T>(classes), |scratch| {
+                let kernel = ByLane { measure, tolerance, sides: [Some(p), q], classes, out, scratch };
+                T::dispatch::<ByLane<'_, _, true>>(isa, kernel)
             });
         }
         T::with_scratch(2 * classes, |scratch| match measure.input {

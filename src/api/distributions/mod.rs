@@ -1,13 +1,13 @@
 //! Entropies and divergences of distributions: one value a row.
 
-mod across;
+mod by_lane;
 mod gradients;
 mod side;
 mod unnormalized;
 
 pub use gradients::{Variable, measure_value_and_grads};
 
-use across::Across;
+use by_lane::ByLane;
 use side::Side;
 
 use crate::distributions::probabilities::Swept;
@@ -164,11 +164,11 @@ pub fn measure_value<S: Storage>(
         let all_valid = S::widened(isa, p, |p| {
             let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match measure.input {
                 MeasureInput::Unnormalized => unnormalized::values(isa, measure, p, q, out),
-                _ if measure.goes_across::<S::Real>(classes) => {
-                    S::Real::with_scratch(Measure::across_len::<S::Real>(classes), |scratch| {
+                _ if measure.goes_by_lane::<S::Real>(classes) => {
+                    S::Real::with_scratch(Measure::lane_scratch_len::<S::Real>(classes), |scratch| {
                         let sides = [Some(Side::None(p)), q.map(Side::None)];
-                        let kernel = Across { measure, tolerance, sides, classes, out, scratch };
-                        S::Real::dispatch::<Across<'_, _, false>>(isa, kernel)
+                        let kernel = ByLane { measure, tolerance, sides, classes, out, scratch };
+                        S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
                     })
                 }
                 _ => S::Real::dispatch(isa, Values { measure, tolerance, p, q, out }),

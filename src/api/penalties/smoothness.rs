@@ -1,7 +1,7 @@
 //! Penalties on neighbouring rows of a sequence.
 
-mod across;
-mod one_by_one;
+mod by_lane;
+mod by_row;
 
 use crate::api::{Loss, Reduction};
 use crate::error::{Error, Result};
@@ -13,8 +13,8 @@ use crate::simd::{Float, Isa};
 use crate::storage::{Place, Storage};
 use crate::tile;
 use crate::view::{Rows, RowsIo};
-use across::{Across, Block};
-use one_by_one::{Grads, Values};
+use by_lane::{Block, ByLane};
+use by_row::{Grads, Values};
 
 /// Which rows are neighbours: consecutive rows of sequences of equal length.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +88,8 @@ pub fn js_smoothness<S: Storage>(
                     }
                     S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
                         let (block, after, scale) = (Block::Values(block), None, 1.0);
-                        let kernel = Across { neighbours, first, before, after, block, scratch, scale, each };
-                        S::Real::dispatch::<Across<'_, _, false>>(isa, kernel)
+                        let kernel = ByLane { neighbours, first, before, after, block, scratch, scale, each };
+                        S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
                     })
                 })
             })
@@ -151,8 +151,8 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
                         }
                         S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
                             let block = Block::Grads(block);
-                            let kernel = Across { neighbours, first, before, after, block, scratch, scale, each };
-                            S::Real::dispatch::<Across<'_, _, true>>(isa, kernel)
+                            let kernel = ByLane { neighbours, first, before, after, block, scratch, scale, each };
+                            S::Real::dispatch::<ByLane<'_, _, true>>(isa, kernel)
                         })
                     })
                 })

@@ -1,17 +1,17 @@
-//! Blocks of rows of few classes, taken together: a row a lane, a class a register.
+//! Blocks of rows of few classes, by lane: a row a lane, a class a register.
 
 use super::side::Side;
 use super::{Measure, MeasureInput, MeasureKind, with_class_sum};
 use crate::distributions::ClassSum;
-use crate::distributions::across::{self, groups, of_logits, of_probabilities};
+use crate::distributions::by_lane::{self, groups, of_logits, of_probabilities};
 use crate::math::{Real, exp};
 use crate::simd::{Kernel, MAX_LANES, Simd, write};
 use crate::tile;
 
 impl Measure {
-    /// Whether rows are taken together. It does not depend on whether gradients are wanted, as values must have the
+    /// Whether rows go by lane. It does not depend on whether gradients are wanted, as values must have the
     /// same bits.
-    pub(super) fn goes_across<T>(&self, classes: usize) -> bool {
+    pub(super) fn goes_by_lane<T>(&self, classes: usize) -> bool {
         let is_worth_it = match self.input {
             MeasureInput::Logits => true,
             // Without exponentials the gain is smaller, and largest for short rows.
@@ -22,13 +22,13 @@ impl Measure {
     }
 
     /// Scratch elements that this takes.
-    pub(super) fn across_len<T: Real>(classes: usize) -> usize {
-        across::Side::<T>::scratch_len(classes) + groups(classes) * MAX_LANES * classes
+    pub(super) fn lane_scratch_len<T: Real>(classes: usize) -> usize {
+        by_lane::Side::<T>::scratch_len(classes) + groups(classes) * MAX_LANES * classes
     }
 
     /// See [`in_unit`](Self::in_unit).
     #[inline(always)]
-    fn in_unit_across<T: Real, S: Simd<T>>(&self, s: S, nats: S::V) -> (S::V, S::V) {
+    fn lanes_in_unit<T: Real, S: Simd<T>>(&self, s: S, nats: S::V) -> (S::V, S::V) {
         if self.kind == MeasureKind::Perplexity {
             let perplexity = exp(s, nats);
             return (perplexity, perplexity);
@@ -37,13 +37,13 @@ impl Measure {
     }
 }
 
-/// Longer rows of probabilities are faster one by one. At this length both ways take the same time for
-/// Kullback-Leibler; its gradients take longer together (by a sixth in float32, two fifths in float64), but not for
+/// Longer rows of probabilities are faster by row. At this length both ways take the same time for
+/// Kullback-Leibler; its gradients take longer by lane (by a sixth in float32, two fifths in float64), but not for
 /// shorter rows.
 const SHORT_BYTES: usize = 128;
 
 /// The measures of a block of rows, and with `GRAD` the gradients.
-pub(super) struct Across<'k, T, const GRAD: bool> {
+pub(super) struct ByLane<'k, T, const GRAD: bool> {
     pub(super) measure: &'k Measure,
     pub(super) tolerance: f64,
     pub(super) sides: [Option<Side<'k, T>>; 2],
@@ -52,7 +52,7 @@ pub(super) struct Across<'k, T, const GRAD: bool> {
     pub(super) scratch: &'k mut [T],
 }
 
-impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
+impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
     /// Whether all rows are distributions.
     type Output = bool;
     #[inline(always)]
@@ -61,12 +61,12 @@ impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
     }
 }
 
-impl<T: Real, const GRAD: bool> Across<'_, T, GRAD> {
+impl<T: Real, const GRAD: bool> ByLane<'_, T, GRAD> {
     #[inline(always)]
     fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
-        let Across { measure, tolerance, mut sides, classes, out, scratch } = self;
-        let (scratch, sums) = scratch.split_at_mut(across::Side::<T>::scratch_len(classes));
-        let [mut p, mut q] = across::Side::both(scratch, classes);
+        let ByLane { measure, tolerance, mut sides, classes, out, scratch } = self;
+        let (scratch, sums) = scratch.split_at_mut(by_lane::Side::<T>::scratch_len(classes));
+        let [mut p, mut q] = by_lane::Side::both(scratch, classes);
         let (are_logits, at_once, mut wrong) = (measure.input == MeasureInput::Logits, groups(classes) * S::LANES, 0);
         for start in (0..out.len()).step_by(at_once) {
             let count = at_once.min(out.len() - start);
@@ -86,7 +86,7 @@ impl<T: Real, const GRAD: bool> Across<'_, T, GRAD> {
                     wrong |= swept.wrong(s, tolerance) & ((1 << rows) - 1);
                     swept.values
                 };
-                let (values, factor) = measure.in_unit_across(s, nats);
+                let (values, factor) = measure.lanes_in_unit(s, nats);
                 write(s, values, out, i);
                 if GRAD {
                     p.scale_by(s, g, factor);
@@ -135,25 +135,25 @@ mod tests {
         rows.map(T::from_f64).collect()
     }
 
-    /// Values and both gradients of rows, one by one and together.
+    /// Values and both gradients of rows, by row and by lane.
     fn both_ways<T: Real>(isa: Isa, measure: &Measure, p: &[T], q: &[T], classes: usize) -> [[Vec<T>; 4]; 2] {
         let (count, tolerance) = (p.len() / classes, 1e-3);
         let view = |data| Rows::packed(data, count, classes);
-        [false, true].map(|goes_across| {
+        [false, true].map(|goes_by_lane| {
             let (mut values, mut answers) = (vec![T::NAN; count], vec![T::NAN; count]);
             let (mut p_grad, mut q_grad) = (vec![T::NAN; p.len()], vec![T::ZERO; q.len()]);
             let q_rows = measure.takes_two().then(|| view(q));
             let side = Side::Each(RowsIo::beside(view(p), &mut p_grad));
             let q_side = measure.takes_two().then(|| Side::Each(RowsIo::beside(view(q), &mut q_grad)));
-            let mut scratch = vec![T::NAN; Measure::across_len::<T>(classes)];
-            let all_valid = if goes_across {
+            let mut scratch = vec![T::NAN; Measure::lane_scratch_len::<T>(classes)];
+            let all_valid = if goes_by_lane {
                 let (out, scratch, sides) =
                     (&mut values, &mut scratch, [Some(Side::None(view(p))), q_rows.map(Side::None)]);
-                let kernel = Across { measure, tolerance, sides, classes, out, scratch };
-                let all_valid = T::dispatch::<Across<'_, _, false>>(isa, kernel);
+                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch };
+                let all_valid = T::dispatch::<ByLane<'_, _, false>>(isa, kernel);
                 let (out, sides) = (&mut answers, [Some(side), q_side]);
-                let kernel = Across { measure, tolerance, sides, classes, out, scratch };
-                all_valid & T::dispatch::<Across<'_, _, true>>(isa, kernel)
+                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch };
+                all_valid & T::dispatch::<ByLane<'_, _, true>>(isa, kernel)
             } else {
                 let (p, q, out) = (view(p), q_rows, &mut values);
                 let all_valid = T::dispatch(isa, Values { measure, tolerance, p, q, out });
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_taken_together_are_what_they_are_one_by_one() {
+    fn rows_by_lane_are_what_they_are_by_row() {
         for classes in [1, 2, 3, 4, 5, 9, 10, 17, 33, 64] {
             for count in [1, 2, 7, 8, 9, 31, 64, 65, 67] {
                 for (input, kind) in [MeasureInput::Probabilities, MeasureInput::Logits]
@@ -177,15 +177,15 @@ mod tests {
                     let (p, q) =
                         (rows::<f32>(count, classes, 7919, input), rows::<f32>(count, classes, 104_729, input));
                     for isa in Isa::available() {
-                        let [apart, together] = both_ways(isa, &measure, &p, &q, classes);
+                        let [by_row, by_lane] = both_ways(isa, &measure, &p, &q, classes);
                         let case = format!("{kind:?} {input:?} {count}x{classes} {}", isa.name());
-                        assert_eq!(together[0], together[1], "{case}");
-                        for (apart, together) in apart.iter().flatten().zip(together.iter().flatten()) {
-                            let (apart, together) = (apart.to_f64(), together.to_f64());
-                            let error = (apart - together).abs();
+                        assert_eq!(by_lane[0], by_lane[1], "{case}");
+                        for (by_row, by_lane) in by_row.iter().flatten().zip(by_lane.iter().flatten()) {
+                            let (by_row, by_lane) = (by_row.to_f64(), by_lane.to_f64());
+                            let error = (by_row - by_lane).abs();
                             assert!(
-                                error <= 64.0 * f64::from(f32::EPSILON) * (1.0 + apart.abs()),
-                                "{case}: {apart} {together}"
+                                error <= 64.0 * f64::from(f32::EPSILON) * (1.0 + by_row.abs()),
+                                "{case}: {by_row} {by_lane}"
                             );
                         }
                     }

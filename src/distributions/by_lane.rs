@@ -228,7 +228,7 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSu
         }),
     );
     let [sum, p_sum, q_sum] = scale_down(s, sums);
-    let values = class_sum.finish_across(s, sum, RowTerms { excess: zero, p_partition: zero, q_partition: zero });
+    let values = class_sum.finish_lanes(s, sum, RowTerms { excess: zero, p_partition: zero, q_partition: zero });
     let both = p_sum + q_sum;
     let values = S::V::select(both.eq(both), values, s.splat(T::NAN));
     if GRAD {
@@ -328,7 +328,7 @@ pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
             q.finish(s, S::V::select(is_defined, q_slope, undefined));
         }
     }
-    S::V::select(is_defined, class_sum.finish_across(s, sum, facts), undefined)
+    S::V::select(is_defined, class_sum.finish_lanes(s, sum, facts), undefined)
 }
 
 /// `ln(1 + rest_z) - ln(1 + rest_y) - (m_y - m_z)`, in two parts.

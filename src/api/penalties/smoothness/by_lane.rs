@@ -1,4 +1,4 @@
-//! Blocks of positions of few classes, taken together: a position a lane, a class a register.
+//! Blocks of positions of few classes, by lane: a position a lane, a class a register.
 
 use super::Neighbours;
 use crate::losses::Positions;
@@ -33,7 +33,7 @@ impl<T: Real> Block<'_, T> {
 }
 
 /// The divergences of the pairs that end in a block of rows, and with `GRAD` the gradients of the rows.
-pub(super) struct Across<'k, T, const GRAD: bool> {
+pub(super) struct ByLane<'k, T, const GRAD: bool> {
     pub(super) neighbours: Neighbours<'k>,
     pub(super) first: usize,
     pub(super) before: Option<&'k [T]>,
@@ -44,11 +44,11 @@ pub(super) struct Across<'k, T, const GRAD: bool> {
     pub(super) each: Option<&'k mut [T]>,
 }
 
-impl<T: Real, const GRAD: bool> Kernel<T> for Across<'_, T, GRAD> {
+impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Across { neighbours, first, before, after, mut block, scratch, scale, mut each } = self;
+        let ByLane { neighbours, first, before, after, mut block, scratch, scale, mut each } = self;
         let [rows, classes] = block.shape();
         let (mut positions, span) = (Positions::new(scratch, classes), Positions::<T>::span(classes));
         let mut total = Total::new();
