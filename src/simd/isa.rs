@@ -1,8 +1,9 @@
 //! Which instruction set runs: detected once, or forced by the environment variable `XENTRS_ISA`.
 
-use super::portable::Portable;
+#[cfg(not(target_arch = "x86_64"))]
+use super::portable::Portable as Baseline;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, avx512::Avx512};
+use super::{avx2::Avx2, avx512::Avx512, sse2::Sse2 as Baseline};
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
@@ -19,8 +20,8 @@ pub(super) enum Token {
     /// 256-bit vectors: AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-    /// Plain arrays, which the compiler turns into the baseline's vectors (SSE2, NEON).
-    Portable(Portable),
+    /// What every processor of the architecture has: SSE2, or plain arrays, which the compiler turns into its vectors (NEON).
+    Portable(Baseline),
 }
 
 impl Isa {
@@ -32,7 +33,7 @@ impl Isa {
             all.extend(Avx512::detect().map(|token| Isa(Token::Avx512(token))));
             all.extend(Avx2::detect().map(|token| Isa(Token::Avx2(token))));
         }
-        all.push(Isa(Token::Portable(Portable)));
+        all.push(Isa(Token::Portable(Baseline)));
         all
     }
 

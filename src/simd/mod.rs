@@ -40,9 +40,17 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod isa;
+#[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
 mod row_io;
 mod slices;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
+
+#[cfg(not(target_arch = "x86_64"))]
+use portable as baseline;
+#[cfg(target_arch = "x86_64")]
+use sse2 as baseline;
 
 pub use isa::Isa;
 pub(crate) use row_io::RowIo;
@@ -244,7 +252,7 @@ macro_rules! float {
                     isa::Token::Avx512(token) => avx512::enter(token, inlined!(move |s| kernel.run(s))),
                     #[cfg(target_arch = "x86_64")]
                     isa::Token::Avx2(token) => avx2::enter(token, inlined!(move |s| kernel.run(s))),
-                    isa::Token::Portable(token) => portable::enter(token, inlined!(move |s| kernel.run(s))),
+                    isa::Token::Portable(token) => baseline::enter(token, inlined!(move |s| kernel.run(s))),
                 }
             }
         }

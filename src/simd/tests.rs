@@ -3,6 +3,7 @@
 use super::*;
 
 /// Lane by lane results of each operation on `a`, `b`, tails included.
+#[derive(Clone)]
 struct Operations<'a, T> {
     a: &'a [T],
     b: &'a [T],
@@ -83,6 +84,7 @@ fn operators_comparisons_and_tails() {
 }
 
 /// Reductions, exponents and positions.
+#[derive(Clone)]
 struct Shapes<'a, T>(&'a [T]);
 
 impl<T: Float> Kernel<T> for Shapes<'_, T> {
@@ -149,6 +151,7 @@ fn the_first_place_and_none_past_the_end() {
 }
 
 /// What [`Lanes::opposite`] and [`Lanes::product`] make of every pair.
+#[derive(Clone)]
 struct Pairs<'a, T>(&'a [T]);
 
 impl<T: Float> Kernel<T> for Pairs<'_, T> {
@@ -202,5 +205,28 @@ fn a_product_in_two_parts_is_exact() {
         for ([a, b], [_, [high, low]]) in f32::dispatch(isa, Pairs(&narrow)) {
             assert_eq!((high, low), (a * b, a.mul_add(b, -(a * b))), "{} {a:e} {b:e}", isa.name());
         }
+    }
+}
+
+/// The lanes of other architectures, which no processor of this one dispatches to.
+#[test]
+fn plain_arrays_give_the_bits_of_the_baseline() {
+    fn same<T: Float, K: Kernel<T> + Clone>(kernel: K) -> bool
+    where
+        portable::Portable: Simd<T>,
+        K::Output: Debug,
+    {
+        let [.., baseline] = Isa::available()[..] else { unreachable!("there is always one") };
+        let expected = format!("{:?}", T::dispatch(baseline, kernel.clone()));
+        format!("{:?}", portable::enter(portable::Portable, |s| kernel.run(s))) == expected
+    }
+    for n in 1..70 {
+        let a: Vec<f64> = (0..n).map(|i| SPECIAL[(i * 5) % 12]).collect();
+        let b: Vec<f64> = (0..n).map(|i| SPECIAL[(i * 7 + n) % 12]).collect();
+        let xs: Vec<f64> = (0..n).map(|i| (1.0 + ((i * 37) % 101) as f64) * 2f64.powi((i as i32 % 60) - 30)).collect();
+        let narrow = |xs: &[f64]| xs.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        assert!(same(Operations { a: &a, b: &b }) && same(Shapes(&xs)) && same(Pairs(&xs)), "float64, n={n}");
+        let (a, b, xs) = (narrow(&a), narrow(&b), narrow(&xs));
+        assert!(same(Operations { a: &a, b: &b }) && same(Shapes(&xs)) && same(Pairs(&xs)), "float32, n={n}");
     }
 }
