@@ -126,6 +126,11 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn is_smoothed(&self) -> bool {
+        self.label_smoothing != 0.0
+    }
+
     /// The z-loss of a row, and what it adds to `U` in the gradient.
     #[inline(always)]
     pub(super) fn z_terms(&self, max: f64, log_partition: f64) -> (f64, f64) {
@@ -244,7 +249,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
 
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
         // With smoothing and class weights a class is as much work as a distribution.
-        let is_soft = !has_classes || (self.label_smoothing != 0.0 && self.class_weight.is_some());
+        let is_soft = !has_classes || (self.is_smoothed() && self.class_weight.is_some());
         match (tile::are_few(classes), is_soft) {
             (false, _) => LaneKernels::None,
             (true, false) => LaneKernels::Classes(self),

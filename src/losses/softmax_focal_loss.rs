@@ -199,8 +199,9 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
         match self.cross_entropy.lanes(classes, has_classes) {
             LaneKernels::None => LaneKernels::None,
-            LaneKernels::Classes(_) => LaneKernels::Classes(self),
-            LaneKernels::Distributions(_) => LaneKernels::Distributions(self),
+            // The power of a smoothed class depends on every class.
+            LaneKernels::Classes(_) if !self.cross_entropy.is_smoothed() => LaneKernels::Classes(self),
+            LaneKernels::Classes(_) | LaneKernels::Distributions(_) => LaneKernels::Distributions(self),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::tile::Tile;
 impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
     #[inline(always)]
     fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>) {
-        if self.label_smoothing != 0.0 {
+        if self.is_smoothed() {
             group.cost = s.call(inlined!(|s| logits.margins(s)));
         }
         group.sums = logits.exponentiate(s, group.class);
@@ -60,7 +60,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxCrossEntropy<'_, T> {
     /// `u_k = w_k ((1 - eps) t_k + eps sum(t) / c)`
     #[inline(always)]
     fn weigh<S: Simd<T>>(&self, s: S, targets: &mut Tile<'_, T, S>) -> S::V {
-        if self.label_smoothing != 0.0 {
+        if self.is_smoothed() {
             let kept = s.splat(T::from_f64(1.0 - self.label_smoothing));
             let uniform = targets.totals(s) * s.splat(T::from_f64(self.label_smoothing / self.classes as f64));
             targets.map(s, inlined!(|_, t| kept.mul_add(t, uniform)));
