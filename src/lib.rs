@@ -70,8 +70,8 @@ mod view;
 
 pub use api::{
     CheckedEpoch, CurvedProblem, Epoch, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss, Measure,
-    MeasureInput, MeasureKind, Neighbours, Parameters, PointProblem, Problem, Reduction, RowProblem, SoftmaxStats,
-    StoredPointProblem, StoredRowProblem, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
+    MeasureInput, MeasureKind, Neighbours, Parameters, PointProblem, PointTargets, Problem, Reduction, RowProblem,
+    SoftmaxStats, StoredRows, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
     js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };

@@ -12,7 +12,7 @@ use crate::simd::Isa;
 use crate::view::{Rows, RowsIo};
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
-pub trait Storage: Copy + Default + Send + Sync + 'static {
+pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     /// The type that they are computed with.
     type Real: Real;
 

@@ -150,7 +150,7 @@ impl<T: Real> Targets<'_, T> {
     fn classes<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
         match self {
             Targets::Classes(classes) => classes.register(s, rows.start, rows.len()),
-            Targets::Distributions(_) | Targets::Sparse(_) => s.splat(-T::ONE),
+            _ => s.splat(-T::ONE),
         }
     }
 
@@ -183,6 +183,7 @@ impl<T: Real> Targets<'_, T> {
                     }
                 }
             }
+            Targets::Stored(_) => unreachable!("a block of them is widened first"),
         }
     }
 }

@@ -5,6 +5,7 @@ mod by_row;
 mod long;
 mod path;
 
+use super::stored::{StoredRows, widened};
 use super::{CurvedProblem, Problem, SummedRows};
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget, total_weight};
@@ -29,6 +30,8 @@ pub enum Targets<'a, T> {
     Distributions(Rows<'a, T>),
     /// A distribution over few classes a row.
     Sparse(Sparse<'a, T>),
+    /// A distribution a row, in half precision.
+    Stored(&'a dyn StoredRows<T>),
 }
 
 /// A loss of the softmax family, with targets and weights.
@@ -50,6 +53,7 @@ impl<T: Real> Targets<'_, T> {
             Targets::Classes(classes) => classes.get(row).map(RowTarget::Class),
             Targets::Distributions(rows) => Some(RowTarget::Distribution(rows.row(row))),
             Targets::Sparse(sparse) => Some(RowTarget::Sparse(sparse.row(row))),
+            Targets::Stored(_) => unreachable!("a block of them is widened first"),
         }
     }
 }
@@ -66,12 +70,34 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T> + Clone> RowProblem<'_, T, L> {
+    /// Hands `f` the problem of the rows from row `first` on, whose targets are widened.
+    #[cold]
+    fn block<R>(
+        &self,
+        stored: &dyn StoredRows<T>,
+        isa: Isa,
+        first: usize,
+        rows: usize,
+        f: impl FnOnce(RowProblem<'_, T, L>) -> R,
+    ) -> R {
+        widened(stored, isa, first, rows, |target| {
+            f(RowProblem {
+                loss: self.loss.clone(),
+                target: Targets::Distributions(target),
+                sample_weight: self.sample_weight.map(|weights| &weights[first..first + rows]),
+            })
+        })
+    }
+}
+
+impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let (expected, got) = match self.target {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
             Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.classes()]),
             Targets::Sparse(target) => (vec![rows, target.pairs()], vec![target.rows(), target.pairs()]),
+            Targets::Stored(target) => (vec![rows, classes], target.shape().to_vec()),
         };
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got });
@@ -84,6 +110,12 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, T>) -> Result<()> {
+        if let Targets::Stored(stored) = self.target {
+            let before = first * logits.classes();
+            return self
+                .block(stored, isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
+                .map_err(|error| error.moved(before));
+        }
         T::dispatch(isa, RowDomain { problem: self, first, logits })
     }
 
@@ -92,7 +124,8 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn counts(&self, _: Isa, row: usize, _: usize) -> bool {
-        self.target(row).is_some() && self.sample_weight(row) != 0.0
+        let has_target = matches!(self.target, Targets::Stored(_)) || self.target(row).is_some();
+        has_target && self.sample_weight(row) != 0.0
     }
 
     fn losses_per_row(&self, _: usize) -> usize {
@@ -108,17 +141,21 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         let size = parallel::block_rows(classes);
         let elements = match self.target {
             Targets::Classes(_) => rows,
-            Targets::Distributions(_) => rows * classes,
+            Targets::Distributions(_) | Targets::Stored(_) => rows * classes,
             Targets::Sparse(sparse) => rows * sparse.pairs(),
         };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
         let scratch = if tile::are_few(classes) { tile::scratch_len(classes) } else { 0 };
         let RowProblem { target, sample_weight, .. } = *self;
         let class_weight = self.loss.class_weight();
-        parallel::sum(blocks, elements, |rows| {
-            T::with_scratch(scratch, |scratch| {
+        parallel::sum(blocks, elements, |rows| match target {
+            Targets::Stored(stored) => {
+                let count = rows.len();
+                self.block(stored, isa, rows.start, count, |problem| problem.divisor(isa, count, classes))
+            }
+            _ => T::with_scratch(scratch, |scratch| {
                 T::dispatch(isa, RowWeights { target, class_weight, sample_weight, rows, scratch })
-            })
+            }),
         })
     }
 
@@ -127,6 +164,9 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
+        if let Targets::Stored(stored) = self.target {
+            return self.block(stored, isa, first, logits.rows(), |problem| problem.value(isa, 0, logits, each));
+        }
         match self.path(logits.classes()) {
             Path::Split { labels, loss } => self.long_values(isa, labels, loss, first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
@@ -138,6 +178,11 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
+        if let Targets::Stored(stored) = self.target {
+            let count = rows.rows();
+            return self
+                .block(stored, isa, first, count, |problem| problem.value_and_grad(isa, 0, rows, divisor, each));
+        }
         match self.path(rows.classes()) {
             Path::Split { labels, loss } => self.long_grads(isa, labels, loss, first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
@@ -197,7 +242,7 @@ impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedProblem<T> for RowProblem<'_, T, L> {
     fn value_grad_hess(
         &self,
         isa: Isa,
@@ -207,6 +252,12 @@ impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
+        if let Targets::Stored(stored) = self.target {
+            let count = rows.rows();
+            return self.block(stored, isa, first, count, |problem| {
+                problem.value_grad_hess(isa, 0, rows, hess, divisor, each)
+            });
+        }
         // The Hessian first: the gradient may be written over the logits.
         T::with_scratch(Scratch::len(self, rows.classes(), 0), |scratch| {
             T::dispatch(isa, RowHesses { problem: self, first, logits: rows.source(), scratch, hess, divisor });

@@ -39,7 +39,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
                 }
                 true
             }
-            Targets::Distributions(_) => false,
+            Targets::Distributions(_) | Targets::Stored(_) => false,
             Targets::Sparse(_) if L::INPUTS.1 != Domain::Reals => return Path::ByRow,
             Targets::Sparse(_) => false,
         };
