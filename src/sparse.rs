@@ -20,7 +20,7 @@ impl<'a, T: Float> Sparse<'a, T> {
     /// [`Error::Value`] the first weight that is negative or not finite; [`Error::Shape`] unless there are as many classes
     /// as weights.
     pub fn new(labels: Labels<'a>, weights: Rows<'a, T>, classes: usize, ignore_index: Option<i64>) -> Result<Self> {
-        let (rows, pairs) = (weights.rows(), weights.classes());
+        let (rows, pairs) = (weights.rows(), weights.columns());
         if labels.len() != rows * pairs {
             return Err(Error::Shape { name: "target", expected: vec![rows, pairs], got: vec![labels.len()] });
         }
@@ -43,7 +43,7 @@ impl<'a, T: Float> Sparse<'a, T> {
     /// How many pairs a row has.
     #[inline]
     pub fn pairs(&self) -> usize {
-        self.weights.classes()
+        self.weights.columns()
     }
 
     /// The pairs of one row.

@@ -82,9 +82,9 @@ impl<H: Half> Storage for H {
     type Real = f32;
 
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
-        f32::with_scratch(rows.rows() * rows.classes(), |scratch| {
+        f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
             widen_rows(isa, &rows, scratch);
-            f(Rows::packed(scratch, rows.rows(), rows.classes()))
+            f(Rows::packed(scratch, rows.rows(), rows.columns()))
         })
     }
 
@@ -100,9 +100,9 @@ impl<H: Half> Storage for H {
 
 impl<H: Half> Place<H> for H {
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
-        f32::with_scratch(rows.rows() * rows.classes(), |scratch| {
+        f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
             widen_rows(isa, &rows.source(), scratch);
-            let result = f(RowsIo::over(scratch, rows.rows(), rows.classes()));
+            let result = f(RowsIo::over(scratch, rows.rows(), rows.columns()));
             narrow(isa, scratch, rows.target());
             result
         })
@@ -124,7 +124,7 @@ impl<H: Half> Place<H> for H {
 /// Results in single precision: the widened numbers are written to their place.
 impl<H: Half> Place<H> for f32 {
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
-        let (source, count, classes) = (rows.apart(), rows.rows(), rows.classes());
+        let (source, count, classes) = (rows.apart(), rows.rows(), rows.columns());
         let target = rows.target();
         if let Some(source) = source {
             widen_rows(isa, &source, target);
@@ -146,8 +146,8 @@ impl<H: Half> Place<H> for f32 {
 fn widen_rows<H: Half>(isa: Isa, rows: &Rows<'_, H>, to: &mut [f32]) {
     if rows.is_flat() {
         widen(isa, rows.flat(), to);
-    } else if rows.classes() > 0 {
-        for (i, to) in to.chunks_exact_mut(rows.classes()).enumerate() {
+    } else if rows.columns() > 0 {
+        for (i, to) in to.chunks_exact_mut(rows.columns()).enumerate() {
             widen(isa, rows.row(i), to);
         }
     }
@@ -178,7 +178,7 @@ mod tests {
                 let view = Rows::with_stride("logits", &data, rows, classes, stride).unwrap();
 
                 H::widened(isa, view, |wide| {
-                    assert_eq!((wide.rows(), wide.classes()), (rows, classes));
+                    assert_eq!((wide.rows(), wide.columns()), (rows, classes));
                     assert_eq!(wide.flat(), packed.iter().map(|x| x.widen()).collect::<Vec<_>>());
                     H::widened(isa, view, |other| assert_eq!(other.flat(), wide.flat(), "two at once"));
                 });

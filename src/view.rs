@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd};
 
-/// `rows` rows of `classes` numbers each, to read; rows may stand further apart than they are long.
+/// `rows` rows of `columns` numbers each, to read; rows may stand further apart than they are long.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
     data: &'a [T],
     rows: usize,
-    classes: usize,
+    columns: usize,
     stride: usize,
 }
 
@@ -16,18 +16,18 @@ impl<'a, T: Copy> Rows<'a, T> {
     /// Rows one behind the other.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `data` holds exactly `rows * classes` numbers.
+    /// [`Error::Shape`] unless `data` holds exactly `rows * columns` numbers.
     #[inline]
-    pub fn new(name: &'static str, data: &'a [T], rows: usize, classes: usize) -> Result<Self> {
-        check_len(name, data.len(), rows, classes)?;
-        Ok(Rows::packed(data, rows, classes))
+    pub fn new(name: &'static str, data: &'a [T], rows: usize, columns: usize) -> Result<Self> {
+        check_len(name, data.len(), rows, columns)?;
+        Ok(Rows::packed(data, rows, columns))
     }
 
     /// The same, of a slice that was made to fit.
     #[inline]
-    pub(crate) fn packed(data: &'a [T], rows: usize, classes: usize) -> Self {
-        debug_assert_eq!(data.len(), rows * classes);
-        Rows { data, rows, classes, stride: classes }
+    pub(crate) fn packed(data: &'a [T], rows: usize, columns: usize) -> Self {
+        debug_assert_eq!(data.len(), rows * columns);
+        Rows { data, rows, columns, stride: columns }
     }
 
     /// Rows whose first elements stand `stride` apart.
@@ -35,10 +35,10 @@ impl<'a, T: Copy> Rows<'a, T> {
     /// # Errors
     /// [`Error::Shape`] unless `data` ends with the last row.
     #[inline]
-    pub fn with_stride(name: &'static str, data: &'a [T], rows: usize, classes: usize, stride: usize) -> Result<Self> {
-        let len = if rows == 0 { 0 } else { (rows - 1) * stride + classes };
+    pub fn with_stride(name: &'static str, data: &'a [T], rows: usize, columns: usize, stride: usize) -> Result<Self> {
+        let len = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
         check_len(name, data.len(), len, 1)?;
-        Ok(Rows { data, rows, classes, stride })
+        Ok(Rows { data, rows, columns, stride })
     }
 
     /// How many rows there are.
@@ -47,16 +47,16 @@ impl<'a, T: Copy> Rows<'a, T> {
         self.rows
     }
 
-    /// How long a row is.
+    /// How long a row is: classes, or features of a linear layer.
     #[inline(always)]
-    pub fn classes(&self) -> usize {
-        self.classes
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     /// One row.
     #[inline(always)]
     pub fn row(&self, i: usize) -> &'a [T] {
-        &self.data[i * self.stride..][..self.classes]
+        &self.data[i * self.stride..][..self.columns]
     }
 
     /// The numbers from row `i` on, and how far apart the rows stand.
@@ -68,14 +68,14 @@ impl<'a, T: Copy> Rows<'a, T> {
     /// Whether the rows stand one behind the other.
     #[inline(always)]
     pub(crate) fn is_flat(&self) -> bool {
-        self.stride == self.classes || self.rows <= 1
+        self.stride == self.columns || self.rows <= 1
     }
 
     /// All numbers, where the rows stand one behind the other.
     #[inline(always)]
     pub(crate) fn flat(&self) -> &'a [T] {
         assert!(self.is_flat(), "rows of points stand one behind the other");
-        &self.data[..self.rows * self.classes]
+        &self.data[..self.rows * self.columns]
     }
 
     /// So many rows from the one given.
@@ -96,7 +96,7 @@ pub struct RowsIo<'a, T, O = T> {
     source: Option<Rows<'a, T>>,
     target: &'a mut [O],
     rows: usize,
-    classes: usize,
+    columns: usize,
     /// Whether results are written past the caches, which could not hold them.
     streams: bool,
     /// Whether nobody sees the results of a call that fails.
@@ -113,10 +113,10 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
     /// [`Error::Shape`] when `target` does not hold exactly as many numbers.
     #[inline]
     pub fn new(source: Rows<'a, T>, target: &'a mut [O]) -> Result<Self> {
-        let (rows, classes) = (source.rows, source.classes);
-        check_len("out", target.len(), rows, classes)?;
+        let (rows, columns) = (source.rows, source.columns);
+        check_len("out", target.len(), rows, columns)?;
         let streams = size_of_val(target) >= STREAM_BYTES;
-        Ok(RowsIo { source: Some(source), target, rows, classes, streams, fresh: false })
+        Ok(RowsIo { source: Some(source), target, rows, columns, streams, fresh: false })
     }
 
     /// Says whether the place for results is thrown away should the call fail: then it may be written before everything has
@@ -135,12 +135,12 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
     /// The same, of a slice that was made to fit.
     #[inline]
     pub(crate) fn beside(source: Rows<'a, T>, target: &'a mut [O]) -> Self {
-        debug_assert_eq!(target.len(), source.rows * source.classes);
+        debug_assert_eq!(target.len(), source.rows * source.columns);
         RowsIo {
             source: Some(source),
             target,
             rows: source.rows,
-            classes: source.classes,
+            columns: source.columns,
             streams: false,
             fresh: false,
         }
@@ -154,8 +154,8 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
 
     /// How long a row is.
     #[inline(always)]
-    pub fn classes(&self) -> usize {
-        self.classes
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     /// What is written.
@@ -171,14 +171,14 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
 
     /// The rows of one block after another; the last may be shorter.
     pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        let RowsIo { source, target, rows, classes, streams, fresh } = self;
+        let RowsIo { source, target, rows, columns, streams, fresh } = self;
         let mut rest = target;
         (0..rows.div_ceil(size)).map(move |b| {
             let rows = size.min(rows - b * size);
-            let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * classes);
+            let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * columns);
             rest = after;
             let source = source.map(|source| source.part(b * size, rows));
-            RowsIo { source, target, rows, classes, streams, fresh }
+            RowsIo { source, target, rows, columns, streams, fresh }
         })
     }
 }
@@ -187,23 +187,23 @@ impl<'a, T: Copy> RowsIo<'a, T> {
     /// Reads and overwrites the same rows.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `both` holds exactly `rows * classes` numbers.
+    /// [`Error::Shape`] unless `both` holds exactly `rows * columns` numbers.
     #[inline]
-    pub fn in_place(both: &'a mut [T], rows: usize, classes: usize) -> Result<Self> {
-        check_len("logits", both.len(), rows, classes)?;
-        Ok(RowsIo::over(both, rows, classes))
+    pub fn in_place(both: &'a mut [T], rows: usize, columns: usize) -> Result<Self> {
+        check_len("logits", both.len(), rows, columns)?;
+        Ok(RowsIo::over(both, rows, columns))
     }
 
     /// The same, of a slice that was made to fit.
     #[inline]
-    pub(crate) fn over(both: &'a mut [T], rows: usize, classes: usize) -> Self {
-        debug_assert_eq!(both.len(), rows * classes);
-        RowsIo { source: None, target: both, rows, classes, streams: false, fresh: false }
+    pub(crate) fn over(both: &'a mut [T], rows: usize, columns: usize) -> Self {
+        debug_assert_eq!(both.len(), rows * columns);
+        RowsIo { source: None, target: both, rows, columns, streams: false, fresh: false }
     }
 
     /// What is read.
     pub(crate) fn source(&self) -> Rows<'_, T> {
-        self.source.unwrap_or_else(|| Rows::packed(self.target, self.rows, self.classes))
+        self.source.unwrap_or_else(|| Rows::packed(self.target, self.rows, self.columns))
     }
 }
 
@@ -211,7 +211,7 @@ impl<T: Float> RowsIo<'_, T> {
     /// One row; a streaming one leaves the caches to `scratch`, which is as long as [`scratch_len`](Self::scratch_len).
     #[inline(always)]
     pub(crate) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
-        let target = &mut self.target[i * self.classes..][..self.classes];
+        let target = &mut self.target[i * self.columns..][..self.columns];
         match &self.source {
             Some(source) if self.streams => RowIo::streaming(source.row(i), target, scratch),
             Some(source) => RowIo::new(source.row(i), target),
@@ -221,7 +221,7 @@ impl<T: Float> RowsIo<'_, T> {
 
     /// How much scratch a row needs.
     pub(crate) fn scratch_len(&self) -> usize {
-        if self.streams { self.classes } else { 0 }
+        if self.streams { self.columns } else { 0 }
     }
 
     /// The numbers to read from row `i` on, and how far apart the rows stand.
@@ -229,7 +229,7 @@ impl<T: Float> RowsIo<'_, T> {
     pub(crate) fn from(&self, i: usize) -> (&[T], usize) {
         match &self.source {
             Some(source) => source.from(i),
-            None => (&self.target[i * self.classes..], self.classes),
+            None => (&self.target[i * self.columns..], self.columns),
         }
     }
 
@@ -243,11 +243,11 @@ impl<T: Float> RowsIo<'_, T> {
     }
 }
 
-fn check_len(name: &'static str, len: usize, rows: usize, classes: usize) -> Result<()> {
-    if rows.checked_mul(classes) == Some(len) {
+fn check_len(name: &'static str, len: usize, rows: usize, columns: usize) -> Result<()> {
+    if rows.checked_mul(columns) == Some(len) {
         Ok(())
     } else {
-        Err(Error::Shape { name, expected: vec![rows, classes], got: vec![len] })
+        Err(Error::Shape { name, expected: vec![rows, columns], got: vec![len] })
     }
 }
 

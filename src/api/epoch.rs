@@ -92,7 +92,7 @@ impl<T: Real> CheckedEpoch<'_, T> {
         model: &mut Parameters<'_, T>,
         mut velocity: Option<&mut Parameters<'_, T>>,
     ) -> Result<f64> {
-        let (features, visits, size) = (self.epoch.x.classes(), self.visits.len(), self.epoch.batch_size);
+        let (features, visits, size) = (self.epoch.x.columns(), self.visits.len(), self.epoch.batch_size);
         model.check(self.classes, features)?;
         if let Some(velocity) = &velocity {
             velocity.check(self.classes, features)?;
@@ -201,7 +201,7 @@ impl<T: Real> Batch<T> {
         let some =
             |part: usize| visits.end.min(visits.start + part * size)..visits.end.min(visits.start + (part + 1) * size);
         let (weight, bias) = (&*model.weight, model.bias.as_deref());
-        let work = linear::work(visits.len(), on.epoch.x.classes(), on.classes);
+        let work = linear::work(visits.len(), on.epoch.x.columns(), on.classes);
         let parts = self.parts.iter_mut().enumerate();
         let total = parallel::sum(parts, work, |(i, part)| part.evaluate(on, some(i), visits.len(), weight, bias));
         // 2. their sums, in order
@@ -220,7 +220,7 @@ impl<T: Real> Batch<T> {
 
     /// The gradients of weight and bias.
     fn gradients(&self, on: &CheckedEpoch<'_, T>, first: usize) -> [Gradient<'_, T>; 2] {
-        let (part, features) = (&self.parts[0], on.epoch.x.classes());
+        let (part, features) = (&self.parts[0], on.epoch.x.columns());
         let weight = match &part.weight_grad {
             Some(grad) => Gradient::Dense(grad),
             None => {
@@ -242,7 +242,7 @@ impl<T: Real> Part<T> {
         weight: &[T],
         bias: Option<&[T]>,
     ) -> f64 {
-        let (isa, loss, classes, features) = (on.isa, on.epoch.loss, on.classes, on.epoch.x.classes());
+        let (isa, loss, classes, features) = (on.isa, on.epoch.loss, on.classes, on.epoch.x.columns());
         let weight = Rows::packed(weight, classes, features);
         let mut total = 0.0;
         self.bias_sums.fill(0.0);
@@ -271,7 +271,7 @@ impl<T: Real> Part<T> {
 impl<T: Real> Prefetched<T> {
     /// The rows of some visits; zeros for a row that does not count, which may hold NaN.
     fn rows(&mut self, on: &CheckedEpoch<'_, T>, visits: Range<usize>) -> &[T] {
-        let features = on.epoch.x.classes();
+        let features = on.epoch.x.columns();
         if visits.end > self.visits.end {
             self.visits = visits.start..on.visits.len().min(visits.start + self.block);
             let x = &mut self.x[..self.visits.len() * features];

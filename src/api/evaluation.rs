@@ -41,7 +41,7 @@ pub fn softmax_stats<S: Storage>(
     target: Classes<'_>,
     sample_weight: Option<&[S::Real]>,
 ) -> Result<SoftmaxStats<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if target.rows() != rows {
         return Err(Error::Shape { name: "target", expected: vec![rows], got: vec![target.rows()] });
     }

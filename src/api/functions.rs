@@ -53,9 +53,9 @@ pub enum Function {
 /// # Errors
 /// An unknown `XENTRS_ISA`; nothing is written then.
 pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>) -> Result<()> {
-    let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.classes(), parallel::block_rows(rows.classes()));
+    let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.columns(), parallel::block_rows(rows.columns()));
     let is_of_rows = matches!(function, Function::Softmax | Function::LogSoftmax);
-    if is_of_rows && long_rows::are_split(rows.rows(), rows.classes()) {
+    if is_of_rows && long_rows::are_split(rows.rows(), rows.columns()) {
         for row in rows.blocks(1) {
             O::filled(isa, row, |row| apply_to_long(isa, function, row));
         }
@@ -64,7 +64,7 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
     let blocks = rows.blocks(size);
     parallel::for_each(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
-            let classes = rows.classes();
+            let classes = rows.columns();
             let is_by_lane = is_of_rows && tile::are_few(classes);
             let scratch = if is_by_lane { tile::scratch_len(classes) } else { rows.scratch_len() };
             S::Real::with_scratch(scratch, |scratch| match function {
@@ -135,7 +135,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
 /// # Errors
 /// [`Error::Shape`] unless `out` has one place a row; an unknown `XENTRS_ISA`. Nothing is written then.
 pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result<()> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if out.len() != rows {
         return Err(Error::Shape { name: "out", expected: vec![rows], got: vec![out.len()] });
     }

@@ -107,8 +107,8 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        let points = logits.rows() * logits.classes();
-        let problem = self.part(first * logits.classes(), points);
+        let points = logits.rows() * logits.columns();
+        let problem = self.part(first * logits.columns(), points);
         T::dispatch(isa, Values { problem, mean: logits.flat(), each })
     }
 
@@ -120,7 +120,7 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let problem = self.part(first * rows.classes(), rows.rows() * rows.classes());
+        let problem = self.part(first * rows.columns(), rows.rows() * rows.columns());
         let dispersion_grad = DispersionGrad::None;
         T::dispatch(isa, Grads { problem, mean: rows.flat(), dispersion_grad, scale: 1.0 / divisor, each })
     }
@@ -138,7 +138,7 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     dispersion_grad: &mut [S::Real],
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.classes());
+    let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.columns());
     problem.check(rows, classes)?;
     if dispersion_grad.len() != problem.dispersion.len() {
         return Err(Error::Shape {

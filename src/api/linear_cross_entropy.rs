@@ -93,7 +93,7 @@ pub fn linear_value_and_grads<S: Storage>(
 impl<S: Storage> LinearProblem<'_, S> {
     /// Rows, features, classes.
     fn shape(&self) -> [usize; 3] {
-        [self.x.rows(), self.x.classes(), self.weight.rows()]
+        [self.x.rows(), self.x.columns(), self.weight.rows()]
     }
 
     fn check(&self, isa: Isa, grads: &LinearGrads<'_, S::Real>) -> Result<()> {
@@ -102,7 +102,7 @@ impl<S: Storage> LinearProblem<'_, S> {
             true => Ok(()),
             false => Err(Error::Shape { name, expected, got }),
         };
-        fits("weight", vec![classes, features], vec![classes, self.weight.classes()])?;
+        fits("weight", vec![classes, features], vec![classes, self.weight.columns()])?;
         fits("bias", vec![classes], vec![self.bias.map_or(classes, <[_]>::len)])?;
         let len = |grad: &Option<&mut [S::Real]>, len| grad.as_ref().map_or(len, |grad| grad.len());
         fits("grad_x", vec![rows * features], vec![len(&grads.x, rows * features)])?;
@@ -148,7 +148,7 @@ fn take<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
 }
 
 fn copy_rows<T: Float>(rows: Rows<'_, T>, to: &mut [T]) {
-    for (i, to) in to.chunks_exact_mut(rows.classes().max(1)).enumerate() {
+    for (i, to) in to.chunks_exact_mut(rows.columns().max(1)).enumerate() {
         to.copy_from_slice(rows.row(i));
     }
 }

@@ -151,7 +151,7 @@ pub fn value<S: Storage>(
     logits: Rows<'_, S>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     problem.check(rows, classes)?;
     check_logits(problem, isa, logits)?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
@@ -183,7 +183,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
     mut logits: RowsIo<'_, S, O>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     let (divisor, unchecked) = before_writing(problem, isa, &logits, reduction)?;
     if divisor == 0.0 {
         logits.target().fill(O::default());
@@ -209,7 +209,7 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
     hess: &mut [O],
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if hess.len() != rows * classes {
         return Err(Error::Shape { name: "hess", expected: vec![rows, classes], got: vec![hess.len()] });
     }
@@ -240,7 +240,7 @@ fn before_writing<'a, S: Storage, O: Place<S>>(
     logits: &RowsIo<'a, S, O>,
     reduction: Reduction,
 ) -> Result<(f64, Option<Rows<'a, S>>)> {
-    let (rows, classes) = (logits.rows(), logits.classes());
+    let (rows, classes) = (logits.rows(), logits.columns());
     problem.check(rows, classes)?;
     check_logits(problem, isa, O::source(logits))?;
     let divisor = divisor(problem, isa, reduction, rows, classes);
@@ -272,7 +272,7 @@ fn check_numbers<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: R
     if domain == Domain::Reals {
         return Ok(());
     }
-    let (rows, classes) = (logits.rows(), logits.classes());
+    let (rows, classes) = (logits.rows(), logits.columns());
     let size = parallel::block_rows(classes);
     first_error(rows, size, rows * classes, |first, rows| {
         S::widened(isa, logits.part(first, rows), |logits| {
@@ -295,7 +295,7 @@ fn check_logits<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Ro
     if !problem.has_domain() {
         return Ok(());
     }
-    let (rows, classes) = (logits.rows(), logits.classes());
+    let (rows, classes) = (logits.rows(), logits.columns());
     first_error(rows, parallel::block_rows(classes), rows * classes, |first, rows| {
         S::widened(isa, logits.part(first, rows), |rows| problem.check_logits(isa, first, rows))
     })

@@ -56,7 +56,7 @@ impl<'a, T: Real> Groups<'a, T> {
 /// # Errors
 /// [`Error::Shape`] unless there is one group, and where there are targets, one target, a row; an unknown `XENTRS_ISA`.
 pub fn parity_penalty<S: Storage>(logits: Rows<'_, S>, groups: Groups<'_, S::Real>, link: Link) -> Result<f64> {
-    let (isa, chosen) = (Isa::active()?, groups.chosen(logits.rows() * logits.classes())?);
+    let (isa, chosen) = (Isa::active()?, groups.chosen(logits.rows() * logits.columns())?);
     Ok(penalty(&groups.sums(isa, link, &chosen, logits)).0)
 }
 
@@ -69,7 +69,7 @@ pub fn parity_penalty_with_grad<S: Storage, O: Place<S>>(
     groups: Groups<'_, S::Real>,
     link: Link,
 ) -> Result<f64> {
-    let (isa, rows) = (Isa::active()?, logits.rows() * logits.classes());
+    let (isa, rows) = (Isa::active()?, logits.rows() * logits.columns());
     let chosen = groups.chosen(rows)?;
     let (penalty, slopes) = penalty(&groups.sums(isa, link, &chosen, O::source(&logits)));
     let size = parallel::block_rows(1);

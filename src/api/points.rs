@@ -107,7 +107,7 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        let classes = logits.classes();
+        let classes = logits.columns();
         self.part(isa, first * classes, logits.rows() * classes, |part| {
             T::dispatch(isa, PointValues { part, logits: logits.flat(), each })
         })
@@ -121,7 +121,7 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let classes = rows.classes();
+        let classes = rows.columns();
         self.part(isa, first * classes, rows.rows() * classes, |part| {
             T::dispatch(isa, PointGrads { part, points: rows.flat(), scale: 1.0 / divisor, each })
         })
@@ -138,7 +138,7 @@ impl<T: Real, L: PointHess<T>> CurvedProblem<T> for PointProblem<'_, T, L> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let classes = rows.classes();
+        let classes = rows.columns();
         self.part(isa, first * classes, rows.rows() * classes, |part| {
             T::dispatch(isa, PointHessians { part, points: rows.flat(), hess, scale: 1.0 / divisor, each })
         })

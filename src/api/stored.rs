@@ -16,7 +16,7 @@ pub trait StoredRows<T>: Debug + Sync {
 
 impl<S: Storage> StoredRows<S::Real> for Rows<'_, S> {
     fn shape(&self) -> [usize; 2] {
-        [self.rows(), self.classes()]
+        [self.rows(), self.columns()]
     }
 
     fn widened(&self, isa: Isa, first: usize, rows: usize, f: &mut dyn FnMut(Rows<'_, S::Real>)) {

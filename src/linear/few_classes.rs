@@ -93,7 +93,7 @@ fn dots<const N: usize, T: Float, S: Simd<T>>(
     weight: Rows<'_, T>,
     first: usize,
 ) -> [[T; N]; 2] {
-    let (len, (ahead, stride)) = (rows.classes(), rows.from(pair[1]));
+    let (len, (ahead, stride)) = (rows.columns(), rows.from(pair[1]));
     let x = pair.map(|i| &rows.row(i)[..len]);
     let (mut w, mut sums) = ([&x[0][..0]; N], [[s.splat(T::ZERO); N]; 2]);
     for (k, w) in w.iter_mut().enumerate() {
@@ -145,7 +145,7 @@ impl<T: Float> Kernel<T> for AddProduct<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let AddProduct { x, grad, weight_grad } = self;
-        let len = x.classes();
+        let len = x.columns();
         if len == 0 || x.rows() == 0 {
             return;
         }
@@ -170,7 +170,7 @@ fn add<const N: usize, T: Float, S: Simd<T>>(
     first: usize,
     j: usize,
 ) {
-    let (len, classes) = (x.classes(), grad.len() / x.rows());
+    let (len, classes) = (x.columns(), grad.len() / x.rows());
     let mut sums = [[s.splat(T::ZERO); 2]; N];
     for (k, sums) in sums.iter_mut().enumerate() {
         let at = &weight_grad[(first + k) * len + j..][..2 * S::LANES];
@@ -208,7 +208,7 @@ fn add_last<const N: usize, T: Float, S: Simd<T>>(
     first: usize,
     j: usize,
 ) {
-    let (len, classes) = (x.classes(), grad.len() / x.rows());
+    let (len, classes) = (x.columns(), grad.len() / x.rows());
     let mut sums = [s.splat(T::ZERO); N];
     for (k, sum) in sums.iter_mut().enumerate() {
         *sum = read(s, &weight_grad[(first + k) * len..][..len], j, T::ZERO);

@@ -38,7 +38,7 @@ impl<'a, T: Float> Matrix<'a, T> {
     /// Rows with any stride.
     pub(crate) fn of(rows: Rows<'a, T>) -> Self {
         let (data, stride) = rows.from(0);
-        let shape = [rows.rows(), rows.classes()];
+        let shape = [rows.rows(), rows.columns()];
         assert!(span(shape, [stride, 1]) <= data.len());
         Matrix { data: data.as_ptr(), shape, strides: [stride, 1], numbers: PhantomData }
     }

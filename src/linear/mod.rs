@@ -146,7 +146,7 @@ pub(crate) fn add_block_product<T: Float>(isa: Isa, x: Rows<'_, T>, grad: &[T], 
         T::dispatch(isa, AddProduct { x, grad, weight_grad });
     } else {
         let grad = Matrix::packed(grad, x.rows(), classes).t();
-        MatrixMut::packed(weight_grad, classes, x.classes()).product(grad, Matrix::of(x), true);
+        MatrixMut::packed(weight_grad, classes, x.columns()).product(grad, Matrix::of(x), true);
     }
 }
 

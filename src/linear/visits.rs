@@ -40,7 +40,7 @@ impl<T: Float> Kernel<T> for Gather<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Gather { visits, first, out } = self;
-        for (visit, out) in (first..).zip(out.chunks_exact_mut(visits.x.classes().max(1))) {
+        for (visit, out) in (first..).zip(out.chunks_exact_mut(visits.x.columns().max(1))) {
             if visits.order.is_some() && visit + AHEAD < visits.len() {
                 let ahead = visits.row(visit + AHEAD);
                 for j in (0..ahead.len()).step_by(64 / size_of::<T>()) {

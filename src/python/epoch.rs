@@ -71,7 +71,7 @@ impl<'py> Plan<'_, 'py> {
             let (rows, order) = (x.array.rows()?, data(&order));
             let epoch = Epoch { loss, x: rows, order, batch_size, rates: rates.data(), moment, weight_decay };
             let epoch = epoch.checked(classes)?;
-            let work = linear::work(batch_size, rows.classes(), classes).max(1);
+            let work = linear::work(batch_size, rows.columns(), classes).max(1);
             let (mut model, mut velocity) = (model.parameters(), velocity.as_mut().map(Places::parameters));
             let (mut total, mut next) = (0.0, 0);
             while next < epoch.steps() {

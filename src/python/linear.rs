@@ -199,7 +199,7 @@ fn evaluate<'py, S: Number>(
     shape: &[usize],
     gradients: Option<[Option<Gradient<'py, S>>; 3]>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (py, work) = (x.py(), linear::work(problem.x.rows(), problem.x.classes(), problem.weight.rows()));
+    let (py, work) = (x.py(), linear::work(problem.x.rows(), problem.x.columns(), problem.weight.rows()));
     let Some(mut gradients) = gradients else {
         return wrap(py, detached(py, work, || crate::linear_value(problem, reduction))?, shape);
     };

@@ -24,11 +24,11 @@ pub struct Variable<'a, S> {
 
 impl<S: Storage> Variable<'_, S> {
     fn is_shared(&self) -> bool {
-        self.rows.rows() != 1 && self.grad.len() == self.rows.classes()
+        self.rows.rows() != 1 && self.grad.len() == self.rows.columns()
     }
 
     fn check(&self) -> Result<()> {
-        let (rows, classes, got) = (self.rows.rows(), self.rows.classes(), self.grad.len());
+        let (rows, classes, got) = (self.rows.rows(), self.rows.columns(), self.grad.len());
         if got == rows * classes || got == classes {
             Ok(())
         } else {
@@ -48,8 +48,8 @@ pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
     mut q: Option<Variable<'a, S>>,
     out: &mut [S::Real],
 ) -> Result<()> {
-    let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.classes());
-    measure.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.classes()]), out.len())?;
+    let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.columns());
+    measure.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.columns()]), out.len())?;
     p.check()?;
     q.as_ref().map_or(Ok(()), Variable::check)?;
     // A sum over the rows has few parts, each as long as a row. Their number depends on the shape alone.
@@ -108,14 +108,14 @@ impl<'k, S: Storage> GradPlaces<'k, S> {
     fn of(variable: &'k mut Variable<'_, S>, count: usize, sums: &'k mut Vec<f64>) -> Self {
         let rows = variable.rows;
         if variable.is_shared() {
-            sums.resize(count * rows.classes(), 0.0);
+            sums.resize(count * rows.columns(), 0.0);
             return GradPlaces { rows, rest: GradPlace::Sum(sums) };
         }
         GradPlaces { rows, rest: GradPlace::Each(variable.grad) }
     }
 
     fn next(&mut self, first: usize, rows: usize) -> Part<'k, S> {
-        let classes = self.rows.classes();
+        let classes = self.rows.columns();
         let place = match &mut self.rest {
             GradPlace::Each(rest) => {
                 let (place, after) = std::mem::take(rest).split_at_mut(rows * classes);
@@ -135,7 +135,7 @@ impl<'k, S: Storage> GradPlaces<'k, S> {
 impl<S: Storage + Place<S>> Part<'_, S> {
     /// Calls `f` with `rows` rows from row `first` on.
     fn open<R>(&mut self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(Side<'_, S::Real>) -> R) -> R {
-        let classes = self.rows.classes();
+        let classes = self.rows.columns();
         match &mut self.place {
             GradPlace::Each(grad) => {
                 let grad = &mut grad[first * classes..][..rows * classes];

@@ -149,8 +149,8 @@ pub fn measure_value<S: Storage>(
     q: Option<Rows<'_, S>>,
     out: &mut [S::Real],
 ) -> Result<()> {
-    let (isa, rows, classes) = (Isa::active()?, p.rows(), p.classes());
-    measure.check([rows, classes], q.map(|q| [q.rows(), q.classes()]), out.len())?;
+    let (isa, rows, classes) = (Isa::active()?, p.rows(), p.columns());
+    measure.check([rows, classes], q.map(|q| [q.rows(), q.columns()]), out.len())?;
     let (size, tolerance) = (parallel::block_rows(classes), S::sum_tolerance(classes));
     let mut rest = out;
     let blocks = (0..rows.div_ceil(size)).map(|b| {
@@ -248,7 +248,7 @@ fn fault<S: Storage>(isa: Isa, measure: &Measure, first: usize, p: Rows<'_, S>, 
             let fault = match negative {
                 Some((class, value)) => Some(Fault::Negative(value, class)),
                 None if divides => (sum == 0.0 || sum == f64::INFINITY).then_some(Fault::Scale(sum)),
-                None => (off > S::sum_tolerance(p.classes())).then_some(Fault::Sum(sum)),
+                None => (off > S::sum_tolerance(p.columns())).then_some(Fault::Sum(sum)),
             };
             if let Some(fault) = fault {
                 return Error::Distribution { name, row, fault };

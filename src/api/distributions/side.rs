@@ -41,7 +41,7 @@ impl<T: Real> Side<'_, T> {
     pub(super) fn places<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> &'r mut [T] {
         match self {
             Side::Each(rows) => {
-                let classes = rows.classes();
+                let classes = rows.columns();
                 &mut rows.target()[i * classes..]
             }
             Side::Sum { .. } | Side::None(_) => scratch,

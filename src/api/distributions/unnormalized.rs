@@ -38,7 +38,7 @@ pub(super) fn values<T: Real>(
     q: Option<Rows<'_, T>>,
     out: &mut [T],
 ) -> bool {
-    let (classes, mut all_valid) = (p.classes(), true);
+    let (classes, mut all_valid) = (p.columns(), true);
     let mut wide = vec![0.0; 2 * classes];
     let (p_wide, q_wide) = wide.split_at_mut(classes);
     for (i, out) in out.iter_mut().enumerate() {

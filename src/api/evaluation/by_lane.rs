@@ -17,7 +17,7 @@ impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
         let Block { first, logits, target, sample_weight, .. } = self.block;
-        let (count, classes) = (logits.rows(), logits.classes());
+        let (count, classes) = (logits.rows(), logits.columns());
         for_groups(
             s,
             count,

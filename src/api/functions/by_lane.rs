@@ -15,7 +15,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByLane<'_, T, LOG> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
-        let (count, classes, none) = (self.rows.rows(), self.rows.classes(), s.splat(-T::ONE));
+        let (count, classes, none) = (self.rows.rows(), self.rows.columns(), s.splat(-T::ONE));
         for_groups(
             s,
             count,
@@ -53,7 +53,7 @@ impl<T: Real> Kernel<T> for LogSumExpByLane<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
-        let (count, classes, none) = (self.logits.rows(), self.logits.classes(), s.splat(-T::ONE));
+        let (count, classes, none) = (self.logits.rows(), self.logits.columns(), s.splat(-T::ONE));
         for_groups(
             s,
             count,

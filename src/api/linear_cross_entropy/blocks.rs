@@ -95,7 +95,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
 
 /// A copy of rows, with some of them set to zero.
 fn zeroed<'a, T: Float>(rows: Rows<'_, T>, which: &[usize], copy: &'a mut Vec<T>) -> Rows<'a, T> {
-    let len = rows.classes();
+    let len = rows.columns();
     copy.resize(rows.rows() * len, T::ZERO);
     copy_rows(rows, copy);
     for &i in which {

@@ -134,7 +134,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         if let [run] = &tile.runs[..] {
             return S::widened(self.isa, part(run), f);
         }
-        let features = self.problem.x.classes();
+        let features = self.problem.x.columns();
         let mut copy = vec![S::Real::ZERO; tile.count * features];
         let mut rest = &mut copy[..];
         for run in &tile.runs {
@@ -147,7 +147,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     pub(super) fn tile_logits(&self, x: Rows<'_, S::Real>, classes: Range<usize>, logits: &mut [S::Real]) {
         let x = Matrix::of(x);
         let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
-        let work = linear::work(x.len(), self.problem.weight.classes(), classes.len());
+        let work = linear::work(x.len(), self.problem.weight.columns(), classes.len());
         parallel::for_each(blocks.into_iter(), work, |mut block| {
             let (x, some) = (x.rows(block.rows()), block.columns());
             self.with_weight(classes.start + some.start..classes.start + some.end, |some, weight| {
@@ -190,7 +190,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         logits: &[S::Real],
         grads: &mut TileGrads<'_, S::Real>,
     ) {
-        let (rows, features, mut products) = (x.rows(), x.classes(), Vec::new());
+        let (rows, features, mut products) = (x.rows(), x.columns(), Vec::new());
         if let Some(grad) = &mut grads.x {
             products.extend(MatrixMut::packed(grad, rows, features).blocks().into_iter().map(Product::X));
         }
@@ -225,7 +225,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     /// widened.
     fn with_weight(&self, classes: Range<usize>, mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>)) {
         let (weight, isa) = (self.problem.weight, self.isa);
-        let step = linear::widened_rows::<S>(classes.len(), weight.classes());
+        let step = linear::widened_rows::<S>(classes.len(), weight.columns());
         for first in (0..classes.len()).step_by(step) {
             let some = first..classes.len().min(first + step);
             S::widened(isa, weight.part(classes.start + first, some.len()), |rows| f(some, Matrix::of(rows)));

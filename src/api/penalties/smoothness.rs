@@ -69,7 +69,7 @@ pub fn js_smoothness<S: Storage>(
     neighbours: Neighbours<'_>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     smoothness(neighbours, rows, reduction, |_, mut each| {
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
         let blocks = logits.blocks(size).enumerate().map(|(b, block)| {
@@ -107,7 +107,7 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
     neighbours: Neighbours<'_>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.classes());
+    let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     neighbours.check(rows)?;
     if neighbours.pairs(rows) == 0 {
         logits.target().fill(O::default());

@@ -301,7 +301,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneValues<'_, T, G> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let LaneValues { block: LaneBlock { targets, first, map, scratch, each }, logits } = self;
-        let classes = logits.classes();
+        let classes = logits.columns();
         let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new());
         for_groups(
             s,
@@ -337,7 +337,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows: io, divisor } = self;
-        let (count, classes) = (io.rows(), io.classes());
+        let (count, classes) = (io.rows(), io.columns());
         let divisor = T::from_f64(divisor * map.temperature());
         let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new(), io);
         for_groups(
@@ -389,7 +389,7 @@ impl<T: Real> Kernel<T> for LaneWeights<'_, T> {
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let LaneWeights { targets, class_weight, sample_weight, scratch } = self;
         let (rows, one, mut total) = (targets.rows(), s.splat(T::ONE), Total::new());
-        let mut tile = Tile::of(s, scratch, 0, targets.classes());
+        let mut tile = Tile::of(s, scratch, 0, targets.columns());
         for i in (0..rows).step_by(S::LANES) {
             let (targets, stride) = targets.from(i);
             tile.load(s, targets, stride, S::LANES.min(rows - i));

@@ -22,7 +22,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowValues { problem, first, logits, scratch, mut each } = self;
-        let (rows, classes, map) = (logits.rows(), logits.classes(), problem.loss.logit_map());
+        let (rows, classes, map) = (logits.rows(), logits.columns(), problem.loss.logit_map());
         let mut total = 0.0;
         let scratch = Scratch::of(problem, classes, 0, scratch);
         for i in 0..rows {
@@ -58,7 +58,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowGrads { problem, first, mut rows, scratch, divisor, mut each } = self;
-        let (count, classes, map) = (rows.rows(), rows.classes(), problem.loss.logit_map());
+        let (count, classes, map) = (rows.rows(), rows.columns(), problem.loss.logit_map());
         let divisor = divisor * map.temperature();
         let mut total = 0.0;
         let streams = rows.scratch_len();
@@ -96,7 +96,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let RowHesses { problem, first, logits, scratch, hess, divisor } = self;
-        let (classes, map) = (logits.classes(), problem.loss.logit_map());
+        let (classes, map) = (logits.columns(), problem.loss.logit_map());
         let scratch = Scratch::of(problem, classes, 0, scratch);
         for i in 0..logits.rows() {
             let weight = problem.sample_weight(first + i);

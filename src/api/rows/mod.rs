@@ -95,7 +95,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let (expected, got) = match self.target {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
-            Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.classes()]),
+            Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.columns()]),
             Targets::Sparse(target) => (vec![rows, target.pairs()], vec![target.rows(), target.pairs()]),
             Targets::Stored(target) => (vec![rows, classes], target.shape().to_vec()),
         };
@@ -111,7 +111,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
 
     fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, T>) -> Result<()> {
         if let Targets::Stored(stored) = self.target {
-            let before = first * logits.classes();
+            let before = first * logits.columns();
             return self
                 .block(stored, isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
                 .map_err(|error| error.moved(before));
@@ -167,11 +167,11 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
         if let Targets::Stored(stored) = self.target {
             return self.block(stored, isa, first, logits.rows(), |problem| problem.value(isa, 0, logits, each));
         }
-        match self.path(logits.classes()) {
+        match self.path(logits.columns()) {
             Path::Split { labels, loss } => self.long_values(isa, labels, loss, first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
             Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
-            Path::ByRow => T::with_scratch(Scratch::len(self, logits.classes(), 0), |scratch| {
+            Path::ByRow => T::with_scratch(Scratch::len(self, logits.columns(), 0), |scratch| {
                 T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
             }),
         }
@@ -183,11 +183,11 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
             return self
                 .block(stored, isa, first, count, |problem| problem.value_and_grad(isa, 0, rows, divisor, each));
         }
-        match self.path(rows.classes()) {
+        match self.path(rows.columns()) {
             Path::Split { labels, loss } => self.long_grads(isa, labels, loss, first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
-            Path::ByRow => T::with_scratch(Scratch::len(self, rows.classes(), rows.scratch_len()), |scratch| {
+            Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {
                 T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
             }),
         }
@@ -204,7 +204,7 @@ impl<'a, T: Real, L: RowLoss<T>> RowProblem<'a, T, L> {
         each: Option<&mut [T]>,
     ) -> f64 {
         let map = self.loss.logit_map();
-        T::with_scratch(LaneBlock::<T, G>::scratch_len(map, logits.classes()), |scratch| {
+        T::with_scratch(LaneBlock::<T, G>::scratch_len(map, logits.columns()), |scratch| {
             T::dispatch(isa, LaneValues { block: LaneBlock { targets, first, map, scratch, each }, logits })
         })
     }
@@ -219,7 +219,7 @@ impl<'a, T: Real, L: RowLoss<T>> RowProblem<'a, T, L> {
         each: Option<&mut [T]>,
     ) -> f64 {
         let map = self.loss.logit_map();
-        T::with_scratch(LaneBlock::<T, G>::scratch_len(map, rows.classes()), |scratch| {
+        T::with_scratch(LaneBlock::<T, G>::scratch_len(map, rows.columns()), |scratch| {
             T::dispatch(isa, LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows, divisor })
         })
     }
@@ -259,7 +259,7 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedProblem<T> for RowProblem<'_, T
             });
         }
         // The Hessian first: the gradient may be written over the logits.
-        T::with_scratch(Scratch::len(self, rows.classes(), 0), |scratch| {
+        T::with_scratch(Scratch::len(self, rows.columns(), 0), |scratch| {
             T::dispatch(isa, RowHesses { problem: self, first, logits: rows.source(), scratch, hess, divisor });
         });
         self.value_and_grad(isa, first, rows, divisor, each)
@@ -283,7 +283,7 @@ impl<T: Real> Kernel<T> for RowWeights<'_, T> {
         let RowWeights { target, class_weight, sample_weight, rows, scratch } = self;
         // A sum is all the work: transposing pays where rows are no longer than two registers.
         if let Targets::Distributions(targets) = target
-            && (1..=2 * S::LANES).contains(&targets.classes())
+            && (1..=2 * S::LANES).contains(&targets.columns())
         {
             let sample_weight = sample_weight.map(inlined!(|weights| &weights[rows.clone()]));
             let targets = targets.part(rows.start, rows.len());
@@ -332,7 +332,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
                     .find_map(|(y, _)| domain.first_outside(s, None, &row[y..=y]).map(|_| y)),
             };
             if let Some(k) = outside {
-                let (got, index) = (row[k].to_f64(), (first + i) * logits.classes() + k);
+                let (got, index) = (row[k].to_f64(), (first + i) * logits.columns() + k);
                 return Err(Error::Value { name, expected: domain.expected(false), got, index });
             }
         }
@@ -343,7 +343,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
 /// The place of the gradient of a row.
 #[inline(always)]
 fn target_row<'r, T: Real>(rows: &'r mut RowsIo<'_, T>, i: usize) -> &'r mut [T] {
-    let classes = rows.classes();
+    let classes = rows.columns();
     &mut rows.target()[i * classes..][..classes]
 }
 

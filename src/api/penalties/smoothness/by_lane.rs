@@ -17,8 +17,8 @@ impl<T: Real> Block<'_, T> {
     #[inline(always)]
     fn shape(&self) -> [usize; 2] {
         match self {
-            Block::Values(rows) => [rows.rows(), rows.classes()],
-            Block::Grads(rows) => [rows.rows(), rows.classes()],
+            Block::Values(rows) => [rows.rows(), rows.columns()],
+            Block::Grads(rows) => [rows.rows(), rows.columns()],
         }
     }
 

@@ -22,7 +22,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let Values { neighbours, first, before, block, scratch, mut each } = self;
         let (one, two) = scratch.split_at_mut(scratch.len() / 2);
-        let (mut last, mut here) = (Position::new(one, block.classes()), Position::new(two, block.classes()));
+        let (mut last, mut here) = (Position::new(one, block.columns()), Position::new(two, block.columns()));
         if let Some(before) = before {
             last.load::<false, S>(s, before);
         }
@@ -59,7 +59,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let Grads { neighbours, first, before, after, mut block, scratch, scale, mut each } = self;
-        let (rows, classes) = (block.rows(), block.classes());
+        let (rows, classes) = (block.rows(), block.columns());
         let (one, two) = scratch.split_at_mut(scratch.len() / 2);
         let (mut last, mut here) = (Position::new(one, classes), Position::new(two, classes));
         if let Some(before) = before {
