@@ -6,9 +6,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianProblem, Groups,
-    HingeLoss, Labels, LinearGrads, LinearProblem, Link, Loss, Measure, MeasureInput, MeasureKind, Neighbours, Place,
-    PointLoss, PointProblem, PointTargets, Problem, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianObjective, Groups,
+    HingeLoss, Labels, LinearGrads, LinearObjective, Link, Loss, Measure, MeasureInput, MeasureKind, Neighbours,
+    Objective, Place, PointLoss, PointObjective, PointTargets, Real, Reduction, RowLoss, RowObjective, Rows, RowsIo,
     SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Storage, Targets, Variable, apply,
     js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value,
     measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad,
@@ -43,12 +43,12 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
     c: &mut Criterion,
     bench: &Bench<'_>,
     data: &[T],
-    problem: &impl Problem<T>,
+    objective: &impl Objective<T>,
     truth: f64,
 ) {
     let Bench { loss, shape, rows, classes } = *bench;
     let logits = Rows::new("logits", data, rows, classes).expect("one number a class");
-    let ours = scalar(value(problem, logits, Reduction::Mean));
+    let ours = scalar(value(objective, logits, Reduction::Mean));
     assert!((ours / truth - 1.0).abs() < 1e-6, "{loss} {shape}: {ours}, not {truth}");
 
     let size = size_of::<T>() * rows * classes;
@@ -56,14 +56,14 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(size as u64));
     group.bench_function(BenchmarkId::new("loss", shape), |b| {
-        b.iter(|| scalar(value(problem, black_box(logits), Reduction::Mean)))
+        b.iter(|| scalar(value(objective, black_box(logits), Reduction::Mean)))
     });
     let mut grad = vec![T::ZERO; data.len()];
     group.throughput(Throughput::Bytes(2 * size as u64));
     group.bench_function(BenchmarkId::new("gradient", shape), |b| {
         b.iter(|| {
             let rows = RowsIo::new(black_box(logits), &mut grad).expect("as many gradients as logits");
-            scalar(value_and_grad(problem, rows, Reduction::Mean))
+            scalar(value_and_grad(objective, rows, Reduction::Mean))
         })
     });
     // Gradients of probabilities are none.
@@ -75,7 +75,7 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
         b.iter(|| {
             // From the second pass on these are gradients of gradients: other numbers, the same work.
             let rows = RowsIo::in_place(black_box(&mut grad), rows, classes).expect("one number a class");
-            scalar(value_and_grad(problem, rows, Reduction::Mean))
+            scalar(value_and_grad(objective, rows, Reduction::Mean))
         })
     });
     group.finish();
@@ -97,8 +97,8 @@ fn rows<T: Real + Storage<Real = T> + Place<T>>(
     });
     let truth = truth.sum::<f64>() / rows as f64;
     let target = Classes::new(Labels::I64(&labels), classes, Some(-100)).expect("labels in range");
-    let problem = RowProblem { loss, target: Targets::Classes(target), sample_weight: None };
-    time(c, bench, &logits, &problem, truth);
+    let objective = RowObjective { loss, target: Targets::Classes(target), sample_weight: None };
+    time(c, bench, &logits, &objective, truth);
 }
 
 fn softmax<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
@@ -123,9 +123,9 @@ fn points<T: Real + Storage<Real = T> + Place<T>>(
     let is_positive = |i: usize| i.is_multiple_of(3);
     let target: Vec<T> = (0..logits.len()).map(|i| if is_positive(i) { T::ONE } else { T::ZERO }).collect();
     let truth = logits.iter().enumerate().map(|(i, x)| formula(x.to_f64(), is_positive(i))).sum::<f64>();
-    let problem = PointProblem { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
+    let objective = PointObjective { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
     let truth = truth / logits.len() as f64;
-    time(c, &Bench { rows: logits.len(), classes: 1, ..*bench }, logits, &problem, truth);
+    time(c, &Bench { rows: logits.len(), classes: 1, ..*bench }, logits, &objective, truth);
 }
 
 fn sigmoid<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
@@ -162,12 +162,12 @@ fn categorical<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench:
     let target: Vec<T> = (0..rows * classes).map(|i| T::from_f64((i % 3) as f64)).collect();
     let loss = p.iter().zip(&target).map(|(p, t)| -t.to_f64() * p.to_f64().ln()).sum::<f64>();
     let truth = loss / target.iter().map(|t| t.to_f64()).sum::<f64>();
-    let problem = RowProblem {
+    let objective = RowObjective {
         loss: CategoricalCrossEntropy::<T>::new(classes, None, 0.0).expect("no options"),
         target: Targets::Distributions(Rows::new("target", &target, rows, classes).expect("one number a class")),
         sample_weight: None,
     };
-    time(c, bench, &p, &problem, truth);
+    time(c, bench, &p, &objective, truth);
 }
 
 fn gaussian(c: &mut Criterion, bench: &Bench<'_>) {
@@ -176,8 +176,8 @@ fn gaussian(c: &mut Criterion, bench: &Bench<'_>) {
     let (target, var) = (vec![0.5; points], vec![1.0; points]);
     let truth = mean.iter().map(|m| 0.5 * (std::f64::consts::TAU.ln() + (f64::from(*m) - 0.5).powi(2))).sum::<f64>();
     let loss = GaussianNll { dispersion: Dispersion::Variance, full: true };
-    let problem = GaussianProblem { loss, target: &target, dispersion: &var, sample_weight: None };
-    time(c, &Bench { rows: points, classes: 1, ..*bench }, &mean, &problem, truth / points as f64);
+    let objective = GaussianObjective { loss, target: &target, dispersion: &var, sample_weight: None };
+    time(c, &Bench { rows: points, classes: 1, ..*bench }, &mean, &objective, truth / points as f64);
 }
 
 /// A linear layer and its loss: rows, features, classes. Few classes are those of softmax regression, whose inputs are
@@ -190,23 +190,23 @@ fn linear(c: &mut Criterion, shape: &str) {
     let labels: Vec<i64> = (0..rows).map(|i| ((i * 7919) % classes) as i64).collect();
     let target = Targets::Classes(Classes::new(Labels::I64(&labels), classes, None).expect("labels in range"));
     let loss = SoftmaxCrossEntropy::new(classes, None, 0.0).expect("no options");
-    let loss = RowProblem { loss, target, sample_weight: None };
+    let loss = RowObjective { loss, target, sample_weight: None };
     let fits = "one number a feature";
     let x = Rows::new("x", &x, rows, features).expect(fits);
     let weight = Rows::new("weight", &weight, classes, features).expect(fits);
-    let problem = LinearProblem { loss: &loss, x, weight, bias: None };
+    let objective = LinearObjective { loss: &loss, x, weight, bias: None };
     let mut places = [rows * features, classes * features, classes].map(|len| vec![0.0; len]);
     let mut group = c.benchmark_group("linear_cross_entropy/f32");
     group.throughput(Throughput::Elements((rows * features * classes) as u64));
     group.bench_function(BenchmarkId::new("loss", shape), |b| {
-        b.iter(|| scalar(linear_value(black_box(&problem), Reduction::Mean)))
+        b.iter(|| scalar(linear_value(black_box(&objective), Reduction::Mean)))
     });
     group.bench_function(BenchmarkId::new("gradient", shape), |b| {
         b.iter(|| {
             let [x, weight, bias] = &mut places;
             let x = (classes > 32).then_some(&mut x[..]);
             let grads = LinearGrads { x, weight: Some(weight), bias: Some(bias) };
-            let loss = scalar(linear_value_and_grads(black_box(&problem), grads, Reduction::Mean));
+            let loss = scalar(linear_value_and_grads(black_box(&objective), grads, Reduction::Mean));
             assert!(loss.is_finite());
         })
     });

@@ -26,21 +26,21 @@
 //! Three rows of two logits, and the class of each:
 //!
 //! ```
-//! use xentrs::{Classes, Labels, Loss, Reduction, RowProblem, Rows, RowsIo, SoftmaxCrossEntropy, Targets};
+//! use xentrs::{Classes, Labels, Loss, Reduction, RowObjective, Rows, RowsIo, SoftmaxCrossEntropy, Targets};
 //!
 //! # fn main() -> xentrs::Result<()> {
 //! let logits = [2.0f32, 0.0, 0.0, 1.0, 17.0, 0.0];
-//! let problem = RowProblem {
+//! let objective = RowObjective {
 //!     loss: SoftmaxCrossEntropy::new(2, None, 0.0)?,
 //!     target: Targets::Classes(Classes::new(Labels::I32(&[0, 0, 0]), 2, Some(-100))?),
 //!     sample_weight: None,
 //! };
 //! let rows = Rows::new("logits", &logits, 3, 2)?;
-//! let Loss::Scalar(mean) = xentrs::value(&problem, rows, Reduction::Mean)? else { unreachable!() };
+//! let Loss::Scalar(mean) = xentrs::value(&objective, rows, Reduction::Mean)? else { unreachable!() };
 //! assert!((mean - 0.480063).abs() < 1e-6);
 //!
 //! let mut grad = [0.0; 6];
-//! xentrs::value_and_grad(&problem, RowsIo::new(rows, &mut grad)?, Reduction::Sum)?;
+//! xentrs::value_and_grad(&objective, RowsIo::new(rows, &mut grad)?, Reduction::Sum)?;
 //! // Two classes 17 apart: the gradient is 4.1e-8, where a softmax minus one would give 0.
 //! assert!((grad[4] / -4.1399e-8 - 1.0).abs() < 1e-4);
 //! # Ok(())
@@ -69,9 +69,9 @@ mod tile;
 mod view;
 
 pub use api::{
-    CheckedEpoch, CurvedProblem, Epoch, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss, Measure,
-    MeasureInput, MeasureKind, Neighbours, Parameters, PointProblem, PointTargets, Problem, Reduction, RowProblem,
-    SoftmaxStats, StoredRows, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
+    CheckedEpoch, CurvedObjective, Epoch, Function, GaussianObjective, Groups, LinearGrads, LinearObjective, Loss,
+    Measure, MeasureInput, MeasureKind, Neighbours, Objective, Parameters, PointObjective, PointTargets, Reduction,
+    RowObjective, SoftmaxStats, StoredRows, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
     js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };

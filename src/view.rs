@@ -99,11 +99,11 @@ pub struct RowsIo<'a, T, O = T> {
     columns: usize,
     /// Whether results are written past the caches, which could not hold them.
     streams: bool,
-    /// Whether nobody sees the results of a call that fails.
+    /// Whether the results of a call that fails are thrown away.
     fresh: bool,
 }
 
-/// From so many bytes on results go past the caches: below, whoever reads them next finds them there.
+/// From this size on, in bytes, results go past the caches. Smaller ones are left there for their next reader.
 const STREAM_BYTES: usize = 32 << 20;
 
 impl<'a, T: Copy, O> RowsIo<'a, T, O> {
@@ -126,7 +126,7 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         RowsIo { fresh, ..self }
     }
 
-    /// Whether nobody sees the results of a call that fails.
+    /// Whether the results of a call that fails are thrown away.
     #[inline(always)]
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh

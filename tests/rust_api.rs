@@ -2,17 +2,17 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianProblem, Labels, LinearGrads,
-    LinearProblem, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointProblem, PointTargets,
-    Reduction, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable, apply,
+    Classes, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, Labels, LinearGrads,
+    LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointObjective, PointTargets,
+    Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable, apply,
     gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value,
     value_and_grad, value_grad_hess,
 };
 
-type Softmax<'a> = RowProblem<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
+type Softmax<'a> = RowObjective<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
 
 fn softmax<'a>(labels: &'a [i64], classes: usize) -> Softmax<'a> {
-    RowProblem {
+    RowObjective {
         loss: SoftmaxCrossEntropy::new(classes, None, 0.0).unwrap(),
         target: Targets::Classes(Classes::new(Labels::I64(labels), classes, Some(-100)).unwrap()),
         sample_weight: None,
@@ -30,11 +30,11 @@ fn scalar<T: std::fmt::Debug>(loss: Loss<T>) -> f64 {
 fn the_mean_is_the_sum_over_the_rows_that_count() {
     let logits = [1.0, 2.0, 3.0, 0.5, -0.5, 0.0, f64::NAN, 0.0, 0.0];
     let rows = Rows::new("logits", &logits, 3, 3).unwrap();
-    let problem = softmax(&[2, 0, -100], 3);
-    let sum = scalar(value(&problem, rows, Reduction::Sum).unwrap());
-    let mean = scalar(value(&problem, rows, Reduction::Mean).unwrap());
+    let objective = softmax(&[2, 0, -100], 3);
+    let sum = scalar(value(&objective, rows, Reduction::Sum).unwrap());
+    let mean = scalar(value(&objective, rows, Reduction::Mean).unwrap());
     assert!((mean - sum / 2.0).abs() < 1e-15);
-    let Loss::Each(each) = value(&problem, rows, Reduction::None).unwrap() else { panic!("one loss a row") };
+    let Loss::Each(each) = value(&objective, rows, Reduction::None).unwrap() else { panic!("one loss a row") };
     assert_eq!(each[2], 0.0);
     assert!((each[0] + each[1] - sum).abs() < 1e-15);
 }
@@ -45,10 +45,10 @@ fn the_gradient_in_place_is_the_gradient_beside() {
     let labels: Vec<i64> = (0..7).collect();
     let mut beside = vec![0.0; 70];
     let rows = Rows::new("logits", &logits, 7, 10).unwrap();
-    let problem = softmax(&labels, 10);
-    let one = value_and_grad(&problem, RowsIo::new(rows, &mut beside).unwrap(), Reduction::Mean).unwrap();
+    let objective = softmax(&labels, 10);
+    let one = value_and_grad(&objective, RowsIo::new(rows, &mut beside).unwrap(), Reduction::Mean).unwrap();
     let mut over = logits.clone();
-    let two = value_and_grad(&problem, RowsIo::in_place(&mut over, 7, 10).unwrap(), Reduction::Mean).unwrap();
+    let two = value_and_grad(&objective, RowsIo::in_place(&mut over, 7, 10).unwrap(), Reduction::Mean).unwrap();
     assert_eq!(one, two);
     assert_eq!(beside, over);
 }
@@ -58,8 +58,8 @@ fn rows_may_stand_apart() {
     let wide = [1.0, 2.0, 9.0, 9.0, 3.0, 5.0];
     let apart = Rows::with_stride("logits", &wide, 2, 2, 4).unwrap();
     let tight = Rows::new("logits", &[1.0, 2.0, 3.0, 5.0], 2, 2).unwrap();
-    let problem = softmax(&[0, 1], 2);
-    assert_eq!(value(&problem, apart, Reduction::Sum), value(&problem, tight, Reduction::Sum));
+    let objective = softmax(&[0, 1], 2);
+    assert_eq!(value(&objective, apart, Reduction::Sum), value(&objective, tight, Reduction::Sum));
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     let logits = [0.0; 4];
     let mut grad = [7.0; 4];
     let rows = Rows::new("logits", &logits, 2, 2).unwrap();
-    let problem = RowProblem { sample_weight: Some(&[1.0, f64::NAN]), ..softmax(&[0, 1], 2) };
-    let refused = value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum);
+    let objective = RowObjective { sample_weight: Some(&[1.0, f64::NAN]), ..softmax(&[0, 1], 2) };
+    let refused = value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum);
     assert!(matches!(refused, Err(Error::Value { name: "sample_weight", index: 1, .. })));
     assert_eq!(grad, [7.0; 4]);
 }
@@ -84,19 +84,19 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
     let (logits, target) = ([0.5; 40], [0.0, 1.0, 2.0, 1.0].repeat(10));
     let rows = Rows::new("logits", &logits, 40, 1).unwrap();
     let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
-    let problem = PointProblem { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
+    let objective = PointObjective { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
     let bad = Error::Value { name: "target", expected: "in [0, 1]", got: 2.0, index: 2 };
-    assert_eq!(value(&problem, rows, Reduction::Sum), Err(bad.clone()));
+    assert_eq!(value(&objective, rows, Reduction::Sum), Err(bad.clone()));
     let (mut grad, mut hess) = ([7.0; 40], [7.0; 40]);
     for fresh in [false, true] {
         let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
-        assert_eq!(value_grad_hess(&problem, io, &mut hess, Reduction::Mean), Err(bad.clone()));
+        assert_eq!(value_grad_hess(&objective, io, &mut hess, Reduction::Mean), Err(bad.clone()));
         let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
-        assert_eq!(value_and_grad(&problem, io, Reduction::Mean), Err(bad.clone()));
+        assert_eq!(value_and_grad(&objective, io, Reduction::Mean), Err(bad.clone()));
         // One pass, where nobody sees what it has written; none before that, where somebody would.
         assert_eq!(grad == [7.0; 40] && hess == [7.0; 40], !fresh);
     }
-    let ignoring = PointProblem { ignored: Some(2.0), ..problem };
+    let ignoring = PointObjective { ignored: Some(2.0), ..objective };
     let kept = scalar(value(&ignoring, rows, Reduction::Sum).unwrap());
     assert!((scalar(value(&ignoring, rows, Reduction::Mean).unwrap()) - kept / 30.0).abs() < 1e-15);
     let short = value_grad_hess(&ignoring, RowsIo::new(rows, &mut grad).unwrap(), &mut hess[1..], Reduction::Sum);
@@ -107,8 +107,8 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
 fn nothing_left_to_average_is_zero() {
     let mut grad = [7.0; 4];
     let rows = Rows::new("logits", &[f64::NAN; 4], 2, 2).unwrap();
-    let problem = softmax(&[-100, -100], 2);
-    let loss = value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Mean).unwrap();
+    let objective = softmax(&[-100, -100], 2);
+    let loss = value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Mean).unwrap();
     assert_eq!((scalar(loss), grad), (0.0, [0.0; 4]));
 }
 
@@ -118,7 +118,7 @@ fn sigmoid_cross_entropy_is_softmax_cross_entropy_of_two_classes() {
     let t: Vec<f64> = (0..999).map(|i| f64::from(i % 2)).collect();
     let two: Vec<f64> = x.iter().flat_map(|&x| [0.0, x]).collect();
     let labels: Vec<i64> = (0..999).map(|i| i % 2).collect();
-    let points = PointProblem {
+    let points = PointObjective {
         loss: SigmoidCrossEntropy::new(None, 0.0).unwrap(),
         target: PointTargets::Real(&t),
         sample_weight: None,
@@ -138,7 +138,7 @@ fn a_weight_a_label_repeats_from_row_to_row() {
         let beta: Vec<f64> = (0..labels).map(|k| 1.0 + k as f64).collect();
         let loss = SigmoidCrossEntropy::new(Some(&beta), 0.0).unwrap();
         let points =
-            PointProblem { loss, target: PointTargets::Real(&vec![1.0; n]), sample_weight: None, ignored: None };
+            PointObjective { loss, target: PointTargets::Real(&vec![1.0; n]), sample_weight: None, ignored: None };
         let rows = Rows::new("logits", &x, 23, labels).unwrap();
         let Loss::Each(each) = value(&points, rows, Reduction::None).unwrap() else { panic!("one loss a point") };
         for (i, loss) in each.into_iter().enumerate() {
@@ -182,8 +182,8 @@ proptest! {
         let label = [pick.index(c) as i64];
         let mut grad = vec![f64::NAN; c];
         let rows = Rows::new("logits", &logits, 1, c).unwrap();
-        let problem = softmax(&label, c);
-        let loss = scalar(value_and_grad(&problem, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum).unwrap());
+        let objective = softmax(&label, c);
+        let loss = scalar(value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum).unwrap());
         prop_assert!(loss >= 0.0 && loss.is_finite());
         let scale: f64 = grad.iter().map(|g| g.abs()).sum();
         prop_assert!(grad.iter().sum::<f64>().abs() <= 1e-15 * scale * c as f64);
@@ -250,33 +250,33 @@ fn the_first_row_that_is_no_distribution_is_named() {
 fn a_gaussian_has_two_gradients() {
     let (mean, target, var) = ([0.0, 1.0, 2.0], [0.0, 3.0, 1.0], [1.0, 2.0, 4.0]);
     let loss = GaussianNll { dispersion: Dispersion::Variance, full: false };
-    let problem = GaussianProblem { loss, target: &target, dispersion: &var, sample_weight: None };
+    let objective = GaussianObjective { loss, target: &target, dispersion: &var, sample_weight: None };
     let (mut grad, mut var_grad) = ([7.0; 3], [7.0; 3]);
     let io = RowsIo::new(Rows::new("mean", &mean, 3, 1).unwrap(), &mut grad).unwrap();
-    let sum = scalar(gaussian_value_and_grads(&problem, io, &mut var_grad, Reduction::Sum).unwrap());
+    let sum = scalar(gaussian_value_and_grads(&objective, io, &mut var_grad, Reduction::Sum).unwrap());
     let truth = 0.5 * 8f64.ln() + 0.5 * (4.0 / 2.0 + 1.0 / 4.0);
     assert!((sum - truth).abs() < 1e-15, "{sum} {truth}");
     assert_eq!(grad, [0.0, -1.0, 0.25]);
     assert_eq!(var_grad, [0.5, 0.5 * (1.0 - 2.0) / 2.0, 0.5 * (1.0 - 0.25) / 4.0]);
-    let refused = GaussianProblem { dispersion: &[1.0, 0.0, 1.0], ..problem };
+    let refused = GaussianObjective { dispersion: &[1.0, 0.0, 1.0], ..objective };
     let refused = value(&refused, Rows::new("mean", &mean, 3, 1).unwrap(), Reduction::Sum);
     assert!(matches!(refused, Err(Error::Value { name: "var", index: 1, .. })));
 }
 
 /// Five rows of three features, two classes.
-fn epoch<'a>(problem: &'a Softmax<'a>, x: &'a [f64], order: Option<&'a [i64]>, rates: &'a [f64]) -> Epoch<'a, f64> {
+fn epoch<'a>(objective: &'a Softmax<'a>, x: &'a [f64], order: Option<&'a [i64]>, rates: &'a [f64]) -> Epoch<'a, f64> {
     let x = Rows::new("x", x, 5, 3).unwrap();
     let moment = Momentum { momentum: 0.0, nesterov: false };
-    Epoch { loss: problem, x, order, batch_size: 2, rates, moment, weight_decay: [0.0; 2] }
+    Epoch { loss: objective, x, order, batch_size: 2, rates, moment, weight_decay: [0.0; 2] }
 }
 
 #[test]
 fn an_epoch_goes_down_the_gradients_of_its_batches() {
     let x: Vec<f64> = (0..15).map(|i| f64::from(i * 7 % 11) - 5.0).collect();
     let (order, labels, rates) = ([4, 2, 0, 1, 3], [0, 1, 1, 0, 1], [0.1, 0.2, 0.05]);
-    let (problem, mut weight, mut bias) = (softmax(&labels, 2), [0.1; 6], [0.0, 0.3]);
+    let (objective, mut weight, mut bias) = (softmax(&labels, 2), [0.1; 6], [0.0, 0.3]);
     let (mut by_hand, mut bias_by_hand) = (weight, bias);
-    let checked = epoch(&problem, &x, Some(&order), &rates).checked(2).unwrap();
+    let checked = epoch(&objective, &x, Some(&order), &rates).checked(2).unwrap();
     assert_eq!(checked.steps(), 3);
     let mut model = Parameters { weight: &mut weight, bias: Some(&mut bias) };
     // In two parts, as somebody who looks up now and then takes it.
@@ -287,14 +287,14 @@ fn an_epoch_goes_down_the_gradients_of_its_batches() {
         let visits = 2 * step..5.min(2 * step + 2);
         let rows: Vec<f64> = visits.clone().flat_map(|v| &x[3 * order[v] as usize..][..3]).copied().collect();
         let (batch, mut grad, mut bias_grad) = (softmax(&labels[visits.clone()], 2), [0.0; 6], [0.0; 2]);
-        let problem = LinearProblem {
+        let objective = LinearObjective {
             loss: &batch,
             x: Rows::new("x", &rows, visits.len(), 3).unwrap(),
             weight: Rows::new("weight", &by_hand, 2, 3).unwrap(),
             bias: Some(&bias_by_hand),
         };
         let grads = LinearGrads { weight: Some(&mut grad), bias: Some(&mut bias_grad), x: None };
-        total += visits.len() as f64 * scalar(linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap());
+        total += visits.len() as f64 * scalar(linear_value_and_grads(&objective, grads, Reduction::Mean).unwrap());
         by_hand.iter_mut().zip(grad).for_each(|(w, g)| *w -= rate * g);
         bias_by_hand.iter_mut().zip(bias_grad).for_each(|(b, g)| *b -= rate * g);
     }
@@ -306,16 +306,16 @@ fn an_epoch_goes_down_the_gradients_of_its_batches() {
 #[test]
 fn an_epoch_whose_parts_do_not_fit_is_refused() {
     let (x, labels, rates) = ([0.0; 15], [0, 1, 1, 0, 1], [0.1; 3]);
-    let problem = softmax(&labels, 2);
+    let objective = softmax(&labels, 2);
     let wrong = |epoch: Epoch<'_, f64>| epoch.checked(2).err().unwrap().to_string();
-    let message = wrong(epoch(&problem, &x, Some(&[0, 1, 5, 2, 3]), &rates));
+    let message = wrong(epoch(&objective, &x, Some(&[0, 1, 5, 2, 3]), &rates));
     assert_eq!(message, "order must be the number of a row, got 5.0 at index 2");
-    let message = wrong(epoch(&problem, &x, None, &rates[..2]));
+    let message = wrong(epoch(&objective, &x, None, &rates[..2]));
     assert_eq!(message, "learning_rate must have shape (3,), got (2,)");
-    let message = wrong(Epoch { batch_size: 0, ..epoch(&problem, &x, None, &rates) });
+    let message = wrong(Epoch { batch_size: 0, ..epoch(&objective, &x, None, &rates) });
     assert_eq!(message, "batch_size must be positive, got 0");
 
-    let checked = epoch(&problem, &x, None, &rates).checked(2).unwrap();
+    let checked = epoch(&objective, &x, None, &rates).checked(2).unwrap();
     let mut short = [0.0; 5];
     let refused = checked.run(0..3, &mut Parameters { weight: &mut short, bias: None }, None);
     assert_eq!(refused.unwrap_err().to_string(), "weight must have shape (2, 3), got (5,)");

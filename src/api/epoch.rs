@@ -1,6 +1,6 @@
 //! One epoch of stochastic gradient descent for a linear model: a visit to each row of `X`, a step each batch.
 
-use super::{Problem, check_takes_logits};
+use super::{Objective, check_takes_logits};
 use crate::error::{Error, Result};
 use crate::linear::{self, AddColumns, Gather, Gradient, Momentum, SgdStep, Visits};
 use crate::math::Real;
@@ -13,7 +13,7 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub struct Epoch<'a, T: Real> {
     /// The loss of the logits `x weight^T + bias`; a loss of probabilities is refused.
-    pub loss: &'a dyn Problem<T>,
+    pub loss: &'a dyn Objective<T>,
     /// Samples, a row of features each.
     pub x: Rows<'a, T>,
     /// The row of each visit; the rows in their order where absent.

@@ -1,7 +1,7 @@
 //! Continuous targets with a predicted variance: one mean, one target and one variance a point, and two gradients.
 
 use super::points::Total;
-use super::{Loss, Problem, Reduction, divisor, first_error, reduce, with_losses};
+use super::{Loss, Objective, Reduction, divisor, first_error, reduce, with_losses};
 use crate::error::{Error, Result};
 use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
@@ -13,7 +13,7 @@ use crate::view::{Rows, RowsIo, check_weights};
 
 /// Gaussian negative log-likelihood, with its targets and weights. All have the shape of the means, row after row.
 #[derive(Clone, Copy, Debug)]
-pub struct GaussianProblem<'a, T> {
+pub struct GaussianObjective<'a, T> {
     /// The loss of a point.
     pub loss: GaussianNll,
     /// One target a point.
@@ -24,7 +24,7 @@ pub struct GaussianProblem<'a, T> {
     pub sample_weight: Option<&'a [T]>,
 }
 
-impl<'a, T: Real> GaussianProblem<'a, T> {
+impl<'a, T: Real> GaussianObjective<'a, T> {
     /// Whether all points have one variance.
     fn is_shared(&self) -> bool {
         self.dispersion.len() == 1
@@ -49,10 +49,10 @@ impl<'a, T: Real> GaussianProblem<'a, T> {
         S::V::select(dispersion.lt(zero), nan, S::V::select(dispersion.eq(zero), nan, losses))
     }
 
-    /// The problem of some of the points.
+    /// The objective of some of the points.
     fn part(&self, first: usize, len: usize) -> Self {
         let part = |xs: &'a [T]| &xs[first..first + len];
-        GaussianProblem {
+        GaussianObjective {
             loss: self.loss,
             target: part(self.target),
             dispersion: if self.is_shared() { self.dispersion } else { part(self.dispersion) },
@@ -61,7 +61,7 @@ impl<'a, T: Real> GaussianProblem<'a, T> {
     }
 }
 
-impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
+impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let points = rows * classes;
         let wrong = |len| len != points;
@@ -108,8 +108,8 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
         let points = logits.rows() * logits.columns();
-        let problem = self.part(first * logits.columns(), points);
-        T::dispatch(isa, Values { problem, mean: logits.flat(), each })
+        let objective = self.part(first * logits.columns(), points);
+        T::dispatch(isa, Values { objective, mean: logits.flat(), each })
     }
 
     fn value_and_grad(
@@ -120,9 +120,9 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let problem = self.part(first * rows.columns(), rows.rows() * rows.columns());
+        let objective = self.part(first * rows.columns(), rows.rows() * rows.columns());
         let dispersion_grad = DispersionGrad::None;
-        T::dispatch(isa, Grads { problem, mean: rows.flat(), dispersion_grad, scale: 1.0 / divisor, each })
+        T::dispatch(isa, Grads { objective, mean: rows.flat(), dispersion_grad, scale: 1.0 / divisor, each })
     }
 }
 
@@ -130,27 +130,27 @@ impl<T: Real> Problem<T> for GaussianProblem<'_, T> {
 /// variances or their logarithms. The gradient to a single variance is the sum over all points, in double precision.
 ///
 /// # Errors
-/// What [`Problem::check`] and [`Problem::check_targets`] find, [`Error::Shape`] unless there is one place a variance,
+/// What [`Objective::check`] and [`Objective::check_targets`] find, [`Error::Shape`] unless there is one place a variance,
 /// and an unknown `XENTRS_ISA`. Then nothing is written, except to a [fresh](RowsIo::fresh) place.
 pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
-    problem: &GaussianProblem<'_, S::Real>,
+    objective: &GaussianObjective<'_, S::Real>,
     mut mean: RowsIo<'_, S, O>,
     dispersion_grad: &mut [S::Real],
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.columns());
-    problem.check(rows, classes)?;
-    if dispersion_grad.len() != problem.dispersion.len() {
+    objective.check(rows, classes)?;
+    if dispersion_grad.len() != objective.dispersion.len() {
         return Err(Error::Shape {
             name: "grad",
-            expected: vec![problem.dispersion.len()],
+            expected: vec![objective.dispersion.len()],
             got: vec![dispersion_grad.len()],
         });
     }
-    let divisor = divisor(problem, isa, reduction, rows, classes);
+    let divisor = divisor(objective, isa, reduction, rows, classes);
     let is_checked = !mean.is_fresh() || divisor == 0.0;
     if is_checked {
-        problem.check_targets(isa)?;
+        objective.check_targets(isa)?;
     }
     if divisor == 0.0 {
         mean.target().fill(O::default());
@@ -158,8 +158,8 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
         return Ok(Loss::Scalar(0.0));
     }
     let (size, scale) = (parallel::block_rows(classes), 1.0 / divisor);
-    let mut sums = vec![0.0; if problem.is_shared() { rows.div_ceil(size) } else { 0 }];
-    let loss = reduce(problem, reduction, rows, classes, divisor, |each| {
+    let mut sums = vec![0.0; if objective.is_shared() { rows.div_ceil(size) } else { 0 }];
+    let loss = reduce(objective, reduction, rows, classes, divisor, |each| {
         let (mut rest, mut sums) = (&mut *dispersion_grad, sums.iter_mut());
         let blocks = with_losses(mean.blocks(size), each, size * classes).map(|(b, mean, each)| {
             let dispersion_grad = match sums.next() {
@@ -173,17 +173,17 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
             (b, mean, dispersion_grad, each)
         });
         let total = parallel::sum(blocks, rows * classes, |(b, mean, dispersion_grad, each)| {
-            let problem = problem.part(b * size * classes, mean.rows() * classes);
+            let objective = objective.part(b * size * classes, mean.rows() * classes);
             O::filled(isa, mean, |mut mean| {
-                S::Real::dispatch(isa, Grads { problem, mean: mean.flat(), dispersion_grad, scale, each })
+                S::Real::dispatch(isa, Grads { objective, mean: mean.flat(), dispersion_grad, scale, each })
             })
         });
         if total.is_nan() && !is_checked {
-            problem.check_targets(isa)?;
+            objective.check_targets(isa)?;
         }
         Ok(total)
     })?;
-    if problem.is_shared() {
+    if objective.is_shared() {
         dispersion_grad.fill(S::Real::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
     }
     Ok(loss)
@@ -209,7 +209,7 @@ fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Offset, v: S::
 
 /// The losses of a block of points.
 struct Values<'k, T> {
-    problem: GaussianProblem<'k, T>,
+    objective: GaussianObjective<'k, T>,
     mean: &'k [T],
     each: Option<&'k mut [T]>,
 }
@@ -218,15 +218,15 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Values { problem, mean, mut each } = self;
+        let Values { objective, mean, mut each } = self;
         sum_registers(
             s,
             mean.len(),
             BLOCK,
             inlined!(|at| {
-                let (target, dispersion) = (at.read(s, problem.target, T::ZERO), problem.dispersion(s, at));
-                let (loss, _, _) = problem.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, dispersion);
-                let loss = problem.losses(s, at, dispersion, loss);
+                let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
+                let (loss, _, _) = objective.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, dispersion);
+                let loss = objective.losses(s, at, dispersion, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
@@ -238,7 +238,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
 
 /// The losses and gradients of a block of points.
 struct Grads<'k, T> {
-    problem: GaussianProblem<'k, T>,
+    objective: GaussianObjective<'k, T>,
     mean: RowIo<'k, T>,
     dispersion_grad: DispersionGrad<'k, T>,
     scale: f64,
@@ -249,17 +249,17 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Grads { problem, mut mean, mut dispersion_grad, scale, mut each } = self;
-        let (factor, weights, points) = (s.splat(T::from_f64(scale)), problem.sample_weight, mean.source().len());
+        let Grads { objective, mut mean, mut dispersion_grad, scale, mut each } = self;
+        let (factor, weights, points) = (s.splat(T::from_f64(scale)), objective.sample_weight, mean.source().len());
         let (mut dispersion_sum, mut block) = (0.0, s.splat(T::ZERO));
         let total = sum_registers(
             s,
             points,
             BLOCK,
             inlined!(|at| {
-                let (target, dispersion) = (at.read(s, problem.target, T::ZERO), problem.dispersion(s, at));
+                let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
-                let (loss, grad, of_dispersion) = problem.loss.value_and_grads(s, m, target, dispersion);
+                let (loss, grad, of_dispersion) = objective.loss.value_and_grads(s, m, target, dispersion);
                 at.write(s, weighted(s, weights, at, grad) * factor, mean.output());
                 let of_dispersion = weighted(s, weights, at, of_dispersion);
                 match &mut dispersion_grad {
@@ -274,7 +274,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
                     }
                     DispersionGrad::Sum(_) => dispersion_sum += sum_of_first(s, of_dispersion, points - at.first(s)),
                 }
-                let loss = problem.losses(s, at, dispersion, loss);
+                let loss = objective.losses(s, at, dispersion, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }

@@ -8,7 +8,7 @@ mod blocks;
 mod strips;
 mod tiles;
 
-use super::{Loss, Problem, Reduction, check_takes_logits, divisor, reduce};
+use super::{Loss, Objective, Reduction, check_takes_logits, divisor, reduce};
 use crate::error::{Error, Result};
 use crate::linear::{self, Strips};
 use crate::simd::{Float, Isa};
@@ -17,9 +17,9 @@ use crate::view::{Rows, RowsIo};
 
 /// A linear layer, and the loss of its outputs.
 #[derive(Clone, Copy)]
-pub struct LinearProblem<'a, S: Storage> {
+pub struct LinearObjective<'a, S: Storage> {
     /// The loss of the logits `x weight^T + bias`, with its targets; a loss of probabilities is refused.
-    pub loss: &'a dyn Problem<S::Real>,
+    pub loss: &'a dyn Objective<S::Real>,
     /// Inputs, a row of features each.
     pub x: Rows<'a, S>,
     /// A row of features a class.
@@ -50,8 +50,8 @@ impl<T> LinearGrads<'_, T> {
 /// # Errors
 /// [`Error::Shape`] unless weight and bias fit `x`, [`Error::Parameter`] for a loss of probabilities, and the errors of
 /// [`value`](super::value).
-pub fn linear_value<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction) -> Result<Loss<S::Real>> {
-    linear_value_and_grads(problem, LinearGrads::default(), reduction)
+pub fn linear_value<S: Storage>(objective: &LinearObjective<'_, S>, reduction: Reduction) -> Result<Loss<S::Real>> {
+    linear_value_and_grads(objective, LinearGrads::default(), reduction)
 }
 
 /// The loss of all rows, and its gradients.
@@ -59,14 +59,14 @@ pub fn linear_value<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduc
 /// # Errors
 /// As of [`linear_value`], and [`Error::Shape`] for a place that does not fit. Then nothing is written.
 pub fn linear_value_and_grads<S: Storage>(
-    problem: &LinearProblem<'_, S>,
+    objective: &LinearObjective<'_, S>,
     mut grads: LinearGrads<'_, S::Real>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let isa = Isa::active()?;
-    problem.check(isa, &grads)?;
-    let [rows, features, classes] = problem.shape();
-    let divisor = divisor(problem.loss, isa, reduction, rows, classes);
+    objective.check(isa, &grads)?;
+    let [rows, features, classes] = objective.shape();
+    let divisor = divisor(objective.loss, isa, reduction, rows, classes);
     if divisor == 0.0 || rows == 0 {
         for grad in [&mut grads.x, &mut grads.weight, &mut grads.bias].into_iter().flatten() {
             grad.fill(S::Real::ZERO);
@@ -75,22 +75,22 @@ pub fn linear_value_and_grads<S: Storage>(
     if divisor == 0.0 {
         return Ok(Loss::Scalar(0.0));
     }
-    reduce(problem.loss, reduction, rows, classes, divisor, |each| {
-        let evaluation = Evaluation { problem, isa, divisor, wants_grads: grads.are_wanted() };
+    reduce(objective.loss, reduction, rows, classes, divisor, |each| {
+        let evaluation = Evaluation { objective, isa, divisor, wants_grads: grads.are_wanted() };
         if rows == 0 {
             return Ok(0.0);
         }
         if linear::is_small::<S::Real>(features, classes) {
             return Ok(evaluation.in_blocks(grads, each));
         }
-        Ok(match (problem.loss.summed(), Strips::of::<S::Real>(rows, features, classes)) {
+        Ok(match (objective.loss.summed(), Strips::of::<S::Real>(rows, features, classes)) {
             (Some(summed), Some(strips)) => evaluation.in_strips(summed, strips, grads, each),
             _ => evaluation.in_tiles(linear::tile_rows::<S::Real>(rows, features, classes), grads, each),
         })
     })
 }
 
-impl<S: Storage> LinearProblem<'_, S> {
+impl<S: Storage> LinearObjective<'_, S> {
     /// Rows, features, classes.
     fn shape(&self) -> [usize; 3] {
         [self.x.rows(), self.x.columns(), self.weight.rows()]
@@ -114,9 +114,9 @@ impl<S: Storage> LinearProblem<'_, S> {
     }
 }
 
-/// A problem, and how it is evaluated.
+/// A objective, and how it is evaluated.
 struct Evaluation<'k, 'a, S: Storage> {
-    problem: &'k LinearProblem<'a, S>,
+    objective: &'k LinearObjective<'a, S>,
     isa: Isa,
     divisor: f64,
     wants_grads: bool,
@@ -125,12 +125,12 @@ struct Evaluation<'k, 'a, S: Storage> {
 impl<S: Storage> Evaluation<'_, '_, S> {
     /// Whether a row is left out.
     fn is_left_out(&self, row: usize) -> bool {
-        !self.problem.loss.counts(self.isa, row, self.problem.weight.rows())
+        !self.objective.loss.counts(self.isa, row, self.objective.weight.rows())
     }
 
     /// The losses of rows with these logits, which are overwritten by their gradients if gradients are wanted.
     fn losses(&self, first: usize, logits: &mut [S::Real], each: Option<&mut [S::Real]>) -> f64 {
-        let (loss, classes) = (self.problem.loss, self.problem.weight.rows());
+        let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let rows = logits.len().checked_div(classes).unwrap_or(0);
         if self.wants_grads {
             loss.value_and_grad(self.isa, first, RowsIo::over(logits, rows, classes), self.divisor, each)

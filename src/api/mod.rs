@@ -17,13 +17,13 @@ pub use distributions::{Measure, MeasureInput, MeasureKind, Variable, measure_va
 pub use epoch::{CheckedEpoch, Epoch, Parameters};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
-pub use gaussian::{GaussianProblem, gaussian_value_and_grads};
-pub use linear_cross_entropy::{LinearGrads, LinearProblem, linear_value, linear_value_and_grads};
+pub use gaussian::{GaussianObjective, gaussian_value_and_grads};
+pub use linear_cross_entropy::{LinearGrads, LinearObjective, linear_value, linear_value_and_grads};
 pub use penalties::{
     Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
 };
-pub use points::{PointProblem, PointTargets};
-pub use rows::{RowProblem, Targets};
+pub use points::{PointObjective, PointTargets};
+pub use rows::{RowObjective, Targets};
 pub use stored::StoredRows;
 
 use crate::error::{Error, Result};
@@ -55,34 +55,34 @@ pub enum Loss<T> {
     Each(Vec<T>),
 }
 
-/// A loss with everything but the logits: what [`value`] and [`value_and_grad`] evaluate.
-pub trait Problem<T: Real>: Sync {
-    /// What the logits are called, and what they may be.
+/// A loss with its targets, weights and options: a function of the logits, which [`value`] and [`value_and_grad`] evaluate.
+pub trait Objective<T: Real>: Sync {
+    /// The name of the logits in errors, and their domain.
     fn inputs(&self) -> (&'static str, Domain) {
         ("logits", Domain::Reals)
     }
 
-    /// Holds shapes and weights against the shape of the logits.
+    /// Checks the shapes of targets and weights against that of the logits, and the weights.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first fault.
     fn check(&self, rows: usize, classes: usize) -> Result<()>;
 
-    /// Reads every target, where that takes a pass of its own: an element whose target, or whose input, is outside its
-    /// domain has a loss of NaN, so a sum that is none need not be asked.
+    /// Checks every target, where that takes a pass of its own. It is needed only where a sum is NaN: an element whose target
+    /// or input is outside its domain has a loss of NaN.
     ///
     /// # Errors
-    /// The first target that is none.
+    /// The first target outside the domain.
     fn check_targets(&self, _: Isa) -> Result<()> {
         Ok(())
     }
 
-    /// Whether some numbers are no logits, and [`check_logits`](Self::check_logits) finds them.
+    /// Whether the logits have a domain, which [`check_logits`](Self::check_logits) checks before the pass.
     fn has_domain(&self) -> bool {
         false
     }
 
-    /// Holds a block of rows, the first of which is row `first`, against the domain of the loss.
+    /// Checks a block of rows, the first of which is row `first`, against the domain of the loss.
     ///
     /// # Errors
     /// [`Error::Value`](crate::Error::Value) for the first number outside.
@@ -95,7 +95,7 @@ pub trait Problem<T: Real>: Sync {
         false
     }
 
-    /// Whether a row has a part in the loss; one that has none has gradient zero, whatever its logits are.
+    /// Whether a row counts. One that does not has gradient zero, whatever its logits are.
     fn counts(&self, _isa: Isa, _row: usize, _classes: usize) -> bool {
         true
     }
@@ -106,13 +106,13 @@ pub trait Problem<T: Real>: Sync {
     /// What the mean divides by.
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64;
 
-    /// Its rows one by one, where all that is asked of each follows from the sum of its exponentials, so that its logits
-    /// need not be there at once.
+    /// The rows as functions of the sums of their exponentials, where these suffice: then the logits of a row need not all be
+    /// in memory at once.
     fn summed(&self) -> Option<&dyn SummedRows<T>> {
         None
     }
 
-    /// The summed losses of a block of rows, the first of which is row `first`; `each` gets them one by one.
+    /// The summed losses of a block of rows, the first of which is row `first`; `each` gets every single one.
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64;
 
     /// The same, and the gradient, divided.
@@ -124,13 +124,13 @@ pub trait SummedRows<T>: Sync {
     /// The class of a row; none where the row does not count.
     fn class(&self, row: usize) -> Option<usize>;
 
-    /// Loss and gradient of a row, by its sum, its class and the logit of that, times its weight.
+    /// Loss and gradient of a row, times its weight, from its sum, its class and the logit of the class.
     fn of_sum(&self, row: usize, sum: RowSum<T>, class: usize, logit: T) -> OfSum;
 }
 
 /// A loss that tells the diagonal of its Hessian too: what [`value_grad_hess`] evaluates.
-pub trait CurvedProblem<T: Real>: Problem<T> {
-    /// What [`value_and_grad`](Problem::value_and_grad) does, and the diagonal of the Hessian, divided.
+pub trait CurvedObjective<T: Real>: Objective<T> {
+    /// What [`value_and_grad`](Objective::value_and_grad) does, and the diagonal of the Hessian, divided.
     fn value_grad_hess(
         &self,
         isa: Isa,
@@ -145,29 +145,29 @@ pub trait CurvedProblem<T: Real>: Problem<T> {
 /// The loss of all rows.
 ///
 /// # Errors
-/// What [`Problem::check`] and [`Problem::check_targets`] find, logits outside their domain, and an unknown `XENTRS_ISA`.
+/// What [`Objective::check`] and [`Objective::check_targets`] find, logits outside their domain, and an unknown `XENTRS_ISA`.
 pub fn value<S: Storage>(
-    problem: &dyn Problem<S::Real>,
+    objective: &dyn Objective<S::Real>,
     logits: Rows<'_, S>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
-    problem.check(rows, classes)?;
-    check_logits(problem, isa, logits)?;
-    let divisor = divisor(problem, isa, reduction, rows, classes);
+    objective.check(rows, classes)?;
+    check_logits(objective, isa, logits)?;
+    let divisor = divisor(objective, isa, reduction, rows, classes);
     if divisor == 0.0 {
-        check_numbers(problem, isa, logits)?;
+        check_numbers(objective, isa, logits)?;
         return Ok(Loss::Scalar(0.0));
     }
     let size = parallel::block_rows(classes);
-    reduce(problem, reduction, rows, classes, divisor, |each| {
-        let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        let total = parallel::sum(blocks, shared(problem, rows, classes), |(b, logits, each)| {
-            S::widened(isa, logits, |logits| problem.value(isa, b * size, logits, each))
+    reduce(objective, reduction, rows, classes, divisor, |each| {
+        let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
+        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| {
+            S::widened(isa, logits, |logits| objective.value(isa, b * size, logits, each))
         });
         // One pass over the data: what is wrong with it, if anything, is asked only now.
         if total.is_nan() {
-            check_numbers(problem, isa, logits)?;
+            check_numbers(objective, isa, logits)?;
         }
         Ok(total)
     })
@@ -179,23 +179,23 @@ pub fn value<S: Storage>(
 /// # Errors
 /// As of [`value`]; nothing is written then, unless to a [fresh](RowsIo::fresh) place.
 pub fn value_and_grad<S: Storage, O: Place<S>>(
-    problem: &dyn Problem<S::Real>,
+    objective: &dyn Objective<S::Real>,
     mut logits: RowsIo<'_, S, O>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
-    let (divisor, unchecked) = before_writing(problem, isa, &logits, reduction)?;
+    let (divisor, unchecked) = before_writing(objective, isa, &logits, reduction)?;
     if divisor == 0.0 {
         logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
     let size = parallel::block_rows(classes);
-    reduce(problem, reduction, rows, classes, divisor, |each| {
-        let blocks = with_losses(logits.blocks(size), each, size * problem.losses_per_row(classes));
-        let total = parallel::sum(blocks, shared(problem, rows, classes), |(b, rows, each)| {
-            O::filled(isa, rows, |rows| problem.value_and_grad(isa, b * size, rows, divisor, each))
+    reduce(objective, reduction, rows, classes, divisor, |each| {
+        let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
+        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| {
+            O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, divisor, each))
         });
-        check_if_nan(problem, isa, unchecked, total)
+        check_if_nan(objective, isa, unchecked, total)
     })
 }
 
@@ -204,7 +204,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
 /// # Errors
 /// As of [`value_and_grad`], and [`Error::Shape`] where `hess` has not one place a logit.
 pub fn value_grad_hess<S: Storage, O: Place<S>>(
-    problem: &dyn CurvedProblem<S::Real>,
+    objective: &dyn CurvedObjective<S::Real>,
     mut logits: RowsIo<'_, S, O>,
     hess: &mut [O],
     reduction: Reduction,
@@ -213,62 +213,62 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
     if hess.len() != rows * classes {
         return Err(Error::Shape { name: "hess", expected: vec![rows, classes], got: vec![hess.len()] });
     }
-    let (divisor, unchecked) = before_writing(problem, isa, &logits, reduction)?;
+    let (divisor, unchecked) = before_writing(objective, isa, &logits, reduction)?;
     if divisor == 0.0 {
         logits.target().fill(O::default());
         hess.fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
     let size = parallel::block_rows(classes);
-    reduce(problem, reduction, rows, classes, divisor, |each| {
+    reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
-        let blocks = with_losses(blocks, each, size * problem.losses_per_row(classes));
-        let total = parallel::sum(blocks, shared(problem, rows, classes), |(b, (rows, hess), each)| {
+        let blocks = with_losses(blocks, each, size * objective.losses_per_row(classes));
+        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, (rows, hess), each)| {
             O::filled(isa, rows, |rows| {
-                O::results(isa, hess, |hess| problem.value_grad_hess(isa, b * size, rows, hess, divisor, each))
+                O::results(isa, hess, |hess| objective.value_grad_hess(isa, b * size, rows, hess, divisor, each))
             })
         });
-        check_if_nan(problem, isa, unchecked, total)
+        check_if_nan(objective, isa, unchecked, total)
     })
 }
 
-/// Checks what must be known before anything is written: the divisor, and the logits where they, and what they are held
-/// against, may be checked after the pass, as their place for results is a fresh one.
+/// Runs every check that must precede writing. The checks of numbers are deferred to after the pass where the output is a
+/// fresh array: then the rows are returned that are still unchecked.
 fn before_writing<'a, S: Storage, O: Place<S>>(
-    problem: &dyn Problem<S::Real>,
+    objective: &dyn Objective<S::Real>,
     isa: Isa,
     logits: &RowsIo<'a, S, O>,
     reduction: Reduction,
 ) -> Result<(f64, Option<Rows<'a, S>>)> {
     let (rows, classes) = (logits.rows(), logits.columns());
-    problem.check(rows, classes)?;
-    check_logits(problem, isa, O::source(logits))?;
-    let divisor = divisor(problem, isa, reduction, rows, classes);
+    objective.check(rows, classes)?;
+    check_logits(objective, isa, O::source(logits))?;
+    let divisor = divisor(objective, isa, reduction, rows, classes);
     let unchecked = logits.apart().filter(|_| logits.is_fresh() && divisor != 0.0);
     if unchecked.is_none() {
-        check_numbers(problem, isa, O::source(logits))?;
+        check_numbers(objective, isa, O::source(logits))?;
     }
     Ok((divisor, unchecked))
 }
 
-/// Checks what was not checked before, where the sum of the losses asks for it.
+/// Runs the deferred checks where the sum of the losses is NaN.
 fn check_if_nan<S: Storage>(
-    problem: &dyn Problem<S::Real>,
+    objective: &dyn Objective<S::Real>,
     isa: Isa,
     unchecked: Option<Rows<'_, S>>,
     total: f64,
 ) -> Result<f64> {
     match unchecked {
-        Some(logits) if total.is_nan() => check_numbers(problem, isa, logits).map(|()| total),
+        Some(logits) if total.is_nan() => check_numbers(objective, isa, logits).map(|()| total),
         _ => Ok(total),
     }
 }
 
-/// Holds targets and logits against what the loss allows.
+/// Checks targets and logits against the domain of the loss.
 #[cold]
-fn check_numbers<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
-    problem.check_targets(isa)?;
-    let (name, domain) = problem.inputs();
+fn check_numbers<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+    objective.check_targets(isa)?;
+    let (name, domain) = objective.inputs();
     if domain == Domain::Reals {
         return Ok(());
     }
@@ -281,23 +281,23 @@ fn check_numbers<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: R
     })
 }
 
-/// Refuses a loss whose inputs are not logits, which take any number: a layer's outputs are held against no domain.
-fn check_takes_logits<T: Real>(problem: &dyn Problem<T>) -> Result<()> {
-    let (name, domain) = problem.inputs();
-    if domain == Domain::Reals && !problem.has_domain() {
+/// Refuses a loss whose inputs have a domain: `linear_cross_entropy` cannot check logits that it never stores.
+fn check_takes_logits<T: Real>(objective: &dyn Objective<T>) -> Result<()> {
+    let (name, domain) = objective.inputs();
+    if domain == Domain::Reals && !objective.has_domain() {
         return Ok(());
     }
     Err(Error::parameter("loss", "one of logits", format!("one whose {name} have a domain")))
 }
 
-/// Holds all rows against the domain of the loss, where it has one.
-fn check_logits<S: Storage>(problem: &dyn Problem<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
-    if !problem.has_domain() {
+/// Checks all rows against the domain of the loss, where it has one.
+fn check_logits<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+    if !objective.has_domain() {
         return Ok(());
     }
     let (rows, classes) = (logits.rows(), logits.columns());
     first_error(rows, parallel::block_rows(classes), rows * classes, |first, rows| {
-        S::widened(isa, logits.part(first, rows), |rows| problem.check_logits(isa, first, rows))
+        S::widened(isa, logits.part(first, rows), |rows| objective.check_logits(isa, first, rows))
     })
 }
 
@@ -345,17 +345,17 @@ impl<T: Real> Kernel<T> for Outside<'_, T> {
 }
 
 /// The elements that threads share by rows.
-fn shared<T: Real>(problem: &dyn Problem<T>, rows: usize, classes: usize) -> usize {
-    if problem.splits_rows(classes) { 0 } else { rows * classes }
+fn shared<T: Real>(objective: &dyn Objective<T>, rows: usize, classes: usize) -> usize {
+    if objective.splits_rows(classes) { 0 } else { rows * classes }
 }
 
-fn divisor<T: Real>(problem: &dyn Problem<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {
-    if reduction == Reduction::Mean { problem.divisor(isa, rows, classes) } else { 1.0 }
+fn divisor<T: Real>(objective: &dyn Objective<T>, isa: Isa, reduction: Reduction, rows: usize, classes: usize) -> f64 {
+    if reduction == Reduction::Mean { objective.divisor(isa, rows, classes) } else { 1.0 }
 }
 
 /// Runs `sum` with a place for every single loss, where they are wanted, and makes of it what the reduction says.
 fn reduce<T: Real>(
-    problem: &dyn Problem<T>,
+    objective: &dyn Objective<T>,
     reduction: Reduction,
     rows: usize,
     classes: usize,
@@ -363,7 +363,7 @@ fn reduce<T: Real>(
     sum: impl FnOnce(Option<&mut [T]>) -> Result<f64>,
 ) -> Result<Loss<T>> {
     if reduction == Reduction::None {
-        let mut losses = vec![T::ZERO; rows * problem.losses_per_row(classes)];
+        let mut losses = vec![T::ZERO; rows * objective.losses_per_row(classes)];
         sum(Some(&mut losses))?;
         Ok(Loss::Each(losses))
     } else {

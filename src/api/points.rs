@@ -1,7 +1,7 @@
 //! The sigmoid family: one target a logit.
 
 use super::stored::{StoredRows, widened};
-use super::{CurvedProblem, Problem, check_domain, first_error};
+use super::{CurvedObjective, Objective, check_domain, first_error};
 use crate::error::{Error, Result};
 use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
@@ -30,7 +30,7 @@ impl<T> PointTargets<'_, T> {
 
 /// A loss of the sigmoid family, with targets and weights, all of the shape of the logits, row behind row.
 #[derive(Clone, Copy, Debug)]
-pub struct PointProblem<'a, T, L> {
+pub struct PointObjective<'a, T, L> {
     /// The loss of a point.
     pub loss: L,
     /// One target a point, in the domain of the loss, or the ignored one.
@@ -41,7 +41,7 @@ pub struct PointProblem<'a, T, L> {
     pub ignored: Option<T>,
 }
 
-impl<T: Real, L: PointLoss<T>> PointProblem<'_, T, L> {
+impl<T: Real, L: PointLoss<T>> PointObjective<'_, T, L> {
     /// Hands `f` what belongs to so many points from point `first` on.
     #[inline(always)]
     fn part<R>(&self, isa: Isa, first: usize, len: usize, f: impl FnOnce(Part<'_, T, L>) -> R) -> R {
@@ -54,7 +54,7 @@ impl<T: Real, L: PointLoss<T>> PointProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
+impl<T: Real, L: PointLoss<T>> Objective<T> for PointObjective<'_, T, L> {
     fn inputs(&self) -> (&'static str, Domain) {
         (L::NAME, L::INPUTS)
     }
@@ -128,7 +128,7 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: PointHess<T>> CurvedProblem<T> for PointProblem<'_, T, L> {
+impl<T: Real, L: PointHess<T>> CurvedObjective<T> for PointObjective<'_, T, L> {
     fn value_grad_hess(
         &self,
         isa: Isa,
@@ -195,12 +195,12 @@ struct Part<'k, T, L> {
 }
 
 impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
-    fn of(problem: &'k PointProblem<'_, T, L>, first: usize, target: &'k [T]) -> Self {
+    fn of(objective: &'k PointObjective<'_, T, L>, first: usize, target: &'k [T]) -> Self {
         Part {
-            loss: &problem.loss,
+            loss: &objective.loss,
             target,
-            sample_weight: problem.sample_weight.map(|weights| &weights[first..first + target.len()]),
-            ignored: problem.ignored.unwrap_or(T::NAN),
+            sample_weight: objective.sample_weight.map(|weights| &weights[first..first + target.len()]),
+            ignored: objective.ignored.unwrap_or(T::NAN),
         }
     }
 

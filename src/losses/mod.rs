@@ -40,7 +40,7 @@ use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
 use crate::simd::{Lanes, Mask, Simd, inlined, read};
 use crate::sparse::Pairs;
 
-/// What a row of logits is held against.
+/// The target of a row of logits.
 #[derive(Clone, Copy, Debug)]
 pub enum RowTarget<'a, T> {
     /// A class, checked to be one of the row's.
@@ -129,16 +129,16 @@ pub struct OfSum {
     pub(crate) label: f64,
 }
 
-/// A loss of one number, a logit, a score or a probability, that is held against one target.
+/// A loss of one number, a logit, a score or a probability, with one target.
 ///
-/// Both are checked against their domains by whoever calls; outside of them a loss may be anything. Lanes past the end of
-/// a slice hold 0 in both, and are left out of every sum.
+/// The caller checks both against their domains; the loss of a number outside is arbitrary. Lanes past the end of a slice
+/// hold 0 in both, and are left out of every sum.
 pub trait PointLoss<T: Real>: Sync {
-    /// What the number is called.
+    /// The name of the number.
     const NAME: &'static str = "logits";
-    /// What it may be.
+    /// Its domain.
     const INPUTS: Domain = Domain::Reals;
-    /// What its target may be.
+    /// The domain of the target.
     const TARGETS: Domain = Domain::Unit;
 
     /// The losses of a register of numbers, in nats; `point` counts them from the start of a row.
@@ -154,7 +154,7 @@ pub trait PointHess<T: Real>: PointLoss<T> {
     fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3];
 }
 
-/// The numbers that an argument of a loss may hold. NaN always may, and costs NaN; so may 0.
+/// The numbers that an argument of a loss may hold. NaN is always accepted and yields NaN; 0 is always accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Domain {
     /// All of them.

@@ -66,7 +66,7 @@ impl<'py> Plan<'_, 'py> {
         let mut steps = private(self.steps, "steps")?;
         let (classes, py) = (model.weight.shape()[0], x.py());
         let x = x.with_outputs(classes);
-        loss.with_problem(&x, |loss| {
+        loss.with_objective(&x, |loss| {
             let Plan { batch_size, moment, weight_decay, .. } = self;
             let (rows, order) = (x.array.rows()?, data(&order));
             let epoch = Epoch { loss, x: rows, order, batch_size, rates: rates.data(), moment, weight_decay };

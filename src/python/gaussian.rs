@@ -6,7 +6,7 @@ use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options;
 use super::outputs::{Io, Output, Want, evaluate, in_type_of, match_output, wrap};
 use super::via_numpy::{Numpy, via_numpy};
-use crate::{Dispersion, GaussianNll, GaussianProblem};
+use crate::{Dispersion, GaussianNll, GaussianObjective};
 use pyo3::prelude::*;
 
 /// The arguments of `gaussian_nll`, but for the means.
@@ -41,15 +41,15 @@ impl<'py> Arguments<'_, 'py> {
         let (reduction, shape) = (options::reduction(self.reduction)?, mean.array.shape());
         let loss = GaussianNll { dispersion, full: self.full };
         let (target, sample_weight) = (target.data(), data(&sample_weight));
-        let problem = GaussianProblem { loss, target, dispersion: widths.data(), sample_weight };
+        let objective = GaussianObjective { loss, target, dispersion: widths.data(), sample_weight };
         let Some(mut output) = output else {
-            return evaluate(&mean, &problem, reduction, shape, None);
+            return evaluate(&mean, &objective, reduction, shape, None);
         };
         let (py, points) = (mean.py(), mean.array.len());
         let mut spread_grad = Array::<S::Real>::empty(mean.real_dtype(), widths.shape())?;
         let places = spread_grad.data_mut();
         let loss = match_output!(output, &mean, rows => detached(py, points, || {
-            crate::gaussian_value_and_grads(&problem, rows, places, reduction)
+            crate::gaussian_value_and_grads(&objective, rows, places, reduction)
         }))?;
         let loss = wrap(py, loss, shape)?;
         // The gradient of what was broadcast is the sum over the places it went to.

@@ -7,7 +7,7 @@ use super::options::{self, SigmoidOptions, SoftmaxOptions, choice, function, sof
 use super::outputs::{rounded, wrap};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::linear;
-use crate::{LinearGrads, LinearProblem, Problem, Reduction};
+use crate::{LinearGrads, LinearObjective, Objective, Reduction};
 use pyo3::prelude::*;
 use std::borrow::Cow;
 
@@ -113,14 +113,14 @@ impl<'a, 'py> LayerLoss<'a, 'py> {
     }
 
     /// Hands `f` the loss of the layer's outputs.
-    pub(super) fn with_problem<S: Number, R>(
+    pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,
-        f: impl FnOnce(&dyn Problem<S::Real>) -> PyResult<R>,
+        f: impl FnOnce(&dyn Objective<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
         match self {
-            LayerLoss::Softmax(target, options) => options.with_problem(x, target, f),
-            LayerLoss::Sigmoid(target, options) => options.with_problem(x, target, f),
+            LayerLoss::Softmax(target, options) => options.with_objective(x, target, f),
+            LayerLoss::Sigmoid(target, options) => options.with_objective(x, target, f),
         }
     }
 }
@@ -137,9 +137,9 @@ impl<'a, 'py> Layer<'a, 'py> {
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
         let reduction = options::reduction(reduction)?;
-        self.loss.with_problem(&x, |loss| {
-            let problem = LinearProblem { loss, x: x.array.rows()?, weight: weight.rows()?, bias: data(&bias) };
-            evaluate(&x, &problem, reduction, &self.loss.shape(&x), wanted)
+        self.loss.with_objective(&x, |loss| {
+            let objective = LinearObjective { loss, x: x.array.rows()?, weight: weight.rows()?, bias: data(&bias) };
+            evaluate(&x, &objective, reduction, &self.loss.shape(&x), wanted)
         })
     }
 
@@ -194,18 +194,18 @@ impl<'a, 'py> Layer<'a, 'py> {
 /// The loss, or the tuple of loss and gradients.
 fn evaluate<'py, S: Number>(
     x: &Input<'py, S>,
-    problem: &LinearProblem<'_, S>,
+    objective: &LinearObjective<'_, S>,
     reduction: Reduction,
     shape: &[usize],
     gradients: Option<[Option<Gradient<'py, S>>; 3]>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (py, work) = (x.py(), linear::work(problem.x.rows(), problem.x.columns(), problem.weight.rows()));
+    let (py, work) = (x.py(), linear::work(objective.x.rows(), objective.x.columns(), objective.weight.rows()));
     let Some(mut gradients) = gradients else {
-        return wrap(py, detached(py, work, || crate::linear_value(problem, reduction))?, shape);
+        return wrap(py, detached(py, work, || crate::linear_value(objective, reduction))?, shape);
     };
     let [x_grad, weight, bias] = gradients.each_mut().map(|grad| grad.as_mut().map(|grad| grad.array.data_mut()));
     let grads = LinearGrads { x: x_grad, weight, bias };
-    let loss = wrap(py, detached(py, work, || crate::linear_value_and_grads(problem, grads, reduction))?, shape)?;
+    let loss = wrap(py, detached(py, work, || crate::linear_value_and_grads(objective, grads, reduction))?, shape)?;
     let [x_grad, weight, bias] = gradients.map(|grad| grad.map(|grad| grad.finish(x)).transpose());
     Ok((loss, x_grad?, weight?, bias?).into_pyobject(py)?.into_any())
 }

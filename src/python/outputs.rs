@@ -3,7 +3,7 @@
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::Input;
 use super::via_numpy::{Numpy, via_numpy};
-use crate::{CurvedProblem, Isa, Loss, Problem, Reduction, RowsIo};
+use crate::{CurvedObjective, Isa, Loss, Objective, Reduction, RowsIo};
 use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
@@ -174,7 +174,7 @@ impl<'a, 'py> Want<'a, 'py> {
 /// The loss, or the pair of loss and gradient; an unreduced loss has the shape given.
 pub(super) fn evaluate<'py, S: Number>(
     logits: &Input<'py, S>,
-    problem: &dyn Problem<S::Real>,
+    objective: &dyn Objective<S::Real>,
     reduction: Reduction,
     shape: &[usize],
     output: Option<Output<'py, S>>,
@@ -182,9 +182,9 @@ pub(super) fn evaluate<'py, S: Number>(
     let (py, elements) = (logits.py(), logits.array.len());
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
-        return wrap(py, detached(py, elements, || crate::value(problem, rows, reduction))?, shape);
+        return wrap(py, detached(py, elements, || crate::value(objective, rows, reduction))?, shape);
     };
-    let loss = match_output!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
+    let loss = match_output!(output, logits, rows => detached(py, elements, || crate::value_and_grad(objective, rows, reduction)))?;
     let loss = wrap(py, loss, shape)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
@@ -192,14 +192,14 @@ pub(super) fn evaluate<'py, S: Number>(
 /// The same, or the triple of loss, gradient and the diagonal of the Hessian.
 pub(super) fn evaluate_curved<'py, S: Number>(
     logits: &Input<'py, S>,
-    problem: &dyn CurvedProblem<S::Real>,
+    objective: &dyn CurvedObjective<S::Real>,
     reduction: Reduction,
     shape: &[usize],
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match output {
-        Some(output) if output.with_hess => evaluate_hess(logits, problem, reduction, shape, output),
-        output => evaluate(logits, problem, reduction, shape, output),
+        Some(output) if output.with_hess => evaluate_hess(logits, objective, reduction, shape, output),
+        output => evaluate(logits, objective, reduction, shape, output),
     }
 }
 
@@ -208,7 +208,7 @@ pub(super) fn evaluate_curved<'py, S: Number>(
 #[inline(never)]
 fn evaluate_hess<'py, S: Number>(
     logits: &Input<'py, S>,
-    problem: &dyn CurvedProblem<S::Real>,
+    objective: &dyn CurvedObjective<S::Real>,
     reduction: Reduction,
     shape: &[usize],
     mut output: Output<'py, S>,
@@ -217,7 +217,7 @@ fn evaluate_hess<'py, S: Number>(
     let (loss, hess) = match_output!(output, logits, rows => {
         let mut hess = Array::empty(dtype, logits.array.shape())?;
         let places = hess.data_mut();
-        let loss = detached(py, elements, || crate::value_grad_hess(problem, rows, places, reduction))?;
+        let loss = detached(py, elements, || crate::value_grad_hess(objective, rows, places, reduction))?;
         (loss, hess.object().clone().into_any())
     });
     let hess = restored(py, hess, logits.axis)?;

@@ -7,7 +7,7 @@ use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::Floats;
 use crate::simd::Float;
 use crate::{
-    BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, PointProblem, PointTargets, Problem, Reduction,
+    BinaryCrossEntropy, Domain, HingeLoss, Objective, PointHess, PointLoss, PointObjective, PointTargets, Reduction,
     SigmoidCrossEntropy, SigmoidFocalLoss,
 };
 use pyo3::prelude::*;
@@ -41,10 +41,10 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
 
     /// Hands `f` the loss with these targets and weights.
     #[inline(always)]
-    fn with_problem<L: PointLoss<S::Real>, R>(
+    fn with_objective<L: PointLoss<S::Real>, R>(
         &self,
         loss: L,
-        f: impl FnOnce(&PointProblem<'_, S::Real, L>) -> PyResult<R>,
+        f: impl FnOnce(&PointObjective<'_, S::Real, L>) -> PyResult<R>,
     ) -> PyResult<R> {
         let stored;
         let target = match &self.target {
@@ -54,7 +54,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
                 PointTargets::Stored(&stored)
             }
         };
-        f(&PointProblem { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored })
+        f(&PointObjective { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored })
     }
 }
 
@@ -73,8 +73,8 @@ impl<'py> Call<'_, 'py> {
         logits: Input<'py, S>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.evaluate_by(logits, make, |logits, problem, reduction, output| {
-            evaluate(logits, problem, reduction, logits.array.shape(), output)
+        self.evaluate_by(logits, make, |logits, objective, reduction, output| {
+            evaluate(logits, objective, reduction, logits.array.shape(), output)
         })
     }
 
@@ -84,8 +84,8 @@ impl<'py> Call<'_, 'py> {
         logits: Input<'py, S>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.evaluate_by(logits, make, |logits, problem, reduction, output| {
-            evaluate_curved(logits, problem, reduction, logits.array.shape(), output)
+        self.evaluate_by(logits, make, |logits, objective, reduction, output| {
+            evaluate_curved(logits, objective, reduction, logits.array.shape(), output)
         })
     }
 
@@ -96,7 +96,7 @@ impl<'py> Call<'_, 'py> {
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
         evaluate: impl FnOnce(
             &Input<'py, S>,
-            &PointProblem<'_, S::Real, L>,
+            &PointObjective<'_, S::Real, L>,
             Reduction,
             Option<Output<'py, S>>,
         ) -> PyResult<R>,
@@ -111,7 +111,7 @@ impl<'py> Call<'_, 'py> {
             Output::of(&logits, out, arguments.given, spans)
         })?;
         let (loss, reduction) = (make(data(&arguments.pos_weight))?, reduction(self.reduction)?);
-        arguments.with_problem(loss, |problem| evaluate(&logits, problem, reduction, output))
+        arguments.with_objective(loss, |objective| evaluate(&logits, objective, reduction, output))
     }
 }
 
@@ -122,15 +122,15 @@ impl<'a, 'py> SigmoidOptions<'a, 'py> {
     }
 
     /// Hands `f` the cross-entropy of the logits that a linear layer makes of these inputs.
-    pub(super) fn with_problem<S: Number, R>(
+    pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,
         target: Arg<'a, 'py>,
-        f: impl FnOnce(&dyn Problem<S::Real>) -> PyResult<R>,
+        f: impl FnOnce(&dyn Objective<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
         let arguments = Arguments::read(x, target, self, SigmoidCrossEntropy::<S::Real>::TARGETS)?;
         let loss = SigmoidCrossEntropy::new(data(&arguments.pos_weight), self.label_smoothing)?;
-        arguments.with_problem(loss, |problem| f(problem))
+        arguments.with_objective(loss, |objective| f(objective))
     }
 }
 

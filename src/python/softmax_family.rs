@@ -6,8 +6,8 @@ use super::options::{self, SoftmaxOptions, function, softmax_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::{Floats, Target};
 use crate::{
-    CategoricalCrossEntropy, Labels, Problem, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss, Sparse,
-    Targets,
+    CategoricalCrossEntropy, Labels, Objective, RowLoss, RowObjective, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    Sparse, Targets,
 };
 use pyo3::prelude::*;
 
@@ -52,11 +52,11 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
 
     /// Hands `f` the loss with these targets and weights.
     #[inline(always)]
-    fn with_problem<L: RowLoss<S::Real>, R>(
+    fn with_objective<L: RowLoss<S::Real>, R>(
         &self,
         logits: &Input<'py, S>,
         loss: L,
-        f: impl FnOnce(&RowProblem<'_, S::Real, L>) -> PyResult<R>,
+        f: impl FnOnce(&RowObjective<'_, S::Real, L>) -> PyResult<R>,
     ) -> PyResult<R> {
         let (classes, ignore_index) = (logits.class_count(), self.ignore_index);
         let stored;
@@ -72,7 +72,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
                 Targets::Sparse(Sparse::new(Labels::I64(labels.data()), weights, classes, ignore_index)?)
             }
         };
-        f(&RowProblem { loss, target, sample_weight: data(&self.sample_weight) })
+        f(&RowObjective { loss, target, sample_weight: data(&self.sample_weight) })
     }
 }
 
@@ -94,14 +94,14 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
     }
 
     /// Hands `f` the cross-entropy of the logits that a linear layer makes of these inputs.
-    pub(super) fn with_problem<S: Number, R>(
+    pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,
         target: Arg<'a, 'py>,
-        f: impl FnOnce(&dyn Problem<S::Real>) -> PyResult<R>,
+        f: impl FnOnce(&dyn Objective<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
         let arguments = self.arguments(x, target)?;
-        arguments.with_problem(x, self.loss(x, &arguments)?, |problem| f(problem))
+        arguments.with_objective(x, self.loss(x, &arguments)?, |objective| f(objective))
     }
 
     fn evaluate<S: Number>(
@@ -117,11 +117,12 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         let loss = self.loss(logits, &arguments)?;
         let reduction = options::reduction(reduction)?;
         if gamma == 0.0 {
-            return arguments
-                .with_problem(logits, loss, |problem| evaluate_curved(logits, problem, reduction, shape, output));
+            return arguments.with_objective(logits, loss, |objective| {
+                evaluate_curved(logits, objective, reduction, shape, output)
+            });
         }
-        arguments.with_problem(logits, SoftmaxFocalLoss::new(loss, gamma)?, |problem| {
-            evaluate(logits, problem, reduction, shape, output)
+        arguments.with_objective(logits, SoftmaxFocalLoss::new(loss, gamma)?, |objective| {
+            evaluate(logits, objective, reduction, shape, output)
         })
     }
 }
@@ -177,6 +178,6 @@ pub(super) fn categorical_cross_entropy<'py>(
         let output = arguments.output(&p, Want { order, out })?;
         let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
         let reduction = options::reduction(reduction)?;
-        arguments.with_problem(&p, loss, |problem| evaluate(&p, problem, reduction, p.leading(), output))
+        arguments.with_objective(&p, loss, |objective| evaluate(&p, objective, reduction, p.leading(), output))
     })
 }

@@ -1,4 +1,4 @@
-//! What becomes of logits before a loss of the softmax family sees them: `softcap`, then `temperature`.
+//! The map of the logits in front of a loss of the softmax family: `softcap`, then `temperature`.
 //!
 //! # Formula
 //!
@@ -8,19 +8,19 @@
 //! ```
 //!
 //! A row is mapped block by block, in the sweep that sums its exponentials, while the memory brings the next blocks
-//! ([`Logits`](super::Logits)). The derivative is multiplied to what the kernels give: its constant part to their scale, the
-//! rest, which `1 - tanh^2` would lose where it is small, to every element.
+//! ([`Logits`](super::Logits)). The gradient is multiplied by the derivative: its constant part goes into the scale of the
+//! kernels, `sech^2` is multiplied element by element. It is not `1 - tanh^2`, which loses its digits where it is small.
 //!
 //! Four registers whose logits are all within the softcap need a polynomial alone; others an exponential and a quotient.
-//! What a single logit becomes does not depend on its neighbours.
+//! The result for a logit does not depend on its neighbours.
 //!
 //! # Precision
-//! `z'` is rounded to the type that is computed with: to nearest for a temperature, within 4 ULP for a softcap. The loss is
-//! right for logits that are off by so much.
+//! `z'` is rounded to the type of the computation: to nearest for a temperature, within 4 ULP for a softcap. The loss is
+//! that of the rounded logits.
 //!
 //! # Special values
-//! A softcap makes finite numbers of infinite ones: a masked class, -inf, is as probable as one at `-softcap`. A logit that
-//! overflows when it is divided by a small temperature is infinite from then on.
+//! A softcap makes infinite logits finite: a masked class, -inf, is as probable as one at `-softcap`. A logit that overflows
+//! when it is divided by a small temperature is infinite.
 //!
 //! # References
 //! G. Hinton, O. Vinyals and J. Dean, *Distilling the knowledge in a neural network*, 2015, arXiv:1503.02531 (temperature).
@@ -40,7 +40,7 @@ pub struct LogitMap<T> {
 }
 
 impl<T: Real> LogitMap<T> {
-    /// That which leaves logits as they are.
+    /// The map that leaves logits as they are.
     pub(crate) fn identity() -> Self {
         LogitMap { temperature: 1.0, cap: None, cool: Factor::one() }
     }
@@ -72,7 +72,7 @@ impl<T: Real> LogitMap<T> {
         self.cap.is_some()
     }
 
-    /// What every derivative is divided by.
+    /// The divisor of every derivative.
     #[inline(always)]
     pub(crate) fn temperature(&self) -> f64 {
         self.temperature
@@ -96,8 +96,8 @@ impl<T: Real> LogitMap<T> {
         lanes_of(s, self.register(s, s.splat(z)).0).as_ref()[0]
     }
 
-    /// Maps a row, or a block of one, and tells the largest that it becomes. The derivative of the softcap at each logit goes
-    /// to `slopes`, which may have no length where it is not wanted.
+    /// Maps a row, or a block of one, and returns the largest result. The derivative of the softcap at each logit goes to
+    /// `slopes`, which is empty where it is not wanted.
     #[inline(always)]
     pub(crate) fn row<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
         match self.cap {
@@ -121,7 +121,8 @@ impl<T: Real> LogitMap<T> {
 /// How many registers are mapped together.
 const TOGETHER: usize = 4;
 
-/// The registers of a row, some of them together, become what `f(registers, their place)` makes of them: the largest number.
+/// Maps the registers of a row by `f(registers, index of the first element)`, several at a time, and returns the largest
+/// result.
 #[inline(always)]
 fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(&mut [S::V], usize)) -> T {
     let (len, mut largest) = (row.source().len(), [s.splat(-T::INFINITY); TOGETHER]);

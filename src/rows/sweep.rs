@@ -97,7 +97,7 @@ impl<T: Real> Pivot<T> {
         self.factor / self.exp_of(max)
     }
 
-    /// `exp(z - max)` of a single one; 1 for the maximum, be it infinite.
+    /// `exp(z - max)` of a single logit; 1 for the maximum, even if it is infinite.
     #[inline(always)]
     pub(super) fn exp_of(self, z: T) -> f64 {
         if z == self.max { 1.0 } else { (z.to_f64() - self.max.to_f64()).exp() }

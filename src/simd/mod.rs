@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! Kernel::run(s)      one algorithm, safe code, #[inline(always)] all the way down
-//!   S: Simd<T>        a token: whoever holds one runs on a processor that has the instructions
+//!   S: Simd<T>        a token, which only a processor that has the instructions can get
 //!   S::V: Lanes<T>    one register; + - * / are lane by lane
 //!   fold, map         whole slices; the last, partial register is dealt with here, never in a kernel
 //! ```

@@ -21,11 +21,11 @@ struct Part<'k, T> {
 impl<S: Storage> Evaluation<'_, '_, S> {
     /// Evaluates rows in blocks that stay in the cache. Threads share parts of them, each with gradients of its own.
     pub(super) fn in_blocks(&self, grads: LinearGrads<'_, S::Real>, mut each: Option<&mut [S::Real]>) -> f64 {
-        let [rows, features, classes] = self.problem.shape();
+        let [rows, features, classes] = self.objective.shape();
         let block = linear::block_rows::<S::Real>(features, classes);
         let size = rows.div_ceil(linear::parts::<S::Real>(features, classes)).next_multiple_of(block);
         let count = rows.div_ceil(size);
-        let (weights, losses) = (features * classes, self.problem.loss.losses_per_row(classes));
+        let (weights, losses) = (features * classes, self.objective.loss.losses_per_row(classes));
         let mut weight_grads = vec![S::Real::ZERO; if grads.weight.is_some() { count * weights } else { 0 }];
         let mut bias_grads = vec![0.0; if grads.bias.is_some() { count * classes } else { 0 }];
         // 1. every part
@@ -59,19 +59,19 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     /// The rows of a part, a block at a time.
     fn part(&self, part: Part<'_, S::Real>, block: usize) -> f64 {
         let Part { rows, mut each, mut x_grad, mut weight_grad, mut bias_grad } = part;
-        let [_, features, classes] = self.problem.shape();
+        let [_, features, classes] = self.objective.shape();
         let (mut logits, mut copy) = (vec![S::Real::ZERO; block.min(rows.len()) * classes], Vec::new());
         let mut total = 0.0;
-        S::widened(self.isa, self.problem.weight, |weight| {
+        S::widened(self.isa, self.objective.weight, |weight| {
             for first in rows.clone().step_by(block) {
                 let count = block.min(rows.end - first);
-                let each = each.as_mut().map(|rest| take(rest, count * self.problem.loss.losses_per_row(classes)));
+                let each = each.as_mut().map(|rest| take(rest, count * self.objective.loss.losses_per_row(classes)));
                 let x_grad = x_grad.as_mut().map(|rest| take(rest, count * features));
                 let left_out: Vec<_> = (0..count).filter(|&i| self.is_left_out(first + i)).collect();
                 let logits = &mut logits[..count * classes];
-                total += S::widened(self.isa, self.problem.x.part(first, count), |x| {
+                total += S::widened(self.isa, self.objective.x.part(first, count), |x| {
                     let x = if left_out.is_empty() { x } else { zeroed(x, &left_out, &mut copy) };
-                    linear::block_logits(self.isa, x, weight, self.problem.bias, logits);
+                    linear::block_logits(self.isa, x, weight, self.objective.bias, logits);
                     let total = self.losses(first, logits, each);
                     if let Some(grad) = &mut weight_grad {
                         linear::add_block_product(self.isa, x, logits, classes, grad);

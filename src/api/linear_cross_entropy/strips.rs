@@ -43,7 +43,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         grads: LinearGrads<'_, S::Real>,
         mut each: Option<&mut [S::Real]>,
     ) -> f64 {
-        let classes = self.problem.weight.rows();
+        let classes = self.objective.weight.rows();
         let mut logits = vec![S::Real::ZERO; strips.rows * strips.classes.min(classes)];
         self.for_tiles(strips.rows, grads, |strip, x, grads| {
             let tiles = || (0..classes).step_by(strips.classes).map(|k| k..classes.min(k + strips.classes));
@@ -81,7 +81,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     ) -> &'l mut [S::Real] {
         let logits = &mut logits[..x.rows() * tile.len()];
         self.tile_logits(x, tile.clone(), logits);
-        linear::add_bias(self.problem.bias.map(|bias| &bias[tile]), logits);
+        linear::add_bias(self.objective.bias.map(|bias| &bias[tile]), logits);
         logits
     }
 }

@@ -1,7 +1,7 @@
 //! All paths, with tiles of several sizes, against the loss of stored logits.
 
 use super::*;
-use crate::api::{PointProblem, PointTargets, RowProblem, Targets};
+use crate::api::{PointObjective, PointTargets, RowObjective, Targets};
 use crate::losses::{SigmoidCrossEntropy, SoftmaxCrossEntropy};
 use crate::parallel::with_num_threads;
 use crate::view::{Classes, Labels};
@@ -31,18 +31,18 @@ enum Path {
     Strips(usize, usize),
 }
 
-fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, path: Path) -> Output<S::Real> {
+fn run<S: Storage>(objective: &LinearObjective<'_, S>, reduction: Reduction, path: Path) -> Output<S::Real> {
     let ([n, d, c], isa) = (SHAPE, Isa::active().unwrap());
     let (mut x, mut weight, mut bias) = (vec![S::Real::NAN; n * d], vec![S::Real::NAN; c * d], vec![S::Real::NAN; c]);
-    let divisor = divisor(problem.loss, isa, reduction, n, c);
-    let loss = reduce(problem.loss, reduction, n, c, divisor, |each| {
+    let divisor = divisor(objective.loss, isa, reduction, n, c);
+    let loss = reduce(objective.loss, reduction, n, c, divisor, |each| {
         let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
-        let evaluation = Evaluation { problem, isa, divisor, wants_grads: true };
+        let evaluation = Evaluation { objective, isa, divisor, wants_grads: true };
         Ok(match path {
             Path::Blocks => evaluation.in_blocks(grads, each),
             Path::Tiles(most) => evaluation.in_tiles(most, grads, each),
             Path::Strips(rows, classes) => {
-                let summed = problem.loss.summed().expect("a loss that follows from sums");
+                let summed = objective.loss.summed().expect("a loss that follows from sums");
                 evaluation.in_strips(summed, Strips { rows, classes }, grads, each)
             }
         })
@@ -55,11 +55,17 @@ fn run<S: Storage>(problem: &LinearProblem<'_, S>, reduction: Reduction, path: P
 }
 
 /// The same of stored logits, by plain loops in double precision.
-fn stored(problem: &dyn Problem<f64>, x: &[f64], weight: &[f64], bias: &[f64], reduction: Reduction) -> Output<f64> {
+fn stored(
+    objective: &dyn Objective<f64>,
+    x: &[f64],
+    weight: &[f64],
+    bias: &[f64],
+    reduction: Reduction,
+) -> Output<f64> {
     let [n, d, c] = SHAPE;
     let dot = |i: usize, k: usize| (0..d).map(|j| x[i * d + j] * weight[k * d + j]).sum::<f64>();
     let mut g: Vec<f64> = (0..n * c).map(|at| bias[at % c] + dot(at / c, at % c)).collect();
-    let loss = super::super::value_and_grad(problem, RowsIo::over(&mut g, n, c), reduction).unwrap();
+    let loss = super::super::value_and_grad(objective, RowsIo::over(&mut g, n, c), reduction).unwrap();
     let loss = match loss {
         Loss::Scalar(loss) => vec![loss],
         Loss::Each(each) => each,
@@ -108,31 +114,31 @@ fn blocks_and_tiles_agree_with_stored_logits() {
     let classes = Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap();
     let target = Targets::Classes(classes);
     let loss = SoftmaxCrossEntropy::new(c, None, 0.1).unwrap();
-    let exact = RowProblem { loss, target, sample_weight: None };
+    let exact = RowObjective { loss, target, sample_weight: None };
     let (x32, w32): (Vec<_>, Vec<_>) =
         (x.iter().map(|&x| x as f32).collect(), weight.iter().map(|&w| w as f32).collect());
     let (x16, w16): (Vec<_>, Vec<_>) =
         (x.iter().map(|&x| bf16::from_f64(x)).collect(), weight.iter().map(|&w| bf16::from_f64(w)).collect());
     let b32: Vec<_> = bias.iter().map(|&b| b as f32).collect();
     let loss = SoftmaxCrossEntropy::new(c, None, 0.1).unwrap();
-    let single = RowProblem::<f32, _> { loss, target: Targets::Classes(classes), sample_weight: None };
+    let single = RowObjective::<f32, _> { loss, target: Targets::Classes(classes), sample_weight: None };
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         let truth = stored(&exact, &x, &weight, &bias, reduction);
         for path in ROADS {
             let note = format!("{reduction:?} {path:?}");
-            let problem = LinearProblem {
+            let objective = LinearObjective {
                 loss: &exact,
                 x: Rows::packed(&x, n, d),
                 weight: Rows::packed(&weight, c, d),
                 bias: Some(&bias),
             };
-            assert_close(&run(&problem, reduction, path), &truth, 1e-13, &note);
+            assert_close(&run(&objective, reduction, path), &truth, 1e-13, &note);
             let (x, weight) = (Rows::packed(&x32, n, d), Rows::packed(&w32, c, d));
-            let problem = LinearProblem { loss: &single, x, weight, bias: Some(&b32) };
-            let plain = run(&problem, reduction, path);
+            let objective = LinearObjective { loss: &single, x, weight, bias: Some(&b32) };
+            let plain = run(&objective, reduction, path);
             assert_close(&plain, &truth, 1e-5, &note);
             let (x, weight) = (Rows::packed(&x16, n, d), Rows::packed(&w16, c, d));
-            let half = run(&LinearProblem { loss: &single, x, weight, bias: Some(&b32) }, reduction, path);
+            let half = run(&LinearObjective { loss: &single, x, weight, bias: Some(&b32) }, reduction, path);
             assert_eq!(half, plain, "{note}: a half that is widened is the same number");
         }
     }
@@ -144,13 +150,13 @@ fn independent_labels_are_left_out_by_rows() {
     let target: Vec<_> =
         (0..n * c).map(|at| if counts(at / c) && at % 11 != 0 { f64::from(at as u8 % 2) } else { -1.0 }).collect();
     let loss = SigmoidCrossEntropy::new(Some(&numbers(c, 9).iter().map(|w| w.abs()).collect::<Vec<_>>()), 0.0).unwrap();
-    let exact = PointProblem { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: Some(-1.0) };
+    let exact = PointObjective { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: Some(-1.0) };
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         let truth = stored(&exact, &x, &weight, &bias, reduction);
         for path in ROADS {
             let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
-            let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
-            assert_close(&run(&problem, reduction, path), &truth, 1e-13, &format!("{reduction:?} {path:?}"));
+            let objective = LinearObjective { loss: &exact, x, weight, bias: Some(&bias) };
+            assert_close(&run(&objective, reduction, path), &truth, 1e-13, &format!("{reduction:?} {path:?}"));
         }
     }
 }
@@ -175,9 +181,9 @@ fn strips_agree_with_stored_logits() {
     let b32: Vec<_> = bias.iter().map(|&b| b as f32).collect();
     for (weights, samples) in [(None, None), (Some(&class_weight[..]), None), (None, Some(&sample_weight[..]))] {
         let loss = SoftmaxCrossEntropy::new(c, weights, 0.0).unwrap();
-        let exact = RowProblem { loss, target, sample_weight: samples };
+        let exact = RowObjective { loss, target, sample_weight: samples };
         let loss = SoftmaxCrossEntropy::new(c, None, 0.0).unwrap();
-        let single = RowProblem {
+        let single = RowObjective {
             loss,
             target: Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap()),
             sample_weight: None,
@@ -187,12 +193,12 @@ fn strips_agree_with_stored_logits() {
             for path in STRIPS {
                 let note = format!("{reduction:?} {path:?}");
                 let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
-                let problem = LinearProblem { loss: &exact, x, weight, bias: Some(&bias) };
-                assert_close(&run(&problem, reduction, path), &truth, 1e-13, &note);
+                let objective = LinearObjective { loss: &exact, x, weight, bias: Some(&bias) };
+                assert_close(&run(&objective, reduction, path), &truth, 1e-13, &note);
                 if weights.is_none() && samples.is_none() {
                     let (x, weight) = (Rows::packed(&x16, n, d), Rows::packed(&w16, c, d));
-                    let problem = LinearProblem { loss: &single, x, weight, bias: Some(&b32) };
-                    assert_close(&run(&problem, reduction, path), &truth, 1e-5, &note);
+                    let objective = LinearObjective { loss: &single, x, weight, bias: Some(&b32) };
+                    assert_close(&run(&objective, reduction, path), &truth, 1e-5, &note);
                 }
             }
         }
@@ -204,7 +210,7 @@ fn strips_agree_with_stored_logits() {
 fn strips_know_the_special_values() {
     let ([n, d, c], (x, weight, _, labels)) = (SHAPE, inputs());
     let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
-    let problem = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
+    let objective = RowObjective { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
     let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
     type Bias = fn(usize) -> f64;
     let biases: [(&str, Bias); 5] = [
@@ -216,10 +222,10 @@ fn strips_know_the_special_values() {
     ];
     for (name, bias) in biases {
         let bias: Vec<_> = (0..c).map(bias).collect();
-        let problem = LinearProblem { loss: &problem, x, weight, bias: Some(&bias) };
-        let truth = run(&problem, Reduction::None, Path::Tiles(5));
+        let objective = LinearObjective { loss: &objective, x, weight, bias: Some(&bias) };
+        let truth = run(&objective, Reduction::None, Path::Tiles(5));
         for path in STRIPS {
-            let got = run(&problem, Reduction::None, path);
+            let got = run(&objective, Reduction::None, path);
             for (got, truth) in [(&got.0, &truth.0), (&got.3, &truth.3)] {
                 let same = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs() || a == b || (a.is_nan() && b.is_nan());
                 assert!(got.iter().zip(truth).all(|(&a, &b)| same(a, b)), "{name} {path:?}: {got:?} {truth:?}");
@@ -234,14 +240,14 @@ fn any_number_of_threads_gives_the_same_bits() {
         let (x, weight, bias) = (numbers(n * d, 1), numbers(c * d, 2), numbers(c, 3));
         let labels: Vec<_> = (0..n).map(|i| (i % c) as i64).collect();
         let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, None).unwrap());
-        let loss = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
+        let loss = RowObjective { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
         let (x, weight) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
-        let problem = LinearProblem { loss: &loss, x, weight, bias: Some(&bias) };
+        let objective = LinearObjective { loss: &loss, x, weight, bias: Some(&bias) };
         let result = |threads: usize| {
             with_num_threads(NonZero::new(threads).unwrap(), || {
                 let (mut x, mut weight, mut bias) = (vec![0.0; n * d], vec![0.0; c * d], vec![0.0; c]);
                 let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
-                (linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap(), x, weight, bias)
+                (linear_value_and_grads(&objective, grads, Reduction::Mean).unwrap(), x, weight, bias)
             })
         };
         let alone = result(1);
@@ -255,26 +261,26 @@ fn any_number_of_threads_gives_the_same_bits() {
 fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let ([n, d, c], (x, weight, bias, labels)) = (SHAPE, inputs());
     let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
-    let loss = RowProblem { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
+    let loss = RowObjective { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
     let (rows, weights) = (Rows::packed(&x, n, d), Rows::packed(&weight, c, d));
-    let whole = LinearProblem { loss: &loss, x: rows, weight: weights, bias: None };
-    let message = |problem: LinearProblem<'_, f64>, len: usize| {
+    let whole = LinearObjective { loss: &loss, x: rows, weight: weights, bias: None };
+    let message = |objective: LinearObjective<'_, f64>, len: usize| {
         let mut grad = vec![7.0; len];
         let grads = LinearGrads { weight: Some(&mut grad), ..LinearGrads::default() };
-        let error = linear_value_and_grads(&problem, grads, Reduction::Mean).unwrap_err();
+        let error = linear_value_and_grads(&objective, grads, Reduction::Mean).unwrap_err();
         assert!(grad.iter().all(|&g| g == 7.0));
         error.to_string()
     };
     let narrow = Rows::packed(&weight[..c * (d - 1)], c, d - 1);
     assert_eq!(
-        message(LinearProblem { weight: narrow, ..whole }, c * (d - 1)),
+        message(LinearObjective { weight: narrow, ..whole }, c * (d - 1)),
         "weight must have shape (41, 19), got (41, 18)"
     );
     assert_eq!(
-        message(LinearProblem { bias: Some(&bias[1..]), ..whole }, c * d),
+        message(LinearObjective { bias: Some(&bias[1..]), ..whole }, c * d),
         "bias must have shape (41,), got (40,)"
     );
     assert_eq!(message(whole, 5), "grad_weight must have shape (779,), got (5,)");
-    let short = LinearProblem { x: Rows::packed(&x[..d], 1, d), ..whole };
+    let short = LinearObjective { x: Rows::packed(&x[..d], 1, d), ..whole };
     assert_eq!(message(short, c * d), "target must have shape (1,), got (37,)");
 }

@@ -53,7 +53,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         grads: LinearGrads<'_, S::Real>,
         mut each: Option<&mut [S::Real]>,
     ) -> f64 {
-        let classes = self.problem.weight.rows();
+        let classes = self.objective.weight.rows();
         let mut logits = vec![S::Real::ZERO; most * classes];
         self.for_tiles(most, grads, |tile, x, grads| {
             let logits = &mut logits[..tile.count * classes];
@@ -72,7 +72,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         mut grads: LinearGrads<'_, S::Real>,
         mut f: impl FnMut(&Tile, Rows<'_, S::Real>, &mut TileGrads<'_, S::Real>) -> f64,
     ) -> f64 {
-        let [rows, features, classes] = self.problem.shape();
+        let [rows, features, classes] = self.objective.shape();
         let mut bias = vec![0.0; if grads.bias.is_some() { classes } else { 0 }];
         let (mut total, mut next, mut adds) = (0.0, 0, false);
         while next < rows {
@@ -112,7 +112,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
 
     /// The rows from `first` on, until `most` of them count.
     fn next_tile(&self, first: usize, most: usize) -> Tile {
-        let (mut tile, rows) = (Tile { rows: first..first, runs: Vec::new(), count: 0 }, self.problem.x.rows());
+        let (mut tile, rows) = (Tile { rows: first..first, runs: Vec::new(), count: 0 }, self.objective.x.rows());
         while tile.rows.end < rows && tile.count < most {
             let row = tile.rows.end;
             tile.rows.end += 1;
@@ -130,11 +130,11 @@ impl<S: Storage> Evaluation<'_, '_, S> {
 
     /// Calls `f` with the rows of a tile that count: without a copy if they are contiguous and need not be widened.
     fn with_rows(&self, tile: &Tile, f: impl FnOnce(Rows<'_, S::Real>)) {
-        let part = |run: &Range<usize>| self.problem.x.part(run.start, run.len());
+        let part = |run: &Range<usize>| self.objective.x.part(run.start, run.len());
         if let [run] = &tile.runs[..] {
             return S::widened(self.isa, part(run), f);
         }
-        let features = self.problem.x.columns();
+        let features = self.objective.x.columns();
         let mut copy = vec![S::Real::ZERO; tile.count * features];
         let mut rest = &mut copy[..];
         for run in &tile.runs {
@@ -147,7 +147,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     pub(super) fn tile_logits(&self, x: Rows<'_, S::Real>, classes: Range<usize>, logits: &mut [S::Real]) {
         let x = Matrix::of(x);
         let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
-        let work = linear::work(x.len(), self.problem.weight.columns(), classes.len());
+        let work = linear::work(x.len(), self.objective.weight.columns(), classes.len());
         parallel::for_each(blocks.into_iter(), work, |mut block| {
             let (x, some) = (x.rows(block.rows()), block.columns());
             self.with_weight(classes.start + some.start..classes.start + some.end, |some, weight| {
@@ -158,7 +158,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
 
     /// Adds the bias, and overwrites the logits by gradients.
     fn tile_losses(&self, tile: &Tile, logits: &mut [S::Real], mut each: Option<&mut [S::Real]>) -> f64 {
-        let (loss, classes) = (self.problem.loss, self.problem.weight.rows());
+        let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let (size, losses, elements) = (parallel::block_rows(classes), loss.losses_per_row(classes), logits.len());
         let (mut logits, mut blocks) = (logits, Vec::new());
         // Rows that are split among threads are taken one by one.
@@ -176,7 +176,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
             }
         }
         parallel::sum(blocks.into_iter(), elements, |(first, logits, each)| {
-            linear::add_bias(self.problem.bias, logits);
+            linear::add_bias(self.objective.bias, logits);
             self.losses(first, logits, each)
         })
     }
@@ -224,7 +224,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     /// Calls `f` with rows of the weight and their indices: with all at once, or with a few at a time if they are
     /// widened.
     fn with_weight(&self, classes: Range<usize>, mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>)) {
-        let (weight, isa) = (self.problem.weight, self.isa);
+        let (weight, isa) = (self.objective.weight, self.isa);
         let step = linear::widened_rows::<S>(classes.len(), weight.columns());
         for first in (0..classes.len()).step_by(step) {
             let some = first..classes.len().min(first + step);

@@ -1,6 +1,6 @@
 //! Rows of few classes by lane: a row a lane, a class a register.
 
-use super::{RowProblem, Targets};
+use super::{RowObjective, Targets};
 use crate::losses::{ClassLanes, Group, RowLoss, SoftLanes};
 use crate::math::Real;
 use crate::rows::LogitMap;
@@ -42,13 +42,13 @@ pub(super) struct Tiles<'k, T: Real, S: Simd<T>> {
 
 /// Rows with a class each.
 pub(super) struct OfClasses<'k, 'a, T: Real, L: RowLoss<T>>(
-    pub(super) &'k RowProblem<'a, T, L>,
+    pub(super) &'k RowObjective<'a, T, L>,
     pub(super) &'k L::ClassLanes,
 );
 
 /// Rows with a distribution each, or with a class that is made one.
 pub(super) struct OfDistributions<'k, 'a, T: Real, L: RowLoss<T>>(
-    pub(super) &'k RowProblem<'a, T, L>,
+    pub(super) &'k RowObjective<'a, T, L>,
     pub(super) &'k L::SoftLanes,
 );
 
@@ -72,10 +72,10 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
 
     #[inline(always)]
     fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
-        let OfClasses(problem, loss) = self;
+        let OfClasses(objective, loss) = self;
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        let class = problem.target.classes(s, rows.clone());
-        let weight = S::V::select(class.lt(zero), zero, sample_weights(s, problem.sample_weight, rows.clone()));
+        let class = objective.target.classes(s, rows.clone());
+        let weight = S::V::select(class.lt(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
         let mut group = Group { rows: rows.len(), class, weight, total: one, cost: zero, sums: LaneSums::none(s) };
         loss.sweep(s, &mut tiles.logits, &mut group);
         group
@@ -105,12 +105,12 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
 
     #[inline(always)]
     fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
-        let OfDistributions(problem, loss) = self;
+        let OfDistributions(objective, loss) = self;
         let Tiles { logits, weights, spare } = tiles;
         let zero = s.splat(T::ZERO);
-        problem.target.load(s, rows.clone(), weights);
+        objective.target.load(s, rows.clone(), weights);
         let total = loss.weigh(s, weights);
-        let weight = S::V::select(total.eq(zero), zero, sample_weights(s, problem.sample_weight, rows.clone()));
+        let weight = S::V::select(total.eq(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
         let class = s.splat(-T::ONE);
         let mut group = Group { rows: rows.len(), class, weight, total, cost: zero, sums: LaneSums::none(s) };
         loss.sweep(s, logits, weights, spare, &mut group);

@@ -1,6 +1,6 @@
 //! A row at a time.
 
-use super::{RowProblem, Targets, target_row};
+use super::{RowObjective, Targets, target_row};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::rows::{Logits, LogitsIo};
@@ -10,7 +10,7 @@ use crate::view::{Rows, RowsIo};
 
 /// The losses of a block of rows.
 pub(super) struct RowValues<'k, 'a, T, L> {
-    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) objective: &'k RowObjective<'a, T, L>,
     pub(super) first: usize,
     pub(super) logits: Rows<'k, T>,
     pub(super) scratch: &'k mut [T],
@@ -21,16 +21,16 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowValues { problem, first, logits, scratch, mut each } = self;
-        let (rows, classes, map) = (logits.rows(), logits.columns(), problem.loss.logit_map());
+        let RowValues { objective, first, logits, scratch, mut each } = self;
+        let (rows, classes, map) = (logits.rows(), logits.columns(), objective.loss.logit_map());
         let mut total = 0.0;
-        let scratch = Scratch::of(problem, classes, 0, scratch);
+        let scratch = Scratch::of(objective, classes, 0, scratch);
         for i in 0..rows {
-            let weight = problem.sample_weight(first + i);
-            let loss = match problem.target(first + i) {
+            let weight = objective.sample_weight(first + i);
+            let loss = match objective.target(first + i) {
                 Some(target) if weight != 0.0 => {
                     let target = densified(target, scratch.dense);
-                    weight * problem.loss.value(s, Logits::new(logits.row(i), map, scratch.mapped), target)
+                    weight * objective.loss.value(s, Logits::new(logits.row(i), map, scratch.mapped), target)
                 }
                 _ => 0.0,
             };
@@ -45,7 +45,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowValues<'_, '_, T, L> {
 
 /// The losses and gradients of a block of rows.
 pub(super) struct RowGrads<'k, 'a, T, L> {
-    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) objective: &'k RowObjective<'a, T, L>,
     pub(super) first: usize,
     pub(super) rows: RowsIo<'k, T>,
     pub(super) scratch: &'k mut [T],
@@ -57,21 +57,21 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowGrads { problem, first, mut rows, scratch, divisor, mut each } = self;
-        let (count, classes, map) = (rows.rows(), rows.columns(), problem.loss.logit_map());
+        let RowGrads { objective, first, mut rows, scratch, divisor, mut each } = self;
+        let (count, classes, map) = (rows.rows(), rows.columns(), objective.loss.logit_map());
         let divisor = divisor * map.temperature();
         let mut total = 0.0;
         let streams = rows.scratch_len();
-        let scratch = Scratch::of(problem, classes, streams, scratch);
+        let scratch = Scratch::of(objective, classes, streams, scratch);
         for i in 0..count {
-            let weight = problem.sample_weight(first + i);
-            let Some(target) = problem.target(first + i).filter(|_| weight != 0.0) else {
+            let weight = objective.sample_weight(first + i);
+            let Some(target) = objective.target(first + i).filter(|_| weight != 0.0) else {
                 target_row(&mut rows, i).fill(T::ZERO);
                 continue;
             };
             let (target, scale) = (densified(target, scratch.dense), weight / divisor);
             let row = LogitsIo::new(rows.row(i, scratch.streamed), map, scratch.slopes);
-            let loss = weight * problem.loss.value_and_grad(s, row, target, scale);
+            let loss = weight * objective.loss.value_and_grad(s, row, target, scale);
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
@@ -83,7 +83,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
 
 /// The diagonals of the Hessians of a block of rows.
 pub(super) struct RowHesses<'k, 'a, T, L> {
-    pub(super) problem: &'k RowProblem<'a, T, L>,
+    pub(super) objective: &'k RowObjective<'a, T, L>,
     pub(super) first: usize,
     pub(super) logits: Rows<'k, T>,
     pub(super) scratch: &'k mut [T],
@@ -95,13 +95,13 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let RowHesses { problem, first, logits, scratch, hess, divisor } = self;
-        let (classes, map) = (logits.columns(), problem.loss.logit_map());
-        let scratch = Scratch::of(problem, classes, 0, scratch);
+        let RowHesses { objective, first, logits, scratch, hess, divisor } = self;
+        let (classes, map) = (logits.columns(), objective.loss.logit_map());
+        let scratch = Scratch::of(objective, classes, 0, scratch);
         for i in 0..logits.rows() {
-            let weight = problem.sample_weight(first + i);
+            let weight = objective.sample_weight(first + i);
             let hess = &mut hess[i * classes..][..classes];
-            match problem.target(first + i) {
+            match objective.target(first + i) {
                 Some(target) if weight != 0.0 => {
                     let (target, scale) =
                         (densified(target, scratch.dense), weight / (divisor * map.temperature().powi(2)));
@@ -111,7 +111,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
                         map.row(s, &mut RowIo::new(logits.row(i), scratch.mapped), &mut []);
                         &*scratch.mapped
                     };
-                    problem.loss.hess(s, logits, target, scale, hess);
+                    objective.loss.hess(s, logits, target, scale, hess);
                 }
                 _ => hess.fill(T::ZERO),
             }
@@ -132,18 +132,23 @@ pub(super) struct Scratch<'k, T> {
 }
 
 impl<'k, T: Real> Scratch<'k, T> {
-    fn lens<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> [usize; 4] {
-        let (map, sparse) = (problem.loss.logit_map(), matches!(problem.target, Targets::Sparse(_)));
+    fn lens<L: RowLoss<T>>(objective: &RowObjective<'_, T, L>, classes: usize, streams: usize) -> [usize; 4] {
+        let (map, sparse) = (objective.loss.logit_map(), matches!(objective.target, Targets::Sparse(_)));
         let row = |wanted| if wanted { classes } else { 0 };
         [row(!map.is_identity()), row(map.has_softcap()), streams, row(sparse && L::DENSE_TARGETS)]
     }
 
-    pub(super) fn len<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize) -> usize {
-        Self::lens(problem, classes, streams).into_iter().sum()
+    pub(super) fn len<L: RowLoss<T>>(objective: &RowObjective<'_, T, L>, classes: usize, streams: usize) -> usize {
+        Self::lens(objective, classes, streams).into_iter().sum()
     }
 
-    fn of<L: RowLoss<T>>(problem: &RowProblem<'_, T, L>, classes: usize, streams: usize, scratch: &'k mut [T]) -> Self {
-        let [mapped, slopes, streamed, dense] = split(scratch, Self::lens(problem, classes, streams));
+    fn of<L: RowLoss<T>>(
+        objective: &RowObjective<'_, T, L>,
+        classes: usize,
+        streams: usize,
+        scratch: &'k mut [T],
+    ) -> Self {
+        let [mapped, slopes, streamed, dense] = split(scratch, Self::lens(objective, classes, streams));
         Scratch { mapped, slopes, streamed, dense }
     }
 }

@@ -1,13 +1,13 @@
 //! Rows so long and so few that each is shared among all threads.
 
-use super::{RowProblem, target_row};
+use super::{RowObjective, target_row};
 use crate::api::long_rows;
 use crate::losses::{RowLoss, SumLoss};
 use crate::math::Real;
 use crate::simd::Isa;
 use crate::view::{Classes, Rows, RowsIo};
 
-impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
     /// The losses of long rows.
     pub(super) fn long_values(
         &self,

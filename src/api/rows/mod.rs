@@ -6,7 +6,7 @@ mod long;
 mod path;
 
 use super::stored::{StoredRows, widened};
-use super::{CurvedProblem, Problem, SummedRows};
+use super::{CurvedObjective, Objective, SummedRows};
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget, total_weight};
 use crate::math::Real;
@@ -36,7 +36,7 @@ pub enum Targets<'a, T> {
 
 /// A loss of the softmax family, with targets and weights.
 #[derive(Clone, Copy, Debug)]
-pub struct RowProblem<'a, T, L> {
+pub struct RowObjective<'a, T, L> {
     /// The loss of a row.
     pub loss: L,
     /// One target a row.
@@ -58,7 +58,7 @@ impl<T: Real> Targets<'_, T> {
     }
 }
 
-impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
     #[inline(always)]
     fn target(&self, row: usize) -> Option<RowTarget<'_, T>> {
         self.target.row(row)
@@ -70,8 +70,8 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: RowLoss<T> + Clone> RowProblem<'_, T, L> {
-    /// Hands `f` the problem of the rows from row `first` on, whose targets are widened.
+impl<T: Real, L: RowLoss<T> + Clone> RowObjective<'_, T, L> {
+    /// Hands `f` the objective of the rows from row `first` on, whose targets are widened.
     #[cold]
     fn block<R>(
         &self,
@@ -79,10 +79,10 @@ impl<T: Real, L: RowLoss<T> + Clone> RowProblem<'_, T, L> {
         isa: Isa,
         first: usize,
         rows: usize,
-        f: impl FnOnce(RowProblem<'_, T, L>) -> R,
+        f: impl FnOnce(RowObjective<'_, T, L>) -> R,
     ) -> R {
         widened(stored, isa, first, rows, |target| {
-            f(RowProblem {
+            f(RowObjective {
                 loss: self.loss.clone(),
                 target: Targets::Distributions(target),
                 sample_weight: self.sample_weight.map(|weights| &weights[first..first + rows]),
@@ -91,7 +91,7 @@ impl<T: Real, L: RowLoss<T> + Clone> RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let (expected, got) = match self.target {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
@@ -113,10 +113,10 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
         if let Targets::Stored(stored) = self.target {
             let before = first * logits.columns();
             return self
-                .block(stored, isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
+                .block(stored, isa, first, logits.rows(), |objective| objective.check_logits(isa, 0, logits))
                 .map_err(|error| error.moved(before));
         }
-        T::dispatch(isa, RowDomain { problem: self, first, logits })
+        T::dispatch(isa, RowDomain { objective: self, first, logits })
     }
 
     fn splits_rows(&self, classes: usize) -> bool {
@@ -146,12 +146,12 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
         };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
         let scratch = if tile::are_few(classes) { tile::scratch_len(classes) } else { 0 };
-        let RowProblem { target, sample_weight, .. } = *self;
+        let RowObjective { target, sample_weight, .. } = *self;
         let class_weight = self.loss.class_weight();
         parallel::sum(blocks, elements, |rows| match target {
             Targets::Stored(stored) => {
                 let count = rows.len();
-                self.block(stored, isa, rows.start, count, |problem| problem.divisor(isa, count, classes))
+                self.block(stored, isa, rows.start, count, |objective| objective.divisor(isa, count, classes))
             }
             _ => T::with_scratch(scratch, |scratch| {
                 T::dispatch(isa, RowWeights { target, class_weight, sample_weight, rows, scratch })
@@ -165,14 +165,14 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
         if let Targets::Stored(stored) = self.target {
-            return self.block(stored, isa, first, logits.rows(), |problem| problem.value(isa, 0, logits, each));
+            return self.block(stored, isa, first, logits.rows(), |objective| objective.value(isa, 0, logits, each));
         }
         match self.path(logits.columns()) {
             Path::Split { labels, loss } => self.long_values(isa, labels, loss, first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
             Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
             Path::ByRow => T::with_scratch(Scratch::len(self, logits.columns(), 0), |scratch| {
-                T::dispatch(isa, RowValues { problem: self, first, logits, scratch, each })
+                T::dispatch(isa, RowValues { objective: self, first, logits, scratch, each })
             }),
         }
     }
@@ -181,20 +181,20 @@ impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
         if let Targets::Stored(stored) = self.target {
             let count = rows.rows();
             return self
-                .block(stored, isa, first, count, |problem| problem.value_and_grad(isa, 0, rows, divisor, each));
+                .block(stored, isa, first, count, |objective| objective.value_and_grad(isa, 0, rows, divisor, each));
         }
         match self.path(rows.columns()) {
             Path::Split { labels, loss } => self.long_grads(isa, labels, loss, first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
             Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {
-                T::dispatch(isa, RowGrads { problem: self, first, rows, scratch, divisor, each })
+                T::dispatch(isa, RowGrads { objective: self, first, rows, scratch, divisor, each })
             }),
         }
     }
 }
 
-impl<'a, T: Real, L: RowLoss<T>> RowProblem<'a, T, L> {
+impl<'a, T: Real, L: RowLoss<T>> RowObjective<'a, T, L> {
     fn lane_values<G: LaneTargets<T>>(
         &self,
         isa: Isa,
@@ -225,7 +225,7 @@ impl<'a, T: Real, L: RowLoss<T>> RowProblem<'a, T, L> {
     }
 }
 
-impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowObjective<'_, T, L> {
     fn class(&self, row: usize) -> Option<usize> {
         match self.target(row) {
             Some(RowTarget::Class(class)) if self.sample_weight(row) != 0.0 => Some(class),
@@ -242,7 +242,7 @@ impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedProblem<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'_, T, L> {
     fn value_grad_hess(
         &self,
         isa: Isa,
@@ -254,13 +254,13 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedProblem<T> for RowProblem<'_, T
     ) -> f64 {
         if let Targets::Stored(stored) = self.target {
             let count = rows.rows();
-            return self.block(stored, isa, first, count, |problem| {
-                problem.value_grad_hess(isa, 0, rows, hess, divisor, each)
+            return self.block(stored, isa, first, count, |objective| {
+                objective.value_grad_hess(isa, 0, rows, hess, divisor, each)
             });
         }
         // The Hessian first: the gradient may be written over the logits.
         T::with_scratch(Scratch::len(self, rows.columns(), 0), |scratch| {
-            T::dispatch(isa, RowHesses { problem: self, first, logits: rows.source(), scratch, hess, divisor });
+            T::dispatch(isa, RowHesses { objective: self, first, logits: rows.source(), scratch, hess, divisor });
         });
         self.value_and_grad(isa, first, rows, divisor, each)
     }
@@ -303,7 +303,7 @@ impl<T: Real> Kernel<T> for RowWeights<'_, T> {
 
 /// Finds numbers outside the domain of the loss in a block of rows that count: no probabilities.
 struct RowDomain<'k, 'a, T, L> {
-    problem: &'k RowProblem<'a, T, L>,
+    objective: &'k RowObjective<'a, T, L>,
     first: usize,
     logits: Rows<'k, T>,
 }
@@ -312,10 +312,10 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
     type Output = Result<()>;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Result<()> {
-        let RowDomain { problem, first, logits } = self;
+        let RowDomain { objective, first, logits } = self;
         let (name, domain) = L::INPUTS;
         // Distributions read all numbers. Which rows count matters only where something is wrong.
-        if matches!(problem.target, Targets::Distributions(_))
+        if matches!(objective.target, Targets::Distributions(_))
             && logits.is_flat()
             && domain.first_outside(s, None, logits.flat()).is_none()
         {
@@ -323,7 +323,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
         }
         for i in 0..logits.rows() {
             let row = logits.row(i);
-            let outside = match problem.target(first + i).filter(|_| problem.sample_weight(first + i) != 0.0) {
+            let outside = match objective.target(first + i).filter(|_| objective.sample_weight(first + i) != 0.0) {
                 None => None,
                 Some(RowTarget::Class(y)) => domain.first_outside(s, None, &row[y..=y]).map(|_| y),
                 Some(RowTarget::Distribution(_)) => domain.first_outside(s, None, row),
@@ -357,8 +357,8 @@ mod tests {
     /// The index of the first number of one row that is read and is no probability.
     fn outside(isa: Isa, p: &[f64], target: Targets<'_, f64>) -> Option<usize> {
         let loss = CategoricalCrossEntropy::new(p.len(), None, 0.0).unwrap();
-        let problem = RowProblem { loss, target, sample_weight: None };
-        match f64::dispatch(isa, RowDomain { problem: &problem, first: 0, logits: Rows::packed(p, 1, p.len()) }) {
+        let objective = RowObjective { loss, target, sample_weight: None };
+        match f64::dispatch(isa, RowDomain { objective: &objective, first: 0, logits: Rows::packed(p, 1, p.len()) }) {
             Err(Error::Value { name: "p", index, .. }) => Some(index),
             Err(other) => panic!("{other}"),
             Ok(()) => None,

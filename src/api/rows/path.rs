@@ -1,6 +1,6 @@
 //! Which loop the rows of a call go through.
 
-use super::{RowProblem, Targets};
+use super::{RowObjective, Targets};
 use crate::api::long_rows;
 use crate::losses::{Domain, LaneKernels, RowLoss, SumLoss};
 use crate::math::Real;
@@ -27,7 +27,7 @@ pub(super) enum Path<'k, T: Real, L: RowLoss<T>> {
     ByRow,
 }
 
-impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
     /// The path of rows of this many classes.
     pub(super) fn path(&self, classes: usize) -> Path<'_, T, L> {
         let has_classes = match &self.target {
