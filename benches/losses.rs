@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
     BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Form, Function, GaussianNll, GaussianProblem, Groups,
-    HingeLoss, Labels, LinearGrads, LinearProblem, Link, Loss, Neighbours, Place, PointLoss, PointProblem, Problem,
-    Quantity, Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss,
-    SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable, apply, js_smoothness,
+    HingeLoss, Labels, LinearGrads, LinearProblem, Link, Loss, Neighbours, Place, PointLoss, PointProblem,
+    PointTargets, Problem, Quantity, Question, Real, Reduction, RowLoss, RowProblem, Rows, RowsIo, SigmoidCrossEntropy,
+    SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Spread, Storage, Targets, Variable, apply, js_smoothness,
     js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure, measure_and_grad,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad,
 };
@@ -85,7 +85,7 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
 fn rows<T: Real + Storage<Real = T> + Place<T>>(
     c: &mut Criterion,
     bench: &Bench<'_>,
-    loss: impl RowLoss<T>,
+    loss: impl RowLoss<T> + Clone,
     formula: impl Fn(f64) -> f64,
 ) {
     let &Bench { rows, classes, .. } = bench;
@@ -123,7 +123,7 @@ fn points<T: Real + Storage<Real = T> + Place<T>>(
     let is_positive = |i: usize| i.is_multiple_of(3);
     let target: Vec<T> = (0..logits.len()).map(|i| if is_positive(i) { T::ONE } else { T::ZERO }).collect();
     let truth = logits.iter().enumerate().map(|(i, x)| formula(x.to_f64(), is_positive(i))).sum::<f64>();
-    let problem = PointProblem { loss, target: &target, sample_weight: None, ignored: None };
+    let problem = PointProblem { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
     let truth = truth / logits.len() as f64;
     time(c, &Bench { rows: logits.len(), classes: 1, ..*bench }, logits, &problem, truth);
 }

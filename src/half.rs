@@ -20,7 +20,7 @@ use crate::simd::{Isa, Kernel, Simd};
 use half::{bf16, f16};
 
 /// A number in half the space of an `f32`: `f16` or `bf16`.
-pub trait Half: Copy + Default + Send + Sync + 'static {
+pub trait Half: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     /// The distance of 1 to the next larger number.
     const EPSILON: f64;
     /// The smallest positive number.

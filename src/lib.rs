@@ -65,8 +65,8 @@ mod view;
 
 pub use api::{
     CheckedEpoch, CurvedProblem, Epoch, Form, Function, GaussianProblem, Groups, LinearGrads, LinearProblem, Loss,
-    Neighbours, Parameters, PointProblem, Problem, Quantity, Question, Reduction, RowProblem, SoftmaxStats,
-    StoredPointProblem, StoredRowProblem, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
+    Neighbours, Parameters, PointProblem, PointTargets, Problem, Quantity, Question, Reduction, RowProblem,
+    SoftmaxStats, StoredRows, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
     js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure, measure_and_grad,
     parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
 };

@@ -12,7 +12,7 @@ use crate::view::{Rows, RowsIo};
 use std::cell::RefCell;
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
-pub trait Storage: Copy + Default + Send + Sync + 'static {
+pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     /// What they are computed with.
     type Real: Real;
 

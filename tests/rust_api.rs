@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use xentrs::{
     Classes, Epoch, Error, Fault, Form, Function, GaussianNll, GaussianProblem, Labels, LinearGrads, LinearProblem,
-    Loss, Moment, Parameters, PointProblem, Quantity, Question, Reduction, RowProblem, Rows, RowsIo,
+    Loss, Moment, Parameters, PointProblem, PointTargets, Quantity, Question, Reduction, RowProblem, Rows, RowsIo,
     SigmoidCrossEntropy, SoftmaxCrossEntropy, Spread, Targets, Variable, apply, gaussian_value_and_grads,
     linear_value_and_grads, logsumexp, measure, measure_and_grad, value, value_and_grad, value_grad_hess,
 };
@@ -83,7 +83,7 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
     let (logits, target) = ([0.5; 40], [0.0, 1.0, 2.0, 1.0].repeat(10));
     let rows = Rows::new("logits", &logits, 40, 1).unwrap();
     let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
-    let problem = PointProblem { loss, target: &target, sample_weight: None, ignored: None };
+    let problem = PointProblem { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
     let bad = Error::Value { name: "target", expected: "in [0, 1]", got: 2.0, index: 2 };
     assert_eq!(value(&problem, rows, Reduction::Sum), Err(bad.clone()));
     let (mut grad, mut hess) = ([7.0; 40], [7.0; 40]);
@@ -119,7 +119,7 @@ fn sigmoid_cross_entropy_is_softmax_cross_entropy_of_two_classes() {
     let labels: Vec<i64> = (0..999).map(|i| i % 2).collect();
     let points = PointProblem {
         loss: SigmoidCrossEntropy::new(None, 0.0).unwrap(),
-        target: &t,
+        target: PointTargets::Real(&t),
         sample_weight: None,
         ignored: None,
     };
@@ -136,7 +136,8 @@ fn a_weight_a_label_repeats_from_row_to_row() {
         let x: Vec<f64> = (0..n).map(|i| (i % 11) as f64 - 5.0).collect();
         let beta: Vec<f64> = (0..labels).map(|k| 1.0 + k as f64).collect();
         let loss = SigmoidCrossEntropy::new(Some(&beta), 0.0).unwrap();
-        let points = PointProblem { loss, target: &vec![1.0; n], sample_weight: None, ignored: None };
+        let points =
+            PointProblem { loss, target: PointTargets::Real(&vec![1.0; n]), sample_weight: None, ignored: None };
         let rows = Rows::new("logits", &x, 23, labels).unwrap();
         let Loss::Each(each) = value(&points, rows, Reduction::None).unwrap() else { panic!("one loss a point") };
         for (i, loss) in each.into_iter().enumerate() {

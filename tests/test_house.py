@@ -24,6 +24,7 @@ import xentrs.nn
 import xentrs.optim
 import xentrs.stats
 from registry import CASES, GAUSSIANS, LINEARS, PROBABILITIES, QUANTITIES
+from xentrs._calls import calls
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -65,6 +66,7 @@ PYTHON_FLOORS = """
     parallel
     _core
     _arrays
+    _calls
     _numbers
 """.split()
 
@@ -169,6 +171,13 @@ def test_each_thing_has_one_home(pattern: str, home: str) -> None:
     assert not strangers, f"{pattern} belongs to {home} alone, got {strangers}"
 
 
+def test_every_function_that_the_core_asks_of_arrays_exists() -> None:
+    declared = re.findall(r'^    \w+ = "(\w+)",$', (SRC / "python" / "via_numpy.rs").read_text(encoding="utf-8"), re.M)
+    defined = {node.name for node in python_tree("_arrays.py").body if isinstance(node, ast.FunctionDef)}
+    assert declared, "src/python/via_numpy.rs lists no function"
+    assert set(declared) <= defined, f"_arrays.py lacks {set(declared) - defined}"
+
+
 def test_the_map_of_the_house_holds_no_code() -> None:
     items = re.findall(r"\b(?:fn|struct|enum|trait|impl|static|const)\b[^;{]*", rust_code("lib.rs"))
     assert not items, f"src/lib.rs must hold modules and re-exports only, got {items}"
@@ -260,6 +269,17 @@ def signature(function: Callable[..., Any]) -> list[str]:
 def test_every_compiled_function_is_public(name: str) -> None:
     homes = (xentrs, xentrs.optim.SGD)
     assert any(callable(getattr(home, name, None)) for home in homes), f"xentrs._core.{name} is reached by nothing"
+
+
+def test_the_body_of_a_loss_takes_arguments_by_name() -> None:
+    def swapped(target: Any, scores: Any, *, reduction: str = "sum", sample_weight: Any = None) -> Any: ...
+
+    body = calls(xentrs._core.hinge_loss, squared=True)(swapped)
+    assert body([1, 0], [0.5, 0.5]) == xentrs.hinge_loss([0.5, 0.5], [1, 0], squared=True, reduction="sum")
+    assert inspect.signature(body) == inspect.signature(swapped)
+    for constants, difference in [({}, "squared"), ({"squared": True, "eps": 0.0}, "eps")]:
+        with pytest.raises(TypeError, match=f"swapped and .* differ in {difference}$"):
+            calls(xentrs._core.hinge_loss, **constants)(swapped)
 
 
 @pytest.mark.parametrize("name", LOSSES)

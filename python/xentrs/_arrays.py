@@ -1,4 +1,4 @@
-"""The slow road into the core: whatever is not yet a native, C-ordered array of the right type becomes one here.
+"""Conversions for the core: whatever is not yet a native, C-ordered array of the right type becomes one here.
 
 The compiled module calls these functions, and only for arguments that it cannot read in place. It is the only place
 that says ``np.asarray`` or ``np.ascontiguousarray``.
@@ -134,7 +134,7 @@ def as_groups(given: ArrayLike) -> tuple[Array, int]:
     return _native(numbered.reshape(array.shape).astype(np.int64)), len(labels)
 
 
-def as_answers(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
+def as_binary_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make numbers of yes and no: booleans, or the numbers 0 and 1."""
     array = np.asarray(given)
     if _kind(array) not in "biuf":

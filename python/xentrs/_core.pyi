@@ -1,6 +1,10 @@
-"""The compiled module. What each argument means is said where users meet it, in `xentrs.losses`."""
+"""The compiled module. What each argument means is said where users meet it, in `xentrs.losses`.
 
-from collections.abc import Sequence
+`order` tells which derivatives a loss returns: 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of the
+Hessian too. From 1 on the results are a tuple, and `out` is the caller's place for the gradient.
+"""
+
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
@@ -9,56 +13,39 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "_tally",
     "binary_cross_entropy",
-    "binary_cross_entropy_with_grad",
     "build_info",
     "categorical_cross_entropy",
-    "categorical_cross_entropy_with_grad",
     "cross_entropy",
-    "cross_entropy_with_grad",
     "entropy",
-    "entropy_with_grad",
     "gaussian_nll",
-    "gaussian_nll_with_grad",
     "get_num_threads",
     "hinge_loss",
-    "hinge_loss_with_grad",
     "js_divergence",
-    "js_divergence_with_grad",
     "js_smoothness",
-    "js_smoothness_with_grad",
     "kl_divergence",
-    "kl_divergence_with_grad",
     "linear_cross_entropy",
-    "linear_cross_entropy_with_grad",
     "linear_epoch",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "parity_penalty",
-    "parity_penalty_with_grad",
     "perplexity",
-    "perplexity_with_grad",
     "set_num_threads",
     "sigmoid",
     "sigmoid_cross_entropy",
-    "sigmoid_cross_entropy_with_grad",
-    "sigmoid_cross_entropy_with_hess",
     "sigmoid_focal_loss",
-    "sigmoid_focal_loss_with_grad",
-    "sigmoid_focal_loss_with_hess",
     "softmax",
     "softmax_cross_entropy",
-    "softmax_cross_entropy_with_grad",
-    "softmax_cross_entropy_with_hess",
     "softmax_focal_loss",
-    "softmax_focal_loss_with_grad",
     "softmax_stats",
     "softplus",
 ]
 
 _Array: TypeAlias = NDArray[Any]  # floating, bfloat16 too, which NumPy's types do not know
-_Loss: TypeAlias = float | Any
-_Target: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
+_Loss: TypeAlias = Callable[..., Any]
+_Values: TypeAlias = _Array | Any  # the values, or a tuple of them and their gradients
+# base, axis, normalize, from_logits
+_DistributionOptions: TypeAlias = tuple[float | None, int, bool, bool]
 
 @type_check_only
 class _BuildInfo(TypedDict):
@@ -68,254 +55,36 @@ class _BuildInfo(TypedDict):
     isas_available: list[str]
     num_threads: int
 
-_Options: TypeAlias = tuple[float | None, int, bool, bool]  # base, axis, normalize, from_logits
+_threads: ContextVar[int]
 
-def softmax_cross_entropy(
-    logits: ArrayLike,
-    target: _Target,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-    axis: int,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def softmax_cross_entropy_with_grad(
-    logits: ArrayLike,
-    target: _Target,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-    axis: int,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def softmax_cross_entropy_with_hess(
-    logits: ArrayLike,
-    target: _Target,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    axis: int,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array, _Array]: ...
-def softmax_focal_loss(
-    logits: ArrayLike,
-    target: _Target,
-    gamma: float,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-    axis: int,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def softmax_focal_loss_with_grad(
-    logits: ArrayLike,
-    target: _Target,
-    gamma: float,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-    axis: int,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def sigmoid_cross_entropy(
-    logits: ArrayLike,
-    target: ArrayLike,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def sigmoid_cross_entropy_with_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def sigmoid_cross_entropy_with_hess(
-    logits: ArrayLike,
-    target: ArrayLike,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array, _Array]: ...
-def sigmoid_focal_loss(
-    logits: ArrayLike,
-    target: ArrayLike,
-    gamma: float,
-    alpha: float | None,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def sigmoid_focal_loss_with_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    gamma: float,
-    alpha: float | None,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def sigmoid_focal_loss_with_hess(
-    logits: ArrayLike,
-    target: ArrayLike,
-    gamma: float,
-    alpha: float | None,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array, _Array]: ...
-def hinge_loss(
-    scores: ArrayLike,
-    target: ArrayLike,
-    squared: bool,
-    sample_weight: ArrayLike | None,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def hinge_loss_with_grad(
-    scores: ArrayLike,
-    target: ArrayLike,
-    squared: bool,
-    sample_weight: ArrayLike | None,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def binary_cross_entropy(
-    p: ArrayLike,
-    target: ArrayLike,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    eps: float,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def binary_cross_entropy_with_grad(
-    p: ArrayLike,
-    target: ArrayLike,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    eps: float,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def categorical_cross_entropy(
-    p: ArrayLike,
-    target: ArrayLike,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    eps: float,
-    axis: int,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def categorical_cross_entropy_with_grad(
-    p: ArrayLike,
-    target: ArrayLike,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    eps: float,
-    axis: int,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array]: ...
-def linear_cross_entropy(
-    x: ArrayLike,
-    weight: ArrayLike,
-    target: _Target,
-    bias: ArrayLike | None,
-    kind: str,
-    class_weight: ArrayLike | None,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def linear_cross_entropy_with_grad(
-    x: ArrayLike,
-    weight: ArrayLike,
-    target: _Target,
-    bias: ArrayLike | None,
-    kind: str,
-    class_weight: ArrayLike | None,
-    pos_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-    reduction: str,
-    wrt: str | Sequence[str],
-    out: tuple[_Array | None, _Array | None, _Array | None] | None,
-    /,
-) -> tuple[_Loss, _Array | None, _Array | None, _Array | None]: ...
+# The parameters are those of the public functions; `xentrs._calls` matches them by name.
+binary_cross_entropy: _Loss
+categorical_cross_entropy: _Loss
+gaussian_nll: _Loss
+hinge_loss: _Loss
+js_smoothness: _Loss
+linear_cross_entropy: _Loss
+parity_penalty: _Loss
+sigmoid_cross_entropy: _Loss
+sigmoid_focal_loss: _Loss
+softmax_cross_entropy: _Loss
+softmax_focal_loss: _Loss
+
+def entropy(p: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
+def perplexity(p: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
+def cross_entropy(p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
+def kl_divergence(p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
+def js_divergence(
+    p: ArrayLike, q: ArrayLike, weight: float, options: _DistributionOptions, with_grad: bool
+) -> _Values: ...
 def linear_epoch(
     x: _Array,
     params: list[_Array],
     velocity: list[_Array],
-    target: _Target,
+    target: ArrayLike | tuple[ArrayLike, ArrayLike],
     kind: str,
-    class_weight: ArrayLike | None,
     pos_weight: ArrayLike | None,
+    class_weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     ignore_index: int | None,
     label_smoothing: float,
@@ -329,67 +98,21 @@ def linear_epoch(
     nesterov: bool,
     weight_decay: Sequence[float],
     steps: _Array,
-    /,
 ) -> float: ...
-def js_smoothness(logits: ArrayLike, segments: ArrayLike | None, reduction: str, /) -> _Loss: ...
-def js_smoothness_with_grad(
-    logits: ArrayLike, segments: ArrayLike | None, reduction: str, out: _Array | None, /
-) -> tuple[_Loss, _Array]: ...
-def parity_penalty(logits: ArrayLike, group: ArrayLike, target: ArrayLike | None, link: str, /) -> float: ...
-def parity_penalty_with_grad(
-    logits: ArrayLike, group: ArrayLike, target: ArrayLike | None, link: str, out: _Array | None, /
-) -> tuple[float, _Array]: ...
 def softmax_stats(
     logits: ArrayLike,
     target: ArrayLike,
     sample_weight: ArrayLike | None,
     ignore_index: int | None,
     axis: int,
-    /,
 ) -> tuple[_Array, _Array, _Array, _Array, _Array, _Array]: ...
-def _tally(loss: ArrayLike, weight: ArrayLike, correct: ArrayLike, /) -> tuple[int, int, int, int, int, int]: ...
-def logsumexp(x: ArrayLike, axis: int, keepdims: bool, /) -> _Array: ...
-def softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
-def log_softmax(x: ArrayLike, axis: int, out: _Array | None, /) -> _Array: ...
-def sigmoid(x: ArrayLike, out: _Array | None, /) -> _Array: ...
-def log_sigmoid(x: ArrayLike, out: _Array | None, /) -> _Array: ...
-def softplus(x: ArrayLike, out: _Array | None, /) -> _Array: ...
+def _tally(loss: ArrayLike, weight: ArrayLike, correct: ArrayLike) -> tuple[int, int, int, int, int, int]: ...
+def logsumexp(x: ArrayLike, axis: int, keepdims: bool) -> _Array: ...
+def softmax(x: ArrayLike, axis: int, out: _Array | None) -> _Array: ...
+def log_softmax(x: ArrayLike, axis: int, out: _Array | None) -> _Array: ...
+def sigmoid(x: ArrayLike, out: _Array | None) -> _Array: ...
+def log_sigmoid(x: ArrayLike, out: _Array | None) -> _Array: ...
+def softplus(x: ArrayLike, out: _Array | None) -> _Array: ...
 def get_num_threads() -> int: ...
-def set_num_threads(n: int, /) -> None: ...
+def set_num_threads(n: int) -> None: ...
 def build_info() -> _BuildInfo: ...
-
-_threads: ContextVar[int]
-
-def gaussian_nll(
-    mean: ArrayLike,
-    target: ArrayLike,
-    var: ArrayLike | None,
-    log_var: ArrayLike | None,
-    full: bool,
-    sample_weight: ArrayLike | None,
-    reduction: str,
-    /,
-) -> _Loss: ...
-def gaussian_nll_with_grad(
-    mean: ArrayLike,
-    target: ArrayLike,
-    var: ArrayLike | None,
-    log_var: ArrayLike | None,
-    full: bool,
-    sample_weight: ArrayLike | None,
-    reduction: str,
-    out: _Array | None,
-    /,
-) -> tuple[_Loss, _Array, _Array]: ...
-def entropy(p: ArrayLike, options: _Options, /) -> _Array: ...
-def entropy_with_grad(p: ArrayLike, options: _Options, /) -> tuple[_Array, _Array]: ...
-def perplexity(p: ArrayLike, options: _Options, /) -> _Array: ...
-def perplexity_with_grad(p: ArrayLike, options: _Options, /) -> tuple[_Array, _Array]: ...
-def cross_entropy(p: ArrayLike, q: ArrayLike, options: _Options, /) -> _Array: ...
-def cross_entropy_with_grad(p: ArrayLike, q: ArrayLike, options: _Options, /) -> tuple[_Array, _Array, _Array]: ...
-def kl_divergence(p: ArrayLike, q: ArrayLike, options: _Options, /) -> _Array: ...
-def kl_divergence_with_grad(p: ArrayLike, q: ArrayLike, options: _Options, /) -> tuple[_Array, _Array, _Array]: ...
-def js_divergence(p: ArrayLike, q: ArrayLike, weight: float, options: _Options, /) -> _Array: ...
-def js_divergence_with_grad(
-    p: ArrayLike, q: ArrayLike, weight: float, options: _Options, /
-) -> tuple[_Array, _Array, _Array]: ...

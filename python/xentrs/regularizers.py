@@ -9,11 +9,14 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from . import _core
+from ._calls import calls
 from .losses import FloatArray, Loss, LossGrad, Reduction
+from .losses.results import loss_grad
 
 __all__ = ["js_smoothness", "js_smoothness_with_grad", "parity_penalty", "parity_penalty_with_grad"]
 
 
+@calls(_core.js_smoothness)
 def js_smoothness(logits: ArrayLike, *, segments: ArrayLike | None = None, reduction: Reduction = "mean") -> Loss:
     """Jensen-Shannon divergence of the predictions at neighbouring positions: how much a sequence flickers.
 
@@ -81,9 +84,9 @@ def js_smoothness(logits: ArrayLike, *, segments: ArrayLike | None = None, reduc
     >>> xe.js_smoothness(logits, segments=[0, 0, 1])
     0.0
     """
-    return _core.js_smoothness(logits, segments, reduction)
 
 
+@calls(_core.js_smoothness, order=1, returns=loss_grad)
 def js_smoothness_with_grad(
     logits: ArrayLike,
     *,
@@ -137,9 +140,9 @@ def js_smoothness_with_grad(
     array([[-0.1059,  0.1059],
            [ 0.0607, -0.0607]])
     """
-    return LossGrad(*_core.js_smoothness_with_grad(logits, segments, reduction, out))
 
 
+@calls(_core.parity_penalty)
 def parity_penalty(
     logits: ArrayLike,
     group: ArrayLike,
@@ -203,9 +206,9 @@ def parity_penalty(
     >>> round(xe.parity_penalty([2.0, 1.0, -1.0, 0.0], ["a", "a", "b", "b"], target=[1, 0, 0, 1]), 4)
     0.0363
     """
-    return _core.parity_penalty(logits, group, target, link)
 
 
+@calls(_core.parity_penalty, order=1, returns=loss_grad)
 def parity_penalty_with_grad(
     logits: ArrayLike,
     group: ArrayLike,
@@ -258,4 +261,3 @@ def parity_penalty_with_grad(
     >>> grad.round(4)
     array([ 0.0111,  0.0207, -0.0207, -0.0263])
     """
-    return LossGrad(*_core.parity_penalty_with_grad(logits, group, target, link, out))

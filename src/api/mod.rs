@@ -22,9 +22,9 @@ pub use linear_cross_entropy::{LinearGrads, LinearProblem, linear_value, linear_
 pub use penalties::{
     Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
 };
-pub use points::PointProblem;
+pub use points::{PointProblem, PointTargets};
 pub use rows::{RowProblem, Targets};
-pub use stored::{StoredPointProblem, StoredRowProblem};
+pub use stored::StoredRows;
 
 use crate::error::{Error, Result};
 use crate::losses::{Domain, OfSum};

@@ -1,5 +1,6 @@
 //! The sigmoid family: one target a logit.
 
+use super::stored::{StoredRows, widened};
 use super::{CurvedProblem, Problem, check_domain, first_error};
 use crate::error::{Error, Result};
 use crate::losses::{Domain, PointHess, PointLoss};
@@ -9,17 +10,48 @@ use crate::rows::{BLOCK, row_total};
 use crate::simd::{Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, Spot, read};
 use crate::view::{Rows, RowsIo, check_weights};
 
+/// The targets of points, one a point.
+#[derive(Clone, Copy, Debug)]
+pub enum PointTargets<'a, T> {
+    /// In the type that is computed with.
+    Real(&'a [T]),
+    /// In half precision, as rows of one.
+    Stored(&'a dyn StoredRows<T>),
+}
+
+impl<T> PointTargets<'_, T> {
+    fn len(&self) -> usize {
+        match self {
+            PointTargets::Real(target) => target.len(),
+            PointTargets::Stored(target) => target.shape().iter().product(),
+        }
+    }
+}
+
 /// A loss of the sigmoid family, with targets and weights, all of the shape of the logits, row behind row.
 #[derive(Clone, Copy, Debug)]
 pub struct PointProblem<'a, T, L> {
     /// The loss of a point.
     pub loss: L,
     /// One target a point, in the domain of the loss, or the ignored one.
-    pub target: &'a [T],
+    pub target: PointTargets<'a, T>,
     /// One weight a point; 1 where absent.
     pub sample_weight: Option<&'a [T]>,
     /// A point with this target has no loss, no weight and zero gradient, whatever its logit.
     pub ignored: Option<T>,
+}
+
+impl<T: Real, L: PointLoss<T>> PointProblem<'_, T, L> {
+    /// Hands `f` what belongs to so many points from point `first` on.
+    #[inline(always)]
+    fn part<R>(&self, isa: Isa, first: usize, len: usize, f: impl FnOnce(Part<'_, T, L>) -> R) -> R {
+        match self.target {
+            PointTargets::Real(target) => f(Part::of(self, first, &target[first..first + len])),
+            PointTargets::Stored(stored) => {
+                widened(stored, isa, first, len, |target| f(Part::of(self, first, target.flat())))
+            }
+        }
+    }
 }
 
 impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
@@ -37,16 +69,18 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
     fn check_targets(&self, isa: Isa) -> Result<()> {
         let len = self.target.len();
         first_error(len, parallel::block_rows(1), len, |first, points| {
-            check_domain(isa, "target", L::TARGETS, self.ignored, &self.target[first..first + points])
-                .map_err(|error| error.moved(first))
+            self.part(isa, first, points, |part| {
+                check_domain(isa, "target", L::TARGETS, self.ignored, part.target).map_err(|error| error.moved(first))
+            })
         })
     }
 
-    fn counts(&self, _: Isa, row: usize, classes: usize) -> bool {
-        let weight = |point: usize| self.sample_weight.map_or(T::ONE, |weights| weights[point]);
-        let is_ignored = |point: usize| self.ignored.is_some_and(|ignored| self.target[point] == ignored);
+    fn counts(&self, isa: Isa, row: usize, classes: usize) -> bool {
         (self.sample_weight.is_none() && self.ignored.is_none())
-            || (row * classes..(row + 1) * classes).any(|point| weight(point) != T::ZERO && !is_ignored(point))
+            || self.part(isa, row * classes, classes, |Part { target, sample_weight, ignored, .. }| {
+                let weight = |point: usize| sample_weight.map_or(T::ONE, |weights| weights[point]);
+                (0..classes).any(|point| weight(point) != T::ZERO && target[point] != ignored)
+            })
     }
 
     fn losses_per_row(&self, classes: usize) -> usize {
@@ -62,15 +96,21 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
         parallel::sum(blocks, len, |points| {
             let sample_weight = self.sample_weight.map(|weights| &weights[points.clone()]);
             match self.ignored {
-                Some(ignored) => T::dispatch(isa, Kept { target: &self.target[points], sample_weight, ignored }),
+                Some(ignored) => {
+                    self.part(isa, points.start, points.len(), |Part { target, sample_weight, .. }| {
+                        T::dispatch(isa, Kept { target, sample_weight, ignored })
+                    })
+                }
                 None => T::dispatch(isa, Total { weights: sample_weight.unwrap_or_default() }),
             }
         })
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        let part = Part::of(self, first * logits.classes(), logits.rows() * logits.classes());
-        T::dispatch(isa, PointValues { part, logits: logits.flat(), each })
+        let classes = logits.classes();
+        self.part(isa, first * classes, logits.rows() * classes, |part| {
+            T::dispatch(isa, PointValues { part, logits: logits.flat(), each })
+        })
     }
 
     fn value_and_grad(
@@ -81,8 +121,10 @@ impl<T: Real, L: PointLoss<T>> Problem<T> for PointProblem<'_, T, L> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let part = Part::of(self, first * rows.classes(), rows.rows() * rows.classes());
-        T::dispatch(isa, PointGrads { part, points: rows.flat(), scale: 1.0 / divisor, each })
+        let classes = rows.classes();
+        self.part(isa, first * classes, rows.rows() * classes, |part| {
+            T::dispatch(isa, PointGrads { part, points: rows.flat(), scale: 1.0 / divisor, each })
+        })
     }
 }
 
@@ -96,8 +138,10 @@ impl<T: Real, L: PointHess<T>> CurvedProblem<T> for PointProblem<'_, T, L> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let part = Part::of(self, first * rows.classes(), rows.rows() * rows.classes());
-        T::dispatch(isa, PointHessians { part, points: rows.flat(), hess, scale: 1.0 / divisor, each })
+        let classes = rows.classes();
+        self.part(isa, first * classes, rows.rows() * classes, |part| {
+            T::dispatch(isa, PointHessians { part, points: rows.flat(), hess, scale: 1.0 / divisor, each })
+        })
     }
 }
 
@@ -148,7 +192,7 @@ impl<T: Real> Kernel<T> for Kept<'_, T> {
     }
 }
 
-/// What a block of logits is held against.
+/// Loss, targets and weights of a block of points.
 struct Part<'k, T, L> {
     loss: &'k L,
     target: &'k [T],
@@ -158,12 +202,11 @@ struct Part<'k, T, L> {
 }
 
 impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
-    fn of(problem: &'k PointProblem<'_, T, L>, first: usize, len: usize) -> Self {
-        let part = |xs: &'k [T]| &xs[first..first + len];
+    fn of(problem: &'k PointProblem<'_, T, L>, first: usize, target: &'k [T]) -> Self {
         Part {
             loss: &problem.loss,
-            target: part(problem.target),
-            sample_weight: problem.sample_weight.map(part),
+            target,
+            sample_weight: problem.sample_weight.map(|weights| &weights[first..first + target.len()]),
             ignored: problem.ignored.unwrap_or(T::NAN),
         }
     }

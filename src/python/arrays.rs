@@ -1,4 +1,4 @@
-//! NumPy arrays as the core sees them: the fork over dtypes, the check of the layout, the one place that releases the GIL.
+//! NumPy arrays as the core sees them: the check of dtype and layout, the one place that releases the GIL.
 //!
 //! An array that is float32, float64, float16 or bfloat16, native, aligned and C-ordered is read where it stands (2-D
 //! logits may have any distance between rows). Everything else, lists included, first passes through `xentrs._arrays`,
@@ -9,6 +9,7 @@
 //! as an index is read once and tested then ([`Classes::get`](crate::Classes::get)), and no shape is read twice.
 
 use super::threads;
+use crate::error::Error;
 use crate::parallel::PARALLEL_ELEMENTS;
 use crate::storage::{Place, Storage};
 use crate::view::Rows;
@@ -17,12 +18,13 @@ use numpy::npyffi::{NPY_ARRAY_WRITEABLE, NPY_TYPES, NpyTypes, PY_ARRAY_API, get_
 use numpy::{
     Element, PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use std::ops::Range;
 use std::ptr::null_mut;
+
+/// An argument, as Python passes it.
+pub(super) type Arg<'a, 'py> = &'a Bound<'py, PyAny>;
 
 /// Elements from which releasing the GIL costs less than it gives.
 const DETACH_ELEMENTS: usize = 1 << 14;
@@ -30,32 +32,28 @@ const DETACH_ELEMENTS: usize = 1 << 14;
 /// What is shared among threads has released the GIL, and has asked how many threads are wanted.
 const _: () = assert!(DETACH_ELEMENTS <= PARALLEL_ELEMENTS);
 
-/// What the elements of an array that is read in place may be. They have no invalid bit patterns.
+/// The type of elements that are read in place. They have no invalid bit patterns.
 pub(super) trait Stored: Copy {
     /// Whether elements of this dtype are such, in the machine's byte order.
     fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool;
 }
 
 macro_rules! stored {
-    ($($t:ty)+) => {
+    ($($t:ty: $kind:literal)+) => {
         $(impl Stored for $t {
             #[inline]
             fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
-                dtype.is_equiv_to(&numpy::dtype::<$t>(dtype.py()))
+                dtype.kind() == $kind
+                    && dtype.itemsize() == size_of::<Self>()
+                    && dtype.is_native_byteorder() != Some(false)
             }
         })+
     };
 }
 
-stored!(f32 f64 i32 i64);
+stored!(f16: b'f' f32: b'f' f64: b'f' i32: b'i' i64: b'i');
 
-impl Stored for f16 {
-    fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
-        dtype.num() == NPY_TYPES::NPY_HALF as i32 && dtype.is_native_byteorder() != Some(false)
-    }
-}
-
-/// The bfloat16 of ml_dtypes, which need not be installed: so it is known by its name, and never asked for.
+/// The bfloat16 of ml_dtypes, which need not be installed: so it is recognised by its name.
 impl Stored for bf16 {
     fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
         dtype.num() >= NPY_TYPES::NPY_USERDEF as i32
@@ -79,11 +77,12 @@ pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce(
     if elements < DETACH_ELEMENTS { f() } else { threads::of_context(py, || py.detach(f)) }
 }
 
-/// Calls a function of `xentrs._arrays`, the slow road.
-pub(super) fn slow<'py>(py: Python<'py>, function: &str, args: impl PyCallArgs<'py>) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || py.import("xentrs._arrays").map(Bound::unbind))?;
-    module.bind(py).getattr(function)?.call1(args)
+#[inline]
+pub(super) fn check_shape(name: &'static str, expected: &[usize], got: &[usize]) -> crate::Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Shape { name, expected: expected.to_vec(), got: got.to_vec() })
 }
 
 /// An array whose numbers are read in place: of type `T`, native, aligned, its last axis contiguous, and all others as if
@@ -123,12 +122,25 @@ impl<'py, T: Stored> Array<'py, T> {
         Some(Array { array: array.clone(), data, rows, columns, stride, copied: false })
     }
 
-    /// What `xentrs._arrays` has made.
+    /// An array that `xentrs._arrays` has made.
     pub(super) fn copy(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         match Self::in_place(object) {
             Some(array) => Ok(Array { copied: true, ..array }),
             None => Err(PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays")),
         }
+    }
+
+    /// What `xentrs._arrays` has made of `arg`: a copy, unless it is the very same object.
+    pub(super) fn same_or_copy(made: &Bound<'py, PyAny>, arg: Arg<'_, 'py>) -> PyResult<Self> {
+        let same = if made.is(arg) { Self::in_place(made) } else { None };
+        same.map_or_else(|| Self::copy(made), Ok)
+    }
+
+    /// The same array, if it has this shape.
+    #[inline]
+    pub(super) fn of_shape(self, name: &'static str, shape: &[usize]) -> PyResult<Self> {
+        check_shape(name, shape, self.shape())?;
+        Ok(self)
     }
 
     /// A new array of this dtype, not yet written.
@@ -174,7 +186,7 @@ impl<'py, T: Stored> Array<'py, T> {
         flags & NPY_ARRAY_WRITEABLE != 0
     }
 
-    /// Makes rows of so many numbers of an array that is flat.
+    /// Divides a flat array into rows of `columns` numbers.
     pub(super) fn fold(&mut self, columns: usize) {
         let len = self.len();
         (self.rows, self.columns, self.stride) = (len.checked_div(columns).unwrap_or(0), columns, columns);
@@ -188,7 +200,7 @@ impl<'py, T: Stored> Array<'py, T> {
         if self.len() == 0 { 0 } else { (self.rows - 1) * self.stride + self.columns }
     }
 
-    /// The numbers from the first to the last, with what stands between the rows.
+    /// The numbers from the first to the last, and those between the rows.
     pub(super) fn data(&self) -> &[T] {
         if self.span_len() == 0 {
             return &[];
@@ -207,7 +219,7 @@ impl<'py, T: Stored> Array<'py, T> {
         unsafe { std::slice::from_raw_parts_mut(self.data, self.span_len()) }
     }
 
-    /// First and last byte, where it stands in memory that was passed.
+    /// First and last byte; none for a copy.
     pub(super) fn span(&self) -> Option<Range<usize>> {
         let data = self.data().as_ptr_range();
         (!self.copied).then_some(data.start as usize..data.end as usize)
@@ -215,7 +227,7 @@ impl<'py, T: Stored> Array<'py, T> {
 }
 
 impl<T: Stored> Array<'_, T> {
-    /// Whether it has rows, or, where no axis is asked for, whether it is all in one piece.
+    /// Whether it has rows, or, without an axis, whether its numbers follow each other without gaps.
     pub(super) fn suits(&self, axis: Option<isize>) -> bool {
         if axis.is_some() { !self.shape().is_empty() } else { self.is_flat() }
     }

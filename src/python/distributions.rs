@@ -1,24 +1,23 @@
-//! What one distribution has, and what two have between them.
+//! Functions of distributions: entropy, perplexity, cross-entropy and divergences.
 
-use super::Given;
-use super::arrays::{Array, Number, detached, slow};
-use super::inputs::{Input, Logits, fork};
-use super::outputs::rounded;
-use crate::error::Error;
+use super::arrays::{Arg, Array, Number, check_shape, detached};
+use super::errors::refuse;
+use super::inputs::{Input, Logits, match_dtype};
+use super::outputs::{restored, rounded};
 use crate::{Form, Quantity, Question, Rows, Variable};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Base, axis, normalize, from_logits.
+/// `base`, `axis`, `normalize` and `from_logits`.
 type Options = (Option<f64>, isize, bool, bool);
 
 /// The value of each row, and, where they are wanted, the gradients.
-fn answer<'py>(
+fn evaluate<'py>(
     quantity: Quantity,
-    p: Given<'_, 'py>,
-    q: Option<Given<'_, 'py>>,
+    p: Arg<'_, 'py>,
+    q: Option<Arg<'_, 'py>>,
     (base, axis, normalize, from_logits): Options,
-    gradients: bool,
+    with_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let form = match (normalize, from_logits) {
         (false, false) => Form::Probabilities,
@@ -26,7 +25,7 @@ fn answer<'py>(
         (false, true) => Form::Logits,
         (true, true) => {
             let expected = "False where from_logits is True: a softmax sums to 1";
-            return Err(Error::Parameter { name: "normalize", expected, got: "True".into() }.into());
+            return refuse("normalize", expected, "True");
         }
     };
     let question = Question::new(quantity, form, base)?;
@@ -34,9 +33,9 @@ fn answer<'py>(
         Some(q) => Logits::pair([p, q], ["p", "q"], axis).map(|(p, q)| (p, Some(q)))?,
         None => (Logits::of(p, "p", Some(axis))?, None),
     };
-    fork!(p, p => {
+    match_dtype!(p, p => {
         let q = q.as_ref().and_then(|q| p.beside(q));
-        run(&question, &p, q, gradients).map_err(|error| {
+        run(&question, &p, q, with_grad).map_err(|error| {
             let meant = quantity == Quantity::CrossEntropy && !from_logits;
             if meant { hint(p.py(), error) } else { error }
         })
@@ -52,14 +51,14 @@ fn run<'py, S: Number>(
     question: &Question,
     p: &Input<'py, S>,
     q: Option<Array<'py, S>>,
-    gradients: bool,
+    with_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, classes) = (p.py(), p.array.columns());
     // 1. rows of both: as many as the one has that has more dimensions
     let (p_shape, q_shape) = (p.array.shape(), q.as_ref().map_or(p.array.shape(), Array::shape));
     let fits = p_shape == q_shape || p_shape == [classes] && q_shape.last() == Some(&classes) || q_shape == [classes];
     if !fits {
-        return Err(Error::Shape { name: "q", expected: p_shape.to_vec(), got: q_shape.to_vec() }.into());
+        check_shape("q", p_shape, q_shape)?;
     }
     let shape = if p_shape.len() >= q_shape.len() { p_shape } else { q_shape };
     let leading = &shape[..shape.len() - 1];
@@ -67,7 +66,7 @@ fn run<'py, S: Number>(
     let (p_rows, q_rows) = (rows_of("p", &p.array, rows)?, q.as_ref().map(|q| rows_of("q", q, rows)).transpose()?);
     // 2. their values
     let mut values = vec![Default::default(); rows];
-    if !gradients {
+    if !with_grad {
         detached(py, rows * classes, || crate::measure(question, p_rows, q_rows, &mut values))?;
         return rounded(p, &values, leading);
     }
@@ -80,16 +79,12 @@ fn run<'py, S: Number>(
         crate::measure_and_grad(question, Variable { rows: p_rows, grad: p_place }, q, &mut values)
     })?;
     let value = rounded(p, &values, leading)?;
-    let restored = |grad: &Array<'py, S>| {
-        let array = grad.object().clone().into_any();
-        match p.axis {
-            Some(axis) if grad.shape().len() > 1 => slow(py, "restore_axis", (array, axis)),
-            _ => Ok(array),
-        }
+    let as_given = |grad: &Array<'py, S>| {
+        restored(py, grad.object().clone().into_any(), p.axis.filter(|_| grad.shape().len() > 1))
     };
-    let p_grad = restored(&p_grad)?;
+    let p_grad = as_given(&p_grad)?;
     match q_grad {
-        Some(q_grad) => Ok((value, p_grad, restored(&q_grad)?).into_pyobject(py)?.into_any()),
+        Some(q_grad) => Ok((value, p_grad, as_given(&q_grad)?).into_pyobject(py)?.into_any()),
         None => Ok((value, p_grad).into_pyobject(py)?.into_any()),
     }
 }
@@ -104,87 +99,42 @@ fn rows_of<'a, S: Number>(name: &'static str, array: &'a Array<'_, S>, rows: usi
 }
 
 #[pyfunction]
-#[pyo3(signature = (p, options, /))]
-pub(super) fn entropy<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Entropy, p, None, options, false)
+pub(super) fn entropy<'py>(p: Arg<'_, 'py>, options: Options, with_grad: bool) -> PyResult<Bound<'py, PyAny>> {
+    evaluate(Quantity::Entropy, p, None, options, with_grad)
 }
 
 #[pyfunction]
-#[pyo3(signature = (p, options, /))]
-pub(super) fn entropy_with_grad<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Entropy, p, None, options, true)
+pub(super) fn perplexity<'py>(p: Arg<'_, 'py>, options: Options, with_grad: bool) -> PyResult<Bound<'py, PyAny>> {
+    evaluate(Quantity::Perplexity, p, None, options, with_grad)
 }
 
 #[pyfunction]
-#[pyo3(signature = (p, options, /))]
-pub(super) fn perplexity<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Perplexity, p, None, options, false)
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, options, /))]
-pub(super) fn perplexity_with_grad<'py>(p: Given<'_, 'py>, options: Options) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::Perplexity, p, None, options, true)
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, q, options, /))]
 pub(super) fn cross_entropy<'py>(
-    p: Given<'_, 'py>,
-    q: Given<'_, 'py>,
+    p: Arg<'_, 'py>,
+    q: Arg<'_, 'py>,
     options: Options,
+    with_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::CrossEntropy, p, Some(q), options, false)
+    evaluate(Quantity::CrossEntropy, p, Some(q), options, with_grad)
 }
 
 #[pyfunction]
-#[pyo3(signature = (p, q, options, /))]
-pub(super) fn cross_entropy_with_grad<'py>(
-    p: Given<'_, 'py>,
-    q: Given<'_, 'py>,
-    options: Options,
-) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::CrossEntropy, p, Some(q), options, true)
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, q, options, /))]
 pub(super) fn kl_divergence<'py>(
-    p: Given<'_, 'py>,
-    q: Given<'_, 'py>,
+    p: Arg<'_, 'py>,
+    q: Arg<'_, 'py>,
     options: Options,
+    with_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::KlDivergence, p, Some(q), options, false)
+    evaluate(Quantity::KlDivergence, p, Some(q), options, with_grad)
 }
 
 #[pyfunction]
-#[pyo3(signature = (p, q, options, /))]
-pub(super) fn kl_divergence_with_grad<'py>(
-    p: Given<'_, 'py>,
-    q: Given<'_, 'py>,
-    options: Options,
-) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::KlDivergence, p, Some(q), options, true)
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, q, weight, options, /))]
 pub(super) fn js_divergence<'py>(
-    p: Given<'_, 'py>,
-    q: Given<'_, 'py>,
+    p: Arg<'_, 'py>,
+    q: Arg<'_, 'py>,
     weight: f64,
     options: Options,
+    with_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::JsDivergence { weight }, p, Some(q), options, false)
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, q, weight, options, /))]
-pub(super) fn js_divergence_with_grad<'py>(
-    p: Given<'_, 'py>,
-    q: Given<'_, 'py>,
-    weight: f64,
-    options: Options,
-) -> PyResult<Bound<'py, PyAny>> {
-    answer(Quantity::JsDivergence { weight }, p, Some(q), options, true)
+    evaluate(Quantity::JsDivergence { weight }, p, Some(q), options, with_grad)
 }

@@ -1,10 +1,9 @@
 //! An epoch of stochastic gradient descent, which the interpreter may interrupt between steps.
 
-use super::Given;
-use super::arrays::{Array, Number, detached};
+use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits, data};
 use super::linear::LayerLoss;
-use super::softmax_family::SoftmaxArguments;
+use super::options::{SoftmaxOptions, function, softmax_options};
 use crate::linear;
 use crate::math::Real;
 use crate::storage::Storage;
@@ -41,18 +40,18 @@ impl<'py, S: Number + Real + Storage<Real = S>> Places<'py, S> {
     }
 }
 
-/// What an epoch is made of, but for the loss.
+/// An epoch, but for the loss.
 struct Plan<'a, 'py> {
     params: Vec<Bound<'py, PyAny>>,
     /// As many as parameters, where there is momentum.
     velocity: Vec<Bound<'py, PyAny>>,
-    order: Option<Given<'a, 'py>>,
-    rates: Given<'a, 'py>,
+    order: Option<Arg<'a, 'py>>,
+    rates: Arg<'a, 'py>,
     batch_size: usize,
     moment: Moment,
     weight_decay: [f64; 2],
     /// A counter of steps, which stays right when the interpreter interrupts.
-    steps: Given<'a, 'py>,
+    steps: Arg<'a, 'py>,
 }
 
 impl<'py> Plan<'_, 'py> {
@@ -67,7 +66,7 @@ impl<'py> Plan<'_, 'py> {
         let mut steps = private(self.steps, "steps")?;
         let (classes, py) = (model.weight.shape()[0], x.py());
         let x = x.with_outputs(classes);
-        loss.with_problem(&x, |loss, _, _| {
+        loss.with_problem(&x, |loss| {
             let Plan { batch_size, moment, weight_decay, .. } = self;
             let (rows, order) = (x.array.rows()?, data(&order));
             let epoch = Epoch { loss, x: rows, order, batch_size, rates: rates.data(), moment, weight_decay };
@@ -88,53 +87,30 @@ impl<'py> Plan<'_, 'py> {
     }
 }
 
-#[pyfunction]
-#[pyo3(signature = (
-    x, params, velocity, target, kind, class_weight, pos_weight, sample_weight, ignore_index, label_smoothing, temperature,
-    softcap, z_loss, order, rates, batch_size, momentum, nesterov, weight_decay, steps, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss and of the optimiser, as Python passes them")]
-pub(super) fn linear_epoch<'py>(
-    x: Given<'_, 'py>,
-    params: Vec<Bound<'py, PyAny>>,
-    velocity: Vec<Bound<'py, PyAny>>,
-    target: Given<'_, 'py>,
-    kind: Given<'_, 'py>,
-    class_weight: Option<Given<'_, 'py>>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    order: Option<Given<'_, 'py>>,
-    rates: Given<'_, 'py>,
-    batch_size: usize,
-    momentum: f64,
-    nesterov: bool,
-    weight_decay: [f64; 2],
-    steps: Given<'_, 'py>,
-) -> PyResult<f64> {
-    // Which one makes no difference: an epoch adds up the losses of its rows by itself.
-    let reduction = pyo3::types::PyString::new(x.py(), "mean").into_any();
-    let softmax = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction: &reduction,
-    };
-    let moment = Moment { momentum, nesterov };
-    let loss = LayerLoss { kind, pos_weight, softmax };
-    let plan = Plan { params, velocity, order, rates, batch_size, moment, weight_decay, steps };
-    match Logits::of(x, "x", Some(-1))? {
-        Logits::F32(x) => plan.run(x, loss),
-        Logits::F64(x) => plan.run(x, loss),
-        _ => Err(PyTypeError::new_err("xentrs.optim must give float32 or float64")),
+softmax_options! { function!
+    fn linear_epoch(
+        x: Arg<'a, 'py>,
+        params: Vec<Bound<'py, PyAny>>,
+        velocity: Vec<Bound<'py, PyAny>>,
+        target: Arg<'a, 'py>,
+        kind: Arg<'a, 'py>,
+        pos_weight: Option<Arg<'a, 'py>>,
+        ..options: SoftmaxOptions,
+        order: Option<Arg<'a, 'py>>,
+        rates: Arg<'a, 'py>,
+        batch_size: usize,
+        momentum: f64,
+        nesterov: bool,
+        weight_decay: [f64; 2],
+        steps: Arg<'a, 'py>,
+    ) -> PyResult<f64> {
+        let loss = LayerLoss::of(target, kind, pos_weight, options)?;
+        let moment = Moment { momentum, nesterov };
+        let plan = Plan { params, velocity, order, rates, batch_size, moment, weight_decay, steps };
+        match Logits::of(x, "x", Some(-1))? {
+            Logits::F32(x) => plan.run(x, loss),
+            Logits::F64(x) => plan.run(x, loss),
+            _ => Err(PyTypeError::new_err("xentrs.optim must give float32 or float64")),
+        }
     }
 }

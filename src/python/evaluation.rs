@@ -1,37 +1,30 @@
 //! Evaluation: statistics of rows, and exact sums of them.
 
-use super::Given;
-use super::arrays::{Number, detached};
-use super::inputs::{Input, Logits, Target, data, fork};
+use super::arrays::{Arg, Number, detached};
+use super::inputs::{Input, Logits, data, match_dtype};
 use super::outputs::numbers;
-use crate::{Classes, ExactSum, Isa, Labels, SoftmaxStats, Tally};
+use crate::{ExactSum, Isa, SoftmaxStats, Tally};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyTuple};
 
 #[pyfunction]
-#[pyo3(signature = (logits, target, sample_weight, ignore_index, axis, /))]
 pub(super) fn softmax_stats<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    sample_weight: Option<Given<'_, 'py>>,
+    logits: Arg<'_, 'py>,
+    target: Arg<'_, 'py>,
+    sample_weight: Option<Arg<'_, 'py>>,
     ignore_index: Option<i64>,
     axis: isize,
 ) -> PyResult<Bound<'py, PyTuple>> {
     fn run<'py, S: Number>(
         logits: &Input<'py, S>,
-        target: Given<'_, 'py>,
-        sample_weight: Option<Given<'_, 'py>>,
+        target: Arg<'_, 'py>,
+        sample_weight: Option<Arg<'_, 'py>>,
         ignore_index: Option<i64>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let (py, shape) = (logits.py(), logits.leading());
         let classes = logits.classes(target)?;
         let sample_weight = logits.weights(sample_weight, "sample_weight", shape)?;
-        let labels = match &classes {
-            Target::I32(array) => Labels::I32(array.data()),
-            Target::I64(array) => Labels::I64(array.data()),
-            Target::Distributions(_) | Target::Sparse(..) => unreachable!("classes are asked for"),
-        };
-        let classes = Classes::new(labels, logits.array.columns(), ignore_index)?;
+        let classes = classes.checked(logits.array.columns(), ignore_index)?;
         let (rows, weights) = (logits.array.rows()?, data(&sample_weight));
         let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, weight } =
             detached(py, logits.array.len(), || crate::softmax_stats(rows, classes, weights))?;
@@ -47,26 +40,26 @@ pub(super) fn softmax_stats<'py>(
             ],
         )
     }
-    fork!(Logits::of(logits, "logits", Some(axis))?, logits => run(&logits, target, sample_weight, ignore_index))
+    match_dtype!(Logits::of(logits, "logits", Some(axis))?, logits => run(&logits, target, sample_weight, ignore_index))
 }
 
 /// The fields of a [`Tally`], its sums as integers in units of `2^-1074`.
 #[pyfunction]
-#[pyo3(name = "_tally", signature = (loss, weight, correct, /))]
+#[pyo3(name = "_tally")]
 pub(super) fn tally<'py>(
-    loss: Given<'_, 'py>,
-    weight: Given<'_, 'py>,
-    correct: Given<'_, 'py>,
+    loss: Arg<'_, 'py>,
+    weight: Arg<'_, 'py>,
+    correct: Arg<'_, 'py>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     fn run<'py, S: Number>(
         loss: &Input<'py, S>,
-        weight: Given<'_, 'py>,
-        correct: Given<'_, 'py>,
+        weight: Arg<'_, 'py>,
+        correct: Arg<'_, 'py>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = loss.py();
         let weight = loss.weights(Some(weight), "weight", loss.array.shape())?;
         let isa = Isa::active()?;
-        let correct = loss.answers(correct, "correct")?;
+        let correct = loss.binary_labels(correct, "correct")?;
         let (weight, correct) = (data(&weight).unwrap_or_default(), correct.data());
         let rows = loss.array.rows()?;
         let tally =
@@ -79,5 +72,5 @@ pub(super) fn tally<'py>(
         let Tally { loss, weight, correct, rows, infinite, nan } = &tally;
         PyTuple::new(py, [int(loss)?, int(weight)?, int(correct)?, count(*rows)?, count(*infinite)?, count(*nan)?])
     }
-    fork!(Logits::of(loss, "loss", None)?, loss => run(&loss, weight, correct))
+    match_dtype!(Logits::of(loss, "loss", None)?, loss => run(&loss, weight, correct))
 }

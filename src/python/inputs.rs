@@ -1,13 +1,7 @@
-//! What comes in: logits, and what stands beside them, of their type and of fitting shape.
+//! Logits, and arrays that fit them in type and shape.
 
-mod targets;
-
-pub(super) use targets::{Floats, Target};
-
-use super::Given;
-use super::arrays::{Array, Number, Stored, slow};
-use crate::Reduction;
-use crate::error::Error;
+use super::arrays::{Arg, Array, Number, Stored, check_shape};
+use super::via_numpy::{Numpy, via_numpy};
 use crate::view::check_weights;
 use half::{bf16, f16};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
@@ -16,8 +10,8 @@ use pyo3::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Runs an expression for logits of any type.
-macro_rules! fork {
+/// Runs an expression for logits of any dtype.
+macro_rules! match_dtype {
     ($logits:expr, $input:ident => $result:expr) => {
         match $logits {
             Logits::F32($input) => $result,
@@ -28,18 +22,7 @@ macro_rules! fork {
     };
 }
 
-pub(super) use fork;
-
-pub(super) fn reduction(name: Given<'_, '_>) -> PyResult<Reduction> {
-    let got = match name.extract::<&str>() {
-        Ok("mean") => return Ok(Reduction::Mean),
-        Ok("sum") => return Ok(Reduction::Sum),
-        Ok("none") => return Ok(Reduction::None),
-        Ok(other) => format!("{other:?}"),
-        Err(_) => name.repr()?.to_string(),
-    };
-    Err(Error::Parameter { name: "reduction", expected: "\"mean\", \"sum\" or \"none\"", got }.into())
-}
+pub(super) use match_dtype;
 
 pub(super) fn data<'a, T: Stored>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {
     array.as_ref().map(Array::data)
@@ -49,7 +32,7 @@ pub(super) fn span<T: Stored>(array: &Option<Array<'_, T>>) -> Option<Range<usiz
     array.as_ref().and_then(Array::span)
 }
 
-/// Logits of any type, the class axis last.
+/// Logits of any dtype, the class axis last.
 pub(super) enum Logits<'py> {
     F32(Input<'py, f32>),
     F64(Input<'py, f64>),
@@ -57,7 +40,7 @@ pub(super) enum Logits<'py> {
     Bf16(Input<'py, bf16>),
 }
 
-/// Logits of one type, and what they were before.
+/// Logits of one dtype, and the argument they come from.
 pub(super) struct Input<'py, S> {
     pub(super) array: Array<'py, S>,
     pub(super) given: Bound<'py, PyAny>,
@@ -68,33 +51,29 @@ pub(super) struct Input<'py, S> {
 }
 
 impl<'py> Logits<'py> {
-    /// Rows along `axis`; where there is none, points: rows of one.
-    pub(super) fn of(given: &Bound<'py, PyAny>, name: &str, axis: Option<isize>) -> PyResult<Self> {
+    /// Rows along `axis`; without an axis points, which are rows of one.
+    pub(super) fn of(arg: Arg<'_, 'py>, name: &str, axis: Option<isize>) -> PyResult<Self> {
         if axis.is_none_or(|axis| axis == -1)
-            && let Some(logits) = Self::in_place(given, given, None, axis)
+            && let Some(logits) = Self::in_place(arg, arg, None, axis)
         {
             return Ok(logits);
         }
-        let converted = slow(given.py(), "as_logits", (given, name, axis))?;
+        let converted = via_numpy(arg.py(), Numpy::AsLogits, (arg, name, axis))?;
         let (array, moved): (Bound<'py, PyAny>, Option<usize>) = converted.extract()?;
-        Self::in_place(&array, given, moved, axis)
+        Self::in_place(&array, arg, moved, axis)
             .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
     }
 
-    /// Two arrays of one type, with rows along `axis`: the first, and what becomes of the second. Either may be a single row.
-    pub(super) fn pair(
-        given: [&Bound<'py, PyAny>; 2],
-        names: [&str; 2],
-        axis: isize,
-    ) -> PyResult<(Self, Bound<'py, PyAny>)> {
-        let [first, second] = given;
+    /// Two arrays of one dtype, with rows along `axis`: the first, and what becomes of the second. Either may be a single row.
+    pub(super) fn pair(args: [Arg<'_, 'py>; 2], names: [&str; 2], axis: isize) -> PyResult<(Self, Bound<'py, PyAny>)> {
+        let [first, second] = args;
         if axis == -1
             && let Some(logits) = Self::in_place(first, first, None, Some(axis))
-            && fork!(&logits, logits => logits.beside(second).is_some())
+            && match_dtype!(&logits, logits => logits.beside(second).is_some())
         {
             return Ok((logits, second.clone()));
         }
-        let converted = slow(first.py(), "as_pair", (first, second, names.to_vec(), axis))?;
+        let converted = via_numpy(first.py(), Numpy::AsPair, (first, second, names.to_vec(), axis))?;
         let (array, other, moved): (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<usize>) = converted.extract()?;
         Self::in_place(&array, first, moved, Some(axis))
             .map(|logits| (logits, other))
@@ -104,7 +83,7 @@ impl<'py> Logits<'py> {
     #[inline(always)]
     fn in_place(
         array: &Bound<'py, PyAny>,
-        given: &Bound<'py, PyAny>,
+        given: Arg<'_, 'py>,
         moved: Option<usize>,
         axis: Option<isize>,
     ) -> Option<Self> {
@@ -125,7 +104,7 @@ impl<'py, S: Number> Input<'py, S> {
     #[inline(always)]
     fn in_place(
         array: &Bound<'py, PyAny>,
-        given: &Bound<'py, PyAny>,
+        given: Arg<'_, 'py>,
         moved: Option<usize>,
         axis: Option<isize>,
     ) -> Option<Self> {
@@ -142,7 +121,7 @@ impl<'py, S: Number> Input<'py, S> {
     }
 
     /// Another array of rows of the same type, where it can be read in place.
-    pub(super) fn beside(&self, other: &Bound<'py, PyAny>) -> Option<Array<'py, S>> {
+    pub(super) fn beside(&self, other: Arg<'_, 'py>) -> Option<Array<'py, S>> {
         Array::in_place(other).filter(|array| array.suits(Some(-1)))
     }
 
@@ -179,14 +158,13 @@ impl<'py, S: Number> Input<'py, S> {
         &shape[..shape.len() - 1]
     }
 
-    /// The shape of what is left when the class axis is reduced.
+    /// The shape that is left when the class axis is reduced.
     pub(super) fn reduced(&self, keepdims: bool) -> Vec<usize> {
-        let one: &[usize] = if keepdims { &[1] } else { &[] };
-        if keepdims { self.as_given(&[self.leading(), one].concat()) } else { self.leading().to_vec() }
+        if keepdims { self.as_given(&[self.leading(), &[1]].concat()) } else { self.leading().to_vec() }
     }
 
     /// A shape with the class axis put back to where it was.
-    fn as_given(&self, shape: &[usize]) -> Vec<usize> {
+    pub(super) fn as_given(&self, shape: &[usize]) -> Vec<usize> {
         let mut shape = shape.to_vec();
         if let Some(axis) = self.axis
             && let Some(classes) = shape.pop()
@@ -196,94 +174,79 @@ impl<'py, S: Number> Input<'py, S> {
         shape
     }
 
-    /// An array of the type computed with, converted by the function of `xentrs._arrays` where it is not one yet.
-    fn convert(&self, given: &Bound<'py, PyAny>, function: &str, name: &str) -> PyResult<Array<'py, S::Real>> {
-        match Array::in_place(given).filter(Array::is_flat) {
-            Some(array) => Ok(array),
-            None => Array::copy(&slow(self.py(), function, (given, name, self.real_dtype()))?),
-        }
-    }
-
     /// An array of the shape of this one, repeated to it where it has another.
-    pub(super) fn broadcast(&self, given: &Bound<'py, PyAny>, name: &str) -> PyResult<Array<'py, S::Real>> {
-        self.of_this_shape(given, "as_beside", name)
+    pub(super) fn broadcast(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
+        self.of_this_shape(arg, Numpy::AsBeside, name)
     }
 
     /// The same, but a single number, which has no axes, stays one.
-    pub(super) fn broadcast_or_single(&self, given: &Bound<'py, PyAny>, name: &str) -> PyResult<Array<'py, S::Real>> {
-        self.of_this_shape(given, "as_beside_or_single", name)
+    pub(super) fn broadcast_or_single(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
+        self.of_this_shape(arg, Numpy::AsBesideOrSingle, name)
     }
 
-    /// An array of the shape of this one, made by the function of `xentrs._arrays` where it is not one yet.
-    fn of_this_shape(&self, given: &Bound<'py, PyAny>, function: &str, name: &str) -> PyResult<Array<'py, S::Real>> {
+    fn of_this_shape(&self, arg: Arg<'_, 'py>, function: Numpy, name: &str) -> PyResult<Array<'py, S::Real>> {
         let shape = self.shape();
-        match Array::in_place(given).filter(|array| array.is_flat() && array.shape() == &*shape) {
+        match Array::in_place(arg).filter(|array| array.is_flat() && array.shape() == &*shape) {
             Some(array) => Ok(array),
-            None => Array::copy(&slow(self.py(), function, (given, name, self.real_dtype(), shape.to_vec()))?),
+            None => Array::copy(&via_numpy(self.py(), function, (arg, name, self.real_dtype(), shape.to_vec()))?),
         }
     }
 
     /// Weights of a shape.
     pub(super) fn weights(
         &self,
-        given: Option<&Bound<'py, PyAny>>,
+        arg: Option<Arg<'_, 'py>>,
         name: &'static str,
         shape: &[usize],
     ) -> PyResult<Option<Array<'py, S::Real>>> {
-        let Some(given) = given else { return Ok(None) };
-        let array = self.convert(given, "as_weights", name)?;
-        if array.shape() != shape {
-            return Err(Error::Shape { name, expected: shape.to_vec(), got: array.shape().to_vec() }.into());
-        }
-        Ok(Some(array))
+        arg.map(|arg| self.as_weights(arg, name)?.of_shape(name, shape)).transpose()
     }
 
-    /// Weights of points: of the logits' shape, or that without the last axis, one a row.
+    /// Weights of points: of the logits' shape, or of that without the last axis, one a row.
     pub(super) fn point_weights(
         &self,
-        given: Option<&Bound<'py, PyAny>>,
+        arg: Option<Arg<'_, 'py>>,
         name: &'static str,
     ) -> PyResult<Option<Array<'py, S::Real>>> {
-        let Some(given) = given else { return Ok(None) };
-        let array = self.convert(given, "as_weights", name)?;
-        let shape = self.shape();
-        if array.shape() == &*shape {
-            return Ok(Some(array));
-        }
-        if !shape.is_empty() && array.shape() == self.leading() {
+        let Some(arg) = arg else { return Ok(None) };
+        let (array, shape) = (self.as_weights(arg, name)?, self.shape());
+        if array.shape() != &*shape && !shape.is_empty() && array.shape() == self.leading() {
             check_weights(name, array.data(), array.shape())?;
-            let whole = slow(self.py(), "one_a_row", (array.object(), shape.to_vec()))?;
+            let whole = via_numpy(self.py(), Numpy::OneARow, (array.object(), shape.to_vec()))?;
             return Ok(Some(Array::copy(&whole)?));
         }
-        Err(Error::Shape { name, expected: shape.to_vec(), got: array.shape().to_vec() }.into())
+        array.of_shape(name, &shape).map(Some)
     }
 
     /// `pos_weight`: one for all, or one a label along the last axis.
-    pub(super) fn pos_weight(&self, given: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py, S::Real>>> {
-        let Some(given) = given else { return Ok(None) };
-        let array = self.convert(given, "as_weights", "pos_weight")?;
-        let last = self.shape().last().copied().unwrap_or(1);
-        if array.shape().is_empty() || array.shape() == [last] {
-            return Ok(Some(array));
+    pub(super) fn pos_weight(&self, arg: Option<Arg<'_, 'py>>) -> PyResult<Option<Array<'py, S::Real>>> {
+        let Some(arg) = arg else { return Ok(None) };
+        let array = self.as_weights(arg, "pos_weight")?;
+        if !array.shape().is_empty() {
+            check_shape("pos_weight", &[self.shape().last().copied().unwrap_or(1)], array.shape())?;
         }
-        Err(Error::Shape { name: "pos_weight", expected: vec![last], got: array.shape().to_vec() }.into())
+        Ok(Some(array))
     }
 
-    /// Integers of a shape: segments.
+    fn as_weights(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
+        match Array::in_place(arg).filter(Array::is_flat) {
+            Some(array) => Ok(array),
+            None => Array::copy(&via_numpy(self.py(), Numpy::AsWeights, (arg, name, self.real_dtype()))?),
+        }
+    }
+
+    /// Integers of a shape.
     pub(super) fn integers(
         &self,
-        given: Option<&Bound<'py, PyAny>>,
+        arg: Option<Arg<'_, 'py>>,
         name: &'static str,
         shape: &[usize],
     ) -> PyResult<Option<Array<'py, i64>>> {
-        let Some(given) = given else { return Ok(None) };
-        let array = match Array::in_place(given).filter(Array::is_flat) {
+        let Some(arg) = arg else { return Ok(None) };
+        let array = match Array::in_place(arg).filter(Array::is_flat) {
             Some(array) => array,
-            None => Array::copy(&slow(self.py(), "as_integers", (given, name))?)?,
+            None => Array::copy(&via_numpy(self.py(), Numpy::AsIntegers, (arg, name))?)?,
         };
-        if array.shape() != shape {
-            return Err(Error::Shape { name, expected: shape.to_vec(), got: array.shape().to_vec() }.into());
-        }
-        Ok(Some(array))
+        array.of_shape(name, shape).map(Some)
     }
 }

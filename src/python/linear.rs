@@ -1,38 +1,35 @@
 //! A linear layer and the loss of its outputs.
 
-use super::Given;
-use super::arrays::{Array, Number, detached, slow};
-use super::inputs::{Input, Logits, data, fork};
+use super::arrays::{Arg, Array, Number, detached};
+use super::errors::refuse;
+use super::inputs::{Input, Logits, data, match_dtype};
+use super::options::{self, SigmoidOptions, SoftmaxOptions, choice, function, softmax_options};
 use super::outputs::{rounded, wrap};
-use super::sigmoid_family::PointArguments;
-use super::softmax_family::SoftmaxArguments;
-use crate::error::Error;
+use super::via_numpy::{Numpy, via_numpy};
 use crate::linear;
 use crate::{LinearGrads, LinearProblem, Problem, Reduction};
 use pyo3::prelude::*;
+use std::borrow::Cow;
 
-/// The loss of a layer's outputs, of either kind.
+/// The loss of a layer's outputs, of either kind, with its targets.
 #[derive(Clone, Copy)]
-pub(super) struct LayerLoss<'a, 'py> {
-    pub(super) kind: Given<'a, 'py>,
-    pub(super) pos_weight: Option<Given<'a, 'py>>,
-    /// With the targets and options that both kinds have.
-    pub(super) softmax: SoftmaxArguments<'a, 'py>,
+pub(super) enum LayerLoss<'a, 'py> {
+    Softmax(Arg<'a, 'py>, SoftmaxOptions<'a, 'py>),
+    Sigmoid(Arg<'a, 'py>, SigmoidOptions<'a, 'py>),
 }
 
-/// The arguments of `linear_cross_entropy`, but for the inputs.
-#[derive(Clone, Copy)]
-struct LinearArguments<'a, 'py> {
-    weight: Given<'a, 'py>,
-    bias: Option<Given<'a, 'py>>,
+/// Weight and bias, with the loss of the outputs.
+struct Layer<'a, 'py> {
+    weight: Arg<'a, 'py>,
+    bias: Option<Arg<'a, 'py>>,
     loss: LayerLoss<'a, 'py>,
 }
 
-/// The gradients that are wanted, and where they go.
+/// The gradients that are wanted, and their places.
 #[derive(Clone, Copy)]
 struct Wanted<'a, 'py> {
-    wrt: Given<'a, 'py>,
-    out: Option<Given<'a, 'py>>,
+    wrt: Arg<'a, 'py>,
+    out: Option<Arg<'a, 'py>>,
 }
 
 /// A gradient: it is computed in `array`, and leaves in the type of the inputs unless the caller's `out` is of another.
@@ -59,73 +56,90 @@ impl<'py, S: Number> Gradient<'py, S> {
             false => self.array.object().clone().into_any(),
         };
         match self.copy_to {
-            Some(out) => slow(x.py(), "copy_to", (out, array)),
+            Some(out) => via_numpy(x.py(), Numpy::CopyTo, (out, array)),
             None => Ok(array),
         }
     }
 }
 
-impl<'py> LayerLoss<'_, 'py> {
-    /// Hands `f` the loss of the layer's outputs, and the shape of what is not reduced.
-    pub(super) fn with_problem<S: Number, R>(
-        &self,
-        x: &Input<'py, S>,
-        f: impl FnOnce(&dyn Problem<S::Real>, Reduction, &[usize]) -> PyResult<R>,
-    ) -> PyResult<R> {
-        let SoftmaxArguments { target, sample_weight, ignore_index, label_smoothing, reduction, .. } = self.softmax;
-        if self.is_softmax()? {
-            self.softmax.with_problem(x, |loss, reduction| f(loss, reduction, x.leading()))
-        } else {
-            PointArguments { target, pos_weight: self.pos_weight, sample_weight, ignore_index, reduction }.with_problem(
-                x,
-                label_smoothing,
-                |loss, reduction| f(loss, reduction, &x.shape()),
-            )
+impl<'a, 'py> LayerLoss<'a, 'py> {
+    /// The loss of the kind `kind`; options of the other kind are refused.
+    pub(super) fn of(
+        target: Arg<'a, 'py>,
+        kind: Arg<'_, 'py>,
+        pos_weight: Option<Arg<'a, 'py>>,
+        options: SoftmaxOptions<'a, 'py>,
+    ) -> PyResult<Self> {
+        let kinds = [("softmax", true), ("sigmoid", false)];
+        let is_softmax = choice(kind, "kind", "\"softmax\" or \"sigmoid\"", &kinds)?;
+        let foreign: &[(&'static str, bool)] = match is_softmax {
+            true => &[("pos_weight", pos_weight.is_some())],
+            false => &[
+                ("class_weight", options.class_weight.is_some()),
+                ("temperature", options.temperature != 1.0),
+                ("softcap", options.softcap.is_some()),
+                ("z_loss", options.z_loss != 0.0),
+            ],
+        };
+        if let Some(&(name, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
+            let kind = if is_softmax { "softmax" } else { "sigmoid" };
+            return refuse(name, "left alone, as an option of the other kind", format!("it with kind={kind:?}"));
+        }
+        if is_softmax {
+            return Ok(LayerLoss::Softmax(target, options));
+        }
+        let SoftmaxOptions { sample_weight, ignore_index, label_smoothing, .. } = options;
+        Ok(LayerLoss::Sigmoid(target, SigmoidOptions { pos_weight, sample_weight, ignore_index, label_smoothing }))
+    }
+
+    /// The arrays among the arguments.
+    fn args(self) -> [Option<Arg<'a, 'py>>; 3] {
+        match self {
+            LayerLoss::Softmax(target, SoftmaxOptions { class_weight, sample_weight, .. }) => {
+                [Some(target), class_weight, sample_weight]
+            }
+            LayerLoss::Sigmoid(target, SigmoidOptions { pos_weight, sample_weight, .. }) => {
+                [Some(target), pos_weight, sample_weight]
+            }
         }
     }
 
-    /// Which kind it is; options of the other kind are refused.
-    fn is_softmax(&self) -> PyResult<bool> {
-        let is_softmax = match self.kind.extract::<&str>() {
-            Ok("softmax") => true,
-            Ok("sigmoid") => false,
-            other => {
-                let got =
-                    other.map_or_else(|_| self.kind.repr().map(|got| got.to_string()), |got| Ok(format!("{got:?}")))?;
-                return Err(Error::Parameter { name: "kind", expected: "\"softmax\" or \"sigmoid\"", got }.into());
-            }
-        };
-        let SoftmaxArguments { class_weight, temperature, softcap, z_loss, .. } = self.softmax;
-        let foreign: &[(&'static str, bool)] = match is_softmax {
-            true => &[("pos_weight", self.pos_weight.is_some())],
-            false => &[
-                ("class_weight", class_weight.is_some()),
-                ("temperature", temperature != 1.0),
-                ("softcap", softcap.is_some()),
-                ("z_loss", z_loss != 0.0),
-            ],
-        };
-        match foreign.iter().find(|(_, is_given)| *is_given) {
-            Some(&(name, _)) => {
-                let kind = if is_softmax { "softmax" } else { "sigmoid" };
-                let expected = "left alone, as an option of the other kind";
-                Err(Error::Parameter { name, expected, got: format!("it with kind={kind:?}") }.into())
-            }
-            None => Ok(is_softmax),
+    /// The shape of losses that are not reduced.
+    fn shape<'x, S: Number>(&self, x: &'x Input<'py, S>) -> Cow<'x, [usize]> {
+        match self {
+            LayerLoss::Softmax(..) => x.leading().into(),
+            LayerLoss::Sigmoid(..) => x.shape(),
+        }
+    }
+
+    /// Hands `f` the loss of the layer's outputs.
+    pub(super) fn with_problem<S: Number, R>(
+        self,
+        x: &Input<'py, S>,
+        f: impl FnOnce(&dyn Problem<S::Real>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        match self {
+            LayerLoss::Softmax(target, options) => options.with_problem(x, target, f),
+            LayerLoss::Sigmoid(target, options) => options.with_problem(x, target, f),
         }
     }
 }
 
-impl<'a, 'py> LinearArguments<'a, 'py> {
-    fn run<S: Number>(self, x: Input<'py, S>, wanted: Option<Wanted<'a, 'py>>) -> PyResult<Bound<'py, PyAny>> {
+impl<'a, 'py> Layer<'a, 'py> {
+    fn run<S: Number>(
+        self,
+        x: Input<'py, S>,
+        reduction: Arg<'_, 'py>,
+        wanted: Option<Wanted<'a, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let weight = self.weight(&x)?;
         let x = x.with_outputs(weight.shape()[0]);
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
-        self.loss.with_problem(&x, |loss, reduction, shape| {
-            let weight = weight.rows()?;
-            let problem = LinearProblem { loss, x: x.array.rows()?, weight, bias: data(&bias) };
-            evaluate(&x, &problem, reduction, shape, wanted)
+        let reduction = options::reduction(reduction)?;
+        self.loss.with_problem(&x, |loss| {
+            let problem = LinearProblem { loss, x: x.array.rows()?, weight: weight.rows()?, bias: data(&bias) };
+            evaluate(&x, &problem, reduction, &self.loss.shape(&x), wanted)
         })
     }
 
@@ -133,32 +147,23 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
     fn weight<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Array<'py, S>> {
         let weight = match x.beside(self.weight) {
             Some(weight) => weight,
-            None => Array::copy(&slow(x.py(), "as_operand", (self.weight, "weight", x.dtype(), x.dtype()))?)?,
+            None => Array::copy(&via_numpy(x.py(), Numpy::AsOperand, (self.weight, "weight", x.dtype(), x.dtype()))?)?,
         };
-        let &[_, _] = weight.shape() else {
-            let (expected, got) = ("of shape (c, d), a row of features a class", format!("{:?}", weight.shape()));
-            return Err(Error::Parameter { name: "weight", expected, got: format!("shape {got}") }.into());
+        let &[classes, _] = weight.shape() else {
+            let expected = "of shape (c, d), a row of features a class";
+            return refuse("weight", expected, format!("shape {:?}", weight.shape()));
         };
-        let expected = vec![weight.shape()[0], x.array.columns()];
-        if weight.shape() != expected {
-            return Err(Error::Shape { name: "weight", expected, got: weight.shape().to_vec() }.into());
-        }
-        Ok(weight)
+        weight.of_shape("weight", &[classes, x.array.columns()])
     }
 
     /// The bias: one number a class, of the inputs' type, or of the one computed with.
     fn bias<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Option<Array<'py, S::Real>>> {
-        let Some(given) = self.bias else { return Ok(None) };
-        let bias = match Array::in_place(given).filter(Array::is_flat) {
+        let Some(arg) = self.bias else { return Ok(None) };
+        let bias = match Array::in_place(arg).filter(Array::is_flat) {
             Some(bias) => bias,
-            None => Array::copy(&slow(x.py(), "as_operand", (given, "bias", x.dtype(), x.real_dtype()))?)?,
+            None => Array::copy(&via_numpy(x.py(), Numpy::AsOperand, (arg, "bias", x.dtype(), x.real_dtype()))?)?,
         };
-        if bias.shape() != [x.class_count()] {
-            return Err(
-                Error::Shape { name: "bias", expected: vec![x.class_count()], got: bias.shape().to_vec() }.into()
-            );
-        }
-        Ok(Some(bias))
+        bias.of_shape("bias", &[x.class_count()]).map(Some)
     }
 
     /// Places for the gradients that are wanted; a bias that is not there has none.
@@ -170,21 +175,12 @@ impl<'a, 'py> LinearArguments<'a, 'py> {
     ) -> PyResult<[Option<Gradient<'py, S>>; 3]> {
         let bias = [x.class_count()];
         let shapes = [x.array.shape(), weight.shape(), &bias];
-        let SoftmaxArguments { target, class_weight, sample_weight, .. } = self.loss.softmax;
-        let inputs = [
-            Some(&x.given),
-            Some(self.weight),
-            self.bias,
-            Some(target),
-            class_weight,
-            sample_weight,
-            self.loss.pos_weight,
-        ];
-        let inputs: Vec<_> = inputs.into_iter().flatten().collect();
-        let is_wanted: [bool; 3] = slow(x.py(), "as_wrt", (wanted.wrt, self.bias.is_some()))?.extract()?;
+        let inputs = [Some(&x.given), Some(self.weight), self.bias].into_iter().chain(self.loss.args());
+        let inputs: Vec<_> = inputs.flatten().collect();
+        let is_wanted: [bool; 3] = via_numpy(x.py(), Numpy::AsWrt, (wanted.wrt, self.bias.is_some()))?.extract()?;
         let arguments = (wanted.out, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());
         let outs: [Option<(Bound<'py, PyAny>, bool)>; 3] = match wanted.out {
-            Some(_) => slow(x.py(), "check_outs", arguments)?.extract()?,
+            Some(_) => via_numpy(x.py(), Numpy::CheckOuts, arguments)?.extract()?,
             None => [None, None, None],
         };
         let mut gradients = [None, None, None];
@@ -214,80 +210,22 @@ fn evaluate<'py, S: Number>(
     Ok((loss, x_grad?, weight?, bias?).into_pyobject(py)?.into_any())
 }
 
-#[pyfunction]
-#[pyo3(signature = (
-    x, weight, target, bias, kind, class_weight, pos_weight, sample_weight, ignore_index, label_smoothing, temperature,
-    softcap, z_loss, reduction, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn linear_cross_entropy<'py>(
-    x: Given<'_, 'py>,
-    weight: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    bias: Option<Given<'_, 'py>>,
-    kind: Given<'_, 'py>,
-    class_weight: Option<Given<'_, 'py>>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    reduction: Given<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let softmax = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    };
-    let loss = LayerLoss { kind, pos_weight, softmax };
-    let arguments = LinearArguments { weight, bias, loss };
-    fork!(Logits::of(x, "x", Some(-1))?, x => arguments.run(x, None))
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    x, weight, target, bias, kind, class_weight, pos_weight, sample_weight, ignore_index, label_smoothing, temperature,
-    softcap, z_loss, reduction, wrt, out, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn linear_cross_entropy_with_grad<'py>(
-    x: Given<'_, 'py>,
-    weight: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    bias: Option<Given<'_, 'py>>,
-    kind: Given<'_, 'py>,
-    class_weight: Option<Given<'_, 'py>>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    reduction: Given<'_, 'py>,
-    wrt: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let softmax = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    };
-    let loss = LayerLoss { kind, pos_weight, softmax };
-    let arguments = LinearArguments { weight, bias, loss };
-    fork!(Logits::of(x, "x", Some(-1))?, x => arguments.run(x, Some(Wanted { wrt, out })))
+softmax_options! { function!
+    fn linear_cross_entropy(
+        x: Arg<'a, 'py>,
+        weight: Arg<'a, 'py>,
+        target: Arg<'a, 'py>,
+        bias: Option<Arg<'a, 'py>>,
+        kind: Arg<'a, 'py>,
+        pos_weight: Option<Arg<'a, 'py>>,
+        ..options: SoftmaxOptions,
+        reduction: Arg<'a, 'py>,
+        order: u8,
+        wrt: Arg<'a, 'py>,
+        out: Option<Arg<'a, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let layer = Layer { weight, bias, loss: LayerLoss::of(target, kind, pos_weight, options)? };
+        let wanted = (order > 0).then_some(Wanted { wrt, out });
+        match_dtype!(Logits::of(x, "x", Some(-1))?, x => layer.run(x, reduction, wanted))
+    }
 }

@@ -1,29 +1,31 @@
-//! The module `xentrs._core`: one function a loss, each in five beats: fork over dtypes, borrow, detach, compute, wrap.
+//! The module `xentrs._core`: one function a loss. Each matches the dtype of the logits, reads the other arguments as arrays
+//! that fit, binds the loss to targets and weights, evaluates it without the GIL, and makes Python objects of the results.
 //!
-//! What they mean is documented where users look for it, in `python/xentrs/losses/`.
+//! `order` tells which derivatives a function returns: 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of
+//! the Hessian too. `out` is the caller's place for the gradient. All else is documented in `python/xentrs/losses/`.
 
 mod arrays;
-mod continuous;
 mod distributions;
 mod epoch;
 mod errors;
 mod evaluation;
 mod functions;
+mod gaussian;
 mod inputs;
 mod linear;
+mod options;
 mod outputs;
 mod penalties;
-mod probabilities;
 mod sigmoid_family;
 mod softmax_family;
+mod targets;
 mod threads;
+mod via_numpy;
 
 use crate::Isa;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::num::NonZero;
-
-type Given<'a, 'py> = &'a Bound<'py, PyAny>;
 
 /// The compiled part of xentrs.
 #[pymodule]
@@ -31,12 +33,7 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::continuous::{gaussian_nll, gaussian_nll_with_grad};
-    #[pymodule_export]
-    use super::distributions::{
-        cross_entropy, cross_entropy_with_grad, entropy, entropy_with_grad, js_divergence, js_divergence_with_grad,
-        kl_divergence, kl_divergence_with_grad, perplexity, perplexity_with_grad,
-    };
+    use super::distributions::{cross_entropy, entropy, js_divergence, kl_divergence, perplexity};
     #[pymodule_export]
     use super::epoch::linear_epoch;
     #[pymodule_export]
@@ -44,22 +41,15 @@ mod _core {
     #[pymodule_export]
     use super::functions::{log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus};
     #[pymodule_export]
-    use super::linear::{linear_cross_entropy, linear_cross_entropy_with_grad};
+    use super::gaussian::gaussian_nll;
     #[pymodule_export]
-    use super::penalties::{js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad};
+    use super::linear::linear_cross_entropy;
     #[pymodule_export]
-    use super::probabilities::{categorical_cross_entropy, categorical_cross_entropy_with_grad};
+    use super::penalties::{js_smoothness, parity_penalty};
     #[pymodule_export]
-    use super::sigmoid_family::{
-        binary_cross_entropy, binary_cross_entropy_with_grad, hinge_loss, hinge_loss_with_grad, sigmoid_cross_entropy,
-        sigmoid_cross_entropy_with_grad, sigmoid_cross_entropy_with_hess, sigmoid_focal_loss,
-        sigmoid_focal_loss_with_grad, sigmoid_focal_loss_with_hess,
-    };
+    use super::sigmoid_family::{binary_cross_entropy, hinge_loss, sigmoid_cross_entropy, sigmoid_focal_loss};
     #[pymodule_export]
-    use super::softmax_family::{
-        softmax_cross_entropy, softmax_cross_entropy_with_grad, softmax_cross_entropy_with_hess, softmax_focal_loss,
-        softmax_focal_loss_with_grad,
-    };
+    use super::softmax_family::{categorical_cross_entropy, softmax_cross_entropy, softmax_focal_loss};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -74,7 +64,6 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (n, /))]
     fn set_num_threads(n: NonZero<usize>) {
         crate::set_num_threads(n);
     }

@@ -1,7 +1,8 @@
-//! What goes out: losses, and gradients in new arrays, in the caller's, or over the logits.
+//! Results: losses, and gradients in new arrays, in the caller's, or over the logits.
 
-use super::arrays::{Array, Number, detached, slow};
+use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::Input;
+use super::via_numpy::{Numpy, via_numpy};
 use crate::{CurvedProblem, Isa, Loss, Problem, Reduction, RowsIo};
 use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -11,8 +12,10 @@ use std::ops::Range;
 pub(super) struct Output<'py, S: Number> {
     array: Place<'py, S>,
     over_logits: bool,
-    /// Whether nobody sees it should the call fail.
+    /// Whether it is thrown away should the call fail.
     fresh: bool,
+    /// Whether the diagonal of the Hessian is asked for too.
+    with_hess: bool,
     /// The caller's `out`, where it cannot be written in place: it gets a copy.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
@@ -31,7 +34,7 @@ pub(super) enum Io<'a, S: Number> {
 }
 
 /// Runs an expression for an [`Output`] of either type.
-macro_rules! fill {
+macro_rules! match_output {
     ($output:expr, $logits:expr, $rows:ident => $result:expr) => {
         match $output.io($logits)? {
             Io::Stored($rows) => $result,
@@ -39,11 +42,11 @@ macro_rules! fill {
         }
     };
 }
-pub(super) use fill;
+pub(super) use match_output;
 
 impl<'py, S: Number> Place<'py, S> {
     /// Where it can be written.
-    fn in_place(out: &Bound<'py, PyAny>, shape: &[usize]) -> Option<Self> {
+    fn in_place(out: Arg<'_, 'py>, shape: &[usize]) -> Option<Self> {
         fn suits<T: super::arrays::Stored>(out: &Array<'_, T>, shape: &[usize]) -> bool {
             out.is_flat() && out.shape() == shape && out.is_writeable()
         }
@@ -65,14 +68,14 @@ impl<'py, S: Number> Output<'py, S> {
     /// Checks `out`; `given` and `spans` are all inputs, as they were passed and as they are read.
     pub(super) fn of<const N: usize>(
         logits: &Input<'py, S>,
-        out: Option<&Bound<'py, PyAny>>,
-        given: [Option<&Bound<'py, PyAny>>; N],
+        out: Option<Arg<'_, 'py>>,
+        given: [Option<Arg<'_, 'py>>; N],
         spans: [Option<Range<usize>>; N],
     ) -> PyResult<Self> {
         let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
         let Some(out) = out else {
             let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
-            return Ok(Output { array, over_logits: false, fresh: true, copy_to: None, axis });
+            return Ok(Output { array, over_logits: false, fresh: true, with_hess: false, copy_to: None, axis });
         };
         if axis.is_none()
             && let Some(span) = logits.array.span()
@@ -85,17 +88,17 @@ impl<'py, S: Number> Output<'py, S> {
             let clear =
                 given.iter().zip(&spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
             if clear && (over_logits || apart(&span)) {
-                return Ok(Output { array, over_logits, fresh: false, copy_to: None, axis });
+                return Ok(Output { array, over_logits, fresh: false, with_hess: false, copy_to: None, axis });
             }
         }
         let inputs: Vec<_> = given.into_iter().flatten().collect();
         let arguments = (out, &logits.given, inputs, logits.dtype(), logits.real_dtype());
-        let array = if slow(py, "check_out", arguments)?.is_truthy()? {
+        let array = if via_numpy(py, Numpy::CheckOut, arguments)?.is_truthy()? {
             Place::Stored(Array::empty(logits.dtype(), shape)?)
         } else {
             Place::Real(Array::empty(logits.real_dtype(), shape)?)
         };
-        Ok(Output { array, over_logits: false, fresh: true, copy_to: Some(out.clone()), axis })
+        Ok(Output { array, over_logits: false, fresh: true, with_hess: false, copy_to: Some(out.clone()), axis })
     }
 
     /// The dtype of the result.
@@ -119,38 +122,52 @@ impl<'py, S: Number> Output<'py, S> {
         })
     }
 
-    /// The result as the caller sees it.
+    /// The result as a Python object.
     pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let array = match &self.array {
             Place::Stored(array) => array.object().clone().into_any(),
             Place::Real(array) => array.object().clone().into_any(),
         };
-        let array = match self.axis {
-            Some(axis) => slow(py, "restore_axis", (array, axis))?,
-            None => array,
-        };
+        let array = restored(py, array, self.axis)?;
         match self.copy_to {
-            Some(out) => slow(py, "copy_to", (out, array)),
+            Some(out) => via_numpy(py, Numpy::CopyTo, (out, array)),
             None => Ok(array),
         }
     }
 }
 
-/// What is asked for: the loss alone, or its gradient too, in an `out` where there is one.
-pub(super) enum Want<'a, 'py> {
-    Loss,
-    Gradient(Option<&'a Bound<'py, PyAny>>),
+/// An array whose last axis goes back to where the class axis was.
+pub(super) fn restored<'py>(
+    py: Python<'py>,
+    array: Bound<'py, PyAny>,
+    axis: Option<usize>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match axis {
+        Some(axis) => via_numpy(py, Numpy::RestoreAxis, (array, axis)),
+        None => Ok(array),
+    }
+}
+
+/// The derivatives that are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Want<'a, 'py> {
+    /// 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of its Hessian too.
+    pub(super) order: u8,
+    /// The caller's place for the gradient.
+    pub(super) out: Option<Arg<'a, 'py>>,
 }
 
 impl<'a, 'py> Want<'a, 'py> {
+    /// The place for the gradient that `output` makes of `out`, where a gradient is asked for.
+    #[inline(always)]
     pub(super) fn output<S: Number>(
         self,
-        output: impl FnOnce(Option<&'a Bound<'py, PyAny>>) -> PyResult<Output<'py, S>>,
+        output: impl FnOnce(Option<Arg<'a, 'py>>) -> PyResult<Output<'py, S>>,
     ) -> PyResult<Option<Output<'py, S>>> {
-        match self {
-            Want::Loss => Ok(None),
-            Want::Gradient(out) => output(out).map(Some),
+        if self.order == 0 {
+            return Ok(None);
         }
+        Ok(Some(Output { with_hess: self.order == 2, ..output(self.out)? }))
     }
 }
 
@@ -167,16 +184,29 @@ pub(super) fn evaluate<'py, S: Number>(
         let rows = logits.array.rows()?;
         return wrap(py, detached(py, elements, || crate::value(problem, rows, reduction))?, shape);
     };
-    let loss =
-        fill!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
+    let loss = match_output!(output, logits, rows => detached(py, elements, || crate::value_and_grad(problem, rows, reduction)))?;
     let loss = wrap(py, loss, shape)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
+}
+
+/// The same, or the triple of loss, gradient and the diagonal of the Hessian.
+pub(super) fn evaluate_curved<'py, S: Number>(
+    logits: &Input<'py, S>,
+    problem: &dyn CurvedProblem<S::Real>,
+    reduction: Reduction,
+    shape: &[usize],
+    output: Option<Output<'py, S>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match output {
+        Some(output) if output.with_hess => evaluate_hess(logits, problem, reduction, shape, output),
+        output => evaluate(logits, problem, reduction, shape, output),
+    }
 }
 
 /// The triple of loss, gradient and the diagonal of the Hessian, which is a new array of the gradient's type.
 #[cold]
 #[inline(never)]
-pub(super) fn evaluate_hess<'py, S: Number>(
+fn evaluate_hess<'py, S: Number>(
     logits: &Input<'py, S>,
     problem: &dyn CurvedProblem<S::Real>,
     reduction: Reduction,
@@ -184,20 +214,17 @@ pub(super) fn evaluate_hess<'py, S: Number>(
     mut output: Output<'py, S>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements, dtype) = (logits.py(), logits.array.len(), output.dtype());
-    let (loss, hess) = fill!(output, logits, rows => {
+    let (loss, hess) = match_output!(output, logits, rows => {
         let mut hess = Array::empty(dtype, logits.array.shape())?;
         let places = hess.data_mut();
         let loss = detached(py, elements, || crate::value_grad_hess(problem, rows, places, reduction))?;
         (loss, hess.object().clone().into_any())
     });
-    let hess = match logits.axis {
-        Some(axis) => slow(py, "restore_axis", (hess, axis))?,
-        None => hess,
-    };
+    let hess = restored(py, hess, logits.axis)?;
     Ok((wrap(py, loss, shape)?, output.finish(py)?, hess).into_pyobject(py)?.into_any())
 }
 
-/// A loss as the caller sees it.
+/// A loss as a Python object.
 pub(super) fn wrap<'py, T: Element>(py: Python<'py>, loss: Loss<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
     match loss {
         Loss::Scalar(loss) => Ok(loss.into_pyobject(py)?.into_any()),

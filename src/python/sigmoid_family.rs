@@ -1,317 +1,205 @@
-//! Labels that are independent of each other: sigmoid cross-entropy, its focal loss, hinge loss, binary cross-entropy.
+//! Losses of points: sigmoid cross-entropy, its focal loss, hinge loss, binary cross-entropy.
 
-use super::Given;
-use super::arrays::{Array, Number};
-use super::inputs::{Floats, Input, Logits, data, fork, reduction, span};
-use super::outputs::{Output, Want, evaluate, evaluate_hess};
+use super::arrays::{Arg, Array, Number};
+use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::options::{SigmoidOptions, function, reduction, sigmoid_options};
+use super::outputs::{Output, Want, evaluate, evaluate_curved};
+use super::targets::Floats;
 use crate::simd::Float;
 use crate::{
-    BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, PointProblem, Problem, Reduction, SigmoidCrossEntropy,
-    SigmoidFocalLoss, StoredPointProblem,
+    BinaryCrossEntropy, Domain, HingeLoss, PointHess, PointLoss, PointProblem, PointTargets, Problem, Reduction,
+    SigmoidCrossEntropy, SigmoidFocalLoss,
 };
 use pyo3::prelude::*;
 
-/// The targets, and the options that are none of a kernel's.
-#[derive(Clone, Copy)]
-pub(super) struct PointArguments<'a, 'py> {
-    pub(super) target: Given<'a, 'py>,
-    pub(super) pos_weight: Option<Given<'a, 'py>>,
-    pub(super) sample_weight: Option<Given<'a, 'py>>,
-    pub(super) ignore_index: Option<i64>,
-    pub(super) reduction: Given<'a, 'py>,
-}
-
-/// The same, in arrays that fit the logits.
-struct Against<'py, S: Number> {
+/// Targets and weights of points: as they were passed, and as arrays that fit the logits.
+struct Arguments<'a, 'py, S: Number> {
+    given: [Option<Arg<'a, 'py>>; 3],
     target: Floats<'py, S>,
     pos_weight: Option<Array<'py, S::Real>>,
     sample_weight: Option<Array<'py, S::Real>>,
     ignored: Option<S::Real>,
 }
 
-impl<'a, 'py> PointArguments<'a, 'py> {
+impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
     #[inline(always)]
-    fn read<S: Number>(&self, logits: &Input<'py, S>, domain: Domain) -> PyResult<Against<'py, S>> {
-        let target = logits.labels(self.target, domain, self.ignore_index)?;
-        let pos_weight = logits.pos_weight(self.pos_weight)?;
-        let sample_weight = logits.point_weights(self.sample_weight, "sample_weight")?;
-        let ignored = self.ignore_index.map(|ignored| S::Real::from_f64(ignored as f64));
-        Ok(Against { target, pos_weight, sample_weight, ignored })
-    }
-
-    #[inline(always)]
-    fn output<S: Number>(
-        &self,
+    fn read(
         logits: &Input<'py, S>,
-        against: &Against<'py, S>,
-        out: Option<Given<'a, 'py>>,
-    ) -> PyResult<Output<'py, S>> {
-        let given = [Some(self.target), self.pos_weight, self.sample_weight];
-        let spans = [against.target.span(), span(&against.pos_weight), span(&against.sample_weight)];
-        Output::of(logits, out, given, spans)
+        target: Arg<'a, 'py>,
+        options: SigmoidOptions<'a, 'py>,
+        domain: Domain,
+    ) -> PyResult<Self> {
+        let SigmoidOptions { pos_weight, sample_weight, .. } = options;
+        Ok(Arguments {
+            given: [Some(target), pos_weight, sample_weight],
+            target: logits.labels(target, domain, options.ignore_index)?,
+            pos_weight: logits.pos_weight(pos_weight)?,
+            sample_weight: logits.point_weights(sample_weight, "sample_weight")?,
+            ignored: options.ignore_index.map(|ignored| S::Real::from_f64(ignored as f64)),
+        })
     }
 
-    /// The loss that `make` makes of `pos_weight`, or the pair of loss and gradient.
-    fn run<S: Number, L: PointLoss<S::Real> + Clone>(
+    /// Hands `f` the loss with these targets and weights.
+    #[inline(always)]
+    fn with_problem<L: PointLoss<S::Real>, R>(
+        &self,
+        loss: L,
+        f: impl FnOnce(&PointProblem<'_, S::Real, L>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let stored;
+        let target = match &self.target {
+            Floats::Real(points) => PointTargets::Real(points.data()),
+            Floats::Stored(points) => {
+                stored = points.rows()?;
+                PointTargets::Stored(&stored)
+            }
+        };
+        f(&PointProblem { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored })
+    }
+}
+
+/// The results of a loss of points, but for the loss.
+struct Call<'a, 'py> {
+    target: Arg<'a, 'py>,
+    options: SigmoidOptions<'a, 'py>,
+    reduction: Arg<'a, 'py>,
+    want: Want<'a, 'py>,
+}
+
+impl<'py> Call<'_, 'py> {
+    /// The results of the loss that `make` makes of `pos_weight`.
+    fn evaluate<S: Number, L: PointLoss<S::Real>>(
         self,
-        mut logits: Input<'py, S>,
-        want: Want<'a, 'py>,
+        logits: Input<'py, S>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let against = self.read(&logits, L::TARGETS)?;
-        against.fold(&mut logits);
-        let output = want.output(|out| self.output(&logits, &against, out))?;
-        let loss = make(data(&against.pos_weight))?;
-        let (reduction, shape) = (reduction(self.reduction)?, logits.array.shape());
-        match &against.target {
-            Floats::Real(target) => evaluate(&logits, &against.problem(loss, target.data()), reduction, shape, output),
-            Floats::Stored(target) => {
-                evaluate(&logits, &against.stored_problem(loss, target.data()), reduction, shape, output)
-            }
-        }
+        self.evaluate_by(logits, make, |logits, problem, reduction, output| {
+            evaluate(logits, problem, reduction, logits.array.shape(), output)
+        })
     }
 
-    /// Hands `f` the cross-entropy of logits that a linear layer makes of these inputs.
+    /// The same of a loss that has a Hessian.
+    fn evaluate_curved<S: Number, L: PointHess<S::Real>>(
+        self,
+        logits: Input<'py, S>,
+        make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.evaluate_by(logits, make, |logits, problem, reduction, output| {
+            evaluate_curved(logits, problem, reduction, logits.array.shape(), output)
+        })
+    }
+
+    #[inline(always)]
+    fn evaluate_by<S: Number, L: PointLoss<S::Real>, R>(
+        self,
+        mut logits: Input<'py, S>,
+        make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
+        evaluate: impl FnOnce(
+            &Input<'py, S>,
+            &PointProblem<'_, S::Real, L>,
+            Reduction,
+            Option<Output<'py, S>>,
+        ) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let arguments = Arguments::read(&logits, self.target, self.options, L::TARGETS)?;
+        // The weights of positive labels repeat from row to row.
+        if let Some(pos_weight) = &arguments.pos_weight {
+            logits.array.fold(pos_weight.len());
+        }
+        let output = self.want.output(|out| {
+            let spans = [arguments.target.span(), span(&arguments.pos_weight), span(&arguments.sample_weight)];
+            Output::of(&logits, out, arguments.given, spans)
+        })?;
+        let (loss, reduction) = (make(data(&arguments.pos_weight))?, reduction(self.reduction)?);
+        arguments.with_problem(loss, |problem| evaluate(&logits, problem, reduction, output))
+    }
+}
+
+impl<'a, 'py> SigmoidOptions<'a, 'py> {
+    /// The options of a loss that has but these two.
+    fn of_weights(pos_weight: Option<Arg<'a, 'py>>, sample_weight: Option<Arg<'a, 'py>>) -> Self {
+        SigmoidOptions { pos_weight, sample_weight, ignore_index: None, label_smoothing: 0.0 }
+    }
+
+    /// Hands `f` the cross-entropy of the logits that a linear layer makes of these inputs.
     pub(super) fn with_problem<S: Number, R>(
         self,
         x: &Input<'py, S>,
-        label_smoothing: f64,
-        f: impl FnOnce(&dyn Problem<S::Real>, Reduction) -> PyResult<R>,
+        target: Arg<'a, 'py>,
+        f: impl FnOnce(&dyn Problem<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let against = self.read(x, SigmoidCrossEntropy::<S::Real>::TARGETS)?;
-        let loss = SigmoidCrossEntropy::new(data(&against.pos_weight), label_smoothing)?;
-        let reduction = reduction(self.reduction)?;
-        match &against.target {
-            Floats::Real(target) => f(&against.problem(loss, target.data()), reduction),
-            Floats::Stored(target) => f(&against.stored_problem(loss, target.data()), reduction),
-        }
+        let arguments = Arguments::read(x, target, self, SigmoidCrossEntropy::<S::Real>::TARGETS)?;
+        let loss = SigmoidCrossEntropy::new(data(&arguments.pos_weight), self.label_smoothing)?;
+        arguments.with_problem(loss, |problem| f(problem))
     }
+}
 
-    /// The triple of loss, gradient and the diagonal of the Hessian.
-    fn run_hess<S: Number, L: PointHess<S::Real> + Clone>(
-        self,
-        mut logits: Input<'py, S>,
-        out: Option<Given<'a, 'py>>,
-        make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
+sigmoid_options! { function!
+    fn sigmoid_cross_entropy(
+        logits: Arg<'a, 'py>,
+        target: Arg<'a, 'py>,
+        ..options: SigmoidOptions,
+        reduction: Arg<'a, 'py>,
+        order: u8,
+        out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let against = self.read(&logits, L::TARGETS)?;
-        against.fold(&mut logits);
-        let output = self.output(&logits, &against, out)?;
-        let loss = make(data(&against.pos_weight))?;
-        let (reduction, shape) = (reduction(self.reduction)?, logits.array.shape());
-        match &against.target {
-            Floats::Real(target) => {
-                evaluate_hess(&logits, &against.problem(loss, target.data()), reduction, shape, output)
-            }
-            Floats::Stored(target) => {
-                evaluate_hess(&logits, &against.stored_problem(loss, target.data()), reduction, shape, output)
-            }
-        }
+        let call = Call { target, options, reduction, want: Want { order, out } };
+        match_dtype!(Logits::of(logits, "logits", None)?, logits => {
+            call.evaluate_curved(logits, |pos_weight| SigmoidCrossEntropy::new(pos_weight, options.label_smoothing))
+        })
     }
 }
 
-impl<S: Number> Against<'_, S> {
-    /// Makes rows of the points, as long as the weights of positive labels, which repeat from row to row.
-    #[inline(always)]
-    fn fold(&self, logits: &mut Input<'_, S>) {
-        if let Some(pos_weight) = &self.pos_weight {
-            logits.array.fold(pos_weight.len());
-        }
-    }
-
-    #[inline(always)]
-    fn problem<'k, L>(&'k self, loss: L, target: &'k [S::Real]) -> PointProblem<'k, S::Real, L> {
-        PointProblem { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored }
-    }
-
-    fn stored_problem<'k, L>(&'k self, loss: L, target: &'k [S]) -> StoredPointProblem<'k, S, L> {
-        StoredPointProblem { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored }
+sigmoid_options! { function!
+    fn sigmoid_focal_loss(
+        logits: Arg<'a, 'py>,
+        target: Arg<'a, 'py>,
+        gamma: f64,
+        alpha: Option<f64>,
+        ..options: SigmoidOptions,
+        reduction: Arg<'a, 'py>,
+        order: u8,
+        out: Option<Arg<'a, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let call = Call { target, options, reduction, want: Want { order, out } };
+        match_dtype!(Logits::of(logits, "logits", None)?, logits => {
+            call.evaluate_curved(logits, |pos_weight| {
+                SigmoidFocalLoss::new(gamma, alpha, pos_weight, options.label_smoothing)
+            })
+        })
     }
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, /))]
-pub(super) fn sigmoid_cross_entropy<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    reduction: Given<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index, reduction };
-    fork!(Logits::of(logits, "logits", None)?, logits => {
-        arguments.run(logits, Want::Loss, |pos_weight| SigmoidCrossEntropy::new(pos_weight, label_smoothing))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out, /))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn sigmoid_cross_entropy_with_grad<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index, reduction };
-    fork!(Logits::of(logits, "logits", None)?, logits => {
-        arguments.run(logits, Want::Gradient(out), |pos_weight| SigmoidCrossEntropy::new(pos_weight, label_smoothing))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out, /))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn sigmoid_cross_entropy_with_hess<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index, reduction };
-    fork!(Logits::of(logits, "logits", None)?, logits => {
-        arguments.run_hess(logits, out, |pos_weight| SigmoidCrossEntropy::new(pos_weight, label_smoothing))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn sigmoid_focal_loss<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    gamma: f64,
-    alpha: Option<f64>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    reduction: Given<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index, reduction };
-    fork!(Logits::of(logits, "logits", None)?, logits => {
-        arguments.run(logits, Want::Loss, |pos_weight| SigmoidFocalLoss::new(gamma, alpha, pos_weight, label_smoothing))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn sigmoid_focal_loss_with_grad<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    gamma: f64,
-    alpha: Option<f64>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index, reduction };
-    fork!(Logits::of(logits, "logits", None)?, logits => {
-        arguments.run(logits, Want::Gradient(out), |pos_weight| SigmoidFocalLoss::new(gamma, alpha, pos_weight, label_smoothing))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn sigmoid_focal_loss_with_hess<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    gamma: f64,
-    alpha: Option<f64>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index, reduction };
-    fork!(Logits::of(logits, "logits", None)?, logits => {
-        arguments.run_hess(logits, out, |pos_weight| SigmoidFocalLoss::new(gamma, alpha, pos_weight, label_smoothing))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (scores, target, squared, sample_weight, reduction, /))]
 pub(super) fn hinge_loss<'py>(
-    scores: Given<'_, 'py>,
-    target: Given<'_, 'py>,
+    scores: Arg<'_, 'py>,
+    target: Arg<'_, 'py>,
     squared: bool,
-    sample_weight: Option<Given<'_, 'py>>,
-    reduction: Given<'_, 'py>,
+    sample_weight: Option<Arg<'_, 'py>>,
+    reduction: Arg<'_, 'py>,
+    order: u8,
+    out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight: None, sample_weight, ignore_index: None, reduction };
-    fork!(Logits::of(scores, "scores", None)?, logits => {
-        arguments.run(logits, Want::Loss, |_| Ok(HingeLoss { squared }))
-    })
+    let options = SigmoidOptions::of_weights(None, sample_weight);
+    let call = Call { target, options, reduction, want: Want { order, out } };
+    match_dtype!(Logits::of(scores, "scores", None)?, scores => call.evaluate(scores, |_| Ok(HingeLoss { squared })))
 }
 
 #[pyfunction]
-#[pyo3(signature = (scores, target, squared, sample_weight, reduction, out, /))]
-pub(super) fn hinge_loss_with_grad<'py>(
-    scores: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    squared: bool,
-    sample_weight: Option<Given<'_, 'py>>,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight: None, sample_weight, ignore_index: None, reduction };
-    fork!(Logits::of(scores, "scores", None)?, logits => {
-        arguments.run(logits, Want::Gradient(out), |_| Ok(HingeLoss { squared }))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, target, pos_weight, sample_weight, eps, reduction, /))]
+#[expect(clippy::too_many_arguments, reason = "the arguments of the loss, as Python passes them")]
 pub(super) fn binary_cross_entropy<'py>(
-    p: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
+    p: Arg<'_, 'py>,
+    target: Arg<'_, 'py>,
+    pos_weight: Option<Arg<'_, 'py>>,
+    sample_weight: Option<Arg<'_, 'py>>,
     eps: f64,
-    reduction: Given<'_, 'py>,
+    reduction: Arg<'_, 'py>,
+    order: u8,
+    out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index: None, reduction };
-    fork!(Logits::of(p, "p", None)?, logits => {
-        arguments.run(logits, Want::Loss, |pos_weight| BinaryCrossEntropy::new(pos_weight, eps))
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (p, target, pos_weight, sample_weight, eps, reduction, out, /))]
-pub(super) fn binary_cross_entropy_with_grad<'py>(
-    p: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    pos_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    eps: f64,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PointArguments { target, pos_weight, sample_weight, ignore_index: None, reduction };
-    fork!(Logits::of(p, "p", None)?, logits => {
-        arguments.run(logits, Want::Gradient(out), |pos_weight| BinaryCrossEntropy::new(pos_weight, eps))
+    let options = SigmoidOptions::of_weights(pos_weight, sample_weight);
+    let call = Call { target, options, reduction, want: Want { order, out } };
+    match_dtype!(Logits::of(p, "p", None)?, p => {
+        call.evaluate(p, |pos_weight| BinaryCrossEntropy::new(pos_weight, eps))
     })
 }

@@ -1,314 +1,182 @@
-//! Classes that exclude each other.
+//! Losses of rows: softmax cross-entropy, its focal loss, and cross-entropy of probabilities.
 
-use super::inputs::{Floats, Input, Logits, Target, data, fork, reduction, span};
-use super::outputs::{Output, Want, evaluate, evaluate_hess};
-use super::{Given, arrays::Number};
-use crate::math::Real;
+use super::arrays::{Arg, Array, Number};
+use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::options::{self, SoftmaxOptions, function, softmax_options};
+use super::outputs::{Output, Want, evaluate, evaluate_curved};
+use super::targets::{Floats, Target};
 use crate::{
-    Classes, CurvedRowLoss, Labels, Problem, Reduction, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy,
-    SoftmaxFocalLoss, Sparse, StoredRowProblem, Targets,
+    CategoricalCrossEntropy, Labels, Problem, RowLoss, RowProblem, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss, Sparse,
+    Targets,
 };
 use pyo3::prelude::*;
 
-/// The targets and options that the losses of this family share.
-#[derive(Clone, Copy)]
-pub(super) struct SoftmaxArguments<'a, 'py> {
-    pub(super) target: Given<'a, 'py>,
-    pub(super) class_weight: Option<Given<'a, 'py>>,
-    pub(super) sample_weight: Option<Given<'a, 'py>>,
-    pub(super) ignore_index: Option<i64>,
-    pub(super) label_smoothing: f64,
-    pub(super) temperature: f64,
-    pub(super) softcap: Option<f64>,
-    pub(super) z_loss: f64,
-    pub(super) reduction: Given<'a, 'py>,
+/// Targets and weights of rows: as they were passed, and as arrays that fit the logits.
+struct Arguments<'a, 'py, S: Number> {
+    given: [Option<Arg<'a, 'py>>; 3],
+    target: Target<'py, S>,
+    class_weight: Option<Array<'py, S::Real>>,
+    sample_weight: Option<Array<'py, S::Real>>,
+    ignore_index: Option<i64>,
 }
 
-/// Which one is asked for.
-#[derive(Clone, Copy)]
-enum Which {
-    CrossEntropy,
-    CrossEntropyHess,
-    Focal(f64),
-}
+impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
+    #[inline(always)]
+    fn read(
+        logits: &Input<'py, S>,
+        target: Arg<'a, 'py>,
+        class_weight: Option<Arg<'a, 'py>>,
+        sample_weight: Option<Arg<'a, 'py>>,
+        ignore_index: Option<i64>,
+    ) -> PyResult<Self> {
+        Ok(Arguments {
+            given: [Some(target), class_weight, sample_weight],
+            target: logits.target(target)?,
+            class_weight: logits.weights(class_weight, "class_weight", &[logits.class_count()])?,
+            sample_weight: logits.weights(sample_weight, "sample_weight", logits.leading())?,
+            ignore_index,
+        })
+    }
 
-/// What is evaluated, but for the loss.
-pub(super) struct Call<'k, 'py, S: Number> {
-    pub(super) logits: &'k Input<'py, S>,
-    pub(super) target: &'k Target<'py, S>,
-    pub(super) sample_weight: Option<&'k [S::Real]>,
-    pub(super) ignore_index: Option<i64>,
-    pub(super) reduction: Reduction,
-    pub(super) output: Option<Output<'py, S>>,
-}
+    /// The place for the gradient, where one is asked for.
+    #[inline(always)]
+    fn output(&self, logits: &Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Option<Output<'py, S>>> {
+        want.output(|out| {
+            let [target, class_weight, sample_weight] = self.given;
+            let second = target.filter(|_| matches!(self.target, Target::Sparse(..)));
+            let [first_span, second_span] = self.target.spans();
+            let spans = [first_span, second_span, span(&self.class_weight), span(&self.sample_weight)];
+            Output::of(logits, out, [target, second, class_weight, sample_weight], spans)
+        })
+    }
 
-/// Runs an expression for a problem with targets of any kind.
-macro_rules! pose {
-    ($call:ident, $loss:ident, $problem:ident => $result:expr) => {{
-        let (classes, sample_weight) = ($call.logits.class_count(), $call.sample_weight);
-        let labels = |labels| Classes::new(labels, classes, $call.ignore_index).map(Targets::Classes);
-        let target = match $call.target {
-            Target::I32(array) => labels(Labels::I32(array.data()))?,
-            Target::I64(array) => labels(Labels::I64(array.data()))?,
+    /// Hands `f` the loss with these targets and weights.
+    #[inline(always)]
+    fn with_problem<L: RowLoss<S::Real>, R>(
+        &self,
+        logits: &Input<'py, S>,
+        loss: L,
+        f: impl FnOnce(&RowProblem<'_, S::Real, L>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let (classes, ignore_index) = (logits.class_count(), self.ignore_index);
+        let stored;
+        let target = match &self.target {
+            Target::Classes(labels) => Targets::Classes(labels.checked(classes, ignore_index)?),
             Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
-            Target::Sparse(classes, weights) => $call.sparse(classes.data(), weights.data(), weights.columns())?,
             Target::Distributions(Floats::Stored(rows)) => {
-                let $problem = StoredRowProblem { loss: $loss, target: rows.rows()?, sample_weight };
-                return $result;
+                stored = rows.rows()?;
+                Targets::Stored(&stored)
+            }
+            Target::Sparse(labels, weights) => {
+                let weights = Rows::new("target", weights.data(), logits.array.row_count(), weights.columns())?;
+                Targets::Sparse(Sparse::new(Labels::I64(labels.data()), weights, classes, ignore_index)?)
             }
         };
-        let $problem = RowProblem { loss: $loss, target, sample_weight };
-        $result
-    }};
+        f(&RowProblem { loss, target, sample_weight: data(&self.sample_weight) })
+    }
 }
 
-impl<'k, 'py, S: Number> Call<'k, 'py, S> {
-    #[cold]
-    fn sparse(&self, labels: &'k [i64], weights: &'k [S::Real], pairs: usize) -> PyResult<Targets<'k, S::Real>> {
-        let (rows, classes) = (self.logits.array.row_count(), self.logits.class_count());
-        let weights = Rows::new("target", weights, rows, pairs)?;
-        Ok(Targets::Sparse(Sparse::new(Labels::I64(labels), weights, classes, self.ignore_index)?))
+impl<'a, 'py> SoftmaxOptions<'a, 'py> {
+    #[inline(always)]
+    fn arguments<S: Number>(self, logits: &Input<'py, S>, target: Arg<'a, 'py>) -> PyResult<Arguments<'a, 'py, S>> {
+        Arguments::read(logits, target, self.class_weight, self.sample_weight, self.ignore_index)
     }
 
     #[inline(always)]
-    pub(super) fn evaluate(self, loss: impl RowLoss<S::Real> + Clone) -> PyResult<Bound<'py, PyAny>> {
-        let shape = self.logits.leading();
-        pose!(self, loss, problem => evaluate(self.logits, &problem, self.reduction, shape, self.output))
-    }
-
-    #[cold]
-    fn evaluate_hess(mut self, loss: impl CurvedRowLoss<S::Real> + Clone) -> PyResult<Bound<'py, PyAny>> {
-        let shape = self.logits.leading();
-        let Some(output) = self.output.take() else { return self.evaluate(loss) };
-        pose!(self, loss, problem => evaluate_hess(self.logits, &problem, self.reduction, shape, output))
-    }
-}
-
-impl<'a, 'py> SoftmaxArguments<'a, 'py> {
-    fn cross_entropy<'w, T: Real>(
-        &self,
-        classes: usize,
-        class_weight: Option<&'w [T]>,
-    ) -> crate::Result<SoftmaxCrossEntropy<'w, T>> {
-        SoftmaxCrossEntropy::new(classes, class_weight, self.label_smoothing)?
+    fn loss<'w, S: Number>(
+        self,
+        logits: &Input<'py, S>,
+        arguments: &'w Arguments<'_, 'py, S>,
+    ) -> crate::Result<SoftmaxCrossEntropy<'w, S::Real>> {
+        SoftmaxCrossEntropy::new(logits.class_count(), data(&arguments.class_weight), self.label_smoothing)?
             .of_logits(self.softcap, self.temperature)?
             .with_z_loss(self.z_loss)
     }
 
-    /// Hands `f` the cross-entropy of logits that a linear layer makes of these inputs.
+    /// Hands `f` the cross-entropy of the logits that a linear layer makes of these inputs.
     pub(super) fn with_problem<S: Number, R>(
         self,
         x: &Input<'py, S>,
-        f: impl FnOnce(&dyn Problem<S::Real>, Reduction) -> PyResult<R>,
+        target: Arg<'a, 'py>,
+        f: impl FnOnce(&dyn Problem<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let target = x.target(self.target)?;
-        let class_weight = x.weights(self.class_weight, "class_weight", &[x.class_count()])?;
-        let sample_weight = x.weights(self.sample_weight, "sample_weight", x.leading())?;
-        let loss = self.cross_entropy(x.class_count(), data(&class_weight))?;
-        let (reduction, sample_weight) = (reduction(self.reduction)?, data(&sample_weight));
-        let ignore_index = self.ignore_index;
-        let call = Call { logits: x, target: &target, sample_weight, ignore_index, reduction, output: None };
-        pose!(call, loss, problem => f(&problem, reduction))
+        let arguments = self.arguments(x, target)?;
+        arguments.with_problem(x, self.loss(x, &arguments)?, |problem| f(problem))
     }
 
-    fn run<S: Number>(self, logits: &Input<'py, S>, which: Which, want: Want<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let classes = logits.class_count();
-        let target = logits.target(self.target)?;
-        let class_weight = logits.weights(self.class_weight, "class_weight", &[classes])?;
-        let sample_weight = logits.weights(self.sample_weight, "sample_weight", logits.leading())?;
-        let output = want.output(|out| {
-            let second = matches!(target, Target::Sparse(..)).then_some(self.target);
-            let given = [Some(self.target), second, self.class_weight, self.sample_weight];
-            let [first, second] = target.spans();
-            Output::of(logits, out, given, [first, second, span(&class_weight), span(&sample_weight)])
-        })?;
-        let loss = self.cross_entropy(classes, data(&class_weight))?;
-        let call = Call {
-            logits,
-            target: &target,
-            sample_weight: data(&sample_weight),
-            ignore_index: self.ignore_index,
-            reduction: reduction(self.reduction)?,
-            output,
-        };
-        match which {
-            Which::CrossEntropy => call.evaluate(loss),
-            Which::CrossEntropyHess => call.evaluate_hess(loss),
-            // Without focus it is cross-entropy.
-            Which::Focal(0.0) => call.evaluate(loss),
-            Which::Focal(gamma) => call.evaluate(SoftmaxFocalLoss::new(loss, gamma)?),
+    fn evaluate<S: Number>(
+        self,
+        logits: &Input<'py, S>,
+        target: Arg<'a, 'py>,
+        gamma: f64,
+        reduction: Arg<'_, 'py>,
+        want: Want<'a, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = self.arguments(logits, target)?;
+        let (output, shape) = (arguments.output(logits, want)?, logits.leading());
+        let loss = self.loss(logits, &arguments)?;
+        let reduction = options::reduction(reduction)?;
+        if gamma == 0.0 {
+            return arguments
+                .with_problem(logits, loss, |problem| evaluate_curved(logits, problem, reduction, shape, output));
         }
+        arguments.with_problem(logits, SoftmaxFocalLoss::new(loss, gamma)?, |problem| {
+            evaluate(logits, problem, reduction, shape, output)
+        })
+    }
+}
+
+softmax_options! { function!
+    fn softmax_cross_entropy(
+        logits: Arg<'a, 'py>,
+        target: Arg<'a, 'py>,
+        ..options: SoftmaxOptions,
+        axis: isize,
+        reduction: Arg<'a, 'py>,
+        order: u8,
+        out: Option<Arg<'a, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let logits = Logits::of(logits, "logits", Some(axis))?;
+        // It is the focal loss without focus.
+        match_dtype!(logits, logits => options.evaluate(&logits, target, 0.0, reduction, Want { order, out }))
+    }
+}
+
+softmax_options! { function!
+    fn softmax_focal_loss(
+        logits: Arg<'a, 'py>,
+        target: Arg<'a, 'py>,
+        gamma: f64,
+        ..options: SoftmaxOptions,
+        axis: isize,
+        reduction: Arg<'a, 'py>,
+        order: u8,
+        out: Option<Arg<'a, 'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let logits = Logits::of(logits, "logits", Some(axis))?;
+        match_dtype!(logits, logits => options.evaluate(&logits, target, gamma, reduction, Want { order, out }))
     }
 }
 
 #[pyfunction]
-#[pyo3(signature = (
-    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
-    reduction, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn softmax_cross_entropy<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    class_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
+#[expect(clippy::too_many_arguments, reason = "the arguments of the loss, as Python passes them")]
+pub(super) fn categorical_cross_entropy<'py>(
+    p: Arg<'_, 'py>,
+    target: Arg<'_, 'py>,
+    class_weight: Option<Arg<'_, 'py>>,
+    sample_weight: Option<Arg<'_, 'py>>,
     ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
+    eps: f64,
     axis: isize,
-    reduction: Given<'_, 'py>,
+    reduction: Arg<'_, 'py>,
+    order: u8,
+    out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    };
-    let logits = Logits::of(logits, "logits", Some(axis))?;
-    fork!(logits, logits => arguments.run(&logits, Which::CrossEntropy, Want::Loss))
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
-    reduction, out, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn softmax_cross_entropy_with_grad<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    class_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    axis: isize,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    };
-    let logits = Logits::of(logits, "logits", Some(axis))?;
-    fork!(logits, logits => arguments.run(&logits, Which::CrossEntropy, Want::Gradient(out)))
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, class_weight, sample_weight, ignore_index, label_smoothing, temperature, axis, reduction, out, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn softmax_cross_entropy_with_hess<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    class_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    axis: isize,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap: None,
-        z_loss: 0.0,
-        reduction,
-    };
-    let logits = Logits::of(logits, "logits", Some(axis))?;
-    fork!(logits, logits => arguments.run(&logits, Which::CrossEntropyHess, Want::Gradient(out)))
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, gamma, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
-    reduction, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn softmax_focal_loss<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    gamma: f64,
-    class_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    axis: isize,
-    reduction: Given<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    };
-    let logits = Logits::of(logits, "logits", Some(axis))?;
-    fork!(logits, logits => arguments.run(&logits, Which::Focal(gamma), Want::Loss))
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    logits, target, gamma, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, axis,
-    reduction, out, /
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of the loss, as Python passes them")]
-pub(super) fn softmax_focal_loss_with_grad<'py>(
-    logits: Given<'_, 'py>,
-    target: Given<'_, 'py>,
-    gamma: f64,
-    class_weight: Option<Given<'_, 'py>>,
-    sample_weight: Option<Given<'_, 'py>>,
-    ignore_index: Option<i64>,
-    label_smoothing: f64,
-    temperature: f64,
-    softcap: Option<f64>,
-    z_loss: f64,
-    axis: isize,
-    reduction: Given<'_, 'py>,
-    out: Option<Given<'_, 'py>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = SoftmaxArguments {
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    };
-    let logits = Logits::of(logits, "logits", Some(axis))?;
-    fork!(logits, logits => arguments.run(&logits, Which::Focal(gamma), Want::Gradient(out)))
+    match_dtype!(Logits::of(p, "p", Some(axis))?, p => {
+        let arguments = Arguments::read(&p, target, class_weight, sample_weight, ignore_index)?;
+        let output = arguments.output(&p, Want { order, out })?;
+        let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
+        let reduction = options::reduction(reduction)?;
+        arguments.with_problem(&p, loss, |problem| evaluate(&p, problem, reduction, p.leading(), output))
+    })
 }

@@ -92,7 +92,7 @@ def cross_entropy(
     >>> print(xe.cross_entropy([0.5, 0.5], [[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]).round(4))
     [0.6931 0.837     inf]
     """
-    return _core.cross_entropy(p, q, (base, axis, normalize, from_logits))
+    return _core.cross_entropy(p, q, (base, axis, normalize, from_logits), False)
 
 
 def cross_entropy_with_grad(
@@ -142,7 +142,7 @@ def cross_entropy_with_grad(
     >>> print(grad_p.round(4), grad_q.round(4))
     [1.3863 0.2877] [-2.     -0.6667]
     """
-    return ValueGrads(*_core.cross_entropy_with_grad(p, q, (base, axis, normalize, from_logits)))
+    return ValueGrads(*_core.cross_entropy(p, q, (base, axis, normalize, from_logits), True))
 
 
 def kl_divergence(
@@ -208,7 +208,7 @@ def kl_divergence(
     >>> print(f"{xe.kl_divergence(p, q):.6g}")
     2e-20
     """
-    return _core.kl_divergence(p, q, (base, axis, normalize, from_logits))
+    return _core.kl_divergence(p, q, (base, axis, normalize, from_logits), False)
 
 
 def kl_divergence_with_grad(
@@ -261,7 +261,7 @@ def kl_divergence_with_grad(
     >>> print(grad_p.round(4), grad_q.round(4))
     [ 0.6931 -0.4055] [-1.      0.3333]
     """
-    return ValueGrads(*_core.kl_divergence_with_grad(p, q, (base, axis, normalize, from_logits)))
+    return ValueGrads(*_core.kl_divergence(p, q, (base, axis, normalize, from_logits), True))
 
 
 def js_divergence(
@@ -321,7 +321,7 @@ def js_divergence(
     >>> print(xe.js_divergence([1.0, 0.0], [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], base=2).round(4))
     [0.     0.3113 1.    ]
     """
-    return _core.js_divergence(p, q, weight, (base, axis, normalize, from_logits))
+    return _core.js_divergence(p, q, weight, (base, axis, normalize, from_logits), False)
 
 
 def js_divergence_with_grad(
@@ -372,4 +372,4 @@ def js_divergence_with_grad(
     >>> print(grad_p.round(4), grad_q.round(4))
     [ 0.1438 -0.1116] [-0.2027  0.0912]
     """
-    return ValueGrads(*_core.js_divergence_with_grad(p, q, weight, (base, axis, normalize, from_logits)))
+    return ValueGrads(*_core.js_divergence(p, q, weight, (base, axis, normalize, from_logits), True))

@@ -90,7 +90,7 @@ def entropy(
     >>> print(f"{xe.entropy([40.0, 0.0], from_logits=True):.5g}")
     1.7418e-16
     """
-    return _core.entropy(p, (base, axis, normalize, from_logits))
+    return _core.entropy(p, (base, axis, normalize, from_logits), False)
 
 
 def entropy_with_grad(
@@ -138,7 +138,7 @@ def entropy_with_grad(
     >>> grad.round(4)
     array([-0.3069,  0.3863,  0.3863])
     """
-    return ValueGrad(*_core.entropy_with_grad(p, (base, axis, normalize, from_logits)))
+    return ValueGrad(*_core.entropy(p, (base, axis, normalize, from_logits), True))
 
 
 def perplexity(
@@ -181,7 +181,7 @@ def perplexity(
     >>> print(xe.perplexity([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]))
     [1. 4.]
     """
-    return _core.perplexity(p, (None, axis, normalize, from_logits))
+    return _core.perplexity(p, (None, axis, normalize, from_logits), False)
 
 
 def perplexity_with_grad(
@@ -220,4 +220,4 @@ def perplexity_with_grad(
     >>> print(value.round(12), grad.round(4))
     2.0 [-0.6137 -0.6137]
     """
-    return ValueGrad(*_core.perplexity_with_grad(p, (None, axis, normalize, from_logits)))
+    return ValueGrad(*_core.perplexity(p, (None, axis, normalize, from_logits), True))

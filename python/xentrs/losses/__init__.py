@@ -4,9 +4,9 @@ For each loss ``f`` there are two functions: ``f(...)`` gives the loss, ``f_with
 from the same sweep over the logits. Some have a third, ``f_with_hess(...)``, that adds the diagonal of the Hessian. All
 logarithms are natural, so every loss is in nats; divide by ``ln 2`` for bits.
 
-Nothing is computed in Python. Each function forwards its arguments to the function of the same name in
-``xentrs._core``, which accepts whatever ``numpy.asarray`` accepts. A native, C-ordered array of floats whose class axis
-is the last one is used as it is, any other input is first brought into that form.
+Nothing is computed in Python. ``f``, ``f_with_grad`` and ``f_with_hess`` call the function ``f`` of ``xentrs._core``
+with their arguments; it accepts whatever ``numpy.asarray`` accepts. A native, C-ordered array of floats whose class
+axis is the last one is used as it is, any other input is first brought into that form.
 
 Floats are float64, float32, float16, or the bfloat16 of the package ml_dtypes. The two in half precision are storage
 alone: they are computed in float32, a cache-sized block at a time, sums in double precision, and each result is rounded

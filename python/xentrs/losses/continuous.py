@@ -3,11 +3,13 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, GaussianLossGrad, Loss, Reduction
+from .._calls import calls
+from .results import FloatArray, GaussianLossGrad, Loss, Reduction, gaussian_loss_grad
 
 __all__ = ["gaussian_nll", "gaussian_nll_with_grad"]
 
 
+@calls(_core.gaussian_nll)
 def gaussian_nll(
     mean: ArrayLike,
     target: ArrayLike,
@@ -86,9 +88,9 @@ def gaussian_nll(
     >>> round(xe.gaussian_nll([0.0, 1.0, 2.0], [0.0, 1.5, 4.0], log_var=0.0), 4)
     1.6273
     """
-    return _core.gaussian_nll(mean, target, var, log_var, full, sample_weight, reduction)
 
 
+@calls(_core.gaussian_nll, order=1, returns=gaussian_loss_grad)
 def gaussian_nll_with_grad(
     mean: ArrayLike,
     target: ArrayLike,
@@ -147,6 +149,3 @@ def gaussian_nll_with_grad(
     >>> print(grad_var)
     0.0
     """
-    return GaussianLossGrad(
-        *_core.gaussian_nll_with_grad(mean, target, var, log_var, full, sample_weight, reduction, out)
-    )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from .. import _core
-from .results import ArrayLike, FloatArray, LinearLossGrad, Loss, Reduction, Target
+from .._calls import calls
+from .results import ArrayLike, FloatArray, LinearLossGrad, Loss, Reduction, Target, linear_loss_grad
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
@@ -12,6 +13,7 @@ Kind: TypeAlias = Literal["softmax", "sigmoid"]
 Out: TypeAlias = tuple[FloatArray | None, FloatArray | None, FloatArray | None]
 
 
+@calls(_core.linear_cross_entropy, wrt=())
 def linear_cross_entropy(
     x: ArrayLike,
     weight: ArrayLike,
@@ -118,24 +120,9 @@ def linear_cross_entropy(
     >>> round(xe.softmax_cross_entropy(x @ weight.T, [0, 1]), 4)
     0.5831
     """
-    return _core.linear_cross_entropy(
-        x,
-        weight,
-        target,
-        bias,
-        kind,
-        class_weight,
-        pos_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-    )
 
 
+@calls(_core.linear_cross_entropy, order=1, returns=linear_loss_grad)
 def linear_cross_entropy_with_grad(
     x: ArrayLike,
     weight: ArrayLike,
@@ -222,23 +209,3 @@ def linear_cross_entropy_with_grad(
     >>> xe.linear_cross_entropy_with_grad(x, weight, [0, 1], wrt="weight").grad_x is None
     True
     """
-    return LinearLossGrad(
-        *_core.linear_cross_entropy_with_grad(
-            x,
-            weight,
-            target,
-            bias,
-            kind,
-            class_weight,
-            pos_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            temperature,
-            softcap,
-            z_loss,
-            reduction,
-            wrt,
-            out,
-        )
-    )

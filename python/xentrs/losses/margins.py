@@ -3,11 +3,13 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, Reduction
+from .._calls import calls
+from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
 
 __all__ = ["hinge_loss", "hinge_loss_with_grad"]
 
 
+@calls(_core.hinge_loss)
 def hinge_loss(
     scores: ArrayLike,
     target: ArrayLike,
@@ -79,9 +81,9 @@ def hinge_loss(
     >>> xe.hinge_loss([2.0, 0.5, 0.5], [1, 1, -1], squared=True, reduction="none")
     array([0.  , 0.25, 2.25])
     """
-    return _core.hinge_loss(scores, target, squared, sample_weight, reduction)
 
 
+@calls(_core.hinge_loss, order=1, returns=loss_grad)
 def hinge_loss_with_grad(
     scores: ArrayLike,
     target: ArrayLike,
@@ -135,4 +137,3 @@ def hinge_loss_with_grad(
     >>> loss, grad
     (2.0, array([ 0., -1.,  1.]))
     """
-    return LossGrad(*_core.hinge_loss_with_grad(scores, target, squared, sample_weight, reduction, out))

@@ -3,6 +3,7 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
+from .._calls import calls
 from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
 ]
 
 
+@calls(_core.categorical_cross_entropy)
 def categorical_cross_entropy(
     p: ArrayLike,
     target: ArrayLike,
@@ -99,9 +101,9 @@ def categorical_cross_entropy(
     >>> round(xe.categorical_cross_entropy(p, [0, 2], eps=1e-7), 4)
     8.2374
     """
-    return _core.categorical_cross_entropy(p, target, class_weight, sample_weight, ignore_index, eps, axis, reduction)
 
 
+@calls(_core.categorical_cross_entropy, order=1, returns=loss_grad)
 def categorical_cross_entropy_with_grad(
     p: ArrayLike,
     target: ArrayLike,
@@ -162,13 +164,9 @@ def categorical_cross_entropy_with_grad(
     >>> print(grad)
     [[ 0. -4.  0.]]
     """
-    return loss_grad(
-        _core.categorical_cross_entropy_with_grad(
-            p, target, class_weight, sample_weight, ignore_index, eps, axis, reduction, out
-        )
-    )
 
 
+@calls(_core.binary_cross_entropy)
 def binary_cross_entropy(
     p: ArrayLike,
     target: ArrayLike,
@@ -249,9 +247,9 @@ def binary_cross_entropy(
     >>> round(xe.binary_cross_entropy([0.0], [1], eps=1e-7), 4)
     16.1181
     """
-    return _core.binary_cross_entropy(p, target, pos_weight, sample_weight, eps, reduction)
 
 
+@calls(_core.binary_cross_entropy, order=1, returns=loss_grad)
 def binary_cross_entropy_with_grad(
     p: ArrayLike,
     target: ArrayLike,
@@ -309,4 +307,3 @@ def binary_cross_entropy_with_grad(
     >>> grad.round(4)
     array([-1.1111,  1.25  ,  2.    ])
     """
-    return loss_grad(_core.binary_cross_entropy_with_grad(p, target, pos_weight, sample_weight, eps, reduction, out))

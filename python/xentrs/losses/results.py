@@ -17,7 +17,10 @@ __all__ = [
     "LossGradHess",
     "Reduction",
     "Target",
+    "gaussian_loss_grad",
+    "linear_loss_grad",
     "loss_grad",
+    "loss_grad_hess",
 ]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -88,5 +91,8 @@ class LinearLossGrad(NamedTuple):
     """The gradient with respect to the bias, in its shape; None where it is not wanted, or there is no bias."""
 
 
-# A pair made into a LossGrad, without the detour through a function of Python that calling the class takes.
-loss_grad: Callable[[tuple[Loss, FloatArray]], LossGrad] = partial(tuple.__new__, LossGrad)
+# Tuples made into named ones, without the detour through a function of Python that calling the class takes.
+gaussian_loss_grad: Callable[[Any], GaussianLossGrad] = partial(tuple.__new__, GaussianLossGrad)
+linear_loss_grad: Callable[[Any], LinearLossGrad] = partial(tuple.__new__, LinearLossGrad)
+loss_grad: Callable[[Any], LossGrad] = partial(tuple.__new__, LossGrad)
+loss_grad_hess: Callable[[Any], LossGradHess] = partial(tuple.__new__, LossGradHess)

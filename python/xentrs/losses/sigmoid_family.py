@@ -3,7 +3,8 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad
+from .._calls import calls
+from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
 
 __all__ = [
     "sigmoid_cross_entropy",
@@ -12,6 +13,7 @@ __all__ = [
 ]
 
 
+@calls(_core.sigmoid_cross_entropy)
 def sigmoid_cross_entropy(
     logits: ArrayLike,
     target: ArrayLike,
@@ -107,11 +109,9 @@ def sigmoid_cross_entropy(
     >>> round(xe.sigmoid_cross_entropy([2.0, -1.0, 0.5], [1, 0, -1], ignore_index=-1), 4)
     0.2201
     """
-    return _core.sigmoid_cross_entropy(
-        logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
-    )
 
 
+@calls(_core.sigmoid_cross_entropy, order=1, returns=loss_grad)
 def sigmoid_cross_entropy_with_grad(
     logits: ArrayLike,
     target: ArrayLike,
@@ -171,13 +171,9 @@ def sigmoid_cross_entropy_with_grad(
     >>> grad.round(4)
     array([-0.1192,  0.2689,  0.6225])
     """
-    return loss_grad(
-        _core.sigmoid_cross_entropy_with_grad(
-            logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
-        )
-    )
 
 
+@calls(_core.sigmoid_cross_entropy, order=2, returns=loss_grad_hess)
 def sigmoid_cross_entropy_with_hess(
     logits: ArrayLike,
     target: ArrayLike,
@@ -233,8 +229,3 @@ def sigmoid_cross_entropy_with_hess(
     >>> hess.round(4)
     array([0.105 , 0.1966, 0.235 ])
     """
-    return LossGradHess(
-        *_core.sigmoid_cross_entropy_with_hess(
-            logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
-        )
-    )

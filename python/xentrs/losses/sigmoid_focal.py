@@ -3,11 +3,13 @@
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction
+from .._calls import calls
+from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
 
 __all__ = ["sigmoid_focal_loss", "sigmoid_focal_loss_with_grad", "sigmoid_focal_loss_with_hess"]
 
 
+@calls(_core.sigmoid_focal_loss)
 def sigmoid_focal_loss(
     logits: ArrayLike,
     target: ArrayLike,
@@ -83,11 +85,9 @@ def sigmoid_focal_loss(
     >>> round(xe.sigmoid_focal_loss([2.0, -1.0, 0.5], [1, 0, 0], gamma=2.0, alpha=0.25), 4)
     0.1002
     """
-    return _core.sigmoid_focal_loss(
-        logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
-    )
 
 
+@calls(_core.sigmoid_focal_loss, order=1, returns=loss_grad)
 def sigmoid_focal_loss_with_grad(
     logits: ArrayLike,
     target: ArrayLike,
@@ -145,13 +145,9 @@ def sigmoid_focal_loss_with_grad(
     >>> grad.round(4)
     array([-0.0049,  0.0526,  0.5262])
     """
-    return LossGrad(
-        *_core.sigmoid_focal_loss_with_grad(
-            logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
-        )
-    )
 
 
+@calls(_core.sigmoid_focal_loss, order=2, returns=loss_grad_hess)
 def sigmoid_focal_loss_with_hess(
     logits: ArrayLike,
     target: ArrayLike,
@@ -207,8 +203,3 @@ def sigmoid_focal_loss_with_hess(
     >>> hess.round(4)
     array([ 0.0127,  0.1106, -0.0016])
     """
-    return LossGradHess(
-        *_core.sigmoid_focal_loss_with_hess(
-            logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction, out
-        )
-    )

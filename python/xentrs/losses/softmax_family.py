@@ -1,11 +1,13 @@
 """Losses of classes that exclude each other: the softmax family."""
 
 from .. import _core
-from .results import ArrayLike, FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target, loss_grad
+from .._calls import calls
+from .results import ArrayLike, FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target, loss_grad, loss_grad_hess
 
 __all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_grad", "softmax_cross_entropy_with_hess"]
 
 
+@calls(_core.softmax_cross_entropy)
 def softmax_cross_entropy(
     logits: ArrayLike,
     target: Target,
@@ -148,21 +150,9 @@ def softmax_cross_entropy(
     >>> xe.softmax_cross_entropy(logits, [0, 2], temperature=2.0, reduction="none").round(4)
     array([0.6803, 1.869 ])
     """
-    return _core.softmax_cross_entropy(
-        logits,
-        target,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        axis,
-        reduction,
-    )
 
 
+@calls(_core.softmax_cross_entropy, order=1, returns=loss_grad)
 def softmax_cross_entropy_with_grad(
     logits: ArrayLike,
     target: Target,
@@ -242,24 +232,9 @@ def softmax_cross_entropy_with_grad(
     >>> grad is logits
     True
     """
-    return loss_grad(
-        _core.softmax_cross_entropy_with_grad(
-            logits,
-            target,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            temperature,
-            softcap,
-            z_loss,
-            axis,
-            reduction,
-            out,
-        )
-    )
 
 
+@calls(_core.softmax_cross_entropy, order=2, returns=loss_grad_hess, softcap=None, z_loss=0.0)
 def softmax_cross_entropy_with_hess(
     logits: ArrayLike,
     target: Target,
@@ -322,17 +297,3 @@ def softmax_cross_entropy_with_hess(
     array([[0.1113, 0.0924, 0.041 ],
            [0.0216, 0.0412, 0.0216]])
     """
-    return LossGradHess(
-        *_core.softmax_cross_entropy_with_hess(
-            logits,
-            target,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            temperature,
-            axis,
-            reduction,
-            out,
-        )
-    )

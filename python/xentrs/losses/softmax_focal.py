@@ -1,11 +1,13 @@
 """The focal loss of classes that exclude each other."""
 
 from .. import _core
-from .results import ArrayLike, FloatArray, Loss, LossGrad, Reduction, Target
+from .._calls import calls
+from .results import ArrayLike, FloatArray, Loss, LossGrad, Reduction, Target, loss_grad
 
 __all__ = ["softmax_focal_loss", "softmax_focal_loss_with_grad"]
 
 
+@calls(_core.softmax_focal_loss)
 def softmax_focal_loss(
     logits: ArrayLike,
     target: Target,
@@ -75,22 +77,9 @@ def softmax_focal_loss(
     >>> xe.softmax_focal_loss(logits, [0, 2], reduction="none").round(4)
     array([0.0457, 2.821 ])
     """
-    return _core.softmax_focal_loss(
-        logits,
-        target,
-        gamma,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        axis,
-        reduction,
-    )
 
 
+@calls(_core.softmax_focal_loss, order=1, returns=loss_grad)
 def softmax_focal_loss_with_grad(
     logits: ArrayLike,
     target: Target,
@@ -157,20 +146,3 @@ def softmax_focal_loss_with_grad(
     array([[-0.0983,  0.0719,  0.0264],
            [ 0.0534,  1.0723, -1.1257]])
     """
-    return LossGrad(
-        *_core.softmax_focal_loss_with_grad(
-            logits,
-            target,
-            gamma,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            temperature,
-            softcap,
-            z_loss,
-            axis,
-            reduction,
-            out,
-        )
-    )

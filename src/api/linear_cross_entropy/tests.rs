@@ -1,7 +1,7 @@
 //! All roads against the loss of logits that are stored, in tiles of any size.
 
 use super::*;
-use crate::api::{PointProblem, RowProblem, Targets};
+use crate::api::{PointProblem, PointTargets, RowProblem, Targets};
 use crate::losses::{SigmoidCrossEntropy, SoftmaxCrossEntropy};
 use crate::parallel::with_num_threads;
 use crate::view::{Classes, Labels};
@@ -144,7 +144,7 @@ fn independent_labels_are_left_out_by_rows() {
     let target: Vec<_> =
         (0..n * c).map(|at| if counts(at / c) && at % 11 != 0 { f64::from(at as u8 % 2) } else { -1.0 }).collect();
     let loss = SigmoidCrossEntropy::new(Some(&numbers(c, 9).iter().map(|w| w.abs()).collect::<Vec<_>>()), 0.0).unwrap();
-    let exact = PointProblem { loss, target: &target, sample_weight: None, ignored: Some(-1.0) };
+    let exact = PointProblem { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: Some(-1.0) };
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         let truth = stored(&exact, &x, &weight, &bias, reduction);
         for road in ROADS {

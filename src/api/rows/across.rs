@@ -65,7 +65,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
         }
         let class = match &self.target {
             Targets::Classes(classes) => classes.register(s, first, rows),
-            Targets::Distributions(_) | Targets::Sparse(_) => zero - one,
+            _ => zero - one,
         };
         let gaps = if self.loss.wants_gaps() { logits.gaps(s) } else { zero };
         let weight = S::V::select(class.lt(zero), zero, sample);
@@ -100,6 +100,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
                     }
                 }
             }
+            Targets::Stored(_) => unreachable!("a block of them is widened first"),
         }
     }
 }

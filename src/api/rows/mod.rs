@@ -4,6 +4,7 @@ mod across;
 mod long;
 mod one_by_one;
 
+use super::stored::{StoredRows, widened};
 use super::{CurvedProblem, Problem, SummedRows};
 use crate::columns;
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use across::{GradsAcross, ValuesAcross, WeightsAcross};
 use one_by_one::{RowGrads, RowHesses, RowValues, Scratch};
 use std::ops::Range;
 
-/// What rows of logits are held against.
+/// The targets of rows of logits.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a, T> {
     /// A class a row.
@@ -27,6 +28,8 @@ pub enum Targets<'a, T> {
     Distributions(Rows<'a, T>),
     /// A distribution over few classes a row.
     Sparse(Sparse<'a, T>),
+    /// A distribution a row, in half precision.
+    Stored(&'a dyn StoredRows<T>),
 }
 
 /// A loss of the softmax family, with targets and weights.
@@ -47,6 +50,7 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
             Targets::Classes(classes) => classes.get(row).map(RowTarget::Class),
             Targets::Distributions(rows) => Some(RowTarget::Distribution(rows.row(row))),
             Targets::Sparse(sparse) => Some(RowTarget::Sparse(sparse.row(row))),
+            Targets::Stored(_) => unreachable!("a block of them is widened first"),
         }
     }
 
@@ -56,12 +60,34 @@ impl<T: Real, L: RowLoss<T>> RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: RowLoss<T> + Clone> RowProblem<'_, T, L> {
+    /// Hands `f` the problem of the rows from row `first` on, whose targets are widened.
+    #[cold]
+    fn block<R>(
+        &self,
+        stored: &dyn StoredRows<T>,
+        isa: Isa,
+        first: usize,
+        rows: usize,
+        f: impl FnOnce(RowProblem<'_, T, L>) -> R,
+    ) -> R {
+        widened(stored, isa, first, rows, |target| {
+            f(RowProblem {
+                loss: self.loss.clone(),
+                target: Targets::Distributions(target),
+                sample_weight: self.sample_weight.map(|weights| &weights[first..first + rows]),
+            })
+        })
+    }
+}
+
+impl<T: Real, L: RowLoss<T> + Clone> Problem<T> for RowProblem<'_, T, L> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
         let (expected, got) = match self.target {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
             Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.classes()]),
             Targets::Sparse(target) => (vec![rows, target.pairs()], vec![target.rows(), target.pairs()]),
+            Targets::Stored(target) => (vec![rows, classes], target.shape().to_vec()),
         };
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got });
@@ -74,6 +100,12 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn check_logits(&self, isa: Isa, first: usize, logits: Rows<'_, T>) -> Result<()> {
+        if let Targets::Stored(stored) = self.target {
+            let before = first * logits.classes();
+            return self
+                .block(stored, isa, first, logits.rows(), |problem| problem.check_logits(isa, 0, logits))
+                .map_err(|error| error.moved(before));
+        }
         T::dispatch(isa, RowDomain { problem: self, first, logits })
     }
 
@@ -82,7 +114,8 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn counts(&self, _: Isa, row: usize, _: usize) -> bool {
-        self.target(row).is_some() && self.sample_weight(row) != 0.0
+        let has_target = matches!(self.target, Targets::Stored(_)) || self.target(row).is_some();
+        has_target && self.sample_weight(row) != 0.0
     }
 
     fn losses_per_row(&self, _: usize) -> usize {
@@ -98,13 +131,17 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
         let size = parallel::block_rows(classes);
         let elements = match self.target {
             Targets::Classes(_) => rows,
-            Targets::Distributions(_) => rows * classes,
+            Targets::Distributions(_) | Targets::Stored(_) => rows * classes,
             Targets::Sparse(sparse) => rows * sparse.pairs(),
         };
         let blocks = (0..rows.div_ceil(size)).map(|b| b * size..rows.min((b + 1) * size));
         let scratch = if columns::are_few(classes) { columns::scratch_len(classes) } else { 0 };
-        parallel::sum(blocks, elements, |rows| {
-            T::with_scratch(scratch, |scratch| T::dispatch(isa, RowWeights { problem: self, rows, scratch }))
+        parallel::sum(blocks, elements, |rows| match self.target {
+            Targets::Stored(stored) => {
+                let count = rows.len();
+                self.block(stored, isa, rows.start, count, |problem| problem.divisor(isa, count, classes))
+            }
+            _ => T::with_scratch(scratch, |scratch| T::dispatch(isa, RowWeights { problem: self, rows, scratch })),
         })
     }
 
@@ -113,6 +150,9 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
+        if let Targets::Stored(stored) = self.target {
+            return self.block(stored, isa, first, logits.rows(), |problem| problem.value(isa, 0, logits, each));
+        }
         if let Some(labels) = self.labels_of_long_rows(logits.classes()) {
             return self.long_values(isa, labels, first, logits, each);
         }
@@ -128,6 +168,11 @@ impl<T: Real, L: RowLoss<T>> Problem<T> for RowProblem<'_, T, L> {
     }
 
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
+        if let Targets::Stored(stored) = self.target {
+            let count = rows.rows();
+            return self
+                .block(stored, isa, first, count, |problem| problem.value_and_grad(isa, 0, rows, divisor, each));
+        }
         if let Some(labels) = self.labels_of_long_rows(rows.classes()) {
             return self.long_grads(isa, labels, first, rows, divisor, each);
         }
@@ -161,7 +206,7 @@ impl<T: Real, L: RowLoss<T>> SummedRows<T> for RowProblem<'_, T, L> {
     }
 }
 
-impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
+impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedProblem<T> for RowProblem<'_, T, L> {
     fn value_grad_hess(
         &self,
         isa: Isa,
@@ -171,6 +216,12 @@ impl<T: Real, L: CurvedRowLoss<T>> CurvedProblem<T> for RowProblem<'_, T, L> {
         divisor: f64,
         each: Option<&mut [T]>,
     ) -> f64 {
+        if let Targets::Stored(stored) = self.target {
+            let count = rows.rows();
+            return self.block(stored, isa, first, count, |problem| {
+                problem.value_grad_hess(isa, 0, rows, hess, divisor, each)
+            });
+        }
         // The Hessian first: the gradient may be written over the logits.
         T::with_scratch(Scratch::len(self, rows.classes(), 0), |scratch| {
             T::dispatch(isa, RowHesses { problem: self, first, logits: rows.source(), scratch, hess, divisor });

@@ -1,0 +1,77 @@
+//! Gaussian negative log-likelihood, whose targets are numbers.
+
+use super::arrays::{Arg, Array, Number, detached};
+use super::errors::refuse;
+use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::options;
+use super::outputs::{Io, Output, Want, evaluate, in_type_of, match_output, wrap};
+use super::via_numpy::{Numpy, via_numpy};
+use crate::{GaussianNll, GaussianProblem, Spread};
+use pyo3::prelude::*;
+
+/// The arguments of `gaussian_nll`, but for the means.
+#[derive(Clone, Copy)]
+struct Arguments<'a, 'py> {
+    target: Arg<'a, 'py>,
+    var: Option<Arg<'a, 'py>>,
+    log_var: Option<Arg<'a, 'py>>,
+    full: bool,
+    sample_weight: Option<Arg<'a, 'py>>,
+    reduction: Arg<'a, 'py>,
+    want: Want<'a, 'py>,
+}
+
+impl<'py> Arguments<'_, 'py> {
+    fn evaluate<S: Number>(self, mean: Input<'py, S>) -> PyResult<Bound<'py, PyAny>> {
+        let (name, spread, given) = match (self.var, self.log_var) {
+            (Some(var), None) => ("var", Spread::Variance, var),
+            (None, Some(log_var)) => ("log_var", Spread::LogVariance, log_var),
+            (var, _) => {
+                let got = if var.is_some() { "both" } else { "neither" };
+                return refuse("var or log_var", "given, one of the two", got);
+            }
+        };
+        let target = mean.broadcast(self.target, "target")?;
+        let widths = mean.broadcast_or_single(given, name)?;
+        let sample_weight = mean.point_weights(self.sample_weight, "sample_weight")?;
+        let output = self.want.output(|out| {
+            let given = [Some(self.target), Some(given), self.sample_weight];
+            Output::of(&mean, out, given, [target.span(), widths.span(), span(&sample_weight)])
+        })?;
+        let (reduction, shape) = (options::reduction(self.reduction)?, mean.array.shape());
+        let loss = GaussianNll { spread, full: self.full };
+        let (target, sample_weight) = (target.data(), data(&sample_weight));
+        let problem = GaussianProblem { loss, target, spread: widths.data(), sample_weight };
+        let Some(mut output) = output else {
+            return evaluate(&mean, &problem, reduction, shape, None);
+        };
+        let (py, points) = (mean.py(), mean.array.len());
+        let mut spread_grad = Array::<S::Real>::empty(mean.real_dtype(), widths.shape())?;
+        let places = spread_grad.data_mut();
+        let loss = match_output!(output, &mean, rows => detached(py, points, || {
+            crate::gaussian_value_and_grads(&problem, rows, places, reduction)
+        }))?;
+        let loss = wrap(py, loss, shape)?;
+        // The gradient of what was broadcast is the sum over the places it went to.
+        let spread_grad = via_numpy(py, Numpy::SumTo, (in_type_of(&mean, spread_grad)?, given))?;
+        Ok((loss, output.finish(py)?, spread_grad).into_pyobject(py)?.into_any())
+    }
+}
+
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the arguments of the loss, as Python passes them")]
+pub(super) fn gaussian_nll<'py>(
+    mean: Arg<'_, 'py>,
+    target: Arg<'_, 'py>,
+    var: Option<Arg<'_, 'py>>,
+    log_var: Option<Arg<'_, 'py>>,
+    full: bool,
+    sample_weight: Option<Arg<'_, 'py>>,
+    reduction: Arg<'_, 'py>,
+    order: u8,
+    out: Option<Arg<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let want = Want { order, out };
+    let arguments = Arguments { target, var, log_var, full, sample_weight, reduction, want };
+    match_dtype!(Logits::of(mean, "mean", None)?, mean => arguments.evaluate(mean))
+}
