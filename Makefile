@@ -8,7 +8,7 @@ RUN  := $(VENV)/bin/python -m
 CORE := python/xentrs/_core.abi3.so
 
 RUST_VERSION := $(shell sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
-RUST_FILES   := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs')
+RUST_FILES   := Cargo.toml $(wildcard Cargo.lock) build.rs $(shell find src -name '*.rs')
 
 # The first Python that is new enough, unless PYTHON names one.
 NEW_ENOUGH := import sys; sys.exit(sys.hexversion < 0x030b0000)
@@ -86,9 +86,16 @@ $(VENV)/.made: | tools
 	$(RUN) pip install --quiet 'maturin>=1.14,<2'
 	@touch $@
 
-# The Rust core, in release mode, laid beside the Python files.
-$(CORE): $(RUST_FILES) pyproject.toml | $(VENV)/.made
-	$(RUN) maturin develop --release --skip-install
+# The Rust core, laid beside the Python files. Benchmarks need the release build; the quick one serves all else.
+PROFILE := $(if $(filter bench,$(MAKECMDGOALS)),release,quick)
+
+$(CORE): $(RUST_FILES) pyproject.toml $(VENV)/.$(PROFILE) | $(VENV)/.made
+	$(RUN) maturin develop --profile $(PROFILE) --skip-install
+	@touch $@
+
+# The profile of the core that is there.
+$(VENV)/.$(PROFILE): | $(VENV)/.made
+	@rm -f $(VENV)/.quick $(VENV)/.release
 	@touch $@
 
 # xentrs itself, editable, and the packages of the extras that a habit needs.
@@ -96,7 +103,8 @@ $(VENV)/.demo: EXTRAS := models,plot
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.docs: EXTRAS := docs
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: pyproject.toml $(VENV)/.made | $(CORE)
-	$(RUN) pip install --quiet --no-build-isolation --editable '.[$(EXTRAS)]'
+	MATURIN_PEP517_ARGS='--profile $(PROFILE)' \
+	    $(RUN) pip install --quiet --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # This processor's instruction sets, the best first, and a line of a recipe that tests one of them.

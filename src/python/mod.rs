@@ -72,7 +72,7 @@ mod _core {
     fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let info = PyDict::new(py);
         info.set_item("version", env!("CARGO_PKG_VERSION"))?;
-        info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+        info.set_item("profile", env!("XENTRS_PROFILE"))?;
         info.set_item("isa", Isa::active()?.name())?;
         info.set_item("isas_available", Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>())?;
         info.set_item("num_threads", get_num_threads(py))?;
