@@ -1,12 +1,12 @@
-//! Half precision: `f16` and `bf16`, widened to `f32` and narrowed again, whole slices at a time.
+//! Half precision: conversion of slices of `f16` and `bf16` to `f32` and back.
 //!
-//! Both ways are integer arithmetic on the bits, without branches, so that the compiler vectorises them for every
-//! instruction set, with the same bits on all of them. Widening is exact. Narrowing rounds once, to nearest, ties to
-//! even; numbers that are too large become infinite, and NaN stays NaN.
+//! Both conversions are integer arithmetic on the bits, without branches. So the compiler vectorises them for every
+//! instruction set, and all give the same bits. Widening is exact. Narrowing rounds once, to nearest, ties to even;
+//! numbers that are too large become infinite, and NaN stays NaN.
 //!
 //! # Speed
-//! Numbers per nanosecond in the second-level cache, one core of a Sapphire Rapids, beside the slice conversions of the
-//! crate `half` 2.7 (F16C, eight numbers a call):
+//! Numbers per nanosecond in the second-level cache, on one core of a Sapphire Rapids, compared with the slice
+//! conversions of the crate `half` 2.7 (F16C, eight numbers per call):
 //!
 //! ```text
 //!              AVX-512   AVX2   SSE2     half
@@ -19,31 +19,31 @@
 use crate::simd::{Isa, Kernel, Simd};
 use half::{bf16, f16};
 
-/// A number in half the space of an `f32`: `f16` or `bf16`.
+/// A 16-bit float: `f16` or `bf16`.
 pub trait Half: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
-    /// The distance of 1 to the next larger number.
+    /// The distance from 1 to the next larger number.
     const EPSILON: f64;
     /// The smallest positive number.
     const SMALLEST: f64;
-    /// The same number.
+    /// The same number as an `f32`, exact.
     fn widen(self) -> f32;
     /// The nearest number of this type.
     fn narrow(x: f32) -> Self;
 }
 
-/// Every number of a slice, widened.
+/// Widens every number of a slice.
 pub(crate) fn widen<H: Half>(isa: Isa, from: &[H], to: &mut [f32]) {
     use crate::simd::Float;
     f32::dispatch(isa, Each { from, to, f: H::widen });
 }
 
-/// Every number of a slice, narrowed.
+/// Narrows every number of a slice.
 pub(crate) fn narrow<H: Half>(isa: Isa, from: &[f32], to: &mut [H]) {
     use crate::simd::Float;
     f32::dispatch(isa, Each { from, to, f: H::narrow });
 }
 
-/// A function of every number: a plain loop, which the compiler vectorises for the instruction set.
+/// Applies a function to every number. The loop is plain, and the compiler vectorises it for the instruction set.
 struct Each<'k, A, B, F> {
     from: &'k [A],
     to: &'k mut [B],
@@ -77,8 +77,8 @@ impl Half for bf16 {
     #[inline(always)]
     fn narrow(x: f32) -> Self {
         let bits = x.to_bits();
-        // Add half a unit less one, and one more where the last digit kept is odd. A carry goes to the exponent, as it
-        // should.
+        // Add half a unit less one, and one more if the last kept digit is odd. A carry goes to the exponent, as
+        // required.
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         let quiet = bits >> 16 | 0x40;
         bf16::from_bits(if bits & !SIGN > INFINITY { quiet } else { rounded } as u16)
@@ -102,7 +102,8 @@ impl Half for f16 {
     fn widen(self) -> f32 {
         let bits = u32::from(self.to_bits());
         let (sign, magnitude) = (bits << 16 & SIGN, (bits & 0x7fff) << 13);
-        // 1. subnormal: a fraction without a hidden one, which is added and subtracted again
+        // 1. subnormal: the fraction has no hidden leading 1, so the leading 1 of SMALLEST is added and subtracted
+        // again
         let subnormal = f32::from_bits(magnitude + SMALLEST) - f32::from_bits(SMALLEST);
         // 2. normal: add the difference of the biases; twice for infinities and NaN, whose exponent is all ones
         let normal = magnitude + if magnitude >= 31 << 23 { 2 * REBIAS } else { REBIAS };
@@ -114,7 +115,7 @@ impl Half for f16 {
         let (sign, magnitude) = (x.to_bits() >> 16 & 0x8000, x.to_bits() & !SIGN);
         // 1. subnormal: the last digit of a sum with 1/2 is 2^-24, the smallest `f16`, so the addition rounds
         let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
-        // 2. normal: add half a unit less one, and one more where the last digit kept is odd
+        // 2. normal: add half a unit less one, and one more if the last kept digit is odd
         let normal = magnitude.wrapping_sub(REBIAS).wrapping_add(0xfff + (magnitude >> 13 & 1)) >> 13;
         // 3. infinite, or NaN
         let special = if magnitude > INFINITY { 0x7e00 } else { 0x7c00 };
@@ -130,7 +131,7 @@ mod tests {
     /// The crate `half`, one number at a time, is the oracle. All NaN count as one.
     fn check<H: Half + PartialEq>(bits: fn(H) -> u16, wide: fn(H) -> f32, narrowed: fn(f32) -> H, of: fn(u16) -> H) {
         let halves: Vec<H> = (0..=u16::MAX).map(of).collect();
-        // Every half, halfway points, and the neighbours of both; and numbers spread over all of f32.
+        // Every half, the halfway points, the neighbours of both, and numbers spread over the whole range of f32.
         let floats: Vec<f32> = (0..=u16::MAX)
             .flat_map(|h| {
                 [0, 1, 0xfff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| u32::from(h) << 16 | low)

@@ -2,26 +2,26 @@
 //!
 //! # The margin-exact form
 //! `logsumexp(z) = m + ln(1 + rest)` with `m = max z` and `rest` the sum of `exp(z_k - m)` over all classes *but one
-//! that attains the maximum*. Summed together with that class's 1, a rest below 1e-8 would vanish in float32; kept
-//! apart, it keeps its digits at any margin, and so do `ln(1 + rest)`, the loss of a confident row, and
-//! `rest / (1 + rest)`, the complement of its probability.
+//! that attains the maximum*. Added to that class's 1, a rest below 1e-8 would vanish in float32. Stored separately, it
+//! keeps its digits at any margin. So do `ln(1 + rest)`, the loss of a confident row, and `rest / (1 + rest)`, the
+//! complement of its probability.
 //!
 //! # No subtraction, no rounding
-//! `z - m` rounds, and an exponential turns an absolute error of its argument into a relative one: at a margin of 80
-//! that is 4e-6 in float32. So nothing is subtracted: with `z = n ln 2 + r` and `m = n_m ln 2 + r_m`,
-//! `exp(z - m) = 2^(n - n_m) exp(r) exp(-r_m)`, where whole numbers are subtracted and the last factor is a constant of
-//! the row ([`Pivot`]).
+//! `z - m` rounds, and an exponential turns the absolute error of its argument into a relative error: 4e-6 in float32
+//! at a margin of 80. So the logits are not subtracted. With `z = n ln 2 + r` and `m = n_m ln 2 + r_m`,
+//! `exp(z - m) = 2^(n - n_m) exp(r) exp(-r_m)`: only integers are subtracted, and the last factor is a constant of the
+//! row ([`Pivot`]).
 //!
 //! # Entropy from the same sweep
 //! `H(softmax z) = ln(1 + rest) + sum_k p_k (m - z_k)`: no term is negative, so a confident row keeps the digits of its
-//! small entropy. When the maximum rises by `d`, what has been summed of `exp(z_k) (m - z_k)` grows by `d` times the sum of
-//! those exponentials.
+//! small entropy. When the maximum rises by `d`, the partial sum of `exp(z_k) (m - z_k)` grows by `d` times the sum of
+//! its exponentials.
 //!
 //! # References
-//! M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018, arXiv:1805.02867 (one pass).
-//! M. Dukhan and A. Ablavatski, *Two-pass softmax algorithm*, 2020, arXiv:2001.04438 (exponents kept apart).
-//! P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J.
-//! Numer. Anal. 41, 2021 (the maximum kept out of the sum).
+//! M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018, arXiv:1805.02867 (one pass). M.
+//! Dukhan and A. Ablavatski, *Two-pass softmax algorithm*, 2020, arXiv:2001.04438 (separate exponents). P. Blanchard,
+//! D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J. Numer. Anal. 41,
+//! 2021 (the maximum kept out of the sum).
 
 mod logit_map;
 mod logits;
@@ -35,46 +35,46 @@ use crate::math::Real;
 use crate::simd::{Lanes, RowIo, Simd, fold, inlined, position};
 use sweep::{EntropySum, Exponentials, Pivot, Sweep};
 
-/// Elements that are read twice, for their maximum and for their exponentials: they stay in the first-level cache, and
-/// their single-precision partial sums stay short.
+/// Elements of a block. It is read twice, for its maximum and for its exponentials, so it must stay in the first-level
+/// cache. Short blocks also keep the partial sums in single precision short.
 pub(crate) const BLOCK: usize = 1024;
 
-/// What a row's softmax is made of.
+/// Maximum and sum of exponentials of a row; its softmax follows from them.
 #[derive(Clone, Copy, Debug)]
 pub struct RowSum<T> {
     /// The largest logit.
     pub(crate) max: T,
-    /// The sum of `exp(z_k - max)` over every class but one that attains the maximum. NaN where no distribution is
-    /// defined: a logit is NaN, all are -inf, or more than one is +inf.
+    /// The sum of `exp(z_k - max)` over every class but one that attains the maximum. It is NaN if no distribution is
+    /// defined: a logit is NaN, all logits are -inf, or more than one is +inf.
     pub(crate) rest: f64,
 }
 
 impl<T: Real> RowSum<T> {
-    /// Of no logits.
+    /// The sum of an empty row.
     pub(crate) fn none() -> Self {
         RowSum { max: -T::INFINITY, rest: 0.0 }
     }
 
-    /// Reads a row once, block by block, in a function of its own.
+    /// Sums a row in one pass, block by block, as a separate function.
     #[inline(always)]
     pub(crate) fn of<S: Simd<T>>(s: S, row: &[T]) -> Self {
         Self::of_part(s, &mut { row }).0.defined()
     }
 
-    /// Sums a part of a row, in a function of its own; the sums of all parts are [`joined`](Self::joined).
+    /// Sums a part of a row, as a separate function; [`joined`](Self::joined) combines the sums of all parts.
     #[inline(always)]
     pub(crate) fn of_part<S: Simd<T>>(s: S, part: &mut impl Exponentials<T>) -> (Self, Pivot<T>) {
         s.call(inlined!(|s| Sweep { row: part, watch: &mut () }.run(s)))
     }
 
-    /// Sums a row of any kind, plain or mapped, its exponentials kept or not, in a function of its own.
+    /// Sums a row of any kind as a separate function: plain or mapped, its exponentials kept or not.
     #[inline(always)]
     pub(crate) fn sweep<S: Simd<T>>(s: S, row: &mut impl Exponentials<T>) -> (Self, Pivot<T>) {
         let (sum, pivot) = Self::of_part(s, row);
         (sum.defined(), pivot)
     }
 
-    /// The same, inlined into a kernel that takes many rows, while `watch` sees each block.
+    /// Like [`sweep`](Self::sweep), but inlined into a kernel of many rows; `watch` sees each block.
     #[inline(always)]
     pub(crate) fn sweep_inlined<S: Simd<T>>(
         s: S,
@@ -85,32 +85,33 @@ impl<T: Real> RowSum<T> {
         (sum.defined(), pivot)
     }
 
-    /// The sum of a row, from those of its parts.
+    /// The sum of a row from the sums of its parts.
     pub(crate) fn joined(parts: impl Iterator<Item = Self>) -> Self {
         parts.fold(Self::none(), Self::and).defined()
     }
 
-    /// The part with the lower maximum is brought to the unit of the other, and that maximum joins the rest.
+    /// Combines two parts: the part with the lower maximum is rescaled to the higher one, and the lower maximum itself
+    /// joins the rest.
     fn and(self, other: Self) -> Self {
         let (high, low) = if other.max > self.max { (other, self) } else { (self, other) };
         let one = if low.max == -T::INFINITY { 0.0 } else { 1.0 };
         RowSum { max: high.max, rest: high.rest + (one + low.rest) * (-high.margin(low.max)).exp() }
     }
 
-    /// NaN where no distribution is defined, whatever the sum.
+    /// Sets `rest` to NaN if no distribution is defined.
     #[inline(always)]
     fn defined(self) -> Self {
         let undefined = self.max == -T::INFINITY || (self.max == T::INFINITY && self.rest != 0.0);
         RowSum { rest: if undefined { f64::NAN } else { self.rest }, ..self }
     }
 
-    /// Reads a row once, block by block, for its entropy and the place of its maximum too.
+    /// Computes the sum, the entropy and the index of the maximum in one pass, block by block.
     #[inline(always)]
     pub(crate) fn with_stats<S: Simd<T>>(s: S, row: &[T]) -> (Self, Stats) {
         let mut entropy = EntropySum { row, block: 0, sum: 0.0 };
         let (sum, pivot) = Self::sweep_inlined(s, &mut entropy, &mut ());
         let EntropySum { block: start, sum: margins, .. } = entropy;
-        // One infinite logit has all the probability, and its own margin is 0.
+        // A single infinite logit has probability 1 and margin 0.
         let margins = if sum.max == T::INFINITY { 0.0 } else { margins / pivot.exp_of(sum.max) };
         let top = if sum.rest.is_nan() {
             None
@@ -127,7 +128,7 @@ impl<T: Real> RowSum<T> {
         self.rest.ln_1p()
     }
 
-    /// `logsumexp(z)` of the row that was summed: -inf for a row of -inf, +inf where a logit is, NaN where one is.
+    /// `logsumexp(z)` of the same row: NaN if a logit is NaN, else +inf if a logit is +inf, and -inf if all are -inf.
     #[inline(always)]
     pub(crate) fn logsumexp(self, row: &[T]) -> f64 {
         let max = self.max.to_f64();
@@ -140,13 +141,13 @@ impl<T: Real> RowSum<T> {
         }
     }
 
-    /// `max z - z_k`, exact; 0 for the maximum even where it is infinite.
+    /// `max z - z_k`, exact; 0 for the maximum, even an infinite one.
     #[inline(always)]
     pub(crate) fn margin(self, logit: T) -> f64 {
         if logit == self.max { 0.0 } else { self.max.to_f64() - logit.to_f64() }
     }
 
-    /// The probability of one class, and one minus it without cancellation.
+    /// The probability of one class and its complement, without cancellation.
     #[inline(always)]
     pub(crate) fn probability(self, logit: T) -> (f64, f64) {
         let partition = 1.0 + self.rest;
@@ -158,44 +159,44 @@ impl<T: Real> RowSum<T> {
         }
     }
 
-    /// All probabilities of the row, times a factor, from its logits.
+    /// The function from logits to probabilities, times a factor.
     #[inline(always)]
     pub(crate) fn softmax(self, factor: f64) -> Softmax<T> {
         let pivot = Pivot::at(self.max);
         Softmax { pivot, scale: self.scale_of(pivot.factor, factor) }
     }
 
-    /// `(z - max) - ln(1 + rest)` of all or some of the row: two subtractions keep what one would lose where the maximum is
-    /// large.
+    /// `(z - max) - ln(1 + rest)` of the row or of a part of it. Two subtractions keep the digits that one would lose
+    /// if the maximum is large.
     #[inline(always)]
     pub(crate) fn log_softmax<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>) {
         let (max, log_partition) = (s.splat(self.max), s.splat(T::from_f64(self.log_partition())));
         row.map(s, T::ZERO, inlined!(|_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition));
     }
 
-    /// The scale from exponentials that a sweep kept to probabilities times `factor`.
+    /// The scale that turns the exponentials kept by a sweep into probabilities times `factor`.
     #[inline(always)]
     pub(crate) fn scale(self, pivot: Pivot<T>, factor: f64) -> Scale<T> {
         self.scale_of(pivot.unit(self.max), factor)
     }
 
-    /// The scale from `exp(z - max) / unit` to probabilities times `factor`.
+    /// The scale that turns `exp(z - max) / unit` into probabilities times `factor`.
     #[inline(always)]
     pub(crate) fn scale_of(self, unit: f64, factor: f64) -> Scale<T> {
         Scale { factor: T::from_f64(factor * unit / (1.0 + self.rest)), limit: T::from_f64(factor) }
     }
 }
 
-/// What the statistics of a row need beside its sum.
+/// Statistics of a row beside its sum.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stats {
-    /// The first place of the maximum; none where no distribution is defined.
+    /// The first index of the maximum; `None` if no distribution is defined.
     pub(crate) top: Option<usize>,
     /// `-sum_k p_k ln p_k = ln(1 + rest) + sum_k p_k (max - z_k)`, two sums without a negative term.
     pub(crate) entropy: f64,
 }
 
-/// A factor, and the largest result that rounding may leave: the factor of a probability of 1.
+/// A factor, and the upper limit of the result: the value for a probability of 1, which rounding must not exceed.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale<T> {
     factor: T,
@@ -209,7 +210,7 @@ impl<T: Real> Scale<T> {
     }
 }
 
-/// Probabilities of a row, times a factor, a register at a time.
+/// The probabilities of a row, times a factor, one register at a time.
 #[derive(Clone, Copy)]
 pub(crate) struct Softmax<T> {
     pivot: Pivot<T>,
@@ -224,7 +225,7 @@ impl<T: Real> Softmax<T> {
     }
 }
 
-/// The sum of `f(k, register at k)` over a row, in double precision beyond a block; `f` makes nothing of `fill`.
+/// The sum of `f(k, register at k)` over a row, in double precision beyond a block. `f` must return 0 for `fill`.
 #[inline(always)]
 pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl Fn(usize, S::V) -> S::V) -> f64 {
     let mut total = 0.0;
@@ -236,13 +237,13 @@ pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl F
     total
 }
 
-/// `logsumexp(z)`: -inf for a row of -inf, +inf where a logit is, NaN where one is.
+/// `logsumexp(z)`: NaN if a logit is NaN, else +inf if a logit is +inf, and -inf if all are -inf.
 #[inline(always)]
 pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, row: &[T]) -> T {
     T::from_f64(RowSum::of(s, row).logsumexp(row))
 }
 
-/// `softmax(z)`, written over or beside the row.
+/// Writes `softmax(z)`, in place or to a separate output.
 #[inline(always)]
 pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     let (sum, pivot) = RowSum::sweep_inlined(s, row, &mut ());
@@ -250,7 +251,7 @@ pub(crate) fn softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     row.finish(s, inlined!(|_, e| scaled.of(s, e)));
 }
 
-/// `log_softmax(z)`, written over or beside the row.
+/// Writes `log_softmax(z)`, in place or to a separate output.
 #[inline(always)]
 pub(crate) fn log_softmax<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>) {
     RowSum::of(s, row.source()).log_softmax(s, row);

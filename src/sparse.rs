@@ -1,11 +1,11 @@
-//! Distributions that are zero but for a few classes: pairs of a class and its weight.
+//! Distributions that are zero except for a few classes: pairs of a class and its weight.
 
 use crate::error::{Error, Result};
 use crate::simd::Float;
 use crate::view::{Classes, Labels, Rows, check_weights};
 
-/// One sparse distribution a row: as many pairs of a class and its weight in each. A class may occur more than once, then
-/// its weights add; a pair with the ignored class counts for nothing.
+/// One sparse distribution per row, as pairs of a class and its weight; all rows have the same number of pairs. If a
+/// class occurs more than once, its weights add. A pair with the ignored class has no effect.
 #[derive(Clone, Copy, Debug)]
 pub struct Sparse<'a, T> {
     classes: Classes<'a>,
@@ -13,7 +13,7 @@ pub struct Sparse<'a, T> {
 }
 
 impl<'a, T: Float> Sparse<'a, T> {
-    /// Checks every class and every weight; `labels` has one class for each number of `weights`, in the same order.
+    /// Checks every class and every weight. `labels` holds one class for each number of `weights`, in the same order.
     ///
     /// # Errors
     /// [`Error::Label`] names the row of the first class outside `[0, classes)` that is not `ignore_index`;
@@ -34,13 +34,13 @@ impl<'a, T: Float> Sparse<'a, T> {
         Ok(Sparse { classes, weights })
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[inline]
     pub fn rows(&self) -> usize {
         self.weights.rows()
     }
 
-    /// How many pairs a row has.
+    /// The number of pairs of a row.
     #[inline]
     pub fn pairs(&self) -> usize {
         self.weights.columns()
@@ -62,19 +62,19 @@ pub struct Pairs<'a, T> {
 }
 
 impl<T: Float> Pairs<'_, T> {
-    /// How many there are, ignored ones included.
+    /// The number of pairs, ignored ones included.
     #[inline(always)]
     pub fn len(&self) -> usize {
         self.weights.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no pairs.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.weights.is_empty()
     }
 
-    /// A class of the row's and its weight; `None` where it is ignored.
+    /// A class of the row and its weight; `None` if the class is ignored.
     #[inline(always)]
     pub fn get(&self, pair: usize) -> Option<(usize, f64)> {
         self.classes.get(self.first + pair).map(|class| (class, self.weights[pair].to_f64()))
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_what_was_given_without_those_ignored() {
+    fn pairs_are_returned_without_the_ignored_ones() {
         let target = sparse(&[0, 2, -100, 1], &[0.5, 0.25, 1.0, 2.0], 2, 2).unwrap();
         assert_eq!((target.rows(), target.pairs()), (2, 2));
         assert_eq!([target.row(0).get(0), target.row(0).get(1)], [Some((0, 0.5)), Some((2, 0.25))]);

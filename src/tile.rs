@@ -1,7 +1,7 @@
-//! Many rows of few classes: a row a lane, a class a register, so that no lane is idle.
+//! Many rows of few classes: one row per lane, one class per register, so that no lane is idle.
 //!
-//! The same margin-exact form as in [`rows`](crate::rows), with a pivot in every lane: `exp(z - m) = 2^(n - n_m) p / p_m`
-//! where `exp(z) = 2^n p`; a quotient of equal numbers is exactly 1.
+//! The form is margin-exact as in [`rows`](crate::rows), with a pivot in every lane:
+//! `exp(z - m) = 2^(n - n_m) p / p_m`, where `exp(z) = 2^n p`. A quotient of equal numbers is exactly 1.
 
 mod functions;
 mod stats;
@@ -15,7 +15,7 @@ use crate::math::Real;
 use crate::simd::{Lanes, MAX_LANES, Simd, fold_registers, inlined, lanes_of};
 use std::ops::Range;
 
-/// Longer rows are faster a row at a time.
+/// Longer rows are faster one row at a time.
 const MAX_CLASSES: usize = 64;
 
 /// Whether rows of this many classes go by lane.
@@ -24,12 +24,13 @@ pub(crate) fn are_few(classes: usize) -> bool {
     (1..=MAX_CLASSES).contains(&classes)
 }
 
-/// Groups of rows that are summed before the first of them is finished. Their quotients and logarithms, long chains all, do
-/// not wait for each other.
+/// Groups of rows that are summed before the first of them is finished. Their quotients and logarithms are long
+/// dependency chains, which then run in parallel.
 pub(crate) const GROUPS: usize = 4;
 
-/// The driver of all rows that go by lane: `sweep(work, g, rows)` finds what there is to know of group `g`, which holds as
-/// many rows as a register has lanes, or fewer; after as many as [`GROUPS`] of them, `finish(work, g, rows, found)` follows.
+/// The driver of all rows that go by lane. A group holds at most as many rows as a register has lanes.
+/// `sweep(work, g, rows)` reads group `g` and returns its sums; after [`GROUPS`] groups, `finish(work, g, rows, found)`
+/// computes the results of each from its sums.
 #[inline(always)]
 pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
     _: S,
@@ -51,33 +52,33 @@ pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
     }
 }
 
-/// A group of rows, transposed: a class a register. A group has as many rows as a register has lanes, or fewer.
+/// A group of rows, transposed: one register per class. A group has at most as many rows as a register has lanes.
 pub struct Tile<'a, T: Real, S: Simd<T>> {
     columns: &'a mut [S::Array],
-    /// Room for the rows of an incomplete group.
+    /// Space for the rows of an incomplete group.
     padded: &'a mut [T],
 }
 
-/// How much scratch [`GROUPS`] tiles need.
+/// The length of the scratch buffer that [`GROUPS`] tiles need.
 pub(crate) fn scratch_len(classes: usize) -> usize {
     (GROUPS + 1) * classes * MAX_LANES
 }
 
 impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
-    /// A tile of no classes.
+    /// A tile without classes.
     #[inline(always)]
     pub(crate) fn none() -> Self {
         Tile { columns: &mut [], padded: &mut [] }
     }
 
-    /// The tile of one of the groups, in a scratch as long as [`scratch_len`] says.
+    /// The tile of one of the groups, in a scratch buffer of length [`scratch_len`].
     #[inline(always)]
     pub(crate) fn of(_: S, scratch: &'a mut [T], group: usize, classes: usize) -> Self {
         let (padded, groups) = scratch.split_at_mut(classes * S::LANES);
         Tile { columns: &mut S::registers_mut(groups).0[group * classes..][..classes], padded }
     }
 
-    /// Transposes `count` rows, at most as many as there are lanes, that stand `stride` apart.
+    /// Transposes `count` rows, at most as many as a register has lanes. Their first elements are `stride` apart.
     #[inline(always)]
     pub(crate) fn load(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
         let classes = self.classes();
@@ -105,19 +106,19 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         }
     }
 
-    /// The same, as a function of its own.
+    /// [`load`](Self::load) as a separate function.
     #[inline(always)]
     pub(crate) fn load_called(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
         s.call(inlined!(|s| self.load(s, rows, stride, count)));
     }
 
-    /// Copies another tile of as many classes.
+    /// Copies another tile with the same number of classes.
     #[inline(always)]
     pub(crate) fn copy_from(&mut self, other: &Tile<'_, T, S>) {
         self.columns.copy_from_slice(other.columns);
     }
 
-    /// All numbers, a class after the other.
+    /// All numbers, one class after the other.
     #[inline(always)]
     pub(crate) fn numbers(&mut self) -> &mut [T] {
         S::numbers(self.columns)
@@ -151,7 +152,7 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         a + b
     }
 
-    /// `sum_k u_k (max z - z_k)` of each row. A class without weight costs nothing, even at a logit of -inf.
+    /// `sum_k u_k (max z - z_k)` of each row. A class of weight 0 contributes 0, even at a logit of -inf.
     #[inline(always)]
     pub(crate) fn weighted_margins(&self, s: S, weights: &Tile<'_, T, S>) -> S::V {
         let (zero, max) = (s.splat(T::ZERO), self.maxima(s));
@@ -163,7 +164,7 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         sum
     }
 
-    /// Every register `v` of class `k` becomes `f(k, v)`.
+    /// Replaces every register `v` of class `k` by `f(k, v)`.
     #[inline(always)]
     pub(crate) fn map(&mut self, s: S, mut f: impl FnMut(usize, S::V) -> S::V) {
         for (k, column) in self.columns.iter_mut().enumerate() {
@@ -171,7 +172,7 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         }
     }
 
-    /// Every register `v` of class `k` becomes `f(v, u)` with the register `u` of the same class of another tile.
+    /// Replaces every register `v` by `f(v, u)`, where `u` is the register of the same class in another tile.
     #[inline(always)]
     pub(crate) fn map_with(&mut self, s: S, other: &Tile<'_, T, S>, f: impl Fn(S::V, S::V) -> S::V) {
         for (column, other) in self.columns.iter_mut().zip(&*other.columns) {
@@ -199,25 +200,25 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         s.store(column, &mut self.columns[class]);
     }
 
-    /// The registers of all classes, to read.
+    /// The registers of all classes.
     #[inline(always)]
     pub(crate) fn columns(&self) -> &[S::Array] {
         self.columns
     }
 
-    /// The registers of all classes.
+    /// The registers of all classes, mutable.
     #[inline(always)]
     pub(crate) fn columns_mut(&mut self) -> &mut [S::Array] {
         self.columns
     }
 
-    /// How many classes there are.
+    /// The number of classes.
     #[inline(always)]
     pub(crate) fn classes(&self) -> usize {
         self.columns.len()
     }
 
-    /// Transposes `count` rows back, one behind the other; every register `v` of class `k` becomes `f(k, v)` on the way.
+    /// Replaces every register `v` of class `k` by `f(k, v)`, and transposes `count` rows back, one after the other.
     #[inline(always)]
     pub(crate) fn store(&mut self, s: S, rows: &mut [T], count: usize, f: impl Fn(S::V, S::V) -> S::V) {
         let (classes, is_whole) = (self.classes(), count == S::LANES);
@@ -242,29 +243,29 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         }
     }
 
-    /// Transposes `count` rows back, as a function of its own.
+    /// Transposes `count` rows back, as a separate function.
     #[inline(always)]
     pub(crate) fn store_called(&mut self, s: S, rows: &mut [T], count: usize) {
         s.call(inlined!(|s| self.store(s, rows, count, inlined!(|_, v| v))));
     }
 }
 
-/// The number of a class in every lane.
+/// The index of a class in every lane.
 #[inline(always)]
 fn whole<T: Real, S: Simd<T>>(s: S, k: usize) -> S::V {
     s.splat(T::from_f64(k as f64))
 }
 
-/// The starts of groups of four classes that cover all of at least four; the last two may overlap.
+/// The starts of groups of four that cover at least four classes; the last two groups may overlap.
 #[inline(always)]
 fn fours(classes: usize) -> impl Iterator<Item = usize> {
     (0..classes.div_ceil(4)).map(move |i| (4 * i).min(classes - 4))
 }
 
-/// Classes whose terms are added up before they join the sum of all: so few roundings follow one another.
+/// Classes whose terms are added up before they join the total: this keeps chains of rounded additions short.
 const PART: usize = 8;
 
-/// Sums over the classes of each row of what `f` makes of each class.
+/// The sums of `f(k)` over the classes `k` of each row.
 #[inline(always)]
 pub(crate) fn class_sums<const N: usize, T: Real, S: Simd<T>>(
     s: S,

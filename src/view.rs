@@ -1,9 +1,9 @@
-//! Views of rows and labels: checked once when they are made, trusted by everything below.
+//! Views of rows and labels. They are checked once, when they are created; all code below relies on that.
 
 use crate::error::{Error, Result};
 use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd};
 
-/// `rows` rows of `columns` numbers each, to read; rows may stand further apart than they are long.
+/// A read-only view of `rows` rows of `columns` numbers each. The stride between rows may exceed their length.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
     data: &'a [T],
@@ -13,7 +13,7 @@ pub struct Rows<'a, T> {
 }
 
 impl<'a, T: Copy> Rows<'a, T> {
-    /// Rows one behind the other.
+    /// Rows one after the other.
     ///
     /// # Errors
     /// [`Error::Shape`] unless `data` holds exactly `rows * columns` numbers.
@@ -30,7 +30,7 @@ impl<'a, T: Copy> Rows<'a, T> {
         Rows { data, rows, columns, stride: columns }
     }
 
-    /// Rows whose first elements stand `stride` apart.
+    /// Rows whose first elements are `stride` apart.
     ///
     /// # Errors
     /// [`Error::Shape`] unless `data` ends with the last row.
@@ -41,13 +41,13 @@ impl<'a, T: Copy> Rows<'a, T> {
         Ok(Rows { data, rows, columns, stride })
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[inline(always)]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// How long a row is: classes, or features of a linear layer.
+    /// The length of a row: classes, or features of a linear layer.
     #[inline(always)]
     pub fn columns(&self) -> usize {
         self.columns
@@ -59,58 +59,59 @@ impl<'a, T: Copy> Rows<'a, T> {
         &self.data[i * self.stride..][..self.columns]
     }
 
-    /// The numbers from row `i` on, and how far apart the rows stand.
+    /// The numbers from row `i` on, and the stride between rows.
     #[inline(always)]
     pub(crate) fn from(&self, i: usize) -> (&'a [T], usize) {
         (&self.data[i * self.stride..], self.stride)
     }
 
-    /// Whether the rows stand one behind the other.
+    /// Whether the rows follow each other without gaps.
     #[inline(always)]
     pub(crate) fn is_flat(&self) -> bool {
         self.stride == self.columns || self.rows <= 1
     }
 
-    /// All numbers, where the rows stand one behind the other.
+    /// All numbers of rows that follow each other without gaps.
     #[inline(always)]
     pub(crate) fn flat(&self) -> &'a [T] {
         assert!(self.is_flat(), "rows of points stand one behind the other");
         &self.data[..self.rows * self.columns]
     }
 
-    /// So many rows from the one given.
+    /// `rows` rows from row `first` on.
     pub(crate) fn part(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows, "a part of the rows");
         Rows { data: &self.data[first * self.stride..], rows, ..self }
     }
 
-    /// The rows of one block after another; the last may be shorter.
+    /// The rows in blocks of `size`; the last may be shorter.
     pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
         (0..self.rows.div_ceil(size)).map(move |b| self.part(b * size, size.min(self.rows - b * size)))
     }
 }
 
-/// Rows to read, and the place for as many rows of results: elsewhere, then maybe of another type, or over what was read.
+/// Rows to read, and the place for as many rows of results. The results overwrite the rows, or go to separate memory,
+/// possibly in another type.
 #[derive(Debug)]
 pub struct RowsIo<'a, T, O = T> {
     source: Option<Rows<'a, T>>,
     target: &'a mut [O],
     rows: usize,
     columns: usize,
-    /// Whether results are written past the caches, which could not hold them.
+    /// Whether results bypass the caches, which could not hold them.
     streams: bool,
-    /// Whether the results of a call that fails are thrown away.
+    /// Whether the results are discarded if the call fails.
     fresh: bool,
 }
 
-/// From this size on, in bytes, results go past the caches. Smaller ones are left there for their next reader.
+/// From this size on, in bytes, results bypass the caches. Smaller results stay there for their next reader.
 const STREAM_BYTES: usize = 32 << 20;
 
 impl<'a, T: Copy, O> RowsIo<'a, T, O> {
-    /// Reads `source`, writes `target`, one row behind the other.
+    /// Reads `source`, writes `target`, one row after the other.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `target` does not hold exactly as many numbers.
+    /// [`Error::Shape`] unless `target` holds exactly as many numbers.
     #[inline]
     pub fn new(source: Rows<'a, T>, target: &'a mut [O]) -> Result<Self> {
         let (rows, columns) = (source.rows, source.columns);
@@ -119,14 +120,14 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         Ok(RowsIo { source: Some(source), target, rows, columns, streams, fresh: false })
     }
 
-    /// Says whether the place for results is thrown away should the call fail: then it may be written before everything has
-    /// been checked, which spares a pass over the data.
+    /// Sets whether the results are discarded if the call fails. Then they may be written before all checks are done,
+    /// which saves a pass over the data.
     #[inline]
     pub fn fresh(self, fresh: bool) -> Self {
         RowsIo { fresh, ..self }
     }
 
-    /// Whether the results of a call that fails are thrown away.
+    /// Whether the results are discarded if the call fails.
     #[inline(always)]
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
@@ -146,30 +147,30 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[inline(always)]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// How long a row is.
+    /// The length of a row.
     #[inline(always)]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// What is written.
+    /// The output.
     #[inline(always)]
     pub(crate) fn target(&mut self) -> &mut [O] {
         self.target
     }
 
-    /// What is read, where it is not what is written.
+    /// The input, if it is separate from the output.
     pub(crate) fn apart(&self) -> Option<Rows<'a, T>> {
         self.source
     }
 
-    /// The rows of one block after another; the last may be shorter.
+    /// The rows in blocks of `size`; the last may be shorter.
     pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
         let RowsIo { source, target, rows, columns, streams, fresh } = self;
         let mut rest = target;
@@ -201,14 +202,15 @@ impl<'a, T: Copy> RowsIo<'a, T> {
         RowsIo { source: None, target: both, rows, columns, streams: false, fresh: false }
     }
 
-    /// What is read.
+    /// The input.
     pub(crate) fn source(&self) -> Rows<'_, T> {
         self.source.unwrap_or_else(|| Rows::packed(self.target, self.rows, self.columns))
     }
 }
 
 impl<T: Float> RowsIo<'_, T> {
-    /// One row; a streaming one leaves the caches to `scratch`, which is as long as [`scratch_len`](Self::scratch_len).
+    /// One row. `scratch` has length [`scratch_len`](Self::scratch_len); a row that bypasses the caches keeps its
+    /// intermediate results there.
     #[inline(always)]
     pub(crate) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
         let target = &mut self.target[i * self.columns..][..self.columns];
@@ -219,12 +221,12 @@ impl<T: Float> RowsIo<'_, T> {
         }
     }
 
-    /// How much scratch a row needs.
+    /// The length of the scratch buffer that a row needs.
     pub(crate) fn scratch_len(&self) -> usize {
         if self.streams { self.columns } else { 0 }
     }
 
-    /// The numbers to read from row `i` on, and how far apart the rows stand.
+    /// The numbers to read from row `i` on, and the stride between rows.
     #[inline(always)]
     pub(crate) fn from(&self, i: usize) -> (&[T], usize) {
         match &self.source {
@@ -233,7 +235,7 @@ impl<T: Float> RowsIo<'_, T> {
         }
     }
 
-    /// All numbers, where the rows stand one behind the other.
+    /// All numbers of rows that follow each other without gaps.
     #[inline(always)]
     pub(crate) fn flat(&mut self) -> RowIo<'_, T> {
         match &self.source {
@@ -251,20 +253,20 @@ fn check_len(name: &'static str, len: usize, rows: usize, columns: usize) -> Res
     }
 }
 
-/// One class a row, each in `[0, classes)` or the ignored one.
+/// One class per row, each in `[0, classes)` or the ignored one.
 #[derive(Clone, Copy, Debug)]
 pub struct Classes<'a> {
     labels: Labels<'a>,
     rule: Rule,
-    /// How many of the rows are not ignored.
+    /// The number of rows that are not ignored.
     count: usize,
 }
 
-/// Which labels are classes: those in `[0, classes)`, but for the ignored one.
+/// The labels that are classes: those in `[0, classes)`, except the ignored one.
 #[derive(Clone, Copy, Debug)]
 struct Rule {
     classes: u64,
-    /// -1, which is no class anyway, where none is ignored: one comparison does for both.
+    /// The ignored label; -1, which is never a class, if no label is ignored. So one comparison covers both cases.
     ignored: i64,
 }
 
@@ -275,7 +277,7 @@ impl Rule {
     }
 }
 
-/// Class labels as they come.
+/// Unchecked class labels.
 #[derive(Clone, Copy, Debug)]
 pub enum Labels<'a> {
     /// As 32-bit integers.
@@ -285,7 +287,7 @@ pub enum Labels<'a> {
 }
 
 impl Labels<'_> {
-    /// How many there are.
+    /// The number of labels.
     #[inline]
     pub fn len(&self) -> usize {
         match self {
@@ -294,7 +296,7 @@ impl Labels<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no labels.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -328,34 +330,34 @@ impl<'a> Classes<'a> {
         let is_wrong = |&row: &usize| checked.get(row).is_none() && Some(labels.get(row)) != ignore_index;
         match (0..labels.len()).find(is_wrong) {
             Some(row) => Err(Error::Label { label: labels.get(row), row, classes, ignore_index }),
-            // Another thread has put it right meanwhile.
+            // Another thread has corrected the label in the meantime.
             None => Ok(checked),
         }
     }
 
-    /// How many of the rows are not ignored.
+    /// The number of rows that are not ignored.
     #[inline]
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// How many rows have a label.
+    /// The number of rows.
     #[inline]
     pub fn rows(&self) -> usize {
         self.labels.len()
     }
 
-    /// The class of a row; `None` where it is ignored.
+    /// The class of a row; `None` if it is ignored.
     ///
-    /// The label is read once and tested again: should another thread have changed it since it was checked, the row
-    /// counts as ignored, and nothing is read out of bounds.
+    /// The label is read once and tested again. If another thread has changed it since the check, the row counts as
+    /// ignored, and nothing is read out of bounds.
     #[inline(always)]
     pub fn get(&self, row: usize) -> Option<usize> {
         let label = self.labels.get(row);
         self.rule.is_class(label).then_some(label as usize)
     }
 
-    /// The classes of at most a register of rows, as whole numbers; -1 for a row that is ignored, and past the last.
+    /// The classes of at most a register of rows, as integers; -1 for ignored rows and past the last row.
     #[inline(always)]
     pub(crate) fn register<T: Float, S: Simd<T>>(&self, s: S, first: usize, rows: usize) -> S::V {
         match self.labels {
@@ -367,7 +369,7 @@ impl<'a> Classes<'a> {
     #[inline(always)]
     fn numbers<T: Float, S: Simd<T>, L: Copy + From<i8> + Into<i64>>(&self, s: S, labels: &[L]) -> S::V {
         let (mut some, mut lanes) = ([L::from(-1); MAX_LANES], S::Array::default());
-        // A whole register is copied, tested and converted by loops of fixed length, of which the compiler makes vectors.
+        // A whole register is copied, tested and converted by loops of fixed length, which the compiler vectorises.
         if labels.len() == S::LANES {
             some[..S::LANES].copy_from_slice(&labels[..S::LANES]);
         } else {
@@ -381,8 +383,8 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// How many labels are classes, and how many the ignored one: a kernel without lanes of its own and without branches,
-/// which the compiler gives those of the instruction set.
+/// Counts the labels that are classes, and the ignored ones. The kernel is a plain loop without branches, which the
+/// compiler vectorises for the instruction set.
 struct Tally<'a, L> {
     labels: &'a [L],
     rule: Rule,
@@ -402,7 +404,7 @@ impl<L: Copy + Into<i64>> Kernel<f32> for Tally<'_, L> {
     }
 }
 
-/// Weights are finite and not negative.
+/// Checks that weights are finite and not negative.
 pub(crate) fn check_weights<T: Float>(name: &'static str, weights: &[T], shape: &[usize]) -> Result<()> {
     if weights.len() != shape.iter().product::<usize>() {
         return Err(Error::Shape { name, expected: shape.to_vec(), got: vec![weights.len()] });

@@ -14,7 +14,7 @@ use crate::tile;
 use crate::view::{Classes, Rows, check_weights};
 use by_lane::BlockByLane;
 
-/// What [`softmax_stats`] says of the rows, each field one number a row.
+/// The result of [`softmax_stats`]; each field has one number per row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SoftmaxStats<T> {
     /// The softmax cross-entropy, not weighted; 0 for a row that does not count.
@@ -25,7 +25,7 @@ pub struct SoftmaxStats<T> {
     pub entropy: Vec<T>,
     /// Whether the first largest logit is that of the target; false for an ignored row.
     pub correct: Vec<bool>,
-    /// The first class with the largest logit; -1 where no distribution is defined.
+    /// The first class with the largest logit; -1 if no distribution is defined.
     pub argmax: Vec<i64>,
     /// The sample weight; 0 for an ignored row.
     pub weight: Vec<T>,
@@ -34,8 +34,8 @@ pub struct SoftmaxStats<T> {
 /// Statistics of the softmax of every row, in one sweep over the logits.
 ///
 /// # Errors
-/// [`Error::Shape`] unless there is one class, and where there are sample weights, one weight, a row; [`Error::Value`] for
-/// a weight that is negative or not finite; an unknown `XENTRS_ISA`.
+/// [`Error::Shape`] unless there is one class per row and, if there are sample weights, one weight per row;
+/// [`Error::Value`] for a weight that is negative or not finite; an unknown `XENTRS_ISA`.
 pub fn softmax_stats<S: Storage>(
     logits: Rows<'_, S>,
     target: Classes<'_>,
@@ -130,29 +130,29 @@ impl<T: Real> Kernel<T> for Block<'_, T> {
     }
 }
 
-/// Sums over rows that are exact: they do not depend on the order of the rows, nor on how they are shared out.
+/// Exact sums over rows: they depend neither on the order of the rows nor on how the rows are split.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// `sum_i w_i loss_i` over the finite ones, each product rounded to float64.
+    /// `sum_i w_i loss_i` over the finite products, each rounded to float64.
     pub loss: ExactSum,
     /// `sum_i w_i`
     pub weight: ExactSum,
-    /// `sum_i w_i` over the rows that are right.
+    /// `sum_i w_i` over the correctly classified rows.
     pub correct: ExactSum,
-    /// How many rows have weight.
+    /// The number of rows with a weight other than 0.
     pub rows: usize,
-    /// How many of these cost +inf.
+    /// The number of these rows with loss +inf.
     pub infinite: usize,
-    /// How many of these cost NaN.
+    /// The number of these rows with loss NaN.
     pub nan: usize,
 }
 
 impl Tally {
-    /// Adds up rows: their losses, their weights, and, not 0, whether they are right.
+    /// Sums rows, given their losses, their weights, and whether they are classified correctly (0 for no).
     ///
     /// # Errors
-    /// [`Error::Shape`] unless all are of one length, [`Error::Value`] for a weight that is negative or not finite, or a loss
-    /// that is negative.
+    /// [`Error::Shape`] unless all have the same length; [`Error::Value`] for a weight that is negative or not finite,
+    /// or a negative loss.
     pub fn of<T: Real>(loss: &[T], weight: &[T], correct: &[T]) -> Result<Self> {
         if correct.len() != loss.len() {
             return Err(Error::Shape { name: "correct", expected: vec![loss.len()], got: vec![correct.len()] });

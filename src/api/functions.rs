@@ -1,4 +1,4 @@
-//! The functions underneath the losses, over arrays.
+//! Elementary functions of arrays: softmax, sigmoid and others that the losses build on.
 
 mod by_lane;
 
@@ -37,7 +37,8 @@ pub enum Function {
     Log1p,
 }
 
-/// Applies a function to rows: beside them or over them, in their type or in the one that is computed with.
+/// Applies a function to rows. The result is written in place or to a separate output, in the type of the rows or of
+/// the computation.
 ///
 /// ```
 /// use xentrs::{Function, RowsIo, apply};
@@ -51,7 +52,7 @@ pub enum Function {
 /// ```
 ///
 /// # Errors
-/// An unknown `XENTRS_ISA`; nothing is written then.
+/// An unknown `XENTRS_ISA`. Then nothing is written.
 pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.columns(), parallel::block_rows(rows.columns()));
     let is_of_rows = matches!(function, Function::Softmax | Function::LogSoftmax);
@@ -100,7 +101,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        /// A function over lanes, over all points.
+        /// Applies a function of lanes to all points.
         macro_rules! points {
             ($points:expr, $f:path) => {
                 $points.flat().map(s, T::ZERO, inlined!(|_, x| $f(s, x)))
@@ -108,7 +109,7 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
         }
         let Apply { function, mut rows, scratch } = self;
         match function {
-            // Not `for_each`: its closure would be a function of its own, without the instruction set.
+            // This is not `for_each`: its closure would be a separate function, without the instruction set.
             Function::Softmax => {
                 for i in 0..rows.rows() {
                     rows::softmax(s, &mut rows.row(i, scratch));
@@ -130,10 +131,10 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
     }
 }
 
-/// `logsumexp(z)` of each row: -inf for a row of -inf, +inf where a logit is, NaN where one is.
+/// `logsumexp(z)` of each row: NaN if a logit is NaN, else +inf if a logit is +inf, and -inf if all are -inf.
 ///
 /// # Errors
-/// [`Error::Shape`] unless `out` has one place a row; an unknown `XENTRS_ISA`. Nothing is written then.
+/// [`Error::Shape`] unless `out` has one element per row; an unknown `XENTRS_ISA`. Then nothing is written.
 pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if out.len() != rows {

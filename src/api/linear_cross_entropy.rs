@@ -1,5 +1,5 @@
-//! The loss of a linear layer's outputs, and its gradients with respect to the layer's inputs, weight and bias: the
-//! distribution of the tiles and blocks of [`linear`] among threads, and the order of their sums.
+//! The loss of a linear layer's outputs, and its gradients with respect to the layer's inputs, weight and bias. This
+//! module distributes the tiles and blocks of [`linear`] among threads, and fixes the order of their sums.
 //!
 //! Blocks, tiles and their parts depend on the shape alone, and so do the bits of every result. A row that does not
 //! count is left out of all products, so that a NaN in it reaches no gradient.
@@ -20,15 +20,15 @@ use crate::view::{Rows, RowsIo};
 pub struct LinearObjective<'a, S: Storage> {
     /// The loss of the logits `x weight^T + bias`, with its targets; a loss of probabilities is refused.
     pub loss: &'a dyn Objective<S::Real>,
-    /// Inputs, a row of features each.
+    /// Inputs, one row of features each.
     pub x: Rows<'a, S>,
-    /// A row of features a class.
+    /// One row of features per class.
     pub weight: Rows<'a, S>,
-    /// One number a class; 0 where absent.
+    /// One number per class; all 0 if absent.
     pub bias: Option<&'a [S::Real]>,
 }
 
-/// Places for the gradients that are wanted, each with the shape of its argument, row after row.
+/// Places for the required gradients, each with the shape of its argument, one row after the other.
 #[derive(Debug, Default)]
 pub struct LinearGrads<'a, T> {
     /// Of the inputs.
@@ -57,7 +57,7 @@ pub fn linear_value<S: Storage>(objective: &LinearObjective<'_, S>, reduction: R
 /// The loss of all rows, and its gradients.
 ///
 /// # Errors
-/// As of [`linear_value`], and [`Error::Shape`] for a place that does not fit. Then nothing is written.
+/// The errors of [`linear_value`], and [`Error::Shape`] for a gradient of another shape. Then nothing is written.
 pub fn linear_value_and_grads<S: Storage>(
     objective: &LinearObjective<'_, S>,
     mut grads: LinearGrads<'_, S::Real>,
@@ -114,7 +114,7 @@ impl<S: Storage> LinearObjective<'_, S> {
     }
 }
 
-/// A objective, and how it is evaluated.
+/// An objective, and the settings of its evaluation.
 struct Evaluation<'k, 'a, S: Storage> {
     objective: &'k LinearObjective<'a, S>,
     isa: Isa,
@@ -128,7 +128,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         !self.objective.loss.counts(self.isa, row, self.objective.weight.rows())
     }
 
-    /// The losses of rows with these logits, which are overwritten by their gradients if gradients are wanted.
+    /// The losses of rows with these logits. If gradients are required, they overwrite the logits.
     fn losses(&self, first: usize, logits: &mut [S::Real], each: Option<&mut [S::Real]>) -> f64 {
         let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let rows = logits.len().checked_div(classes).unwrap_or(0);

@@ -1,15 +1,17 @@
-//! Rows too long for one thread where they are too few to keep every thread busy: each is cut into parts, which are summed
-//! side by side, and their sums are joined in order. Where a row is cut depends on the shape alone, as all results do.
+//! Few long rows, too few to keep every thread busy. Each row is cut into parts, which are summed in parallel, and
+//! their sums are joined in order. The cuts depend on the shape alone, so the results do not depend on the number of
+//! threads.
 
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, RowIo, Simd, inlined};
 
-/// Elements of a part.
+/// The number of elements of a part.
 const PART: usize = 1 << 15;
 
-/// As many rows as this keep threads as busy one by one, and are not waited for one after the other.
+/// From this number of rows on, each thread takes whole rows: this keeps the threads as busy, and no row waits for
+/// another.
 const MANY: usize = 4;
 
 /// Whether rows are cut.
@@ -17,7 +19,7 @@ pub(super) fn are_split(rows: usize, classes: usize) -> bool {
     rows < MANY && classes >= 2 * PART
 }
 
-/// The sum of a row, which is only read.
+/// The sum of a row, which is not overwritten.
 pub(super) fn sum<T: Real>(isa: Isa, row: &[T]) -> RowSum<T> {
     let mut sums = vec![RowSum::none(); row.len().div_ceil(PART)];
     parallel::for_each(row.chunks(PART).zip(&mut sums), row.len(), |(part, sum)| {
@@ -26,15 +28,15 @@ pub(super) fn sum<T: Real>(isa: Isa, row: &[T]) -> RowSum<T> {
     RowSum::joined(sums.into_iter())
 }
 
-/// The exponentials of a part, as they were kept.
+/// The scale of the kept exponentials of a part.
 #[derive(Clone, Copy)]
 pub(super) struct Kept<T> {
     sum: RowSum<T>,
-    /// What they are short of `exp(z - max)`, with the maximum of the part.
+    /// The factor from a kept exponential to `exp(z - max)`, with the maximum of the part.
     unit: f64,
 }
 
-/// The sum of a row, whose exponentials are kept in `target`; where there is no `source`, that is the row.
+/// The sum of a row; its exponentials are kept in `target`. Without a `source`, the row itself is in `target`.
 pub(super) fn keep<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut [T]) -> (RowSum<T>, Vec<Kept<T>>) {
     let len = target.len();
     let mut parts = vec![Kept { sum: RowSum::none(), unit: 1.0 }; len.div_ceil(PART)];
@@ -48,7 +50,7 @@ pub(super) fn keep<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut [T]) ->
     (RowSum::joined(parts.iter().map(|part| part.sum)), parts)
 }
 
-/// Makes probabilities, times a factor, of the exponentials that were kept.
+/// Turns the kept exponentials into probabilities, times a factor.
 pub(super) fn finish<T: Real>(isa: Isa, target: &mut [T], parts: &[Kept<T>], sum: RowSum<T>, factor: f64) {
     let len = target.len();
     parallel::for_each(target.chunks_mut(PART).zip(parts), len, |(target, kept)| {
@@ -102,7 +104,8 @@ impl<T: Real> Kernel<T> for Finish<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Finish { mut row, kept, sum, factor } = self;
-        // exp(z - max part), at most 1, times exp(max part - max): together they could lose digits below the normal numbers
+        // exp(z - max part) is at most 1 and is multiplied by exp(max part - max) last: a combined factor could lose
+        // digits below the normal numbers
         let unit = s.splat(T::from_f64(kept.unit));
         let scale = sum.scale_of((-sum.margin(kept.sum.max)).exp(), factor);
         row.finish(s, inlined!(|_, e| scale.of(s, e * unit)));
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
     use crate::simd::{Float, RowIo};
 
-    /// A whole row by one thread: sum, and probabilities.
+    /// The sum and the probabilities of a whole row, computed by one thread.
     struct Whole<'k, T>(&'k [T], &'k mut [T]);
 
     impl<T: Real> Kernel<T> for Whole<'_, T> {
@@ -144,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn parts_make_the_whole() {
+    fn parts_agree_with_the_whole_row() {
         let len = 2 * PART + 777;
         let noise = |k: usize| ((k * 7919) % 10007) as f32 * 1e-3;
         let infinite = f32::INFINITY;
-        // Maxima here and there, ties across parts, parts of -inf alone, infinities, NaN.
+        // Maxima in different parts, ties across parts, parts of -inf alone, infinities, NaN.
         type Change = fn(&mut [f32]);
         let rows: [(&str, Change); 10] = [
             ("plain", |_| {}),

@@ -1,5 +1,5 @@
-//! What callers call: check, dispatch, share out, reduce. Nothing that a caller sees is written before everything has been
-//! checked.
+//! The public functions: they check the arguments, dispatch to an instruction set, share rows among threads, and reduce
+//! the losses. No memory that the caller keeps is written before all checks have passed.
 
 mod distributions;
 mod epoch;
@@ -35,23 +35,23 @@ use crate::simd::{Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
-/// What becomes of the losses of many rows or points.
+/// How the losses of rows or points are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
-    /// Each is kept, times its sample weight.
+    /// No reduction: each loss times its sample weight.
     None,
-    /// Their weighted mean; 0 where no weight is left.
+    /// Their weighted mean; 0 if all weights are 0.
     Mean,
     /// Their weighted sum.
     Sum,
 }
 
-/// The loss, as the reduction leaves it, in nats.
+/// The loss after the reduction, in nats.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Loss<T> {
     /// One number, accumulated in double precision.
     Scalar(f64),
-    /// One a row, or one a point.
+    /// One loss per row or per point.
     Each(Vec<T>),
 }
 
@@ -65,10 +65,10 @@ pub trait Objective<T: Real>: Sync {
     /// Checks the shapes of targets and weights against that of the logits, and the weights.
     ///
     /// # Errors
-    /// The first fault.
+    /// The first error found.
     fn check(&self, rows: usize, classes: usize) -> Result<()>;
 
-    /// Checks every target, where that takes a pass of its own. It is needed only where a sum is NaN: an element whose target
+    /// Checks every target, if this takes a separate pass. It is needed only if a sum is NaN: an element whose target
     /// or input is outside its domain has a loss of NaN.
     ///
     /// # Errors
@@ -100,37 +100,38 @@ pub trait Objective<T: Real>: Sync {
         true
     }
 
-    /// How many losses a row gives.
+    /// The number of losses of a row.
     fn losses_per_row(&self, classes: usize) -> usize;
 
-    /// What the mean divides by.
+    /// The divisor of the mean.
     fn divisor(&self, isa: Isa, rows: usize, classes: usize) -> f64;
 
-    /// The rows as functions of the sums of their exponentials, where these suffice: then the logits of a row need not all be
-    /// in memory at once.
+    /// The loss as a function of sums of exponentials, if these suffice: then the logits of a row need not be in memory
+    /// all at once.
     fn summed(&self) -> Option<&dyn SummedRows<T>> {
         None
     }
 
-    /// The summed losses of a block of rows, the first of which is row `first`; `each` gets every single one.
+    /// The sum of the losses of a block of rows, which starts at row `first`; `each` receives the individual losses.
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64;
 
-    /// The same, and the gradient, divided.
+    /// Like [`value`](Self::value), and writes the gradient, divided by `divisor`.
     fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64;
 }
 
 /// Rows whose losses and gradients follow from the sums of their exponentials.
 pub trait SummedRows<T>: Sync {
-    /// The class of a row; none where the row does not count.
+    /// The class of a row; `None` if the row does not count.
     fn class(&self, row: usize) -> Option<usize>;
 
     /// Loss and gradient of a row, times its weight, from its sum, its class and the logit of the class.
     fn of_sum(&self, row: usize, sum: RowSum<T>, class: usize, logit: T) -> OfSum;
 }
 
-/// A loss that tells the diagonal of its Hessian too: what [`value_grad_hess`] evaluates.
+/// A loss that also gives the diagonal of its Hessian, which [`value_grad_hess`] evaluates.
 pub trait CurvedObjective<T: Real>: Objective<T> {
-    /// What [`value_and_grad`](Objective::value_and_grad) does, and the diagonal of the Hessian, divided.
+    /// Like [`value_and_grad`](Objective::value_and_grad), and writes the diagonal of the Hessian, divided by
+    /// `divisor`.
     fn value_grad_hess(
         &self,
         isa: Isa,
@@ -145,7 +146,8 @@ pub trait CurvedObjective<T: Real>: Objective<T> {
 /// The loss of all rows.
 ///
 /// # Errors
-/// What [`Objective::check`] and [`Objective::check_targets`] find, logits outside their domain, and an unknown `XENTRS_ISA`.
+/// The errors of [`Objective::check`] and [`Objective::check_targets`], logits outside their domain, an unknown
+/// `XENTRS_ISA`.
 pub fn value<S: Storage>(
     objective: &dyn Objective<S::Real>,
     logits: Rows<'_, S>,
@@ -165,7 +167,7 @@ pub fn value<S: Storage>(
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| {
             S::widened(isa, logits, |logits| objective.value(isa, b * size, logits, each))
         });
-        // One pass over the data: what is wrong with it, if anything, is asked only now.
+        // The data is read only once: it is checked only if the sum is NaN.
         if total.is_nan() {
             check_numbers(objective, isa, logits)?;
         }
@@ -173,11 +175,11 @@ pub fn value<S: Storage>(
     })
 }
 
-/// The loss of all rows, and its gradient with respect to the logits: beside them or over them, in their type or in the one
-/// that is computed with.
+/// The loss of all rows, and its gradient with respect to the logits. The gradient is written in place or to a separate
+/// output, in the type of the logits or of the computation.
 ///
 /// # Errors
-/// As of [`value`]; nothing is written then, unless to a [fresh](RowsIo::fresh) place.
+/// The errors of [`value`]. On an error nothing is written, except to a [fresh](RowsIo::fresh) output.
 pub fn value_and_grad<S: Storage, O: Place<S>>(
     objective: &dyn Objective<S::Real>,
     mut logits: RowsIo<'_, S, O>,
@@ -202,7 +204,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
 /// The loss of all rows, its gradient, and the diagonal of its Hessian, which is written to `hess`.
 ///
 /// # Errors
-/// As of [`value_and_grad`], and [`Error::Shape`] where `hess` has not one place a logit.
+/// The errors of [`value_and_grad`], and [`Error::Shape`] unless `hess` has one element per logit.
 pub fn value_grad_hess<S: Storage, O: Place<S>>(
     objective: &dyn CurvedObjective<S::Real>,
     mut logits: RowsIo<'_, S, O>,
@@ -232,8 +234,8 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
     })
 }
 
-/// Runs every check that must precede writing. The checks of numbers are deferred to after the pass where the output is a
-/// fresh array: then the rows are returned that are still unchecked.
+/// Runs every check that must precede writing. If the output is a fresh array, the checks of numbers are deferred until
+/// after the pass, and the unchecked rows are returned.
 fn before_writing<'a, S: Storage, O: Place<S>>(
     objective: &dyn Objective<S::Real>,
     isa: Isa,
@@ -251,7 +253,7 @@ fn before_writing<'a, S: Storage, O: Place<S>>(
     Ok((divisor, unchecked))
 }
 
-/// Runs the deferred checks where the sum of the losses is NaN.
+/// Runs the deferred checks if the sum of the losses is NaN.
 fn check_if_nan<S: Storage>(
     objective: &dyn Objective<S::Real>,
     isa: Isa,
@@ -290,7 +292,7 @@ fn check_takes_logits<T: Real>(objective: &dyn Objective<T>) -> Result<()> {
     Err(Error::parameter("loss", "one of logits", format!("one whose {name} have a domain")))
 }
 
-/// Checks all rows against the domain of the loss, where it has one.
+/// Checks all rows against the domain of the loss, if it has one.
 fn check_logits<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
     if !objective.has_domain() {
         return Ok(());
@@ -301,7 +303,7 @@ fn check_logits<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logits
     })
 }
 
-/// Checks `len` rows or points in blocks of `size`; the error is that of the first block that has one.
+/// Checks `len` rows or points in blocks of `size`; the error of the first faulty block is returned.
 fn first_error(
     len: usize,
     size: usize,
@@ -312,7 +314,7 @@ fn first_error(
     parallel::try_for_each(blocks, elements, |(first, rows)| check(first, rows))
 }
 
-/// Names the first number outside a domain that is not the ignored one.
+/// Returns an error for the first number outside a domain, the ignored one excepted.
 fn check_domain<T: Real>(
     isa: Isa,
     name: &'static str,
@@ -344,7 +346,7 @@ impl<T: Real> Kernel<T> for Outside<'_, T> {
     }
 }
 
-/// The elements that threads share by rows.
+/// The number of elements that threads share by rows; 0 if each row is shared.
 fn shared<T: Real>(objective: &dyn Objective<T>, rows: usize, classes: usize) -> usize {
     if objective.splits_rows(classes) { 0 } else { rows * classes }
 }
@@ -353,7 +355,7 @@ fn divisor<T: Real>(objective: &dyn Objective<T>, isa: Isa, reduction: Reduction
     if reduction == Reduction::Mean { objective.divisor(isa, rows, classes) } else { 1.0 }
 }
 
-/// Runs `sum` with a place for every single loss, where they are wanted, and makes of it what the reduction says.
+/// Runs `sum`, with a place for the individual losses if there is no reduction, and applies the reduction.
 fn reduce<T: Real>(
     objective: &dyn Objective<T>,
     reduction: Reduction,
@@ -371,7 +373,7 @@ fn reduce<T: Real>(
     }
 }
 
-/// Numbers the blocks, and hands each its part of the losses.
+/// Numbers the blocks, and gives each its part of the losses.
 fn with_losses<T, B>(
     blocks: impl ExactSizeIterator<Item = B>,
     losses: Option<&mut [T]>,

@@ -1,4 +1,4 @@
-//! The sigmoid family: one target a logit.
+//! The sigmoid family: one target per logit.
 
 use super::stored::{StoredRows, widened};
 use super::{CurvedObjective, Objective, check_domain, first_error};
@@ -10,12 +10,12 @@ use crate::rows::{BLOCK, row_total};
 use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, sum_registers};
 use crate::view::{Rows, RowsIo, check_weights};
 
-/// The targets of points, one a point.
+/// The targets of points, one per point.
 #[derive(Clone, Copy, Debug)]
 pub enum PointTargets<'a, T> {
-    /// In the type that is computed with.
+    /// Targets in the type of the computation.
     Real(&'a [T]),
-    /// In half precision, as rows of one.
+    /// Targets in half precision, as rows of one.
     Stored(&'a dyn StoredRows<T>),
 }
 
@@ -28,21 +28,21 @@ impl<T> PointTargets<'_, T> {
     }
 }
 
-/// A loss of the sigmoid family, with targets and weights, all of the shape of the logits, row behind row.
+/// A loss of the sigmoid family, with targets and weights. Both have the shape of the logits, one row after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct PointObjective<'a, T, L> {
     /// The loss of a point.
     pub loss: L,
-    /// One target a point, in the domain of the loss, or the ignored one.
+    /// One target per point, in the domain of the loss or equal to the ignored one.
     pub target: PointTargets<'a, T>,
-    /// One weight a point; 1 where absent.
+    /// One weight per point; all 1 if absent.
     pub sample_weight: Option<&'a [T]>,
-    /// A point with this target has no loss, no weight and zero gradient, whatever its logit.
+    /// A point with this target has loss 0, weight 0 and gradient 0, whatever its logit.
     pub ignored: Option<T>,
 }
 
 impl<T: Real, L: PointLoss<T>> PointObjective<'_, T, L> {
-    /// Hands `f` what belongs to so many points from point `first` on.
+    /// Calls `f` with the targets and weights of `len` points from point `first` on.
     #[inline(always)]
     fn part<R>(&self, isa: Isa, first: usize, len: usize, f: impl FnOnce(Part<'_, T, L>) -> R) -> R {
         match self.target {
@@ -158,7 +158,7 @@ impl<T: Real> Kernel<T> for Total<'_, T> {
     }
 }
 
-/// The sum of the weights, 1 where there are none, of what is not ignored.
+/// The sum of the weights of all points that are not ignored; their number if there are no weights.
 struct Kept<'k, T> {
     target: &'k [T],
     sample_weight: Option<&'k [T]>,
@@ -190,7 +190,7 @@ struct Part<'k, T, L> {
     loss: &'k L,
     target: &'k [T],
     sample_weight: Option<&'k [T]>,
-    /// NaN, which equals nothing, where nothing is ignored: arithmetic costs less than a branch in every loop.
+    /// NaN, which equals no number, if nothing is ignored: arithmetic costs less than a branch in every loop.
     ignored: T,
 }
 
@@ -204,8 +204,8 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
         }
     }
 
-    /// What a register of losses or derivatives counts for: a point that is ignored, or without weight, counts for
-    /// nothing, whatever it is.
+    /// A register of losses or derivatives, weighted. A point that is ignored or has weight 0 gives 0, whatever its
+    /// value.
     #[inline(always)]
     fn weighted<S: Simd<T>>(&self, s: S, at: Offset, target: S::V, v: S::V) -> S::V {
         let (mut v, zero) = (v, s.splat(T::ZERO));
@@ -216,7 +216,7 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
         S::V::select(target.eq(s.splat(self.ignored)), zero, v)
     }
 
-    /// A register of losses, weighted: NaN where a target or an input is none, so that their sum tells.
+    /// A register of losses, weighted. A target or input outside its domain gives NaN, so that the sum reveals it.
     #[inline(always)]
     fn losses<S: Simd<T>>(&self, s: S, at: Offset, input: S::V, target: S::V, losses: S::V) -> S::V {
         let (nan, zero) = (s.splat(T::NAN), s.splat(T::ZERO));

@@ -1,16 +1,16 @@
-//! Targets in half precision, which are widened a block at a time.
+//! Targets in half precision, which are widened one block at a time.
 
 use crate::simd::Isa;
 use crate::storage::Storage;
 use crate::view::Rows;
 use std::fmt::Debug;
 
-/// Rows of numbers that are stored in one type and computed with as `T`.
+/// Rows of numbers whose storage type may differ from `T`, the type of the computation.
 pub trait StoredRows<T>: Debug + Sync {
-    /// How many rows there are, and how long a row is.
+    /// The number of rows and the length of a row.
     fn shape(&self) -> [usize; 2];
 
-    /// Hands `f` the rows from row `first` on, as numbers of type `T`. `f` runs once.
+    /// Calls `f` once, with `rows` rows from row `first` on, as numbers of type `T`.
     fn widened(&self, isa: Isa, first: usize, rows: usize, f: &mut dyn FnMut(Rows<'_, T>));
 }
 
@@ -24,7 +24,7 @@ impl<S: Storage> StoredRows<S::Real> for Rows<'_, S> {
     }
 }
 
-/// What `f` makes of the rows from row `first` on.
+/// Calls `f` with `rows` rows from row `first` on, and returns its result.
 pub(super) fn widened<T, R>(
     stored: &dyn StoredRows<T>,
     isa: Isa,

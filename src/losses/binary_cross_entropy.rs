@@ -8,22 +8,22 @@
 //! ```
 //!
 //! `ln(1 - p)` is `log1p(-p)`, so a small `p` keeps its cost. `eps` clips `p` to `[eps, 1 - eps]`, by clipping both
-//! costs, `-ln p` and `-ln(1 - p)`, to `[-log1p(-eps), -ln eps]`: the same, also where `1 - eps` is no number of the
-//! type.
+//! costs, `-ln p` and `-ln(1 - p)`, to `[-log1p(-eps), -ln eps]`. This is equivalent, and it also works if the type
+//! cannot represent `1 - eps`.
 //!
 //! # Gradient
 //! `d loss / dp = (1 - t) / (1 - p) - beta t / p`, and 0 where `p` is clipped.
 //!
 //! # Domain, shapes, units
-//! `p` in `[0, 1]`, `t` in `[0, 1]`, `beta >= 0`, one a column, `eps` in `[0, 1/2)`; the loss is in nats.
+//! `p` in `[0, 1]`, `t` in `[0, 1]`, `beta >= 0`, one per column, `eps` in `[0, 1/2)`; the loss is in nats.
 //!
 //! # Precision
-//! Each cost is within 2 units in the last place of `p`'s type. What cannot be had from `p` is the cost of a confident
-//! right answer, as numbers near 1 are far apart: that takes the logit.
+//! Each cost has an error of at most 2 units in the last place of `p`'s type. But numbers near 1 are far apart, so the
+//! cost of a confident correct answer is not accurate in `p`: use the logit instead.
 //!
 //! # Special values
-//! A term whose factor is 0 is 0 even where its logarithm is not finite. `p = 0` with `t > 0` costs +inf, and has the
-//! gradient -inf; `p = 1` with `t < 1` costs +inf, with the gradient +inf. NaN where `p` or `t` is.
+//! A term whose factor is 0 is 0 even if its logarithm is not finite. `p = 0` and `t > 0`: loss +inf, gradient -inf.
+//! `p = 1` and `t < 1`: loss +inf, gradient +inf. `p` or `t` of NaN: NaN.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.2.
@@ -39,12 +39,12 @@ use crate::simd::{Lanes, Mask, Simd};
 pub struct BinaryCrossEntropy<T> {
     weights: BinaryWeights<T>,
     eps: T,
-    /// The costs of what is clipped: `-log1p(-eps)` and `-ln eps`.
+    /// The bounds of the costs: `-log1p(-eps)` and `-ln eps`.
     costs: [T; 2],
 }
 
 impl<T: Real> BinaryCrossEntropy<T> {
-    /// `pos_weight` is `beta`, one a label of a row, 1 where absent; `eps = 0` clips nothing.
+    /// `pos_weight` is `beta`, one per column, all 1 if absent; `eps = 0` clips nothing.
     ///
     /// # Errors
     /// [`Error::Value`] for a weight that is negative or not finite, [`Error::Parameter`] for `eps` outside `[0, 1/2)`.
@@ -54,7 +54,8 @@ impl<T: Real> BinaryCrossEntropy<T> {
         Ok(BinaryCrossEntropy { weights: BinaryWeights::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
     }
 
-    /// `-ln(u + lost)`, clipped. A NaN, on the right, stays. Without eps the bounds are 0 and infinity.
+    /// `-ln(u + lost)`, clipped. `min` and `max` keep a NaN on their right side. For `eps = 0` the bounds are 0 and
+    /// infinity.
     #[inline(always)]
     fn cost<S: Simd<T>>(&self, s: S, u: S::V, lost: S::V) -> S::V {
         let [least, most] = [s.splat(self.costs[0]), s.splat(self.costs[1])];
@@ -67,7 +68,7 @@ impl<T: Real> BinaryCrossEntropy<T> {
         // 1 - p = q + lost
         let lost = (s.splat(T::ONE) - q) - p;
         if is_sure {
-            // One of the terms is 0 in every lane, so one logarithm is enough: of p, or of 1 - p.
+            // In every lane one of the terms is 0, so one logarithm is enough: of p or of 1 - p.
             let says_no = yes.eq(zero);
             let (u, lost) = (S::V::select(says_no, q, p), S::V::select(says_no, lost, zero));
             let weight = S::V::select(says_no, no, yes);
@@ -86,7 +87,7 @@ struct Terms<V> {
     q: V,
     yes: V,
     no: V,
-    /// Whether each lane has a weight of 0.
+    /// Whether every lane has `yes` or `no` of 0.
     is_sure: bool,
 }
 
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
     use crate::simd::{Float, Isa, Kernel, read, write};
 
-    /// The formula, in float64 lines.
+    /// The formula in float64.
     fn oracle(p: f64, t: f64, beta: f64) -> (f64, f64, f64) {
         let term = |weight: f64, number: f64| if weight == 0.0 { 0.0 } else { number };
         let loss = term(t, -beta * t * p.ln()) + term(1.0 - t, -(1.0 - t) * (-p).ln_1p());
@@ -185,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn eps_clips_what_is_beyond_it_and_nothing_else() {
+    fn eps_clips_only_probabilities_beyond_it() {
         let (p, t) = points();
-        // 1 - 1e-9 is 1 in single precision: what is clipped still costs -ln 1e-9.
+        // 1 - 1e-9 is 1 in single precision: the loss of a clipped probability is still -ln 1e-9.
         for (isa, eps) in Isa::available().into_iter().flat_map(|isa| [1e-9, 1e-3, 0.25].map(|eps| (isa, eps))) {
             let (plain, plain_grads) = f32::dispatch(isa, Points(&p, &t, 0.0));
             let (losses, grads) = f32::dispatch(isa, Points(&p, &t, eps));

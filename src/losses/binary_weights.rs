@@ -1,13 +1,13 @@
-//! The weights of the two labels of a binary target: the options that the losses of binary labels share.
+//! The weights of the two labels of a binary target, from the options that the losses of binary labels share.
 //!
-//! With the target `t`, smoothed to `t' = (1 - eps) t + eps / 2`, the weight `beta` of positive labels (one a column)
+//! With the target `t`, smoothed to `t' = (1 - eps) t + eps / 2`, the weight `beta` of positive labels (one per column)
 //! and the balance `alpha`:
 //!
 //! ```text
 //! yes = beta alpha t'          no = (1 - alpha) (1 - t')          without `alpha` both of its factors are 1
 //! ```
 //!
-//! `1 - t'` is `(1 - eps) (1 - t) + eps / 2`, not a difference, which would lose a small `eps`.
+//! `1 - t'` is computed as `(1 - eps) (1 - t) + eps / 2`, since a difference would lose a small `eps`.
 
 use crate::error::{Result, check_fraction};
 use crate::math::Real;
@@ -18,8 +18,8 @@ use crate::view::check_weights;
 #[derive(Clone, Debug)]
 pub(super) struct BinaryWeights<T> {
     pos_weight: Option<PosWeight<T>>,
-    /// `yes = t yes[0] + yes[1]`, `no = (1 - t) no[0] + no[1]`. Without options they are 1 and 0: the arithmetic costs
-    /// less than a branch in every loop.
+    /// `yes = t yes[0] + yes[1]`, `no = (1 - t) no[0] + no[1]`. Without options the coefficients are 1 and 0:
+    /// arithmetic costs less than a branch in every loop.
     yes: [T; 2],
     no: [T; 2],
 }
@@ -27,13 +27,13 @@ pub(super) struct BinaryWeights<T> {
 /// The weights of the positive labels of a row, which repeat from row to row.
 #[derive(Clone, Debug)]
 struct PosWeight<T> {
-    /// The weights of a row, and of one register more, so that a register may start at any column.
+    /// The weights of a row, extended by one register, so that a register may start at any column.
     weights: Vec<T>,
     columns: usize,
 }
 
 impl<T: Real> BinaryWeights<T> {
-    /// `pos_weight` is `beta`, one number a column, 1 where absent; `label_smoothing` is `eps`.
+    /// `pos_weight` is `beta`, one number per column, all 1 if absent; `label_smoothing` is `eps`.
     pub(super) fn new(pos_weight: Option<&[T]>, label_smoothing: f64, alpha: Option<f64>) -> Result<Self> {
         check_fraction("label_smoothing", label_smoothing)?;
         alpha.map_or(Ok(()), |alpha| check_fraction("alpha", alpha))?;

@@ -8,27 +8,27 @@
 //! loss = -sum_k u_k ln p_k
 //! ```
 //!
-//! Where the probabilities come from logits, [softmax cross-entropy](super::SoftmaxCrossEntropy) is the better function:
-//! a probability near 1 has lost the digits of its complement, and one near 0 may have become 0.
+//! If the probabilities come from logits, use [softmax cross-entropy](super::SoftmaxCrossEntropy) instead: a
+//! probability near 1 has lost the digits of its complement, and one near 0 may have become 0.
 //!
 //! # Gradient
-//! `d loss / d p_k = -u_k / p_k`, each probability by itself: that they sum to one is not made use of.
+//! `d loss / d p_k = -u_k / p_k`. The probabilities are independent variables: the constraint `sum(p) = 1` is not used.
 //!
 //! # Domain, shapes, units
-//! `p` in `[0, 1]^c`, whatever its sum; `t`, `w` non-negative, of length `c`; the loss is in nats. With a class as target
-//! only `p_y` is read.
+//! `p` in `[0, 1]^c`, whatever its sum; `t`, `w` non-negative, of length `c`; the loss is in nats. If the target is a
+//! class, only `p_y` is read.
 //!
 //! # Clipping
-//! None, unless `eps > 0`: then `p_k` counts as the nearest number in `[eps, 1 - eps]`, and its derivative is 0 where that
-//! is another number.
+//! With `eps > 0`, `p_k` is clipped to `[eps, 1 - eps]`, and the derivative is 0 where clipping changes `p_k`.
+//! `eps = 0` clips nothing.
 //!
 //! # Precision
-//! No term is negative, so nothing cancels: a loss is as right as the logarithm, 1 ULP.
+//! No term is negative, so nothing cancels: a loss is as accurate as the logarithm, 1 ULP.
 //!
 //! # Special values
-//! A term with `u_k = 0` is 0 even where `p_k = 0`, and so is its derivative. `u_k > 0` where `p_k = 0`: loss +inf,
-//! derivative -inf, the limits. A NaN that is read makes loss and gradient of its row NaN. `sum_k u_k = 0`: the row does
-//! not count, loss 0, gradient 0.
+//! A term with `u_k = 0` is 0 even at `p_k = 0`, and so is its derivative. `u_k > 0` and `p_k = 0`: loss +inf,
+//! derivative -inf, the limits. A NaN that is read makes loss and gradient of its row NaN. `sum_k u_k = 0`: the row
+//! does not count, loss 0, gradient 0.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108.
@@ -41,7 +41,8 @@ use crate::simd::{Lanes, Simd, inlined, read};
 use crate::tile::Tile;
 use crate::view::check_weights;
 
-/// Longer rows are faster a row at a time: transposing costs too much where a class takes no more than a logarithm.
+/// Longer rows are faster one row at a time: transposing costs too much if the only other work of a class is a
+/// logarithm.
 const MAX_CLASSES_BY_LANE: usize = 32;
 
 /// Categorical cross-entropy with its options.
@@ -53,7 +54,7 @@ pub struct CategoricalCrossEntropy<'a, T> {
 }
 
 impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
-    /// `class_weight` is `w`, one a class, 1 where absent; probabilities are clipped to `[eps, 1 - eps]`.
+    /// `class_weight` is `w`, one per class, all 1 if absent; probabilities are clipped to `[eps, 1 - eps]`.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are as many weights as classes; [`Error::Value`] for a weight that is negative or not
@@ -84,9 +85,9 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
         } else {
             p
         };
-        // Unequal where it was clipped, and where it is NaN.
+        // The derivative is 0 where `p` was clipped, and NaN where it is NaN.
         let slope = if p < self.lowest || p > self.highest { 0.0 } else { -1.0 / p.to_f64() };
-        // 0 - ln, not -ln: what is certain costs 0, not -0.
+        // 0 - ln, not -ln: the loss at p = 1 is 0, not -0.
         (weight, 0.0 - clipped.to_f64().ln(), slope)
     }
 
@@ -94,7 +95,7 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
     #[inline(always)]
     fn costs<S: Simd<T>>(&self, s: S, p: S::V, u: S::V) -> S::V {
         let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
-        // A NaN, on the right, stays; and 0 times it is one, where 0 times a probability is 0.
+        // `min` and `max` keep a NaN on their right side. u p is NaN for a NaN, and 0 for a probability if u = 0.
         let cost = zero - ln(s, highest.min(lowest.max(p)));
         S::V::select(u.eq(zero), u * p, u * cost)
     }
@@ -110,7 +111,7 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
     /// `-sum_k u_k ln p_k`
     #[inline(always)]
     fn of_distribution<S: Simd<T>>(&self, s: S, p: &[T], t: &[T]) -> f64 {
-        // The filler is 1, whose logarithm is 0, and its weight is 0.
+        // A partial register is filled with 1, whose logarithm is 0; its weight is 0.
         row_total(s, p, T::ONE, inlined!(|k, p| self.costs(s, p, self.weights(s, t, k))))
     }
 }
@@ -184,7 +185,7 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                 loss
             }
             RowTarget::Sparse(pairs) => {
-                // All is read before anything is written, maybe over it.
+                // All reads precede the writes, which may overwrite the probabilities.
                 let (loss, p) = (self.value(s, Logits::plain(row.source()), target), row.source());
                 let pairs = (0..pairs.len()).filter_map(|pair| pairs.get(pair));
                 let slopes = pairs.map(|(y, t)| {
@@ -251,7 +252,7 @@ impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
             s,
             weights,
             inlined!(|p, u| {
-                // All derivatives of a row that is NaN are NaN; those of a row that does not count are 0.
+                // All derivatives of a row whose loss is NaN are NaN; those of a row that does not count are 0.
                 let slope = S::V::select(is_zero_weight, zero, self.slopes(s, p, u * scale));
                 S::V::select(losses.eq(losses), slope, losses)
             }),
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
     use crate::simd::{Float, Isa, Kernel, RowIo};
 
-    /// The formula, in float64 lines.
+    /// The formula in float64.
     fn oracle(p: &[f64], t: &[f64], w: &[f64], eps: f64) -> (f64, Vec<f64>) {
         let u: Vec<f64> = t.iter().zip(w).map(|(t, w)| w * t).collect();
         let clipped = |p: f64| p.clamp(eps, 1.0 - eps);

@@ -1,4 +1,4 @@
-//! Hinge loss: a margin of 1 on the right side, and nothing to be gained beyond it.
+//! Hinge loss: the score must lie on the correct side with a margin of 1; beyond it the loss is 0.
 //!
 //! # Formula
 //! For one score `s` and the side `y` of its target, 1 for the target 1 and -1 for the targets 0 and -1:
@@ -8,18 +8,18 @@
 //! ```
 //!
 //! # Gradient
-//! `-y` where `1 - y s > 0`, else 0; squared: `-2 y max(0, 1 - y s)`. At the kink, `y s = 1`, every number from `-y` to 0 is
-//! a subgradient, and 0 is taken.
+//! `-y` where `1 - y s > 0`, else 0; squared: `-2 y max(0, 1 - y s)`. At the kink, `y s = 1`, every number from `-y` to
+//! 0 is a subgradient; the result is 0.
 //!
 //! # Domain, shapes, units
-//! `s` in `[-inf, inf]`, targets 1, 0 and -1, mixed at will. A margin has no unit.
+//! `s` in `[-inf, inf]`, targets 1, 0 and -1, in any mixture. The loss has no unit.
 //!
 //! # Precision
 //! `1 - y s` is rounded once; the difference is exact where it is small.
 //!
 //! # Special values
-//! An infinite score on the right side costs nothing, on the wrong one +inf with the gradient `-y`, squared `-y inf`. NaN
-//! where the score or the target is.
+//! An infinite score on the correct side: loss 0. On the wrong side: loss +inf, gradient `-y`, squared `-y inf`. A
+//! score or target of NaN: NaN.
 //!
 //! # References
 //! C. Cortes and V. Vapnik, *Support-Vector Networks*, Machine Learning 20, 1995.
@@ -32,7 +32,7 @@ use crate::simd::{Lanes, Simd};
 /// Hinge loss, or its square.
 #[derive(Clone, Copy, Debug)]
 pub struct HingeLoss {
-    /// Whether it is the square.
+    /// Whether the loss is squared.
     pub squared: bool,
 }
 
@@ -48,9 +48,9 @@ impl<T: Real> PointLoss<T> for HingeLoss {
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, _: usize, score: S::V, target: S::V) -> (S::V, S::V) {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        // A target of NaN makes a side of NaN.
+        // A target of NaN gives a side of NaN.
         let side = S::V::select(target.eq(one), one, target * zero - one);
-        // What is missing, NaN included, which stands on the right.
+        // The shortfall of the margin; `max` keeps a NaN on its right side.
         let short = zero.max(one - side * score);
         if self.squared {
             return (short * short, (zero - (side + side)) * short);

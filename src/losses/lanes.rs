@@ -1,5 +1,5 @@
-//! The sockets of losses that take a group of rows of few classes at a time, a row a lane: [`ClassLanes`] for rows with a
-//! class each, [`SoftLanes`] for rows with a distribution each.
+//! The traits of losses that take a group of rows of few classes at a time, one row per lane: [`ClassLanes`] for rows
+//! with one class each, [`SoftLanes`] for rows with one distribution each.
 
 use crate::math::Real;
 use crate::simd::Simd;
@@ -8,25 +8,25 @@ use crate::tile::{LaneSums, Tile};
 /// The kernels by lane that a loss has for one kind of target.
 #[derive(Clone, Copy, Debug)]
 pub enum LaneKernels<'k, C, D> {
-    /// None, or a row at a time is faster.
+    /// No kernels, or one row at a time is faster.
     None,
-    /// Those of rows with a class each.
+    /// Kernels of rows with one class each.
     Classes(&'k C),
-    /// Those of rows with a distribution each. A class is made one.
+    /// Kernels of rows with one distribution each. A class is converted to a distribution.
     Distributions(&'k D),
 }
 
-/// As many rows as a register has lanes, or fewer. The lanes left over have weight 0.
+/// A group of rows, at most as many as a register has lanes. The remaining lanes have weight 0.
 #[derive(Clone, Copy)]
 pub struct Group<T: Real, S: Simd<T>> {
     pub(crate) rows: usize,
-    /// The class of each row, a whole number; -1 where it is ignored, or has a distribution.
+    /// The class of each row as an integer; -1 if the row is ignored or has a distribution.
     pub(crate) class: S::V,
-    /// The weight of each row: that of its sample, or 0 where it does not count.
+    /// The sample weight of each row; 0 if the row does not count.
     pub(crate) weight: S::V,
-    /// `U = sum_k u_k` of a distribution; 1 of a class.
+    /// `U = sum_k u_k` for a distribution; 1 for a class.
     pub(crate) total: S::V,
-    /// What the loss has summed over the classes of each row beside the exponentials.
+    /// A second sum over the classes of each row, beside that of the exponentials; its meaning depends on the loss.
     pub(crate) cost: S::V,
     pub(crate) sums: LaneSums<T, S>,
 }
@@ -40,15 +40,16 @@ impl<T: Real, S: Simd<T>> Group<T, S> {
     }
 }
 
-/// A loss of rows with a class each, by lane.
+/// A loss of rows with one class each, by lane.
 pub trait ClassLanes<T: Real>: Sync {
-    /// Sums what the loss needs to know of a group, whose logits become exponentials.
+    /// Computes the sums that the loss needs of a group. The logits become exponentials.
     fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>);
 
     /// The losses of a group, weighted.
     fn value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
 
-    /// The losses, and their gradients over a divisor, which are made of the exponentials and written to the rows of `grad`.
+    /// The losses; writes their gradients, divided by `divisor`, to the rows of `grad`. The exponentials are
+    /// overwritten.
     fn value_and_grad<S: Simd<T>>(
         &self,
         s: S,
@@ -59,15 +60,16 @@ pub trait ClassLanes<T: Real>: Sync {
     ) -> S::V;
 }
 
-/// A loss of rows with a distribution each, by lane.
+/// A loss of rows with one distribution each, by lane.
 pub trait SoftLanes<T: Real>: Sync {
     /// Whether [`sweep`](Self::sweep) needs a spare tile.
     const NEEDS_SPARE: bool = false;
 
-    /// Turns distributions into the weights `u` of their classes. Returns `U`, the sum of these.
+    /// Turns distributions into the weights `u` of their classes. Returns their sum `U`.
     fn weigh<S: Simd<T>>(&self, s: S, targets: &mut Tile<'_, T, S>) -> S::V;
 
-    /// Sums what the loss needs to know of a group. Its logits may become exponentials, its weights those of the gradient.
+    /// Computes the sums that the loss needs of a group. The logits may become exponentials, and the weights may become
+    /// those of the gradient.
     fn sweep<S: Simd<T>>(
         &self,
         s: S,
@@ -80,7 +82,8 @@ pub trait SoftLanes<T: Real>: Sync {
     /// The losses of a group, weighted.
     fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
 
-    /// The losses, and their gradients over a divisor, which are made of the exponentials and written to the rows of `grad`.
+    /// The losses; writes their gradients, divided by `divisor`, to the rows of `grad`. The exponentials are
+    /// overwritten.
     fn soft_value_and_grad<S: Simd<T>>(
         &self,
         s: S,
@@ -92,7 +95,7 @@ pub trait SoftLanes<T: Real>: Sync {
     ) -> S::V;
 }
 
-/// The lane kernels of a loss that has none.
+/// The lane kernels of a loss without lane kernels.
 #[derive(Clone, Copy, Debug)]
 pub enum NoLanes {}
 

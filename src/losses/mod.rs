@@ -1,10 +1,11 @@
-//! One file per loss: formula, kernel, oracle, tests. This page holds the two sockets that a loss plugs into.
+//! One file per loss: formula, kernel, oracle, tests. This file defines the two traits that a loss may implement.
 //!
-//! - [`RowLoss`]: mutually exclusive classes, the softmax family; one row of logits and its target. Where classes are few it
-//!   may take a group of rows at a time, a row a lane: [`ClassLanes`], [`SoftLanes`].
-//! - [`PointLoss`]: independent labels, the sigmoid family; one logit and its target, a register of them at a time.
+//! - [`RowLoss`]: mutually exclusive classes, the softmax family. It takes one row of logits and its target. If there
+//!   are few classes, it may take a group of rows at a time, one row per lane: [`ClassLanes`], [`SoftLanes`].
+//! - [`PointLoss`]: independent labels, the sigmoid family. It takes one logit and its target, a register of them at a
+//!   time.
 //!
-//! [`GaussianNll`], with two predictions a point, has neither: `api/gaussian.rs` calls it.
+//! [`GaussianNll`], with two predictions per point, implements neither: `api/gaussian.rs` calls it.
 
 mod binary_cross_entropy;
 mod binary_weights;
@@ -53,47 +54,47 @@ pub enum RowTarget<'a, T> {
 
 /// A loss of one row of logits.
 pub trait RowLoss<T: Real>: Sync {
-    /// What the numbers of a row are called, and what they may be.
+    /// The name of the numbers of a row in errors, and their domain.
     const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
     /// Whether a sparse target must be made dense first.
     const DENSE_TARGETS: bool = false;
-    /// The kernels of rows with a class each, by lane; [`NoLanes`] where there are none.
+    /// The kernels by lane for rows with one class each; [`NoLanes`] if there are none.
     type ClassLanes: ClassLanes<T>;
-    /// The kernels of rows with a distribution each, by lane.
+    /// The kernels by lane for rows with one distribution each.
     type SoftLanes: SoftLanes<T>;
 
-    /// The kernels by lane for rows of this many classes, with a class each or a distribution each, where they are faster
-    /// than a row at a time.
+    /// The kernels by lane for rows of this many classes, with one class or one distribution each, if they are faster
+    /// than one row at a time.
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self::ClassLanes, Self::SoftLanes>;
 
-    /// The map from the logits to what the loss sees.
+    /// The map that is applied to the logits before the loss.
     #[inline(always)]
     fn logit_map(&self) -> LogitMap<T> {
         LogitMap::identity()
     }
 
-    /// One weight a class; 1 where absent.
+    /// One weight per class; all 1 if absent.
     fn class_weight(&self) -> Option<&[T]>;
 
     /// The loss, in nats.
     fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64;
 
-    /// The loss, and `scale` times its gradient, which is written to the row.
+    /// The loss; writes `scale` times its gradient to the row.
     fn value_and_grad<S: Simd<T>>(&self, s: S, row: LogitsIo<'_, T>, target: RowTarget<'_, T>, scale: f64) -> f64;
 
-    /// The same loss as a function of the sum of a row's exponentials, where a class and its logit are all it needs beside.
+    /// The same loss as a function of the sum of a row's exponentials, if it needs only a class and its logit besides.
     fn by_sum(&self) -> Option<&dyn SumLoss<T>> {
         None
     }
 }
 
-/// A loss that needs no more of a row with a class than the sum of its exponentials and the logit of the class.
+/// A loss of rows with classes that needs only the sum of the exponentials and the logit of the class.
 pub trait SumLoss<T: Real>: Sync {
     /// Loss and gradient of the row.
     fn of_sum(&self, sum: RowSum<T>, class: usize, logit: T) -> OfSum;
 }
 
-/// `sum_k w_k t_k`: what a row adds to the divisor of the mean.
+/// `sum_k w_k t_k`: the contribution of a row to the divisor of the mean.
 #[inline(always)]
 pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, class_weight: Option<&[T]>) -> f64 {
     match (target, class_weight) {
@@ -113,9 +114,9 @@ pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, 
     }
 }
 
-/// A loss of one row of logits that tells the diagonal of its Hessian too.
+/// A loss of one row of logits that also gives the diagonal of its Hessian.
 pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
-    /// `scale` times the diagonal of the Hessian, which is written to `hess`.
+    /// Writes `scale` times the diagonal of the Hessian to `hess`.
     fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
 }
 
@@ -123,7 +124,7 @@ pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
 #[derive(Clone, Copy, Debug)]
 pub struct OfSum {
     pub(crate) loss: f64,
-    /// The gradient of each class but the labelled one, divided by its probability.
+    /// The gradient of each class except the labelled one, divided by the probability of the class.
     pub(crate) others: f64,
     /// The gradient of the labelled class.
     pub(crate) label: f64,
@@ -131,8 +132,8 @@ pub struct OfSum {
 
 /// A loss of one number, a logit, a score or a probability, with one target.
 ///
-/// The caller checks both against their domains; the loss of a number outside is arbitrary. Lanes past the end of a slice
-/// hold 0 in both, and are left out of every sum.
+/// The caller checks both against their domains; the loss of a number outside is arbitrary. Lanes past the end of a
+/// slice hold 0 in both, and are excluded from every sum.
 pub trait PointLoss<T: Real>: Sync {
     /// The name of the number.
     const NAME: &'static str = "logits";
@@ -141,48 +142,49 @@ pub trait PointLoss<T: Real>: Sync {
     /// The domain of the target.
     const TARGETS: Domain = Domain::Unit;
 
-    /// The losses of a register of numbers, in nats; `point` counts them from the start of a row.
+    /// The losses of a register of numbers, in nats; `point` is the index of the first, counted from the start of a
+    /// row.
     fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V;
 
     /// The losses and their derivatives.
     fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V);
 }
 
-/// A loss of one logit that tells its second derivative too.
+/// A loss of one logit that also gives its second derivative.
 pub trait PointHess<T: Real>: PointLoss<T> {
-    /// The losses, their first and their second derivatives.
+    /// The losses, their first and second derivatives.
     fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3];
 }
 
 /// The numbers that an argument of a loss may hold. NaN is always accepted and yields NaN; 0 is always accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Domain {
-    /// All of them.
+    /// All numbers.
     Reals,
-    /// Those from 0 to 1.
+    /// The numbers from 0 to 1.
     Unit,
     /// 1, 0 and -1.
     Signs,
 }
 
 impl Domain {
-    /// The lanes that hold another number.
+    /// The lanes that hold a number outside the domain.
     #[inline(always)]
     pub(crate) fn excludes<T: Real, S: Simd<T>>(self, s: S, x: S::V) -> <S::V as Lanes<T>>::Mask {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         match self {
             Domain::Reals => x.lt(x),
-            // Negative below 0 and above 1, and never rounded to 0.
+            // The product is negative below 0 and above 1, and never rounds to 0.
             Domain::Unit => (x * (one - x)).lt(zero),
-            // The roots of x (x^2 - 1), none of which another number is rounded to.
+            // The members are the roots of x (x^2 - 1); for no other number does the product round to 0.
             Domain::Signs => zero.lt((x * (x * x - one)).abs()),
         }
     }
 
-    /// The index of the first number outside that is not the ignored one.
+    /// The index of the first number outside the domain that is not the ignored one.
     #[inline(always)]
     pub(crate) fn first_outside<T: Real, S: Simd<T>>(self, s: S, ignored: Option<T>, numbers: &[T]) -> Option<usize> {
-        // Of any domain 0 is a member.
+        // 0 is a member of every domain.
         let (zero, ignored) = (s.splat(T::ZERO), s.splat(ignored.unwrap_or(T::ZERO)));
         for i in (0..numbers.len()).step_by(S::LANES) {
             let x = read(s, numbers, i, T::ZERO);
@@ -194,7 +196,7 @@ impl Domain {
         None
     }
 
-    /// The domain as an error names it; `ignores` where one number more is allowed.
+    /// The name of the domain in errors; with `ignores` one number more is allowed.
     pub(crate) fn expected(self, ignores: bool) -> &'static str {
         match (self, ignores) {
             (Domain::Reals, _) => "a number",
@@ -211,7 +213,7 @@ mod tests {
     use super::*;
     use crate::simd::{Float, Isa, Kernel, Mask};
 
-    /// The lanes that a domain excludes, a number at a time.
+    /// The lanes that a domain excludes, one number at a time.
     struct Excluded(Domain, f32);
 
     impl Kernel<f32> for Excluded {
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_ends_where_it_ends() {
+    fn a_domain_excludes_the_next_number_beyond_its_bounds() {
         let up = |x: f32| f32::from_bits(x.to_bits() + 1);
         let down = |x: f32| f32::from_bits(x.to_bits() - 1);
         let tiny = f32::from_bits(1);

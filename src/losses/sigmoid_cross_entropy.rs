@@ -9,24 +9,25 @@
 //!      = (beta t + 1 - t) ln(1 + exp(-|x|)) + beta t max(-x, 0) + (1 - t) max(x, 0)
 //! ```
 //!
-//! One exponential and one logarithm for both softplus; no term is negative, so nothing cancels. Under label smoothing `t`
-//! is `(1 - eps) t + eps / 2` throughout.
+//! Both softplus functions share one exponential and one logarithm. No term is negative, so nothing cancels. With label
+//! smoothing `t` is replaced by `(1 - eps) t + eps / 2`.
 //!
 //! # Gradient
-//! `d loss / dx = (1 - t) sigmoid(x) - beta t sigmoid(-x)`; neither sigmoid is computed as one minus the other.
+//! `d loss / dx = (1 - t) sigmoid(x) - beta t sigmoid(-x)`; neither sigmoid is computed as 1 minus the other.
 //!
 //! # Hessian
 //! `d^2 loss / dx^2 = (beta t + 1 - t) sigmoid(x) sigmoid(-x)`, never negative.
 //!
 //! # Domain, shapes, units
-//! `x` in `[-inf, inf]`, `t` in `[0, 1]`, `beta >= 0`, one a column, `eps` in `[0, 1]`; the loss is in nats.
+//! `x` in `[-inf, inf]`, `t` in `[0, 1]`, `beta >= 0`, one per column, `eps` in `[0, 1]`; the loss is in nats.
 //!
 //! # Precision
-//! Loss, the two terms of the gradient and the Hessian: a few units in the last place at every margin.
+//! The loss, the two terms of the gradient and the Hessian have an error of a few units in the last place at every
+//! margin.
 //!
 //! # Special values
-//! A term whose factor is 0 is 0 even at `x = +-inf`: sure and right costs nothing, sure and wrong +inf, gradient -beta or
-//! 1. NaN where `x` or `t` is.
+//! A term whose factor is 0 is 0 even at `x = +-inf`. So an infinite logit on the correct side has loss 0; on the wrong
+//! side it has loss +inf and gradient `-beta` or 1. `x` or `t` of NaN: NaN.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.2.
@@ -45,7 +46,7 @@ pub struct SigmoidCrossEntropy<T> {
 }
 
 impl<T: Real> SigmoidCrossEntropy<T> {
-    /// `pos_weight` is `beta`, one a label of a row, 1 where absent; `label_smoothing` is `eps`.
+    /// `pos_weight` is `beta`, one per column, all 1 if absent; `label_smoothing` is `eps`.
     ///
     /// # Errors
     /// [`Error::Value`](crate::Error::Value) for a weight that is negative or not finite,
@@ -57,7 +58,7 @@ impl<T: Real> SigmoidCrossEntropy<T> {
     #[inline(always)]
     fn loss<S: Simd<T>>(s: S, logit: S::V, logistic: Logistic<S::V>, positive: S::V, negative: S::V) -> S::V {
         let zero = s.splat(T::ZERO);
-        // What counts against the answer that the logit gives: one of the two last terms, the other is 0.
+        // The weight of the answer that the logit opposes: the last two terms of the loss; one of them is always 0.
         let against = S::V::select(logit.lt(zero), positive, negative);
         let linear = S::V::select(against.eq(zero), zero, against * logit.abs());
         (positive + negative).mul_add(logistic.log1p(s), linear)
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
     use crate::simd::{Float, Isa, Kernel, read, write};
 
-    /// The formula, in float64 lines.
+    /// The formula in float64.
     fn oracle(x: f64, t: f64, beta: f64) -> (f64, f64) {
         let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());

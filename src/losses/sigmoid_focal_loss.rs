@@ -1,4 +1,4 @@
-//! Sigmoid focal loss: binary cross-entropy that turns away from the questions that are answered well already.
+//! Sigmoid focal loss: binary cross-entropy with less weight on labels that are already predicted well.
 //!
 //! # Formula
 //! For one logit `x`, target `t`, focus `gamma`, balance `alpha`, weight of the positive label `beta`,
@@ -8,11 +8,11 @@
 //! loss = -[A q^gamma ln p + B p^gamma ln q]            A = beta alpha t,  B = (1 - alpha) (1 - t)
 //! ```
 //!
-//! Without `alpha` both of its factors are 1; under label smoothing `t` is `(1 - eps) t + eps / 2` throughout. `gamma = 0`
-//! is sigmoid cross-entropy, to the bit.
+//! Without `alpha` both of its factors are 1. With label smoothing `t` is replaced by `(1 - eps) t + eps / 2`.
+//! `gamma = 0` gives the bits of sigmoid cross-entropy.
 //!
-//! With `a = |x|`, `l = ln(1 + exp(-a))`, `P = sigmoid(a)`, `Q = sigmoid(-a)`, and with `F` the weight of the answer that
-//! `x` favours, `O` that of the other one (`F, O = A, B` for `x >= 0`, else `B, A`):
+//! With `a = |x|`, `l = ln(1 + exp(-a))`, `P = sigmoid(a)`, `Q = sigmoid(-a)`, `F` the weight of the answer that `x`
+//! favours and `O` the weight of the other answer (`F, O = A, B` for `x >= 0`, else `B, A`):
 //!
 //! ```text
 //! loss = F Q^gamma l + O P^gamma (a + l)               P^gamma = exp(-gamma l),  Q^gamma = exp(-gamma (a + l))
@@ -30,18 +30,18 @@
 //! ```
 //!
 //! # Domain, shapes, units
-//! `x` in `[-inf, inf]`, `t`, `alpha` and `eps` in `[0, 1]`, `gamma` in `[0, 1e9]`, any real number there; `beta >= 0`, one
-//! a column; the loss is in nats.
+//! `x` in `[-inf, inf]`, `t`, `alpha` and `eps` in `[0, 1]`, `gamma` in `[0, 1e9]`, not only integers; `beta >= 0`, one
+//! per column; the loss is in nats.
 //!
 //! # Precision
-//! Powers are taken in the exponent, so no power of 0 is ever formed, and `gamma` below 1 is as smooth as any. Where
-//! `gamma a` is large, the last digit of the product would be an error of many in its exponential: it is computed to twice
-//! the digits. Each of the two terms is right to a few units in the last place, and `gamma ln 2` more where `x` is near 0.
-//! They cancel where their difference does; in the Hessian the two terms of a bracket do too.
+//! Powers are computed as exponentials, so no power of 0 occurs, and `gamma` below 1 needs no special case. Where
+//! `gamma a` is large, a rounding error of the product would be amplified by the exponential, so the product has twice
+//! the digits. Each of the two terms has an error of a few units in the last place, plus `gamma ln 2` units where `x`
+//! is near 0. The two terms of the gradient may cancel; in the Hessian the two terms of a bracket may cancel too.
 //!
 //! # Special values
-//! As for sigmoid cross-entropy: sure and right costs nothing, sure and wrong +inf with the gradient `-A` or `B` and the
-//! Hessian 0; a term whose weight is 0 is 0. NaN where `x` or `t` is.
+//! As for sigmoid cross-entropy. An infinite logit on the correct side has loss 0; on the wrong side it has loss +inf,
+//! gradient `-A` or `B`, and Hessian 0. A term whose weight is 0 is 0. `x` or `t` of NaN: NaN.
 //!
 //! # References
 //! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal Loss for Dense Object Detection*, ICCV 2017, section 3.
@@ -55,21 +55,21 @@ use crate::simd::{Lanes, Mask, Simd};
 /// Sigmoid focal loss with its options.
 #[derive(Clone, Debug)]
 pub struct SigmoidFocalLoss<T> {
-    /// What it is for `gamma = 0`; it holds the other options.
+    /// The loss for `gamma = 0`; it holds the other options.
     entropy: SigmoidCrossEntropy<T>,
     gamma: T,
-    /// From here on `exp(-gamma a)` is 0 in every type.
+    /// The bound of `a` from which on `exp(-gamma a)` is 0 in every type.
     furthest: T,
 }
 
-/// Beyond this focus nothing changes any more, and squares of it stay far from overflow.
+/// The largest focus: beyond it the results no longer change. Its square is far from overflow.
 const LARGEST_GAMMA: f64 = 1e9;
 
-/// From here on `exp(-a)` is 0 in every type: below the smallest normal number.
+/// From this bound on `exp(-a)` is 0 in every type: it is below the smallest normal number.
 const FAR: f64 = 1000.0;
 
 impl<T: Real> SigmoidFocalLoss<T> {
-    /// `gamma` is the focus; `alpha` the share of the positive labels, none where absent; the others as in
+    /// `gamma` is the focus, `alpha` the weight of positive labels, without effect if absent; the others as in
     /// [`SigmoidCrossEntropy::new`].
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
     pub fn new(gamma: f64, alpha: Option<f64>, pos_weight: Option<&[T]>, label_smoothing: f64) -> Result<Self> {
         check_number("gamma", gamma, "in [0, 1e9]", (0.0..=LARGEST_GAMMA).contains(&gamma))?;
         let entropy = SigmoidCrossEntropy { weights: BinaryWeights::new(pos_weight, label_smoothing, alpha)? };
-        // A bound that is itself far from overflow when its digits are split.
+        // The bound must not overflow when its digits are split.
         let furthest = T::from_f64((FAR / gamma).min(1e30));
         Ok(SigmoidFocalLoss { entropy, gamma: T::from_f64(gamma), furthest })
     }
@@ -88,10 +88,10 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let (zero, gamma) = (s.splat(T::ZERO), s.splat(self.gamma));
         // 1. P^gamma = exp(-gamma l), where gamma l is at most gamma ln 2
         let near = zero - gamma * cost;
-        // 2. Q^gamma = exp(-gamma a - gamma l), where gamma a = product + rest (a NaN, on the right, stays)
+        // 2. Q^gamma = exp(-gamma a - gamma l), where gamma a = product + rest; `min` keeps a NaN on its right side
         let (product, rest) = gamma.product(s.splat(self.furthest).min(margin));
         let (far, further) = (zero - product, near - rest);
-        // 3. where all answers are sure, one of the weights is 0 in each lane, and one exponential is all it takes
+        // 3. if one of the weights is 0 in every lane, as for labels of 0 and 1, one exponential is enough
         let is_favoured = other.eq(zero);
         let are_sure = S::V::select(is_favoured, zero, favoured).eq(zero).bits() == (1 << S::LANES) - 1;
         if are_sure {
@@ -110,7 +110,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let (yes, no) = self.entropy.weights.of(s, point, target);
         let negative = x.lt(s.splat(T::ZERO));
         let (favoured, other) = (S::V::select(negative, no, yes), S::V::select(negative, yes, no));
-        // 2. the powers: squares where they are (the focus of most), else by exponentials
+        // 2. the powers: squares for gamma = 2, the usual focus, else exponentials
         let (favoured, other) = if self.gamma == T::ONE + T::ONE {
             (favoured * (small * small), other * (large * large))
         } else {
@@ -119,7 +119,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
         Terms { favoured, other, large, small, cost, margin, x }
     }
 
-    /// `F Q^gamma l + O P^gamma (a + l)`, where the latter is 0 at an infinite `a` too if its weight is.
+    /// `F Q^gamma l + O P^gamma (a + l)`. The second term is 0 if its weight is 0, even at an infinite `a`.
     #[inline(always)]
     fn loss<S: Simd<T>>(s: S, terms: &Terms<S::V>) -> S::V {
         let zero = s.splat(T::ZERO);
@@ -146,7 +146,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
     }
 }
 
-/// What loss, gradient and Hessian are made of.
+/// The common terms of loss, gradient and Hessian.
 #[derive(Clone, Copy)]
 struct Terms<V> {
     x: V,
@@ -165,7 +165,8 @@ struct Terms<V> {
 }
 
 impl<V: Copy> Terms<V> {
-    /// `a + l`, the cost of the other answer, held where `Q`, which it is multiplied by, has long been 0.
+    /// `a + l`, the cost of the other answer. It is bounded: beyond the bound the factor `Q` is 0, and 0 times infinity
+    /// would be NaN.
     #[inline(always)]
     fn other_cost<T: Real, S: Simd<T, V = V>>(&self, s: S) -> V
     where
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
     use crate::simd::{Float, Isa, Kernel, read, write};
 
-    /// The formula, in float64 lines: loss, gradient, Hessian, and the size of the terms of the latter two.
+    /// The formula in float64: loss, gradient, Hessian, and the size of the terms of the latter two.
     fn oracle(x: f64, t: f64, gamma: f64) -> [f64; 5] {
         let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
         let (p, q) = ((-softplus(-x)).exp(), (-softplus(x)).exp());
@@ -259,7 +260,7 @@ mod tests {
         {
             let ours = f32::dispatch(isa, Points(&x, &t, gamma));
             for i in 0..n {
-                // What is computed with is gamma in single precision.
+                // The kernel computes with gamma in single precision.
                 let [loss, grad, hess, grad_size, hess_size] =
                     oracle(x[i].into(), t[i].into(), f64::from(gamma as f32));
                 let case = format!("{} x={} t={} gamma={gamma}", isa.name(), x[i], t[i]);
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn sure_answers_have_the_bits_that_they_have_among_others() {
+    fn labels_of_0_or_1_give_the_same_bits_among_other_labels() {
         let n = 4001;
         let x: Vec<f32> = (0..n).map(|i| (i as f32 - 2000.0) * 0.0437).collect();
         let sure: Vec<f32> = (0..n).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn far_out_everything_is_finite_and_infinity_is_the_limit() {
+    fn large_logits_give_finite_results_and_infinity_gives_the_limit() {
         let x = [1000.0, -1000.0, f64::INFINITY, -f64::INFINITY, 1e300, -1e300, 0.0, -0.0];
         for (isa, gamma) in
             Isa::available().into_iter().flat_map(|isa| [1e-300, 0.1, 0.5, 2.0, 77.0, 1e9].map(|g| (isa, g)))

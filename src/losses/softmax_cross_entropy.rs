@@ -11,28 +11,29 @@
 //! ```
 //!
 //! with `m = max z` and `logsumexp(z) = m + ln(1 + rest)` ([`rows`](crate::rows)). No term is negative, so nothing
-//! cancels: the loss is right to the last digits at any margin. What `z` is made of, softcap and temperature, is in
-//! [`LogitMap`].
+//! cancels: the loss is accurate to the last digits at any margin. Softcap and temperature are applied to `z` before
+//! ([`LogitMap`]).
 //!
 //! # Gradient
-//! `d loss / d z_k = U p_k - u_k + 2 z_loss logsumexp(z) p_k` with `p = softmax(z)`. Where `p_k` is near 1 the first two
-//! terms come from the complement, `(U - u_k) p_k - u_k (1 - p_k)` with `1 - p_k = rest / (1 + rest)`.
+//! `d loss / d z_k = U p_k - u_k + 2 z_loss logsumexp(z) p_k` with `p = softmax(z)`. Where `p_k` is near 1, the first
+//! two terms are computed from the complement: `(U - u_k) p_k - u_k (1 - p_k)` with `1 - p_k = rest / (1 + rest)`.
 //!
 //! # Hessian
-//! Its diagonal is `U p_k (1 - p_k)`, without `z_loss`; for the largest logit from the complement.
+//! The diagonal is `U p_k (1 - p_k)`, without `z_loss`; for the largest logit it is computed from the complement.
 //!
 //! # Domain, shapes, units
 //! `z` in `[-inf, inf]^c`; `t`, `w` non-negative, of length `c`, or `t` as pairs of a class and its weight; `z_loss`
 //! non-negative; the loss is in nats.
 //!
 //! # Precision
-//! As that of `ln(1 + rest)`, for classes and for distributions alike; the gradient is right relative to the two terms
-//! whose difference it is, `(U - u_k) p_k + u_k (1 - p_k)`, and, with `z_loss`, the third.
+//! The loss is as accurate as `ln(1 + rest)`, for classes and distributions alike. The gradient is a difference of two
+//! terms and is accurate relative to their sum, `(U - u_k) p_k + u_k (1 - p_k)`, plus, with `z_loss`, the third term.
 //!
 //! # Special values
-//! A term with `u_k = 0` is 0 even where `z_k = -inf`. `u_k > 0` where `p_k = 0`: loss +inf, gradient finite. One logit of
-//! +inf: the limit, `p = 1` there; with `z_loss` loss and gradient of that class are +inf. NaN where a logit is NaN, all are
-//! -inf or several +inf. `U = 0`: the row does not count, whatever its logits: loss 0, gradient 0.
+//! A term with `u_k = 0` is 0 even at `z_k = -inf`. `u_k > 0` and `p_k = 0`: loss +inf, gradient finite. One logit of
+//! +inf: the limit, `p = 1` for that class; with `z_loss` the loss and the gradient of that class are +inf. A logit of
+//! NaN, all logits -inf, or several logits +inf: NaN. `U = 0`: the row does not count, whatever its logits: loss 0,
+//! gradient 0.
 //!
 //! # References
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.4 (loss and gradient).
@@ -62,8 +63,8 @@ pub struct SoftmaxCrossEntropy<'a, T> {
 }
 
 impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
-    /// `class_weight` is `w`, one a class, 1 where absent; `label_smoothing` is `eps`, the share of the target's mass that
-    /// is spread evenly over all classes.
+    /// `class_weight` is `w`, one per class, all 1 if absent; `label_smoothing` is `eps`, the share of the target's
+    /// mass that is spread evenly over all classes.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are as many weights as classes; [`Error::Value`] for a weight that is negative or not
@@ -78,7 +79,8 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         Ok(SoftmaxCrossEntropy { class_weight, class_weight_sum, label_smoothing, z_loss: 0.0, map, classes })
     }
 
-    /// The same of other logits: `z <- softcap tanh(z / softcap)`, where there is a softcap, then `z <- z / temperature`.
+    /// The same loss of mapped logits: `z <- softcap tanh(z / softcap)` if there is a softcap, then
+    /// `z <- z / temperature`.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless both are positive and finite.
@@ -86,10 +88,10 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         Ok(SoftmaxCrossEntropy { map: LogitMap::new(softcap, temperature)?, ..self })
     }
 
-    /// The same, with `z_loss logsumexp(z)^2` added to each row that counts.
+    /// The same loss, plus `z_loss logsumexp(z)^2` for each row that counts.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for one that is negative or not finite.
+    /// [`Error::Parameter`] if `z_loss` is negative or not finite.
     pub fn with_z_loss(self, z_loss: f64) -> Result<Self> {
         check_non_negative("z_loss", z_loss)?;
         Ok(SoftmaxCrossEntropy { z_loss, ..self })
@@ -111,13 +113,13 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         TargetWeights { class_weight, target, kept, uniform, total: kept * weight + uniform * self.class_weight_sum }
     }
 
-    /// Whether loss and gradient of a row with a class follow from the sum of its exponentials, once its logits are mapped.
+    /// Whether loss and gradient of a row with a class follow from the sum of the exponentials of its mapped logits.
     #[inline(always)]
     fn is_plain(&self) -> bool {
         self.label_smoothing == 0.0 && self.z_loss == 0.0
     }
 
-    /// The class of such a row, where its weight is not 0.
+    /// The class of such a row, if its weight is not 0.
     #[inline(always)]
     fn plain_class(&self, target: RowTarget<'_, T>) -> Option<usize> {
         match target {
@@ -131,7 +133,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         self.label_smoothing != 0.0
     }
 
-    /// The z-loss of a row, and what it adds to `U` in the gradient.
+    /// The z-loss of a row, and the term that it adds to `U` in the gradient.
     #[inline(always)]
     pub(super) fn z_terms(&self, max: f64, log_partition: f64) -> (f64, f64) {
         if self.z_loss == 0.0 {
@@ -148,7 +150,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         if weights.total == 0.0 {
             return 0.0;
         }
-        // 1. maximum and sum of exponentials, and, of dense weights, the margins
+        // 1. maximum, sum of exponentials and, for dense weights, margins
         let mut margins = Margins::of(&weights, false);
         let sum = if weights.is_dense() {
             RowSum::sweep_inlined(s, &mut logits, &mut margins).0
@@ -178,7 +180,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         }
         let mut margins = Margins::of(&weights, true);
         let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
-        // 1. maximum and sum of exponentials, which are kept, and, of dense weights, the margins
+        // 1. maximum, sum of exponentials and, for dense weights, margins; the exponentials are kept
         let (sum, pivot) = if weights.is_dense() {
             RowSum::sweep_inlined(s, &mut logits, &mut margins)
         } else {
@@ -193,7 +195,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         } else {
             (z_slope, None)
         };
-        // 2. (U + z) p_k - u_k, but for the sparse part
+        // 2. (U + z) p_k - u_k, where u_k is only the dense part
         let total = weights.total + z_slope;
         let (scaled, sign) = (sum.scale(pivot, scale * total.abs()), s.splat(T::from_f64(1f64.copysign(total))));
         match weights.uniform_part() {
@@ -203,7 +205,8 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
             }
             None => logits.finish(s, inlined!(|k, e| sign * scaled.of(s, e) - weights.register(s, k, scale))),
         }
-        // 3. the classes whose probability may be near 1, from the complement: the largest, and the largest of the sparse part
+        // 3. from the complement, the classes whose probability may be near 1: the largest, and the largest of the
+        // sparse part
         let exact =
             |u: f64, others: f64, (p, complement): (f64, f64)| scale * ((others + z_slope) * p - u * complement);
         let top = margins.top;
@@ -222,7 +225,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
             };
             logits.set(sparse.class, exact(u, others, sum.probability(sparse.logit)));
         }
-        // 4. the other classes of the sparse part lack their weight so far
+        // 4. subtract the weights of the other classes of the sparse part
         if let Some(sparse) = sparse
             && weights.pairs() > 1
         {
@@ -248,7 +251,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     type SoftLanes = Self;
 
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
-        // With smoothing and class weights a class is as much work as a distribution.
+        // With smoothing and class weights a class needs as much work as a distribution.
         let is_soft = !has_classes || (self.is_smoothed() && self.class_weight.is_some());
         match (tile::are_few(classes), is_soft) {
             (false, _) => LaneKernels::None,
@@ -289,10 +292,10 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         };
         let logit = logits.at(s, class);
         let row = &mut logits.row;
-        // 1. maximum and sum of exponentials, which are kept
+        // 1. maximum and sum of exponentials; the exponentials are kept
         let (sum, pivot) = RowSum::sweep_inlined(s, row, &mut ());
         let OfSum { loss, others, label } = self.of_sum(sum, class, logit);
-        // 2. w p_k, but for the class itself, which has its gradient from the complement
+        // 2. w p_k for all classes except the labelled one, whose gradient comes from the complement
         let scaled = sum.scale(pivot, scale * others);
         row.finish(s, inlined!(|_, e| scaled.of(s, e)));
         row.output()[class] = T::from_f64(scale * label);
@@ -324,7 +327,7 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
             return hess.fill(T::ZERO);
         }
         let sum = RowSum::of(s, logits);
-        // 1. p_k (1 - p_k), for probabilities of at most 1/2
+        // 1. p_k (1 - p_k), accurate for probabilities of at most 1/2
         let (softmax, one, factor) = (sum.softmax(1.0), s.splat(T::ONE), s.splat(T::from_f64(scale)));
         RowIo::new(logits, hess).map(
             s,

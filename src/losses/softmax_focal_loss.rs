@@ -1,4 +1,4 @@
-//! Softmax focal loss: cross-entropy that looks away from what is already right.
+//! Softmax focal loss: cross-entropy with less weight on examples that are already classified well.
 //!
 //! # Formula
 //! With `u`, `p = softmax(z)` and `logsumexp` as in [`softmax_cross_entropy`](super::softmax_cross_entropy), and a focus
@@ -15,21 +15,22 @@
 //! v_k = u_k A_k       V = sum_k v_k       d loss / d z_j = V p_j - v_j     + 2 z_loss logsumexp(z) p_j
 //! ```
 //!
-//! which is the gradient of cross-entropy with other weights. For `gamma = 0`, `A` is 1 and the loss *is* cross-entropy, whose
-//! own code is faster.
+//! This is the gradient of cross-entropy with the weights `v`. For `gamma = 0`, `A` is 1 and the loss is cross-entropy,
+//! whose own code is faster.
 //!
 //! # Domain, shapes, units
 //! As in cross-entropy; `gamma` finite and non-negative; the loss is in nats.
 //!
 //! # Precision
-//! `1 - p_k` is that of the largest class from the complement, `rest / (1 + rest)`, and at least 1/2 for all others, so
-//! that `(1 - p)^gamma = exp(gamma ln(1 - p))` keeps its digits; the powers of the largest class and of a labelled one are
-//! taken in double precision. `A = (1 - p)^gamma (1 + gamma p l / (1 - p))`, where `l / (1 - p)` tends to 1 as `p` does.
+//! `1 - p_k` is computed from the complement for the largest class, `rest / (1 + rest)`, and is at least 1/2 for all
+//! others. So `(1 - p)^gamma = exp(gamma ln(1 - p))` keeps its digits. The powers of the largest class and of a
+//! labelled class are computed in double precision. `A = (1 - p)^gamma (1 + gamma p l / (1 - p))`, where `l / (1 - p)`
+//! tends to 1 as `p` does.
 //!
 //! # Special values
-//! `p_k = 1`: for `gamma > 0` loss and gradient of the term are 0, the limit, also for `gamma < 1`, where the slope of the
-//! power alone is infinite. `p_k = 0`: `A_k = 1`, so the gradient is that of cross-entropy, and the loss +inf. All else as in
-//! cross-entropy.
+//! `p_k = 1`: for `gamma > 0` loss and gradient of the term are 0, the limit, also for `gamma < 1`, where the slope of
+//! the power alone is infinite. `p_k = 0`: `A_k = 1`, so the gradient is that of cross-entropy, and the loss is +inf.
+//! Everything else as in cross-entropy.
 //!
 //! # References
 //! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal loss for dense object detection*, ICCV 2017,
@@ -52,7 +53,8 @@ pub struct SoftmaxFocalLoss<'a, T> {
 }
 
 impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
-    /// `gamma` is how fast what is right loses its weight: 0 is cross-entropy, 2 the authors' choice.
+    /// `gamma` is the rate at which well-classified examples lose weight: 0 gives cross-entropy, 2 is the authors'
+    /// choice.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a `gamma` that is negative or not finite.
@@ -61,7 +63,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
         Ok(SoftmaxFocalLoss { cross_entropy, gamma })
     }
 
-    /// Of a class with probability `p`, its complement `q` and `cost = -ln p`: `q^gamma cost` and `A`.
+    /// `q^gamma cost` and `A` of a class with probability `p`, its complement `q` and `cost = -ln p`.
     #[inline(always)]
     fn focus(&self, p: f64, q: f64, cost: f64) -> Focus {
         let power = q.powf(self.gamma);
@@ -80,7 +82,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
         self.focus(p, q, sum.log_partition() + sum.margin(logit))
     }
 
-    /// Everything about a row with weights for all classes; `None` where no class has the largest logit, all being NaN or
+    /// All terms of a row with weights for all classes; `None` if no class has the largest logit because all are NaN or
     /// -inf.
     #[inline(always)]
     fn terms<S: Simd<T>>(&self, s: S, logits: &[T], weights: &TargetWeights<'_, T>) -> Option<Terms<T>> {
@@ -97,7 +99,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             log_partition: T::from_f64(sum.log_partition()),
             softmax: sum.softmax(1.0),
         };
-        // 1. the classes below the maximum, which a partial register is filled up with
+        // 1. the classes below the maximum; a partial register is filled with the maximum
         let (mut loss, mut slopes) = (0.0, 0.0);
         for (b, block) in logits.chunks(BLOCK).enumerate() {
             let zero = s.splat(T::ZERO);
@@ -118,7 +120,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
             loss += (a + c).sum().to_f64();
             slopes += (v + w).sum().to_f64();
         }
-        // 2. the largest class, exactly; where others are as large its probability is at most 1/2, and nothing cancels
+        // 2. the largest class, exactly; if others tie with it, its probability is at most 1/2, and nothing cancels
         let (own, u) = (self.focus_of(sum, sum.max), weights.at(top));
         loss += u * own.loss;
         if sum.rest >= 1.0 {
@@ -150,7 +152,7 @@ struct Focus {
     slope: f64,
 }
 
-/// The same of registers of classes whose probability is at most 1/2.
+/// The same for registers of classes whose probability is at most 1/2.
 #[derive(Clone, Copy)]
 struct FocusLanes<T> {
     gamma: T,
@@ -181,7 +183,7 @@ struct Terms<T> {
     peak: f64,
     /// The sum of all other `v`.
     others: f64,
-    /// A class that is sparse and not the largest: its logit and `v`.
+    /// A class of the sparse part that is not the largest, its logit and `v`.
     labelled: Option<(usize, T, f64)>,
     loss: f64,
 }
@@ -199,7 +201,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
         match self.cross_entropy.lanes(classes, has_classes) {
             LaneKernels::None => LaneKernels::None,
-            // The power of a smoothed class depends on every class.
+            // With smoothing the power of every class is needed.
             LaneKernels::Classes(_) if !self.cross_entropy.is_smoothed() => LaneKernels::Classes(self),
             LaneKernels::Classes(_) | LaneKernels::Distributions(_) => LaneKernels::Distributions(self),
         }
@@ -228,7 +230,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
             },
         };
         let log_partition = sum.log_partition();
-        // A row that is NaN is so whatever its target: of a sum that is no number, nothing is compared.
+        // A row without a defined distribution gives NaN, whatever its target.
         let undefined = if log_partition.is_nan() { log_partition } else { 0.0 };
         loss + undefined + self.cross_entropy.z_terms(sum.max.to_f64(), log_partition).0
     }
@@ -249,7 +251,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
         match sparse {
             Some(sparse) if !weights.is_dense() => {
-                // 1. maximum and sum of exponentials, which are kept
+                // 1. maximum and sum of exponentials; the exponentials are kept
                 let (sum, pivot) = RowSum::sweep(s, &mut logits);
                 let log_partition = sum.log_partition();
                 let (z_loss, z_slope) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
@@ -265,7 +267,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 let (scaled, sign) =
                     (sum.scale(pivot, scale * total.abs()), s.splat(T::from_f64(1f64.copysign(total))));
                 logits.finish(s, inlined!(|_, e| sign * scaled.of(s, e)));
-                // 3. of the labelled one, from the complement
+                // 3. the gradient of the labelled class, from the complement
                 let (p, q) = sum.probability(sparse.logit);
                 logits.set(sparse.class, scale * (z_slope * p - sparse.weight * focus.slope * q));
                 if let Some(k) = infinite {
@@ -303,7 +305,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                         probability_scale * lanes.softmax.of(s, z) - S::V::select(u.eq(zero), zero, u * slope)
                     }),
                 );
-                // 2. the largest class, and a labelled one, from the complement
+                // 2. the largest class and a labelled class, from the complement
                 let exact = |v: f64, others: f64, (p, q): (f64, f64)| scale * ((others + z_slope) * p - v * q);
                 let top = terms.sum.probability(terms.sum.max);
                 logits.set(terms.top, exact(terms.own, terms.others, top));
@@ -325,12 +327,13 @@ mod tests {
     use crate::error::Error;
     use crate::simd::{Float, Isa, Kernel, RowIo};
 
-    /// The formula, in a dozen lines of float64: the loss, its gradient, and what the gradient is the difference of.
+    /// The formula, in a dozen lines of float64: the loss, its gradient, and the size of the terms whose difference the
+    /// gradient is.
     fn oracle(z: &[f64], u: &[f64], gamma: f64) -> (f64, Vec<f64>, f64) {
         let m = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let lse = m + z.iter().map(|z| (z - m).exp()).sum::<f64>().ln();
         let p: Vec<f64> = z.iter().map(|z| (z - lse).exp()).collect();
-        // 1 - p and -ln p, from the others where p is near 1
+        // 1 - p and -ln p, from the other classes if p is near 1
         let q = |k: usize| (0..z.len()).filter(|&j| j != k).map(|j| p[j]).sum::<f64>();
         let cost = |k: usize| if q(k) < 0.5 { -(-q(k)).ln_1p() } else { lse - z[k] };
         let power = |k: usize| q(k).powf(gamma);

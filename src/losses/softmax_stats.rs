@@ -1,4 +1,4 @@
-//! Softmax statistics: everything that an evaluation asks of a row of logits, from one sweep over it.
+//! Softmax statistics: all that an evaluation needs of a row of logits, from one sweep over it.
 //!
 //! # Formula
 //! For one row of logits `z`, `p = softmax(z)`, `m = max z`, `rest` the sum of `exp(z_k - m)` over every class but one
@@ -16,14 +16,14 @@
 //! `z` in `[-inf, inf]^c`, `y` in `[0, c)` or ignored; loss, log-sum-exp and entropy are in nats.
 //!
 //! # Precision
-//! No sum has a negative term, so nothing cancels: loss and entropy of a confident row, both near
-//! `rest (1 + margin)`, are right to the last digits where `p ln p` would have lost them.
+//! No sum has a negative term, so nothing cancels. Loss and entropy of a confident row, both near `rest (1 + margin)`,
+//! are accurate to the last digits, which `p ln p` would lose.
 //!
 //! # Special values
-//! A class with a logit of -inf takes no part. One logit of +inf: the limit, entropy 0. Where no distribution is defined (a
-//! logit is NaN, all are -inf, several +inf) loss and entropy are NaN and there is no argmax; the log-sum-exp is what
-//! [`logsumexp`](crate::logsumexp) says. A row that does not count (ignored, or of zero weight) has loss 0; its other
-//! numbers are computed all the same.
+//! A class with a logit of -inf contributes nothing. One logit of +inf: the limit, entropy 0. If no distribution is
+//! defined (a logit is NaN, all are -inf, several +inf), loss and entropy are NaN and there is no argmax; the
+//! log-sum-exp is that of [`logsumexp`](crate::logsumexp). A row that does not count (ignored, or of weight 0) has loss
+//! 0; its other numbers are computed as usual.
 //!
 //! # References
 //! C. E. Shannon, *A mathematical theory of communication*, 1948, section 6 (entropy).
@@ -34,7 +34,7 @@ use crate::rows::{RowSum, Stats};
 use crate::simd::Simd;
 use crate::tile::{LaneStats, LaneSums, Tile};
 
-/// What one row says.
+/// The statistics of one row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowStats {
     pub(crate) loss: f64,
@@ -43,44 +43,44 @@ pub(crate) struct RowStats {
     pub(crate) argmax: Option<usize>,
 }
 
-/// The statistics of a row; without a class the row does not count.
+/// The statistics of a row; a row without a class does not count.
 #[inline(always)]
 pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, row: &[T], class: Option<usize>) -> RowStats {
     // 1. one sweep
     let (sum, Stats { top, entropy }) = RowSum::with_stats(s, row);
-    // 2. the loss, as softmax cross-entropy has it
+    // 2. the loss, as in softmax cross-entropy
     let loss = class.map_or(0.0, |y| sum.log_partition() + sum.margin(row[y]));
     RowStats { loss, logsumexp: sum.logsumexp(row), entropy, argmax: top }
 }
 
-/// What has been summed of a group of rows, a row a lane.
+/// The sums of a group of rows, one row per lane.
 #[derive(Clone, Copy)]
 pub(crate) struct GroupSums<T: Real, S: Simd<T>> {
-    /// The class of each row, a whole number; -1 of a row that has none.
+    /// The class of each row as an integer; -1 for a row without a class.
     pub(crate) class: S::V,
     sums: LaneSums<T, S>,
     stats: LaneStats<T, S>,
 }
 
-/// The statistics of a group of rows, a row a lane.
+/// The statistics of a group of rows, one row per lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LaneRowStats<V> {
     /// Meaningless for a row without a class.
     pub(crate) loss: V,
     pub(crate) logsumexp: V,
     pub(crate) entropy: V,
-    /// A whole number; -1 where there is none.
+    /// An integer; -1 if there is no argmax.
     pub(crate) argmax: V,
 }
 
 impl<T: Real, S: Simd<T>> GroupSums<T, S> {
-    /// No rows.
+    /// The sums of no rows.
     #[inline(always)]
     pub(crate) fn none(s: S) -> Self {
         GroupSums { class: s.splat(T::ZERO), sums: LaneSums::none(s), stats: LaneStats::none(s) }
     }
 
-    /// One sweep.
+    /// Sums a group in one sweep.
     #[inline(always)]
     pub(crate) fn of(s: S, logits: &mut Tile<'_, T, S>, class: S::V) -> Self {
         let mut stats = LaneStats::none(s);
@@ -88,7 +88,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
         GroupSums { class, sums, stats }
     }
 
-    /// What follows from the sums; the logits are those that were summed.
+    /// The statistics from the sums; `logits` is the tile that was summed.
     #[inline(always)]
     pub(crate) fn stats(&self, s: S, logits: &Tile<'_, T, S>) -> LaneRowStats<S::V> {
         let GroupSums { sums, stats, .. } = self;
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    /// As many rows as a register has lanes, or fewer, with the same class.
+    /// A group of rows with the same class, at most as many as a register has lanes.
     struct Group<'a>(&'a [f32], usize, usize);
 
     impl Kernel<f32> for Group<'_> {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_of_rows_says_what_each_row_says() {
+    fn group_statistics_agree_with_row_statistics() {
         let special = [0.0, 88.0, -88.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, f32::MAX, f32::MIN];
         for c in 1..65 {
             let mut z: Vec<f32> = (0..16 * c).map(|i| ((i * 7919) % 1009) as f32 * 0.017 - 8.0).collect();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_distribution_is_defined_there_is_no_entropy() {
+    fn undefined_distributions_have_no_entropy() {
         let (inf, nan) = (f64::INFINITY, f64::NAN);
         for isa in Isa::available() {
             for z in [vec![nan, 0.0], vec![-inf; 3], vec![inf, 0.0, inf], vec![inf, nan], vec![]] {
@@ -216,7 +216,7 @@ mod tests {
                 assert!(stats.entropy.is_nan() && stats.argmax.is_none(), "{z:?} {stats:?}");
                 assert_eq!(stats.loss, 0.0);
             }
-            // The maximum rises by more than any exponential reaches, within a row of several blocks.
+            // In a row of several blocks, the maximum rises by more than the range of any exponential.
             let mut z = vec![-f64::MAX; 5000];
             z[3000] = f64::MAX;
             let stats = f64::dispatch(isa, Row(&z, Some(3000)));

@@ -1,8 +1,9 @@
 //! The weight `u_k` of each class of a row, from its target, the class weights and the smoothing.
 //!
-//! `u` has two parts. The *sparse* one holds a few classes and their weights: a class, or the pairs of a sparse distribution.
-//! The *dense* one is over all classes: a distribution, and the uniform share of smoothing. A loss takes the sparse part from
-//! single logits, and the dense part, where there is one, in the sweep that sums the exponentials ([`Margins`]).
+//! `u` has two parts. The *sparse* part holds a few classes and their weights: a class, or the pairs of a sparse
+//! distribution. The *dense* part covers all classes: a distribution, and the uniform share of smoothing. A loss
+//! computes the sparse part from single logits, and the dense part, if there is one, in the sweep that sums the
+//! exponentials ([`Margins`]).
 
 use super::RowTarget;
 use crate::math::Real;
@@ -27,7 +28,7 @@ impl<'a, T: Real> TargetWeights<'a, T> {
         self.uniform != 0.0 || matches!(self.target, RowTarget::Distribution(_))
     }
 
-    /// The dense part of every class, where it is the same for all; 0 where there is none.
+    /// The dense part of every class, if it is the same for all; 0 if there is no dense part.
     #[inline(always)]
     pub(super) fn uniform_part(&self) -> Option<f64> {
         match (self.class_weight, self.target) {
@@ -79,7 +80,7 @@ impl<'a, T: Real> TargetWeights<'a, T> {
         }
     }
 
-    /// How many classes the sparse part lists.
+    /// The number of classes in the sparse part.
     #[inline(always)]
     pub(super) fn pairs(&self) -> usize {
         match self.target {
@@ -89,7 +90,7 @@ impl<'a, T: Real> TargetWeights<'a, T> {
         }
     }
 
-    /// A class of the sparse part and its weight; `None` where that is 0.
+    /// A class of the sparse part and its weight; `None` if the weight is 0.
     #[inline(always)]
     pub(super) fn pair(&self, pair: usize) -> Option<(usize, f64)> {
         let (class, t) = match self.target {
@@ -101,7 +102,7 @@ impl<'a, T: Real> TargetWeights<'a, T> {
         (u != 0.0).then_some((class, u))
     }
 
-    /// The sparse part beside the logits `logit(class)`; `None` where no class of it has a weight.
+    /// The sparse part, with the logits `logit(class)`; `None` if all its weights are 0.
     #[inline(always)]
     pub(super) fn sparse_part(&self, logit: impl Fn(usize) -> T) -> Option<SparsePart<T>> {
         if let RowTarget::Class(y) = self.target {
@@ -118,7 +119,7 @@ impl<'a, T: Real> TargetWeights<'a, T> {
                 }
             }
         }
-        // 2. its weight, which may come in pieces, and how far the others lie below
+        // 2. its weight, which may be the sum of several pairs, and the margins of the other classes below it
         let (top, largest) = top?;
         let mut sparse = SparsePart { class: top, logit: largest, weight: 0.0, others: 0.0, below: 0.0 };
         for pair in 0..self.pairs() {
@@ -135,13 +136,13 @@ impl<'a, T: Real> TargetWeights<'a, T> {
     }
 }
 
-/// The sparse part of a row: its class with the largest logit, and the others.
+/// The sparse part of a row: its class with the largest logit, and sums over its other classes.
 #[derive(Clone, Copy)]
 pub(super) struct SparsePart<T> {
     pub(super) class: usize,
     pub(super) logit: T,
     pub(super) weight: f64,
-    /// The weight of all others.
+    /// The total weight of the other classes.
     pub(super) others: f64,
     /// `sum_j u_j (logit - z_j)`
     pub(super) below: f64,
@@ -155,18 +156,18 @@ impl<T: Real> SparsePart<T> {
     }
 }
 
-/// `sum_k u_k (max - z_k)` over the dense part, in the sweep that finds the maximum: no term is negative, and when the
-/// maximum rises all margins grow by as much.
+/// `sum_k u_k (max - z_k)` over the dense part, in the sweep that finds the maximum. No term is negative; when the
+/// maximum rises, all margins grow by the same amount.
 pub(super) struct Margins<'w, 'a, T> {
     weights: &'w TargetWeights<'a, T>,
-    /// The weight, where it is the same for all: it is multiplied at the end.
+    /// The weight, if it is the same for all classes: it is applied at the end. Else 1.
     factor: f64,
     sum: f64,
     /// The sum of the weights so far.
     mass: f64,
     max: T,
     wants_top: bool,
-    /// Where the maximum is, for a gradient.
+    /// The index of the maximum, for a gradient.
     pub(super) top: Option<usize>,
 }
 
@@ -197,14 +198,14 @@ impl<T: Real> Watch<T> for Margins<'_, '_, T> {
             }
         }
         let (zero, top) = (s.splat(T::ZERO), s.splat(max));
-        // A partial register is filled up with the maximum, whose margin is 0.
+        // A partial register is filled with the maximum, whose margin is 0.
         if self.weights.uniform_part().is_some() && max.to_f64().is_finite() {
             let [a, b, c, d] = fold::<4, _, _, _>(s, logits, max, zero, inlined!(|sum, _, z| sum + (top - z)));
             self.sum += ((a + b) + (c + d)).sum().to_f64();
             self.mass += logits.len() as f64;
             return;
         }
-        // A class without weight costs nothing, even at a logit of -inf.
+        // A class of weight 0 contributes 0, even at a logit of -inf.
         let unit = 1.0 / self.factor;
         let [(a, m), (b, n)] = fold::<2, _, _, _>(
             s,

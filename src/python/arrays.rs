@@ -1,12 +1,13 @@
-//! NumPy arrays as the core sees them: the check of dtype and layout, the one place that releases the GIL.
+//! NumPy arrays as slices of the core: the check of dtype and layout, and the only place that releases the GIL.
 //!
-//! An array that is float32, float64, float16 or bfloat16, native, aligned and C-ordered is read where it stands (2-D
-//! logits may have any distance between rows). Everything else, lists included, first passes through `xentrs._arrays`,
-//! which copies.
+//! An array that is float32, float64, float16 or bfloat16, native, aligned and C-ordered is read in place (2-D logits
+//! may have any distance between rows). Everything else, including lists, first goes through `xentrs._arrays`, which
+//! copies.
 //!
 //! # Memory that others may write
-//! NumPy lets another thread write to an array that is read here. That gives odd numbers and nothing worse: what is used
-//! as an index is read once and tested then ([`Classes::get`](crate::Classes::get)), and no shape is read twice.
+//! NumPy lets another thread write to an array that is read here. This gives wrong numbers but no invalid memory
+//! access: a label that is used as an index is read once and then tested ([`Classes::get`](crate::Classes::get)), and
+//! no shape is read twice.
 
 use super::threads;
 use crate::error::Error;
@@ -23,18 +24,18 @@ use pyo3::prelude::*;
 use std::ops::Range;
 use std::ptr::null_mut;
 
-/// An argument, as Python passes it.
+/// An argument as Python passes it.
 pub(super) type Arg<'a, 'py> = &'a Bound<'py, PyAny>;
 
-/// Elements from which releasing the GIL costs less than it gives.
+/// The number of elements from which releasing the GIL is worth its cost.
 const DETACH_ELEMENTS: usize = 1 << 14;
 
-/// What is shared among threads has released the GIL, and has asked how many threads are wanted.
+/// Work that is shared among threads has always released the GIL and read the number of threads from the context.
 const _: () = assert!(DETACH_ELEMENTS <= PARALLEL_ELEMENTS);
 
 /// The type of elements that are read in place. They have no invalid bit patterns.
 pub(super) trait Stored: Copy {
-    /// Whether elements of this dtype are such, in the machine's byte order.
+    /// Whether elements of this dtype have this type, in the machine's byte order.
     fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool;
 }
 
@@ -53,7 +54,7 @@ macro_rules! stored {
 
 stored!(f16: b'f' f32: b'f' f64: b'f' i32: b'i' i64: b'i');
 
-/// The bfloat16 of ml_dtypes, which need not be installed: so it is recognised by its name.
+/// The bfloat16 of ml_dtypes is recognised by its name, since ml_dtypes need not be installed.
 impl Stored for bf16 {
     fn is(dtype: &Bound<'_, PyArrayDescr>) -> bool {
         dtype.num() >= NPY_TYPES::NPY_USERDEF as i32
@@ -71,8 +72,8 @@ impl Number for f64 {}
 impl Number for f16 {}
 impl Number for bf16 {}
 
-/// Runs `f` without the GIL, where it is long enough for another thread to profit, and on as many threads as the context
-/// wants.
+/// Runs `f` with the number of threads of the context, and without the GIL if the work is long enough for other threads
+/// to benefit.
 pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> R + Send) -> R {
     if elements < DETACH_ELEMENTS { f() } else { threads::of_context(py, || py.detach(f)) }
 }
@@ -85,26 +86,26 @@ pub(super) fn check_shape(name: &'static str, expected: &[usize], got: &[usize])
     Err(Error::Shape { name, expected: expected.to_vec(), got: got.to_vec() })
 }
 
-/// An array whose numbers are read in place: of type `T`, native, aligned, its last axis contiguous, and all others as if
-/// they were one.
+/// An array whose numbers are read in place: of type `T`, native and aligned. Its last axis is contiguous, and all
+/// other axes have one common stride.
 pub(super) struct Array<'py, T> {
     array: Bound<'py, PyUntypedArray>,
     data: *mut T,
     rows: usize,
     columns: usize,
     stride: usize,
-    /// Whether it is a copy of what was passed.
+    /// Whether it is a copy of the argument.
     copied: bool,
 }
 
 impl<'py, T: Stored> Array<'py, T> {
-    /// None where the object is no such array.
+    /// `None` if the object is not such an array.
     pub(super) fn in_place(object: &Bound<'py, PyAny>) -> Option<Self> {
         let array = object.cast::<PyUntypedArray>().ok()?;
         if !T::is(&array.dtype()) {
             return None;
         }
-        // SAFETY: an array, of this type: both have just been checked.
+        // SAFETY: the object is an array of this type; both have just been checked.
         let data = unsafe { array.cast_unchecked::<PyArrayDyn<T>>() }.data();
         if !data.is_aligned() {
             return None;
@@ -130,7 +131,7 @@ impl<'py, T: Stored> Array<'py, T> {
         }
     }
 
-    /// What `xentrs._arrays` has made of `arg`: a copy, unless it is the very same object.
+    /// The result of `xentrs._arrays` for `arg`: a copy, unless it is the same object.
     pub(super) fn same_or_copy(made: &Bound<'py, PyAny>, arg: Arg<'_, 'py>) -> PyResult<Self> {
         let same = if made.is(arg) { Self::in_place(made) } else { None };
         same.map_or_else(|| Self::copy(made), Ok)
@@ -143,12 +144,12 @@ impl<'py, T: Stored> Array<'py, T> {
         Ok(self)
     }
 
-    /// A new array of this dtype, not yet written.
+    /// A new, uninitialised array of this dtype.
     pub(super) fn empty(dtype: Bound<'py, PyArrayDescr>, shape: &[usize]) -> PyResult<Self> {
         let py = dtype.py();
         let dims = shape.as_ptr().cast::<npy_intp>().cast_mut();
-        // SAFETY: NumPy reads `dims`, which are those of another array, and takes over `dtype`. The elements have no invalid
-        // bit patterns, and every one is written before the array is handed out.
+        // SAFETY: NumPy reads `dims`, which are those of another array, and takes over `dtype`. The elements have no
+        // invalid bit patterns, and every element is written before the array is returned.
         let array = unsafe {
             let class = get_type_object(py, NpyTypes::PyArray_Type);
             let descr = dtype.into_dtype_ptr();
@@ -181,7 +182,7 @@ impl<'py, T: Stored> Array<'py, T> {
     }
 
     pub(super) fn is_writeable(&self) -> bool {
-        // SAFETY: `array` is one, and alive.
+        // SAFETY: `array` is a live array object.
         let flags = unsafe { (*numpy::npyffi::_PyArray_GET_ITEM_DATA(self.array.as_array_ptr())).flags };
         flags & NPY_ARRAY_WRITEABLE != 0
     }
@@ -200,26 +201,26 @@ impl<'py, T: Stored> Array<'py, T> {
         if self.len() == 0 { 0 } else { (self.rows - 1) * self.stride + self.columns }
     }
 
-    /// The numbers from the first to the last, and those between the rows.
+    /// All numbers from the first to the last, including those between the rows.
     pub(super) fn data(&self) -> &[T] {
         if self.span_len() == 0 {
             return &[];
         }
-        // SAFETY: `in_place` has checked type, alignment and strides, and `self` keeps the array alive. Writers in other
-        // threads are the caller's business, as with every function of NumPy (see above).
+        // SAFETY: `in_place` has checked type, alignment and strides, and `self` keeps the array alive. The caller is
+        // responsible for writers in other threads, as with every function of NumPy (see above).
         unsafe { std::slice::from_raw_parts(self.data, self.span_len()) }
     }
 
-    /// The same, to write.
+    /// Like [`data`](Self::data), mutable.
     pub(super) fn data_mut(&mut self) -> &mut [T] {
         if self.span_len() == 0 {
             return &mut [];
         }
-        // SAFETY: as above; `Output` hands out writeable arrays alone, that share no memory with an input that is read.
+        // SAFETY: as above; `Output` provides only writeable arrays that share no memory with an input.
         unsafe { std::slice::from_raw_parts_mut(self.data, self.span_len()) }
     }
 
-    /// First and last byte; none for a copy.
+    /// The range of addresses; `None` for a copy.
     pub(super) fn span(&self) -> Option<Range<usize>> {
         let data = self.data().as_ptr_range();
         (!self.copied).then_some(data.start as usize..data.end as usize)
@@ -227,7 +228,7 @@ impl<'py, T: Stored> Array<'py, T> {
 }
 
 impl<T: Stored> Array<'_, T> {
-    /// Whether it has rows, or, without an axis, whether its numbers follow each other without gaps.
+    /// Whether the array has rows or, without an axis, whether its numbers follow each other without gaps.
     pub(super) fn suits(&self, axis: Option<isize>) -> bool {
         if axis.is_some() { !self.shape().is_empty() } else { self.is_flat() }
     }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 /// `base`, `axis`, `normalize` and `from_logits`.
 type Options = (Option<f64>, isize, bool, bool);
 
-/// The value of each row, and, where they are wanted, the gradients.
+/// The value of each row and, if required, the gradients.
 fn evaluate<'py>(
     kind: MeasureKind,
     p: Arg<'_, 'py>,
@@ -42,7 +42,7 @@ fn evaluate<'py>(
     })
 }
 
-/// A cross-entropy is often asked for where a loss is meant.
+/// Adds a hint: `cross_entropy` is often called by mistake instead of a loss.
 fn hint(py: Python<'_>, error: PyErr) -> PyErr {
     PyValueError::new_err(format!("{}; for logits and labels use softmax_cross_entropy", error.value(py)))
 }
@@ -54,7 +54,7 @@ fn run<'py, S: Number>(
     with_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, classes) = (p.py(), p.array.columns());
-    // 1. rows of both: as many as the one has that has more dimensions
+    // 1. rows of both: as many as the array with more dimensions has
     let (p_shape, q_shape) = (p.array.shape(), q.as_ref().map_or(p.array.shape(), Array::shape));
     let fits = p_shape == q_shape || p_shape == [classes] && q_shape.last() == Some(&classes) || q_shape == [classes];
     if !fits {
@@ -89,7 +89,7 @@ fn run<'py, S: Number>(
     }
 }
 
-/// The rows of an array; a single one, as often as it is needed.
+/// The rows of an array; a single row is repeated as often as needed.
 fn rows_of<'a, S: Number>(name: &'static str, array: &'a Array<'_, S>, rows: usize) -> crate::Result<Rows<'a, S>> {
     if array.row_count() == rows || array.shape().len() > 1 {
         return array.rows();

@@ -1,4 +1,4 @@
-//! An epoch of stochastic gradient descent, which the interpreter may interrupt between steps.
+//! An epoch of stochastic gradient descent; the interpreter may interrupt it between steps.
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits, data};
@@ -11,10 +11,10 @@ use crate::{Epoch, Momentum, Parameters};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-/// Elements of sums after which the interpreter is asked whether to go on: some milliseconds.
+/// The number of summed elements between two checks for signals of the interpreter: a few milliseconds of work.
 const ATTENTION: usize = 1 << 22;
 
-/// Weight and bias, which `xentrs.optim` has checked: of the type of `x`, and free to write.
+/// Weight and bias. `xentrs.optim` has checked that they have the type of `x` and are writeable.
 struct Places<'py, T> {
     weight: Array<'py, T>,
     bias: Option<Array<'py, T>>,
@@ -40,17 +40,17 @@ impl<'py, S: Number + Real + Storage<Real = S>> Places<'py, S> {
     }
 }
 
-/// An epoch, but for the loss.
+/// An epoch without its loss.
 struct Plan<'a, 'py> {
     params: Vec<Bound<'py, PyAny>>,
-    /// As many as parameters, where there is momentum.
+    /// One array per parameter, if there is momentum.
     velocity: Vec<Bound<'py, PyAny>>,
     order: Option<Arg<'a, 'py>>,
     rates: Arg<'a, 'py>,
     batch_size: usize,
     moment: Momentum,
     weight_decay: [f64; 2],
-    /// A counter of steps, which stays right when the interpreter interrupts.
+    /// A counter of steps; it stays correct if the interpreter interrupts the epoch.
     steps: Arg<'a, 'py>,
 }
 

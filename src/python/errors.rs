@@ -1,4 +1,4 @@
-//! The one place where an error of the core becomes a Python exception.
+//! The only place where an error of the core becomes a Python exception.
 
 use crate::error::Error;
 use pyo3::exceptions::{PyIndexError, PyValueError};

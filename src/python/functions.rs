@@ -1,4 +1,4 @@
-//! The functions underneath the losses.
+//! Elementary functions that the losses build on.
 
 use super::arrays::{Arg, Number, detached};
 use super::inputs::{Input, Logits, match_dtype};

@@ -9,7 +9,7 @@ use super::via_numpy::{Numpy, via_numpy};
 use crate::{Dispersion, GaussianNll, GaussianObjective};
 use pyo3::prelude::*;
 
-/// The arguments of `gaussian_nll`, but for the means.
+/// The arguments of `gaussian_nll` except the means.
 #[derive(Clone, Copy)]
 struct Arguments<'a, 'py> {
     target: Arg<'a, 'py>,
@@ -52,7 +52,7 @@ impl<'py> Arguments<'_, 'py> {
             crate::gaussian_value_and_grads(&objective, rows, places, reduction)
         }))?;
         let loss = wrap(py, loss, shape)?;
-        // The gradient of what was broadcast is the sum over the places it went to.
+        // The gradient of a broadcast argument is the sum over the elements to which it was broadcast.
         let spread_grad = via_numpy(py, Numpy::SumTo, (in_type_of(&mean, spread_grad)?, given))?;
         Ok((loss, output.finish(py)?, spread_grad).into_pyobject(py)?.into_any())
     }

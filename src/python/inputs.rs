@@ -44,14 +44,14 @@ pub(super) enum Logits<'py> {
 pub(super) struct Input<'py, S> {
     pub(super) array: Array<'py, S>,
     pub(super) given: Bound<'py, PyAny>,
-    /// The class axis, counted from the front, where it was not the last one.
+    /// The class axis, counted from the front, if it was not the last axis.
     pub(super) axis: Option<usize>,
-    /// How many logits a linear layer makes of each row, where these are its inputs.
+    /// The number of outputs of the linear layer, if the rows are its inputs.
     outputs: Option<usize>,
 }
 
 impl<'py> Logits<'py> {
-    /// Rows along `axis`; without an axis points, which are rows of one.
+    /// Logits with rows along `axis`; without an axis points, which are rows of one.
     pub(super) fn of(arg: Arg<'_, 'py>, name: &str, axis: Option<isize>) -> PyResult<Self> {
         if axis.is_none_or(|axis| axis == -1)
             && let Some(logits) = Self::in_place(arg, arg, None, axis)
@@ -64,7 +64,8 @@ impl<'py> Logits<'py> {
             .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
     }
 
-    /// Two arrays of one dtype, with rows along `axis`: the first, and what becomes of the second. Either may be a single row.
+    /// Two arrays of the same dtype, with rows along `axis`: the first as an input, and the converted second one.
+    /// Either may be a single row.
     pub(super) fn pair(args: [Arg<'_, 'py>; 2], names: [&str; 2], axis: isize) -> PyResult<(Self, Bound<'py, PyAny>)> {
         let [first, second] = args;
         if axis == -1
@@ -120,7 +121,7 @@ impl<'py, S: Number> Input<'py, S> {
         self.given.py()
     }
 
-    /// Another array of rows of the same type, where it can be read in place.
+    /// Another array of rows of the same type, if it can be read in place.
     pub(super) fn beside(&self, other: Arg<'_, 'py>) -> Option<Array<'py, S>> {
         Array::in_place(other).filter(|array| array.suits(Some(-1)))
     }
@@ -129,12 +130,12 @@ impl<'py, S: Number> Input<'py, S> {
         self.array.object().dtype()
     }
 
-    /// The dtype of what they are computed with.
+    /// The dtype of the computation.
     pub(super) fn real_dtype(&self) -> Bound<'py, PyArrayDescr> {
         numpy::dtype::<S::Real>(self.py())
     }
 
-    /// The same as inputs of a linear layer, whose logits are what targets and weights fit.
+    /// The same array as the inputs of a linear layer; targets and weights must fit the logits of the layer.
     pub(super) fn with_outputs(self, classes: usize) -> Self {
         Input { outputs: Some(classes), ..self }
     }
@@ -158,12 +159,12 @@ impl<'py, S: Number> Input<'py, S> {
         &shape[..shape.len() - 1]
     }
 
-    /// The shape that is left when the class axis is reduced.
+    /// The shape after a reduction over the class axis.
     pub(super) fn reduced(&self, keepdims: bool) -> Vec<usize> {
         if keepdims { self.as_given(&[self.leading(), &[1]].concat()) } else { self.leading().to_vec() }
     }
 
-    /// A shape with the class axis put back to where it was.
+    /// A shape with the class axis moved back to its original position.
     pub(super) fn as_given(&self, shape: &[usize]) -> Vec<usize> {
         let mut shape = shape.to_vec();
         if let Some(axis) = self.axis
@@ -174,12 +175,12 @@ impl<'py, S: Number> Input<'py, S> {
         shape
     }
 
-    /// An array of the shape of this one, repeated to it where it has another.
+    /// Another array, broadcast to the shape of the logits.
     pub(super) fn broadcast(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
         self.of_this_shape(arg, Numpy::AsBeside, name)
     }
 
-    /// The same, but a single number, which has no axes, stays one.
+    /// Like [`broadcast`](Self::broadcast), but a single number, which has no axes, is left as it is.
     pub(super) fn broadcast_or_single(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
         self.of_this_shape(arg, Numpy::AsBesideOrSingle, name)
     }
@@ -202,7 +203,7 @@ impl<'py, S: Number> Input<'py, S> {
         arg.map(|arg| self.as_weights(arg, name)?.of_shape(name, shape)).transpose()
     }
 
-    /// Weights of points: of the logits' shape, or of that without the last axis, one a row.
+    /// Weights of points, in the shape of the logits, or without its last axis: then one per row.
     pub(super) fn point_weights(
         &self,
         arg: Option<Arg<'_, 'py>>,
@@ -218,7 +219,7 @@ impl<'py, S: Number> Input<'py, S> {
         array.of_shape(name, &shape).map(Some)
     }
 
-    /// `pos_weight`: one for all, or one a label along the last axis.
+    /// `pos_weight`: one number for all labels, or one per label along the last axis.
     pub(super) fn pos_weight(&self, arg: Option<Arg<'_, 'py>>) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(arg) = arg else { return Ok(None) };
         let array = self.as_weights(arg, "pos_weight")?;

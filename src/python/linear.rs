@@ -11,7 +11,7 @@ use crate::{LinearGrads, LinearObjective, Objective, Reduction};
 use pyo3::prelude::*;
 use std::borrow::Cow;
 
-/// The loss of a layer's outputs, of either kind, with its targets.
+/// The loss of a layer's outputs, of the softmax or the sigmoid family, with its targets.
 #[derive(Clone, Copy)]
 pub(super) enum LayerLoss<'a, 'py> {
     Softmax(Arg<'a, 'py>, SoftmaxOptions<'a, 'py>),
@@ -25,14 +25,15 @@ struct Layer<'a, 'py> {
     loss: LayerLoss<'a, 'py>,
 }
 
-/// The gradients that are wanted, and their places.
+/// The required gradients and their places.
 #[derive(Clone, Copy)]
 struct Wanted<'a, 'py> {
     wrt: Arg<'a, 'py>,
     out: Option<Arg<'a, 'py>>,
 }
 
-/// A gradient: it is computed in `array`, and leaves in the type of the inputs unless the caller's `out` is of another.
+/// A gradient: it is computed in `array`, and returned in the type of the inputs unless the caller's `out` has another
+/// type.
 struct Gradient<'py, S: Number> {
     array: Array<'py, S::Real>,
     is_rounded: bool,
@@ -63,7 +64,7 @@ impl<'py, S: Number> Gradient<'py, S> {
 }
 
 impl<'a, 'py> LayerLoss<'a, 'py> {
-    /// The loss of the kind `kind`; options of the other kind are refused.
+    /// The loss of the kind `kind`; options of the other kind are an error.
     pub(super) fn of(
         target: Arg<'a, 'py>,
         kind: Arg<'_, 'py>,
@@ -112,7 +113,7 @@ impl<'a, 'py> LayerLoss<'a, 'py> {
         }
     }
 
-    /// Hands `f` the loss of the layer's outputs.
+    /// Calls `f` with the loss of the layer's outputs.
     pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,
@@ -143,7 +144,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         })
     }
 
-    /// The weight: a row of features a class, of the inputs' type.
+    /// The weight: one row of features per class, in the type of the inputs.
     fn weight<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Array<'py, S>> {
         let weight = match x.beside(self.weight) {
             Some(weight) => weight,
@@ -156,7 +157,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         weight.of_shape("weight", &[classes, x.array.columns()])
     }
 
-    /// The bias: one number a class, of the inputs' type, or of the one computed with.
+    /// The bias: one number per class, in the type of the inputs or of the computation.
     fn bias<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(arg) = self.bias else { return Ok(None) };
         let bias = match Array::in_place(arg).filter(Array::is_flat) {
@@ -166,7 +167,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         bias.of_shape("bias", &[x.class_count()]).map(Some)
     }
 
-    /// Places for the gradients that are wanted; a bias that is not there has none.
+    /// Places for the required gradients; there is none for an absent bias.
     fn gradients<S: Number>(
         &self,
         x: &Input<'py, S>,

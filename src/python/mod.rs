@@ -1,8 +1,10 @@
-//! The module `xentrs._core`: one function a loss. Each matches the dtype of the logits, reads the other arguments as arrays
-//! that fit, binds the loss to targets and weights, evaluates it without the GIL, and makes Python objects of the results.
+//! The module `xentrs._core`: one function per loss. Each matches the dtype of the logits, converts the other arguments
+//! to arrays that fit them, binds the loss to targets and weights, evaluates it without the GIL, and returns the
+//! results as Python objects.
 //!
-//! `order` tells which derivatives a function returns: 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of
-//! the Hessian too. `out` is the caller's place for the gradient. All else is documented in `python/xentrs/losses/`.
+//! `order` selects the derivatives that a function returns: 0 for the loss alone, 1 for its gradient too, 2 for the
+//! diagonal of the Hessian too. `out` is the caller's place for the gradient. Everything else is documented in
+//! `python/xentrs/losses/`.
 
 mod arrays;
 mod distributions;

@@ -6,7 +6,7 @@ use crate::Reduction;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-/// Hands the options of `softmax_cross_entropy` to a macro.
+/// Calls a macro with the options of `softmax_cross_entropy`.
 macro_rules! softmax_options {
     ($macro:ident! $($rest:tt)+) => {
         $macro! {
@@ -24,7 +24,7 @@ macro_rules! softmax_options {
     };
 }
 
-/// Hands the options of `sigmoid_cross_entropy` to a macro.
+/// Calls a macro with the options of `sigmoid_cross_entropy`.
 macro_rules! sigmoid_options {
     ($macro:ident! $($rest:tt)+) => {
         $macro! {
@@ -49,8 +49,8 @@ macro_rules! declare {
     };
 }
 
-/// Defines a compiled function some of whose arguments are options, which its body gets as a struct. Python passes each
-/// option as an argument of its own: one tuple for all of them makes the smallest call 8 % slower.
+/// Defines a compiled function with options among its arguments; its body gets the options as a struct. Python passes
+/// each option as a separate argument: one tuple for all options makes the smallest call 8 % slower.
 macro_rules! function {
     (
         [$($option:ident: $type:ty,)+]
@@ -84,7 +84,7 @@ sigmoid_options! { declare!
 
 #[inline]
 pub(super) fn reduction(arg: Arg<'_, '_>) -> PyResult<Reduction> {
-    // Of strings that are written out there is one object.
+    // A string literal of Python code is interned: there is only one object.
     if arg.is(intern!(arg.py(), "mean")) {
         return Ok(Reduction::Mean);
     }
@@ -92,7 +92,7 @@ pub(super) fn reduction(arg: Arg<'_, '_>) -> PyResult<Reduction> {
     choice(arg, "reduction", "\"mean\", \"sum\" or \"none\"", &choices)
 }
 
-/// What a word stands for.
+/// The value that a word stands for.
 pub(super) fn choice<T: Copy>(
     arg: Arg<'_, '_>,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! Results: losses, and gradients in new arrays, in the caller's, or over the logits.
+//! Results: losses, and gradients in new arrays, in the caller's `out`, or in place of the logits.
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::Input;
@@ -8,26 +8,26 @@ use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMeth
 use pyo3::prelude::*;
 use std::ops::Range;
 
-/// Where a result of the logits' shape is written: a new array, the caller's `out`, or over the logits.
+/// The place for a result of the shape of the logits: a new array, the caller's `out`, or the logits themselves.
 pub(super) struct Output<'py, S: Number> {
     array: Place<'py, S>,
     over_logits: bool,
-    /// Whether it is thrown away should the call fail.
+    /// Whether the array is discarded if the call fails.
     fresh: bool,
-    /// Whether the diagonal of the Hessian is asked for too.
+    /// Whether the diagonal of the Hessian is required too.
     with_hess: bool,
-    /// The caller's `out`, where it cannot be written in place: it gets a copy.
+    /// The caller's `out` if it cannot be written directly; the result is copied to it.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
 }
 
-/// An array of the logits' type, or of the one that is computed with where that is another.
+/// An array in the type of the logits or, if different, in the type of the computation.
 enum Place<'py, S: Number> {
     Stored(Array<'py, S>),
     Real(Array<'py, S::Real>),
 }
 
-/// The logits, and the place for the result, of either type.
+/// The logits and the place for the result, of either type.
 pub(super) enum Io<'a, S: Number> {
     Stored(RowsIo<'a, S>),
     Real(RowsIo<'a, S, S::Real>),
@@ -45,7 +45,7 @@ macro_rules! match_output {
 pub(super) use match_output;
 
 impl<'py, S: Number> Place<'py, S> {
-    /// Where it can be written.
+    /// The array, if it can be written directly.
     fn in_place(out: Arg<'_, 'py>, shape: &[usize]) -> Option<Self> {
         fn suits<T: super::arrays::Stored>(out: &Array<'_, T>, shape: &[usize]) -> bool {
             out.is_flat() && out.shape() == shape && out.is_writeable()
@@ -65,7 +65,7 @@ impl<'py, S: Number> Place<'py, S> {
 }
 
 impl<'py, S: Number> Output<'py, S> {
-    /// Checks `out`; `given` and `spans` are all inputs, as they were passed and as they are read.
+    /// Checks `out` against all inputs: `given` are the arguments as passed, `spans` the memory that is read.
     pub(super) fn of<const N: usize>(
         logits: &Input<'py, S>,
         out: Option<Arg<'_, 'py>>,
@@ -84,7 +84,7 @@ impl<'py, S: Number> Output<'py, S> {
         {
             let over_logits = target == span && logits.array.is_flat() && matches!(array, Place::Stored(_));
             let apart = |span: &Range<usize>| span.end <= target.start || target.end <= span.start;
-            // An input that was converted, or that shares memory, is looked at more closely below.
+            // Inputs that were converted or that share memory are checked more closely below.
             let clear =
                 given.iter().zip(&spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
             if clear && (over_logits || apart(&span)) {
@@ -109,7 +109,7 @@ impl<'py, S: Number> Output<'py, S> {
         }
     }
 
-    /// The logits, and the place for the result.
+    /// The logits and the place for the result.
     pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, S>) -> crate::Result<Io<'a, S>> {
         let fresh = self.fresh;
         Ok(match &mut self.array {
@@ -136,7 +136,7 @@ impl<'py, S: Number> Output<'py, S> {
     }
 }
 
-/// An array whose last axis goes back to where the class axis was.
+/// An array with the last axis moved back to the original position of the class axis.
 pub(super) fn restored<'py>(
     py: Python<'py>,
     array: Bound<'py, PyAny>,
@@ -148,7 +148,7 @@ pub(super) fn restored<'py>(
     }
 }
 
-/// The derivatives that are asked for.
+/// The required derivatives.
 #[derive(Clone, Copy)]
 pub(super) struct Want<'a, 'py> {
     /// 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of its Hessian too.
@@ -158,7 +158,7 @@ pub(super) struct Want<'a, 'py> {
 }
 
 impl<'a, 'py> Want<'a, 'py> {
-    /// The place for the gradient that `output` makes of `out`, where a gradient is asked for.
+    /// The place for the gradient, which `output` creates from `out`, if a gradient is required.
     #[inline(always)]
     pub(super) fn output<S: Number>(
         self,
@@ -189,7 +189,7 @@ pub(super) fn evaluate<'py, S: Number>(
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
-/// The same, or the triple of loss, gradient and the diagonal of the Hessian.
+/// Like [`evaluate`], or the triple of loss, gradient and diagonal of the Hessian.
 pub(super) fn evaluate_curved<'py, S: Number>(
     logits: &Input<'py, S>,
     objective: &dyn CurvedObjective<S::Real>,
@@ -203,7 +203,7 @@ pub(super) fn evaluate_curved<'py, S: Number>(
     }
 }
 
-/// The triple of loss, gradient and the diagonal of the Hessian, which is a new array of the gradient's type.
+/// The triple of loss, gradient and diagonal of the Hessian. The diagonal is a new array of the gradient's type.
 #[cold]
 #[inline(never)]
 fn evaluate_hess<'py, S: Number>(
@@ -232,7 +232,7 @@ pub(super) fn wrap<'py, T: Element>(py: Python<'py>, loss: Loss<T>, shape: &[usi
     }
 }
 
-/// An array of a shape; a NumPy scalar where it has no axes.
+/// An array of a shape; a NumPy scalar if the shape has no axes.
 pub(super) fn numbers<'py, T: Element>(
     py: Python<'py>,
     numbers: Vec<T>,
@@ -241,7 +241,7 @@ pub(super) fn numbers<'py, T: Element>(
     or_scalar(numbers.into_pyarray(py).reshape(shape)?.into_any(), shape)
 }
 
-/// The same, in the type of the logits.
+/// Like [`numbers`], in the type of the logits.
 pub(super) fn rounded<'py, S: Number>(
     logits: &Input<'py, S>,
     numbers: &[S::Real],
@@ -252,7 +252,7 @@ pub(super) fn rounded<'py, S: Number>(
     or_scalar(array.object().clone().into_any(), shape)
 }
 
-/// Results in the type of the logits: themselves, where that is the type that was computed with.
+/// Results converted to the type of the logits; unchanged if that is the type of the computation.
 pub(super) fn in_type_of<'py, S: Number>(
     logits: &Input<'py, S>,
     results: Array<'py, S::Real>,

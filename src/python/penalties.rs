@@ -63,7 +63,7 @@ fn parity<'py, S: Number>(
     let labels = target.map(|target| logits.binary_labels(target, "target")).transpose()?;
     let links = [("sigmoid", Link::Sigmoid), ("identity", Link::Identity)];
     let link = choice(link, "link", "\"sigmoid\" or \"identity\"", &links)?;
-    // Both were copied, so `out` may overlap only the arrays that were passed.
+    // Groups and targets were copied, so `out` may overlap only the arrays as passed.
     let output = want.output(|out| Output::of(logits, out, [Some(group), target], [None, None]))?;
     let group = Classes::new(Labels::I64(codes.data()), count, None)?;
     let (groups, elements) = (Groups { group, count, target: data(&labels) }, logits.array.len());

@@ -12,7 +12,7 @@ use crate::{
 };
 use pyo3::prelude::*;
 
-/// Targets and weights of points: as they were passed, and as arrays that fit the logits.
+/// Targets and weights of points: as passed, and as arrays that fit the logits.
 struct Arguments<'a, 'py, S: Number> {
     given: [Option<Arg<'a, 'py>>; 3],
     target: Floats<'py, S>,
@@ -39,7 +39,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         })
     }
 
-    /// Hands `f` the loss with these targets and weights.
+    /// Calls `f` with the loss bound to these targets and weights.
     #[inline(always)]
     fn with_objective<L: PointLoss<S::Real>, R>(
         &self,
@@ -58,7 +58,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
     }
 }
 
-/// The results of a loss of points, but for the loss.
+/// The arguments of a call except the loss itself.
 struct Call<'a, 'py> {
     target: Arg<'a, 'py>,
     options: SigmoidOptions<'a, 'py>,
@@ -67,7 +67,7 @@ struct Call<'a, 'py> {
 }
 
 impl<'py> Call<'_, 'py> {
-    /// The results of the loss that `make` makes of `pos_weight`.
+    /// Evaluates the loss that `make` creates from `pos_weight`.
     fn evaluate<S: Number, L: PointLoss<S::Real>>(
         self,
         logits: Input<'py, S>,
@@ -78,7 +78,7 @@ impl<'py> Call<'_, 'py> {
         })
     }
 
-    /// The same of a loss that has a Hessian.
+    /// Like [`evaluate`](Self::evaluate), for a loss that has a Hessian.
     fn evaluate_curved<S: Number, L: PointHess<S::Real>>(
         self,
         logits: Input<'py, S>,
@@ -116,12 +116,12 @@ impl<'py> Call<'_, 'py> {
 }
 
 impl<'a, 'py> SigmoidOptions<'a, 'py> {
-    /// The options of a loss that has but these two.
+    /// The options of a loss that has only these two.
     fn of_weights(pos_weight: Option<Arg<'a, 'py>>, sample_weight: Option<Arg<'a, 'py>>) -> Self {
         SigmoidOptions { pos_weight, sample_weight, ignore_index: None, label_smoothing: 0.0 }
     }
 
-    /// Hands `f` the cross-entropy of the logits that a linear layer makes of these inputs.
+    /// Calls `f` with the cross-entropy of the outputs of a linear layer with these inputs.
     pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,

@@ -11,7 +11,7 @@ use crate::{
 };
 use pyo3::prelude::*;
 
-/// Targets and weights of rows: as they were passed, and as arrays that fit the logits.
+/// Targets and weights of rows: as passed, and as arrays that fit the logits.
 struct Arguments<'a, 'py, S: Number> {
     given: [Option<Arg<'a, 'py>>; 3],
     target: Target<'py, S>,
@@ -38,7 +38,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         })
     }
 
-    /// The place for the gradient, where one is asked for.
+    /// The place for the gradient, if one is required.
     #[inline(always)]
     fn output(&self, logits: &Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Option<Output<'py, S>>> {
         want.output(|out| {
@@ -50,7 +50,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         })
     }
 
-    /// Hands `f` the loss with these targets and weights.
+    /// Calls `f` with the loss bound to these targets and weights.
     #[inline(always)]
     fn with_objective<L: RowLoss<S::Real>, R>(
         &self,
@@ -93,7 +93,7 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
             .with_z_loss(self.z_loss)
     }
 
-    /// Hands `f` the cross-entropy of the logits that a linear layer makes of these inputs.
+    /// Calls `f` with the cross-entropy of the outputs of a linear layer with these inputs.
     pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,
@@ -138,7 +138,7 @@ softmax_options! { function!
         out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let logits = Logits::of(logits, "logits", Some(axis))?;
-        // It is the focal loss without focus.
+        // Cross-entropy is the focal loss with gamma = 0.
         match_dtype!(logits, logits => options.evaluate(&logits, target, 0.0, reduction, Want { order, out }))
     }
 }

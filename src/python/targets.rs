@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::ops::Range;
 
-/// Floating targets: of the type that is computed with, or of that of the logits where it is another.
+/// Floating-point targets, in the type of the computation or, if different, in the type of the logits.
 pub(super) enum Floats<'py, S: Number> {
     Real(Array<'py, S::Real>),
     Stored(Array<'py, S>),
@@ -24,14 +24,14 @@ pub(super) enum Target<'py, S: Number> {
     Sparse(Array<'py, i64>, Array<'py, S::Real>),
 }
 
-/// Classes, one a row.
+/// Classes, one per row.
 pub(super) enum ClassArray<'py> {
     I32(Array<'py, i32>),
     I64(Array<'py, i64>),
 }
 
 impl<'py, S: Number> Input<'py, S> {
-    /// Classes, distributions or sparse distributions, one a row.
+    /// Classes, distributions or sparse distributions, one per row.
     pub(super) fn target(&self, arg: Arg<'_, 'py>) -> PyResult<Target<'py, S>> {
         let target = self.any_target(arg)?;
         match &target {
@@ -44,7 +44,7 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(target)
     }
 
-    /// Classes alone, one a row.
+    /// Only classes, one per row.
     pub(super) fn classes(&self, arg: Arg<'_, 'py>) -> PyResult<ClassArray<'py>> {
         let Target::Classes(classes) = self.any_target(arg)? else {
             let got = via_numpy(self.py(), Numpy::DtypeOf, (arg,))?;
@@ -77,7 +77,7 @@ impl<'py, S: Number> Input<'py, S> {
         }
     }
 
-    /// A pair `(classes, weights)`; None where the tuple is something else.
+    /// A pair `(classes, weights)`; `None` if the tuple is something else.
     fn sparse_target(&self, arg: Arg<'_, 'py>) -> PyResult<Option<Target<'py, S>>> {
         let pair = via_numpy(self.py(), Numpy::AsSparse, (arg, self.axis, self.real_dtype()))?;
         if pair.is_none() {
@@ -94,7 +94,7 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(Some(Target::Sparse(classes, weights)))
     }
 
-    /// Labels of a domain, or the ignored one, one a point.
+    /// Labels in a domain or equal to the ignored one, one per point.
     #[inline(always)]
     pub(super) fn labels(&self, arg: Arg<'_, 'py>, domain: Domain, ignored: Option<i64>) -> PyResult<Floats<'py, S>> {
         let labels = match Floats::in_place(arg).filter(Floats::is_flat) {
@@ -110,7 +110,7 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(labels.as_points())
     }
 
-    /// Labels that are 0 or 1, one a point.
+    /// Labels that are 0 or 1, one per point.
     pub(super) fn binary_labels(&self, arg: Arg<'_, 'py>, name: &'static str) -> PyResult<Array<'py, S::Real>> {
         let labels = via_numpy(self.py(), Numpy::AsBinaryLabels, (arg, name, self.real_dtype()))?;
         Array::copy(&labels)?.of_shape(name, &self.shape())
@@ -136,7 +136,7 @@ impl<'py, S: Number> Floats<'py, S> {
         }
     }
 
-    /// The same as rows of one.
+    /// The same targets as rows of one.
     fn as_points(mut self) -> Self {
         match &mut self {
             Floats::Real(array) => array.fold(1),
@@ -168,7 +168,7 @@ impl<'py, S: Number> Target<'py, S> {
         Floats::in_place(arg).map(Target::Distributions)
     }
 
-    /// The memory that is read; the second span is that of the weights of a sparse target.
+    /// The memory that is read; the second span is for the weights of a sparse target.
     pub(super) fn spans(&self) -> [Option<Range<usize>>; 2] {
         match self {
             Target::Classes(ClassArray::I32(array)) => [array.span(), None],

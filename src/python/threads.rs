@@ -1,11 +1,11 @@
-//! The number of threads that `with xentrs.threads(n)` asks for: a context variable, as Python's asynchronous code needs it.
+//! The number of threads that `with xentrs.threads(n)` sets: a context variable, as asynchronous Python code requires.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::num::NonZero;
 
-/// The variable, of type `ContextVar[int]`, which holds 0 outside every `threads(n)`.
+/// The variable, of type `ContextVar[int]`; it is 0 outside every `threads(n)`.
 pub(super) fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
     static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let variable = VARIABLE.get_or_try_init(py, || {
@@ -17,7 +17,7 @@ pub(super) fn variable<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>>
     Ok(variable.bind(py))
 }
 
-/// Runs `f` with the number of threads that the context wants, if it wants one.
+/// Runs `f` with the number of threads of the context, if it sets one.
 pub(super) fn of_context<R>(py: Python<'_>, f: impl FnOnce() -> R) -> R {
     let get = || variable(py)?.call_method0(intern!(py, "get"))?.extract::<usize>();
     // Only `xentrs.threads` writes to the variable, and it checks what it writes.

@@ -1,4 +1,4 @@
-//! Calls into `xentrs._arrays`, which converts with NumPy whatever cannot be read in place.
+//! Calls into `xentrs._arrays`, which converts arguments that cannot be read in place with NumPy.
 
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;

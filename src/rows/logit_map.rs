@@ -7,20 +7,21 @@
 //! d z' / d z = sech^2(z / softcap) / temperature
 //! ```
 //!
-//! A row is mapped block by block, in the sweep that sums its exponentials, while the memory brings the next blocks
-//! ([`Logits`](super::Logits)). The gradient is multiplied by the derivative: its constant part goes into the scale of the
-//! kernels, `sech^2` is multiplied element by element. It is not `1 - tanh^2`, which loses its digits where it is small.
+//! A row is mapped block by block, in the sweep that sums its exponentials, while the next blocks are prefetched
+//! ([`Logits`](super::Logits)). The gradient is multiplied by the derivative: the constant part goes into the scale of
+//! the kernels, `sech^2` is applied element by element. `sech^2` is not computed as `1 - tanh^2`, which loses its
+//! digits where it is small.
 //!
-//! Four registers whose logits are all within the softcap need a polynomial alone; others an exponential and a quotient.
-//! The result for a logit does not depend on its neighbours.
+//! Four registers whose logits are all within the softcap need only a polynomial; others need an exponential and a
+//! quotient. The result for a logit does not depend on its neighbours.
 //!
 //! # Precision
 //! `z'` is rounded to the type of the computation: to nearest for a temperature, within 4 ULP for a softcap. The loss is
 //! that of the rounded logits.
 //!
 //! # Special values
-//! A softcap makes infinite logits finite: a masked class, -inf, is as probable as one at `-softcap`. A logit that overflows
-//! when it is divided by a small temperature is infinite.
+//! A softcap makes infinite logits finite: a masked class, -inf, becomes as probable as a class at `-softcap`. A logit
+//! that overflows in the division by a small temperature becomes infinite.
 //!
 //! # References
 //! G. Hinton, O. Vinyals and J. Dean, *Distilling the knowledge in a neural network*, 2015, arXiv:1503.02531 (temperature).
@@ -30,7 +31,7 @@ use crate::error::{Result, check_positive};
 use crate::math::{Real, tanh_unit, tanh_with_slope};
 use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, inlined, lanes_of, read, write};
 
-/// The map from logits to what the loss sees.
+/// The map that is applied to logits before the loss.
 #[derive(Clone, Copy, Debug)]
 pub struct LogitMap<T> {
     temperature: f64,
@@ -78,7 +79,7 @@ impl<T: Real> LogitMap<T> {
         self.temperature
     }
 
-    /// Logits as the loss sees them, and the slope of the softcap at each, where there is one.
+    /// The mapped logits, and the slope of the softcap at each if there is a softcap.
     #[inline(always)]
     fn register<S: Simd<T>>(&self, s: S, z: S::V) -> (S::V, S::V) {
         match self.cap {
@@ -90,14 +91,14 @@ impl<T: Real> LogitMap<T> {
         }
     }
 
-    /// A single logit.
+    /// Maps a single logit.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, z: T) -> T {
         lanes_of(s, self.register(s, s.splat(z)).0).as_ref()[0]
     }
 
-    /// Maps a row, or a block of one, and returns the largest result. The derivative of the softcap at each logit goes to
-    /// `slopes`, which is empty where it is not wanted.
+    /// Maps a row, or a block of one, and returns the largest result. The derivative of the softcap at each logit goes
+    /// to `slopes`, which is empty if it is not needed.
     #[inline(always)]
     pub(crate) fn row<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
         match self.cap {
@@ -143,7 +144,7 @@ fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(
         i += TOGETHER * S::LANES;
     }
     while i < len {
-        // A partial register is filled up with a number that is there.
+        // A partial register is filled with an element of the row.
         let mut z = [read(s, row.source(), i, row.source()[i])];
         f(&mut z, i);
         write(s, z[0], row.output(), i);
@@ -154,7 +155,7 @@ fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(
     a.max(b).max(c.max(d)).largest()
 }
 
-/// A softcap, and what it stretches its logits to.
+/// The softcap, combined with the temperature.
 #[derive(Clone, Copy, Debug)]
 struct Cap<T> {
     /// 1 over the softcap.
@@ -172,7 +173,7 @@ impl<T: Real> Cap<T> {
             s,
             row,
             inlined!(|zs, i| {
-                // 1. Whether all are so small that no exponential is needed: most logits are well below their cap.
+                // 1. whether all logits are so small that no exponential is needed; most logits are well below the cap
                 let mut far = s.splat(T::ZERO);
                 for z in zs.iter_mut() {
                     *z = *z * shrink;
@@ -193,7 +194,8 @@ impl<T: Real> Cap<T> {
     }
 }
 
-/// A positive number in two parts, both positive, so that a product is rounded once and that of an infinity is none.
+/// A positive number as the sum of two positive parts: a product is rounded once, and the product with an infinity is
+/// not NaN.
 #[derive(Clone, Copy, Debug)]
 struct Factor<T> {
     high: T,
@@ -201,7 +203,7 @@ struct Factor<T> {
 }
 
 impl<T: Real> Factor<T> {
-    /// 1, without the work of [`of`](Self::of).
+    /// The factor 1.
     fn one() -> Self {
         let low = f64::from(f32::EPSILON);
         Factor { high: T::from_f64(1.0 - low), low: T::from_f64(low) }
@@ -209,17 +211,17 @@ impl<T: Real> Factor<T> {
 
     /// The quotient of two positive numbers, within the range of the type.
     fn of(numerator: f64, divisor: f64) -> Self {
-        // Far from where a part would be infinite or 0.
+        // The bounds keep both parts far from infinity and 0.
         let largest = (-T::MIN_EXPONENT).to_f64().exp2();
         let bound = |x: f64| x.clamp(largest.powf(-0.75), largest);
         let quotient = bound(numerator / divisor);
-        // What the division has lost.
+        // The rounding error of the division.
         let lost = if quotient == numerator / divisor { quotient.mul_add(-divisor, numerator) / divisor } else { 0.0 };
         let high = T::from_f64(quotient * (1.0 - f64::from(f32::EPSILON)));
         Factor { high, low: T::from_f64(quotient - high.to_f64() + lost) }
     }
 
-    /// Rounded to one number.
+    /// The factor rounded to one number.
     fn whole(self) -> T {
         T::from_f64(self.high.to_f64() + self.low.to_f64())
     }
@@ -294,12 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_logit_becomes_does_not_depend_on_its_neighbours() {
+    fn a_mapped_logit_does_not_depend_on_its_neighbours() {
         let near: Vec<f64> = (0..203).map(|i| (f64::from(i) - 101.0) * 0.069).collect();
         let map = LogitMap::new(Some(7.0), 1.3).unwrap();
         for isa in Isa::available() {
             let (alone, slopes) = f64::dispatch(isa, Map(map, &near));
-            // One in seventy is far beyond the softcap: every four registers hold one, and some partial ones.
+            // One logit in seventy is far beyond the softcap, so every group of four registers and some partial
+            // registers contain one.
             let mixed: Vec<f64> = near.chunks(70).flat_map(|part| part.iter().copied().chain([40.0])).collect();
             let (among, mixed_slopes) = f64::dispatch(isa, Map(map, &mixed));
             for (k, (alone, slope)) in alone.iter().zip(&slopes).enumerate() {
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_positive_and_finite_is_refused() {
+    fn options_must_be_positive_and_finite() {
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(matches!(LogitMap::<f32>::new(None, wrong), Err(Error::Parameter { name: "temperature", .. })));
             assert!(matches!(LogitMap::<f32>::new(Some(wrong), 1.0), Err(Error::Parameter { name: "softcap", .. })));

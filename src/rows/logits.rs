@@ -1,4 +1,4 @@
-//! A row of logits on its way to a loss: as it lies in memory, or mapped, block by block, in the sweep that sums it.
+//! A row of logits as the loss sees it: unchanged, or mapped block by block in the sweep that sums it.
 
 use super::LogitMap;
 use super::sweep::{Exponentials, Pivot, sum_of};
@@ -10,36 +10,36 @@ use std::ops::Range;
 pub struct Logits<'a, T> {
     raw: &'a [T],
     map: LogitMap<T>,
-    /// What they become, as far as a sweep has come; no length where the map changes nothing.
+    /// The mapped logits, valid up to the current block of a sweep; empty if the map is the identity.
     mapped: &'a mut [T],
 }
 
 impl<'a, T: Real> Logits<'a, T> {
-    /// Logits that are what the loss sees.
+    /// Logits without a map.
     #[inline(always)]
     pub(crate) fn plain(raw: &'a [T]) -> Self {
         Logits { raw, map: LogitMap::identity(), mapped: &mut [] }
     }
 
-    /// Logits that are mapped into `scratch`, as long as they, unless the map changes nothing.
+    /// Logits that are mapped into `scratch`, which has the same length, unless the map is the identity.
     #[inline(always)]
     pub(crate) fn new(raw: &'a [T], map: LogitMap<T>, scratch: &'a mut [T]) -> Self {
         Logits { raw, map, mapped: scratch }
     }
 
-    /// As they lie in memory, where the loss sees just that.
+    /// The logits in memory, if the map is the identity.
     #[inline(always)]
     pub(crate) fn unmapped(&self) -> Option<&'a [T]> {
         self.map.is_identity().then_some(self.raw)
     }
 
-    /// A single one.
+    /// A single mapped logit.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
         if self.map.is_identity() { self.raw[class] } else { self.map.at(s, self.raw[class]) }
     }
 
-    /// All of them.
+    /// All mapped logits.
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
         if self.map.is_identity() {
@@ -77,37 +77,39 @@ impl<T: Real> Exponentials<T> for Logits<'_, T> {
     }
 }
 
-/// A row of logits to read, and the place of its gradient.
+/// A row of logits, and the place for its gradient.
 pub struct LogitsIo<'a, T> {
     /// The row, whose exponentials are kept.
     pub(crate) row: RowIo<'a, T>,
     map: LogitMap<T>,
-    /// The slope of the map at each logit, times the temperature; no length where these are all 1.
+    /// The slope of the map at each logit, times the temperature; empty if all slopes are 1.
     slopes: &'a mut [T],
 }
 
 impl<'a, T: Real> LogitsIo<'a, T> {
-    /// Logits that are mapped to where their exponentials are kept, and, with a softcap, their slopes to `slopes`.
+    /// Logits that are mapped to the place where their exponentials are kept. With a softcap, the slopes go to
+    /// `slopes`.
     #[inline(always)]
     pub(crate) fn new(row: RowIo<'a, T>, map: LogitMap<T>, slopes: &'a mut [T]) -> Self {
         let row = if map.is_identity() { row } else { row.mapped() };
         LogitsIo { row, map, slopes }
     }
 
-    /// Whether the logits are what the loss sees.
+    /// Whether the map is the identity.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         self.map.is_identity()
     }
 
-    /// A single logit, before a sweep writes over it.
+    /// A single mapped logit, before a sweep overwrites it.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
         let z = self.row.input()[class];
         if self.map.is_identity() { z } else { self.map.at(s, z) }
     }
 
-    /// What is kept of the logits becomes their gradient, register by register: `f(k, e)` to what came before the map.
+    /// Turns the kept exponentials into the gradient, register by register: `f(k, e)` is the gradient of the mapped
+    /// logits, and the chain rule of the map is applied to it.
     #[inline(always)]
     pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
         let slopes = &*self.slopes;
@@ -120,7 +122,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
         );
     }
 
-    /// The gradient of a single class, and what is added to it.
+    /// Sets the gradient of a single class.
     #[inline(always)]
     pub(crate) fn set(&mut self, class: usize, gradient: f64) {
         self.row.output()[class] = T::from_f64(gradient * self.slope(class));
@@ -137,7 +139,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
         if self.slopes.is_empty() { 1.0 } else { self.slopes[class].to_f64() }
     }
 
-    /// All of them, in place of a sweep.
+    /// Maps all logits at once, for a loss without a sweep.
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
         if !self.map.is_identity() {
@@ -146,7 +148,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
         self.row.source()
     }
 
-    /// The logits that [`all`](Self::all) has seen become their gradient, as in [`finish`](Self::finish).
+    /// Turns the logits that [`all`](Self::all) mapped into their gradient, as [`finish`](Self::finish) does.
     #[inline(always)]
     pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
         let slopes = &*self.slopes;

@@ -1,4 +1,4 @@
-//! The sweep that the sum of a row is made of: block by block, exponentials are summed, and kept where they are wanted.
+//! The sweep that sums a row: block by block, it sums the exponentials and, if required, keeps them.
 
 use super::{BLOCK, RowSum};
 use crate::math::{Exp, Real, exp_scaled};
@@ -7,8 +7,8 @@ use std::ops::Range;
 
 /// One sweep over a row.
 ///
-/// The online form: the pivot is the maximum of the first block, later blocks may rise above it as far as
-/// [`HEADROOM`](Exp::HEADROOM), and `rest` counts in units of `exp(pivot)` until the end.
+/// This is the online form. The pivot is the maximum of the first block; maxima of later blocks may exceed it by up to
+/// [`HEADROOM`](Exp::HEADROOM). Until the end `rest` is in units of `exp(pivot)`.
 pub(super) struct Sweep<'k, R, W> {
     pub(super) row: &'k mut R,
     pub(super) watch: &'k mut W,
@@ -26,12 +26,12 @@ impl<R, W> Sweep<'_, R, W> {
         let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
         for start in (0..len).step_by(BLOCK) {
             let block = start..len.min(start + BLOCK);
-            // 1. maximum of the block, whose logits may be mapped first
+            // 1. the maximum of the block; its logits may be mapped first
             let block_max = row.enter(s, block.clone());
             watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
             if block_max > max {
-                // 2a. It is the row's new maximum, and the old one joins the rest. All that equal it are counted, not
-                // summed: each is exp(max), and one of them is left out.
+                // 2a. It is the new maximum of the row, and the old maximum joins the rest. Logits equal to it are
+                // counted, not summed: each contributes exp(max), and one of them is left out.
                 rest += if max > -T::INFINITY { pivot.exp_of(max) } else { 0.0 };
                 row.rise(start, max, block_max, rest);
                 if block_max.to_f64() - pivot.max.to_f64() > T::HEADROOM {
@@ -44,7 +44,7 @@ impl<R, W> Sweep<'_, R, W> {
                 let (sum, ties) = row.sum::<true, S>(s, block, max, pivot);
                 rest += sum * pivot.factor + (ties - 1.0) * pivot.exp_of(max);
             } else {
-                // 2b. The old one stands: the whole block belongs to the rest.
+                // 2b. The old maximum remains: the whole block belongs to the rest.
                 rest += row.sum::<false, S>(s, block, max, pivot).0 * pivot.factor;
             }
         }
@@ -54,14 +54,14 @@ impl<R, W> Sweep<'_, R, W> {
     }
 }
 
-/// The constants of a row with which `exp(z - max)` needs no rounded subtraction.
+/// The constants of a row that give `exp(z - max)` without a rounded subtraction.
 ///
 /// `exp(z - max) = factor * 2^(n - exponent) * exp(r)` where `z - shift = n ln 2 + r`.
 #[derive(Clone, Copy)]
 pub(crate) struct Pivot<T> {
     max: T,
-    /// 0, or, for a maximum so large that `n ln 2` would be inexact, the maximum itself: then every logit whose
-    /// exponential does not underflow is within a factor of two of it, and `z - max` is exact.
+    /// 0, or the maximum itself if it is so large that `n ln 2` would be inexact. In that case every logit whose
+    /// exponential does not underflow is within a factor of two of the maximum, so `z - max` is exact.
     shift: T,
     exponent: T,
     pub(super) factor: f64,
@@ -79,35 +79,35 @@ impl<T: Real> Pivot<T> {
         Pivot { max, shift: T::ZERO, exponent: T::from_f64(n), factor: (-r).exp() }
     }
 
-    /// Before there is a maximum: nothing but -inf, whose exponential is 0, and NaN.
+    /// The pivot before any maximum: all logits so far are -inf, whose exponential is 0, or NaN.
     #[inline(always)]
     fn none() -> Self {
         Pivot { max: -T::INFINITY, shift: T::ZERO, exponent: T::ZERO, factor: 1.0 }
     }
 
-    /// `exp(z - max) / factor`, as right as `exp` is; 0 where that is well below the normal numbers.
+    /// `exp(z - max) / factor`, as accurate as `exp`; 0 if the result is far below the normal numbers.
     #[inline(always)]
     pub(super) fn exp<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
         exp_scaled(s, z - s.splat(self.shift), s.splat(self.exponent))
     }
 
-    /// `exp(z - max)` over an exponential of this pivot, for the maximum of the whole row.
+    /// The ratio of `exp(z - max)`, with the maximum of the whole row, to an exponential of this pivot.
     #[inline(always)]
     pub(crate) fn unit(self, max: T) -> f64 {
         self.factor / self.exp_of(max)
     }
 
-    /// `exp(z - max)` of a single logit; 1 for the maximum, even if it is infinite.
+    /// `exp(z - max)` of a single logit; 1 for the maximum, even an infinite one.
     #[inline(always)]
     pub(super) fn exp_of(self, z: T) -> f64 {
         if z == self.max { 1.0 } else { (z.to_f64() - self.max.to_f64()).exp() }
     }
 }
 
-/// An observer of the logits of a row, block by block, in the same sweep: while they are in the first-level cache, and
-/// before their exponentials may overwrite them.
+/// An observer that sees the logits of a row block by block, in the same sweep: while they are in the first-level
+/// cache, and before their exponentials may overwrite them.
 pub(crate) trait Watch<T: Real> {
-    /// The logits from `start` on; `max` is the largest so far, these included.
+    /// Sees the logits of a block that begins at `start`; `max` is the largest logit so far, this block included.
     fn block<S: Simd<T>>(&mut self, s: S, start: usize, logits: &[T], max: T);
 }
 
@@ -117,22 +117,24 @@ impl<T: Real> Watch<T> for () {
     fn block<S: Simd<T>>(&mut self, _: S, _: usize, _: &[T], _: T) {}
 }
 
-/// A row whose exponentials are summed, and, where the gradient wants them again, kept.
+/// A row whose exponentials are summed and, if the gradient needs them again, kept.
 pub(crate) trait Exponentials<T: Real> {
-    /// The logits, as far as the sweep has come.
+    /// The logits, valid up to the current block of the sweep.
     fn logits(&self) -> &[T];
 
-    /// The sweep comes to a block: the largest of its logits.
+    /// Enters a block, and returns its largest logit.
     #[inline(always)]
     fn enter<S: Simd<T>>(&mut self, s: S, block: Range<usize>) -> T {
         largest(s, &self.logits()[block])
     }
 
-    /// The maximum rises in the block that begins at `start`; the exponentials of all logits before it sum to `rest`.
+    /// Called when the maximum rises in the block that begins at `start`; `rest` is the sum of the exponentials of all
+    /// earlier logits.
     #[inline(always)]
     fn rise(&mut self, _start: usize, _from: T, _to: T, _rest: f64) {}
 
-    /// The sum of `exp(z - pivot) / factor` over a block; with `SKIP_MAX` those equal to `max` are left out, and counted.
+    /// The sum of `exp(z - pivot) / factor` over a block. With `SKIP_MAX` logits equal to `max` are counted instead of
+    /// summed.
     fn sum<const SKIP_MAX: bool, S: Simd<T>>(
         &mut self,
         s: S,
@@ -141,12 +143,12 @@ pub(crate) trait Exponentials<T: Real> {
         pivot: Pivot<T>,
     ) -> (f64, f64);
 
-    /// Moves what has been kept of the first `len` logits to another pivot.
+    /// Rescales the kept exponentials of the first `len` logits to another pivot.
     #[inline(always)]
     fn rescale<S: Simd<T>>(&mut self, _: S, _len: usize, _from: Pivot<T>, _to: Pivot<T>) {}
 }
 
-/// Summed only.
+/// A row whose exponentials are only summed.
 impl<T: Real> Exponentials<T> for &[T] {
     #[inline(always)]
     fn logits(&self) -> &[T] {
@@ -166,7 +168,7 @@ impl<T: Real> Exponentials<T> for &[T] {
     }
 }
 
-/// What [`Exponentials::sum`] is of the logits of a block; `memory`, from the same place on, is fetched ahead.
+/// [`Exponentials::sum`] for the logits of a block. `memory` starts at the same element and is prefetched.
 #[inline(always)]
 pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
     s: S,
@@ -204,17 +206,17 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
     }
 }
 
-/// Summed, and summed once more times their margins, the distances from the maximum.
+/// A row whose exponentials are summed twice: plain, and times their margins, the distances from the maximum.
 pub(super) struct EntropySum<'a, T> {
     pub(super) row: &'a [T],
-    /// Where the block begins that the maximum was first met in.
+    /// The start of the block that first attains the maximum.
     pub(super) block: usize,
-    /// `sum_k exp(z_k - pivot) (max - z_k)`, with the maximum so far.
+    /// `sum_k exp(z_k - pivot) (max - z_k)`, with the largest logit so far as `max`.
     pub(super) sum: f64,
 }
 
-/// Beyond this distance from the maximum all exponentials are 0: at least `HEADROOM` and the exponents of normal numbers.
-/// Not infinite, so that 0 times it is 0.
+/// An upper limit of margins: beyond it all exponentials are 0, as it exceeds `HEADROOM` plus the exponent range of
+/// normal numbers. It is finite, so that 0 times it is 0.
 const FAR: f64 = 4096.0;
 
 impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
@@ -226,7 +228,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
     #[inline(always)]
     fn rise(&mut self, start: usize, from: T, to: T, rest: f64) {
         self.block = start;
-        // Every exponential so far is now further from the maximum, by as much as it rises.
+        // The margin of every earlier exponential grows by the rise of the maximum.
         if from > -T::INFINITY {
             self.sum += rest * (to.to_f64() - from.to_f64()).min(FAR);
         }
@@ -242,7 +244,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
     ) -> (f64, f64) {
         let (zero, one, far) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(FAR)));
         let (max, start, row) = (s.splat(max), block.start, self.row);
-        // A NaN, on the left, is passed over: its exponential is one already.
+        // `min` drops a NaN on its left side; the exponential is NaN already.
         let (sum, ties, gaps);
         if SKIP_MAX {
             let [(a, m, g), (b, n, h)] = fold::<2, _, _, _>(
@@ -282,7 +284,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
     }
 }
 
-/// Summed and kept.
+/// A row whose exponentials are summed and kept.
 impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     #[inline(always)]
     fn logits(&self) -> &[T] {
@@ -334,7 +336,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     }
 }
 
-/// The largest element that is not NaN; -inf where there is none.
+/// The largest element that is not NaN; -inf if there is none.
 #[inline(always)]
 pub(super) fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
     let [a, b, c, d] = fold::<4, _, _, _>(s, xs, -T::INFINITY, s.splat(-T::INFINITY), inlined!(|max, _, z| z.max(max)));

@@ -1,8 +1,8 @@
-//! 256-bit lanes: 8 `f32` or 4 `f64`. Needs AVX2 and FMA, which Haswell and Zen and later have.
+//! 256-bit registers: 8 `f32` or 4 `f64`. They need AVX2 and FMA, present since Haswell and Zen.
 //!
 //! # Safety
-//! Every intrinsic below needs nothing but the instruction, and a value of these types can only be made from an
-//! [`Avx2`] token, which [`Avx2::detect`] gives after it has asked the processor. What a block needs beyond that, it says.
+//! Every intrinsic below needs only the instruction set, unless its block says more. A value of these types can be made
+//! only with an [`Avx2`] token, and [`Avx2::detect`] returns one only if the processor has the instruction set.
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
@@ -19,7 +19,7 @@ impl Avx2 {
     }
 }
 
-/// Runs `f` with the instruction set switched on, in a function of its own.
+/// Runs `f` as a separate function, with the instruction set enabled.
 #[inline]
 pub(super) fn enter<R>(token: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
     #[inline(never)]
@@ -196,8 +196,8 @@ macro_rules! lanes {
                 $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
             }
 
-            // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a
-            // float by standing in the low bits of a large power of two.
+            // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2). The field becomes a float
+            // as the low bits of a large power of two.
             #[inline(always)]
             fn split(self) -> (Self, Self) {
                 const MAGIC: $T = (1u64 << $digits) as $T + $bias as $T;
@@ -211,8 +211,9 @@ macro_rules! lanes {
                 }
             }
 
-            // The difference of the bits, rounded to whole exponents, is k. What was rounded off, taken from the bits of this
-            // number, leaves those of other * 2^k. The bit that keeps k from being negative is that of the sign.
+            // k is the difference of the bits, rounded to whole exponents. Subtracting the rounded-off part from the
+            // bits of `self` leaves the bits of other * 2^k. The sign bit is added too: it keeps k from being negative,
+            // and negates the result.
             #[inline(always)]
             fn opposite(self, other: Self) -> (Self, Self) {
                 const HALF: $int = 1 << ($digits - 1);

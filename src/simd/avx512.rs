@@ -1,8 +1,8 @@
-//! 512-bit lanes: 16 `f32` or 8 `f64`. Needs AVX-512 F, BW, DQ and VL, which Skylake-X and Zen 4 and later have.
+//! 512-bit registers: 16 `f32` or 8 `f64`. They need AVX-512 F, BW, DQ and VL, present since Skylake-X and Zen 4.
 //!
 //! # Safety
-//! Every intrinsic below needs nothing but the instruction, and a value of these types can only be made from an
-//! [`Avx512`] token, which [`Avx512::detect`] gives after it has asked the processor. What a block needs beyond that, it says.
+//! Every intrinsic below needs only the instruction set, unless its block says more. A value of these types can be made
+//! only with an [`Avx512`] token, and [`Avx512::detect`] returns one only if the processor has the instruction set.
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
@@ -25,7 +25,7 @@ impl Avx512 {
     }
 }
 
-/// Runs `f` with the instruction set switched on, in a function of its own.
+/// Runs `f` as a separate function, with the instruction set enabled.
 #[inline]
 pub(super) fn enter<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
     #[inline(never)]
@@ -189,8 +189,8 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn split(self) -> (Self, Self) {
-                // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a
-                // float by standing in the low bits of a large power of two.
+                // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2). The field becomes a
+                // float as the low bits of a large power of two.
                 unsafe {
                     let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
                     let field = $down::<$digits>(cut);
@@ -201,8 +201,9 @@ macro_rules! lanes {
                 }
             }
 
-            // The difference of the bits, rounded to whole exponents, is k. What was rounded off, taken from the bits of this
-            // number, leaves those of other * 2^k. The bit that keeps k from being negative is that of the sign.
+            // k is the difference of the bits, rounded to whole exponents. Subtracting the rounded-off part from the
+            // bits of `self` leaves the bits of other * 2^k. The sign bit is added too: it keeps k from being negative,
+            // and negates the result.
             #[inline(always)]
             fn opposite(self, other: Self) -> (Self, Self) {
                 const HALF: $int = 1 << ($digits - 1);
@@ -297,13 +298,13 @@ lanes!(
     {}
 );
 
-// Columns of float32: four rows stand in the quarters of a register (rows r, r + 4, r + 8 and r + 12 for r = 0 to 3), and a
-// 4 x 4 transpose inside each quarter makes columns of them.
+// Columns of float32: the quarters of register r hold the rows r, r + 4, r + 8 and r + 12, for r = 0 to 3. A 4 x 4
+// transpose inside each quarter turns the rows into columns.
 
-/// Four numbers each from four rows that stand `stride` apart.
+/// Loads four numbers from each of four rows that are `stride` apart.
 ///
 /// # Safety
-/// The processor has AVX-512, and all these numbers are there to read.
+/// The processor has AVX-512, and all these numbers are readable.
 #[inline(always)]
 unsafe fn load_quarters(at: *const f32, stride: usize) -> __m512 {
     unsafe {
@@ -314,10 +315,10 @@ unsafe fn load_quarters(at: *const f32, stride: usize) -> __m512 {
     }
 }
 
-/// Writes what [`load_quarters`] reads.
+/// Stores four rows in the layout of [`load_quarters`].
 ///
 /// # Safety
-/// The processor has AVX-512, and there is room for all these numbers.
+/// The processor has AVX-512, and there is space for all these numbers.
 #[inline(always)]
 unsafe fn store_quarters(rows: __m512, at: *mut f32, stride: usize) {
     unsafe {
@@ -328,10 +329,10 @@ unsafe fn store_quarters(rows: __m512, at: *mut f32, stride: usize) {
     }
 }
 
-/// Transposes the 4 x 4 matrices that stand in the quarters of four registers.
+/// Transposes the 4 x 4 matrices in the quarters of four registers.
 #[inline(always)]
 fn transpose_quarters([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
-    // SAFETY: called by methods of `Avx512` alone.
+    // SAFETY: only methods of `Avx512` call this.
     unsafe {
         let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
         let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));

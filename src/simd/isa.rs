@@ -1,4 +1,4 @@
-//! Which instruction set runs: detected once, or forced by the environment variable `XENTRS_ISA`.
+//! The instruction set in use: detected once, or forced by the environment variable `XENTRS_ISA`.
 
 #[cfg(not(target_arch = "x86_64"))]
 use super::portable::Portable as Baseline;
@@ -7,11 +7,11 @@ use super::{avx2::Avx2, avx512::Avx512, sse2::Sse2 as Baseline};
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
-/// An instruction set that this processor has: there is no other way to get one than [`Isa::available`].
+/// An instruction set that this processor has; only [`Isa::available`] creates one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Token);
 
-/// The proof, by kind.
+/// The proof that the processor has the instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// 512-bit vectors: AVX-512 F, BW, DQ and VL.
@@ -20,7 +20,7 @@ pub(super) enum Token {
     /// 256-bit vectors: AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-    /// What every processor of the architecture has: SSE2, or plain arrays, which the compiler turns into its vectors (NEON).
+    /// The baseline of the architecture: SSE2, or plain arrays, which the compiler turns into vectors (NEON).
     Portable(Baseline),
 }
 
@@ -37,10 +37,10 @@ impl Isa {
         all
     }
 
-    /// The one in use: `XENTRS_ISA` where it is set, else the best. Decided at the first call.
+    /// The instruction set in use: `XENTRS_ISA` if it is set, else the best. It is chosen at the first call.
     ///
     /// # Errors
-    /// [`Error::Isa`] when `XENTRS_ISA` names one that does not exist or that this processor lacks.
+    /// [`Error::Isa`] if `XENTRS_ISA` names an instruction set that does not exist or that this processor lacks.
     #[inline]
     pub fn active() -> Result<Isa> {
         static ACTIVE: OnceLock<Result<Isa>> = OnceLock::new();

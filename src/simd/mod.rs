@@ -1,4 +1,5 @@
-//! Ground floor: lanes. The only folder that names `core::arch`, and the only one whose `unsafe` concerns vectors.
+//! Lanes of vector registers. This is the only folder that names `core::arch`, and the only one with `unsafe` code for
+//! vectors.
 //!
 //! A kernel is written once, generic over the float type `T` and the instruction set `S: Simd<T>`:
 //!
@@ -11,17 +12,17 @@
 //!
 //! [`Float::dispatch`] enters a kernel through the one function of each instruction-set file that carries
 //! `#[target_feature]`. Everything below that entry must be inlined into it: an intrinsic that is called from a
-//! function without the feature becomes a real call and costs 25 times as much. Closures are no exception: the ones that
-//! hold lanes are written `inlined!(|..| ..)`.
+//! function without the feature becomes a real call and costs 25 times as much. This includes closures: those that hold
+//! lanes are written `inlined!(|..| ..)`.
 
-/// A closure that is inlined wherever it is called; to be written as an argument of a call.
+/// A closure that is inlined at every call. Write it as an argument of a call.
 macro_rules! inlined {
     (move |$($argument:pat_param),*| $body:expr) => { #[inline(always)] move |$($argument),*| $body };
     (|$($argument:pat_param),*| $body:expr) => { #[inline(always)] |$($argument),*| $body };
 }
 pub(crate) use inlined;
 
-/// The arithmetic operators of a register type, each a line.
+/// The arithmetic operators of a register type, one per line.
 macro_rules! operators {
     ($V:ident: $($Op:ident $op:ident ($a:ident, $b:ident) => $body:expr;)+) => {
         $(impl std::ops::$Op for $V {
@@ -63,7 +64,7 @@ use crate::scratch::Scratch;
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// `f32` or `f64`: a number that lanes are made of.
+/// The type of a lane: `f32` or `f64`.
 pub trait Float:
     Scratch
     + Debug
@@ -87,19 +88,19 @@ pub trait Float:
 
     /// The nearest number of this type.
     fn from_f64(x: f64) -> Self;
-    /// The same number.
+    /// The same number as an `f64`.
     fn to_f64(self) -> f64;
 
     /// Runs a kernel on an instruction set that this processor has.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 }
 
-/// The lanes of the widest register.
+/// The number of lanes of the widest register.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// An algorithm over lanes, with its arguments: what [`Float::dispatch`] runs.
+/// An algorithm over lanes with its arguments, which [`Float::dispatch`] runs.
 pub trait Kernel<T: Float> {
-    /// What it computes.
+    /// The result.
     type Output;
     /// The algorithm. Implementations are `#[inline(always)]`.
     fn run<S: Simd<T>>(self, s: S) -> Self::Output;
@@ -109,34 +110,35 @@ pub trait Kernel<T: Float> {
 pub trait Simd<T: Float>: Copy + Send + Sync {
     /// One register of lanes.
     type V: Lanes<T>;
-    /// As many numbers as a register has lanes, in memory: `[T; LANES]`.
+    /// The numbers of one register in memory: `[T; LANES]`.
     type Array: Copy + Default + AsRef<[T]> + AsMut<[T]>;
-    /// How many lanes a register has.
+    /// The number of lanes of a register.
     const LANES: usize;
 
-    /// A slice as whole registers, and the numbers left over.
+    /// A slice as whole registers, and the remaining numbers.
     fn registers(xs: &[T]) -> (&[Self::Array], &[T]);
-    /// The same, to write.
+    /// Like [`registers`](Self::registers), mutable.
     fn registers_mut(xs: &mut [T]) -> (&mut [Self::Array], &mut [T]);
     /// The numbers of whole registers.
     fn numbers(registers: &mut [Self::Array]) -> &mut [T];
 
-    /// Runs a part of a kernel as a function of its own, which is compiled once for all that reach it through the same line.
-    /// A call costs a few nanoseconds, as registers go through memory. That is little once a row, and much once a register.
+    /// Runs a part of a kernel as a separate function, which is compiled once for all callers that reach it through the
+    /// same line. A call costs a few nanoseconds, since registers go through memory: acceptable once per row, too much
+    /// once per register.
     fn call<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
     /// The same number in every lane.
     fn splat(self, x: T) -> Self::V;
-    /// A whole register.
+    /// Loads a whole register.
     fn load(self, xs: &Self::Array) -> Self::V;
-    /// Fewer elements than a register has lanes; the lanes left over hold `fill`.
+    /// Loads fewer elements than a register has lanes; the remaining lanes hold `fill`.
     fn load_tail(self, xs: &[T], fill: T) -> Self::V;
-    /// A whole register.
+    /// Stores a whole register.
     fn store(self, v: Self::V, out: &mut Self::Array);
-    /// The first `out.len()` lanes, fewer than a register has.
+    /// Stores the first `out.len()` lanes, fewer than a register has.
     fn store_tail(self, v: Self::V, out: &mut [T]);
 
-    /// Four columns of a matrix, a row a lane: lane `i` of register `k` is `xs[i * stride + k]`.
+    /// Loads four columns of a matrix, one row per lane: lane `i` of register `k` is `xs[i * stride + k]`.
     #[inline(always)]
     fn load_columns(self, xs: &[T], stride: usize) -> [Self::V; 4] {
         [
@@ -146,7 +148,7 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
             self.load_column(&xs[3..], stride),
         ]
     }
-    /// One column of a matrix, a row a lane: lane `i` is `xs[i * stride]`.
+    /// Loads one column of a matrix, one row per lane: lane `i` is `xs[i * stride]`.
     #[inline(always)]
     fn load_column(self, xs: &[T], stride: usize) -> Self::V {
         let mut lanes = Self::Array::default();
@@ -155,14 +157,14 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
         }
         self.load(&lanes)
     }
-    /// Writes what [`load_columns`](Self::load_columns) reads.
+    /// Stores four columns in the layout of [`load_columns`](Self::load_columns).
     #[inline(always)]
     fn store_columns(self, columns: [Self::V; 4], out: &mut [T], stride: usize) {
         for (k, column) in columns.into_iter().enumerate() {
             self.store_column(column, &mut out[k..], stride);
         }
     }
-    /// Writes what [`load_column`](Self::load_column) reads.
+    /// Stores one column in the layout of [`load_column`](Self::load_column).
     #[inline(always)]
     fn store_column(self, column: Self::V, out: &mut [T], stride: usize) {
         for (i, &lane) in lanes_of(self, column).as_ref().iter().enumerate() {
@@ -170,34 +172,35 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
         }
     }
 
-    /// Like [`store`](Self::store), past the caches where the processor can: `out` begins at a multiple of a register's
-    /// size. A [`fence`](Self::fence) follows before another thread reads it.
+    /// Like [`store`](Self::store), but bypasses the caches if the processor can. `out` must begin at a multiple of the
+    /// register size. A [`fence`](Self::fence) must follow before another thread reads it.
     #[inline(always)]
     fn stream(self, v: Self::V, out: &mut Self::Array) {
         self.store(v, out);
     }
-    /// Makes what was streamed visible to other threads.
+    /// Makes streamed stores visible to other threads.
     #[inline(always)]
     fn fence(self) {}
-    /// Asks for the cache line of `xs[i]`, which may lie past the end, ahead of its use.
+    /// Prefetches the cache line of `xs[i]`; `i` may lie past the end.
     #[inline(always)]
     fn prefetch(self, _xs: &[T], _i: usize) {}
 }
 
-/// One register of numbers. A value of such a type exists only where its instruction set does.
+/// One register of numbers. A value of such a type exists only on a processor with its instruction set.
 pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> {
-    /// One truth value a lane.
+    /// One truth value per lane.
     type Mask: Mask;
 
-    /// `self * a + b`, rounded once where the instruction set has FMA, twice where it has not.
+    /// `self * a + b`, rounded once if the instruction set has FMA, else twice.
     fn mul_add(self, a: Self, b: Self) -> Self;
-    /// `self * other` in two parts: rounded, and what that lost. Exact where neither overflows nor becomes subnormal.
+    /// `self * other` in two parts: the rounded product and its rounding error. Exact if neither overflows nor is
+    /// subnormal.
     fn product(self, other: Self) -> (Self, Self);
-    /// The larger one; `other` where either is NaN, so that `v.max(acc)` never lets a NaN into `acc`.
+    /// The larger number; `other` if either is NaN, so that `v.max(acc)` never lets a NaN into `acc`.
     fn max(self, other: Self) -> Self;
-    /// The smaller one; `other` where either is NaN.
+    /// The smaller number; `other` if either is NaN.
     fn min(self, other: Self) -> Self;
-    /// Without the sign.
+    /// The absolute value.
     fn abs(self) -> Self;
     /// `self < other`; false for NaN.
     fn lt(self, other: Self) -> Self::Mask;
@@ -205,23 +208,23 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
     fn eq(self, other: Self) -> Self::Mask;
     /// `if_true` where the mask holds, `if_false` elsewhere.
     fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self;
-    /// 0 where `a < b`, `self` elsewhere: also where `a` is NaN.
+    /// 0 where `a < b`, `self` elsewhere, also where `a` is NaN.
     fn zero_where_lt(self, a: Self, b: Self) -> Self;
-    /// The number whose exponent field is made of the low bits of this one: `2^n` of `1.5 * 2^digits + bias + n`, for a
-    /// whole number `n` between the exponents of the smallest and the largest normal number.
+    /// The number whose exponent field is the low bits of `self`: `2^n` for `1.5 * 2^digits + bias + n`, where the
+    /// integer `n` lies between the exponents of the smallest and the largest normal number.
     fn to_power(self) -> Self;
-    /// A positive normal number as `(m, k)` with `self = m * 2^k` and `m` in `[sqrt(1/2), sqrt(2))`.
+    /// Splits a positive normal number into `(m, k)` with `self = m * 2^k` and `m` in `[sqrt(1/2), sqrt(2))`.
     fn split(self) -> (Self, Self);
-    /// `(-other * 2^k, k)` for the whole number `k` that makes of `other` what is within a factor of 1.5 of this number; 0
-    /// for neighbours. Both are positive and normal.
+    /// `(-other * 2^k, k)` with the integer `k` that brings `other * 2^k` within a factor of 1.5 of `self`; `k` is 0
+    /// for neighbouring numbers. Both numbers are positive and normal.
     fn opposite(self, other: Self) -> (Self, Self);
     /// The sum of all lanes, halves first.
     fn sum(self) -> T;
-    /// The largest lane, where none is NaN.
+    /// The largest lane, if no lane is NaN.
     fn largest(self) -> T;
 }
 
-/// One truth value a lane.
+/// One truth value per lane.
 pub trait Mask: Copy {
     /// Bit `i` is lane `i`.
     fn bits(self) -> u32;

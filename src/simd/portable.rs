@@ -1,4 +1,4 @@
-//! Lanes for any processor: plain arrays of 16 bytes, which the compiler turns into one SSE2 or NEON register.
+//! Registers for any processor: plain arrays of 16 bytes, which the compiler turns into one SSE2 or NEON register.
 
 use super::{Lanes, Mask, Simd};
 
@@ -6,13 +6,15 @@ use super::{Lanes, Mask, Simd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portable;
 
-/// Runs `f` in a function of its own, as on the other instruction sets: it would be compiled anew wherever it is used.
+/// Runs `f` as a separate function, as on the other instruction sets. Inlined, `f` would be compiled again at every
+/// use.
 #[inline(never)]
 pub(super) fn enter<R>(token: Portable, f: impl FnOnce(Portable) -> R) -> R {
     f(token)
 }
 
-/// An array of what an expression gives for each lane. A loop: `array::from_fn` is not inlined into large kernels.
+/// An array of the values of an expression for each lane. It uses a loop, since `array::from_fn` is not inlined into
+/// large kernels.
 macro_rules! each {
     ($lanes:literal, $i:ident => $lane:expr) => {{
         let (mut lanes, mut $i) = ([Default::default(); $lanes], 0);
@@ -96,8 +98,8 @@ macro_rules! lanes {
                 self * a + b
             }
 
-            // Halves of both, as many digits each, multiply exactly: T. J. Dekker, *A floating-point technique for extending the
-            // available precision*, 1971.
+            // Both numbers are split into halves of their digits, whose products are exact: T. J. Dekker, *A
+            // floating-point technique for extending the available precision*, 1971.
             #[inline(always)]
             fn product(self, other: Self) -> (Self, Self) {
                 const SPLITTER: $T = ((1u64 << (($digits + 2) / 2)) + 1) as $T;
@@ -157,8 +159,8 @@ macro_rules! lanes {
                 $V(each!($lanes, i => <$T>::from_bits(self.0[i].to_bits() << $digits)))
             }
 
-            // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2); the field becomes a
-            // float by standing in the low bits of a large power of two.
+            // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2). The field becomes a float
+            // as the low bits of a large power of two.
             #[inline(always)]
             fn split(self) -> (Self, Self) {
                 const SQRT_HALF: $bits = (std::f64::consts::FRAC_1_SQRT_2 as $T).to_bits();
@@ -170,8 +172,9 @@ macro_rules! lanes {
                 ($V(m), $V(k))
             }
 
-            // The difference of the bits, rounded to whole exponents, is k. What was rounded off, taken from the bits of this
-            // number, leaves those of other * 2^k. The bit that keeps k from being negative is that of the sign.
+            // k is the difference of the bits, rounded to whole exponents. Subtracting the rounded-off part from the
+            // bits of `self` leaves the bits of other * 2^k. The sign bit is added too: it keeps k from being negative,
+            // and negates the result.
             #[inline(always)]
             fn opposite(self, other: Self) -> (Self, Self) {
                 const SIGN: $bits = 1 << (<$bits>::BITS - 1);

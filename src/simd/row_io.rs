@@ -1,20 +1,20 @@
-//! A row that is read and written a register at a time: beside its input, over it, or past the caches.
+//! A row that is read and written one register at a time: in place, to a separate output, or bypassing the caches.
 
 use super::slices::{AHEAD, read, write};
 use super::{Float, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// A row to read and the place for its result: two slices of one length, or one that is overwritten.
+/// A row to read and the place for its result: two slices of the same length, or one slice that is overwritten.
 ///
-/// A kernel in two steps keeps the result of the first one: in the place of the output, or, where that is written past the
-/// caches, in a scratch row.
+/// A kernel in two steps keeps the result of the first step: in the output, or in a scratch row if the output bypasses
+/// the caches.
 pub struct RowIo<'a, T> {
-    /// The row as it came in. It is fetched ahead.
+    /// The original row, which is prefetched.
     input: *const T,
-    /// What is read: the input, or what it was mapped to.
+    /// The numbers to read: the input or the mapped input.
     source: *const T,
-    /// What the first step keeps.
+    /// The place for the results of the first step.
     kept: *mut T,
     output: *mut T,
     len: usize,
@@ -38,21 +38,21 @@ impl<'a, T: Float> RowIo<'a, T> {
         RowIo { input: output, source: output, kept: output, output, len, slices: PhantomData }
     }
 
-    /// Reads `input`, writes `output` past the caches, which are left to `scratch`.
+    /// Reads `input`, writes `output` bypassing the caches, and keeps the results of the first step in `scratch`.
     #[inline(always)]
     pub(crate) fn streaming(input: &'a [T], output: &'a mut [T], scratch: &'a mut [T]) -> Self {
         assert!(scratch.len() >= input.len());
         RowIo { kept: scratch.as_mut_ptr(), ..Self::new(input, output) }
     }
 
-    /// The same row, whose caller first maps the input to the place of what is kept
-    /// ([`map_to_kept`](Self::map_to_kept)). The mapped numbers are read from then on.
+    /// The same row, but all reads come from the kept numbers. The caller first maps the input to that place
+    /// ([`map_to_kept`](Self::map_to_kept)).
     #[inline(always)]
     pub(crate) fn mapped(self) -> Self {
         RowIo { source: self.kept, ..self }
     }
 
-    /// A block of the input, and the place where it is kept.
+    /// A block of the input, with the kept numbers as its output.
     #[inline(always)]
     pub(crate) fn map_to_kept(&mut self, block: Range<usize>) -> RowIo<'_, T> {
         let RowIo { input, kept, len, .. } = self.block(block);
@@ -81,21 +81,21 @@ impl<'a, T: Float> RowIo<'a, T> {
         unsafe { std::slice::from_raw_parts(self.input, self.len) }
     }
 
-    /// What is read: the input, or what it was mapped to, until it is overwritten.
+    /// The numbers to read, the input or the mapped input, until they are overwritten.
     #[inline(always)]
     pub(crate) fn source(&self) -> &[T] {
         // SAFETY: made from a slice of this length that is borrowed for 'a; `&self` keeps writers out.
         unsafe { std::slice::from_raw_parts(self.source, self.len) }
     }
 
-    /// What is written.
+    /// The output.
     #[inline(always)]
     pub(crate) fn output(&mut self) -> &mut [T] {
         // SAFETY: made from a mutable slice of this length that is borrowed for 'a; `&mut self` keeps others out.
         unsafe { std::slice::from_raw_parts_mut(self.output, self.len) }
     }
 
-    /// What has been kept so far: the first `len` numbers.
+    /// The first `len` kept numbers.
     #[inline(always)]
     pub(crate) fn kept(&mut self, len: usize) -> &mut [T] {
         assert!(len <= self.len);
@@ -103,17 +103,18 @@ impl<'a, T: Float> RowIo<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.kept, len) }
     }
 
-    /// Every register `v` at `i` becomes `f(i, v)`; the last, partial one is filled up with `fill`.
+    /// Replaces every register `v` at `i` by `f(i, v)`; the last, partial register is filled with `fill`.
     #[inline(always)]
     pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
-        // One copy of `f` for whole registers and the partial one: what `f` does outweighs the branch.
+        // Whole registers and the partial one share one copy of `f`: the branch costs little compared with `f`.
         for i in (0..self.len).step_by(S::LANES) {
             let v = f(i, read(s, self.source(), i, fill));
             write(s, v, self.output(), i);
         }
     }
 
-    /// First step, on a block: like [`fold`](super::fold), and `f(acc, v)` also says what is kept of the register `v`.
+    /// First step, on a block: like [`fold`](super::fold), but `f(acc, v)` also returns the register that is kept for
+    /// `v`.
     #[inline(always)]
     pub(crate) fn keep<const N: usize, S: Simd<T>, A: Copy>(
         &mut self,
@@ -137,7 +138,7 @@ impl<'a, T: Float> RowIo<'a, T> {
                 i += S::LANES;
             }
         }
-        // The registers left over and the partial one share one copy of `f`.
+        // The remaining registers and the partial one share one copy of `f`.
         while i < block.len {
             s.prefetch(block.input(), i + AHEAD);
             let kept;
@@ -149,10 +150,10 @@ impl<'a, T: Float> RowIo<'a, T> {
         acc
     }
 
-    /// Second step: every register `v` that was kept at `i` becomes `f(i, v)`.
+    /// Second step: writes `f(i, v)` to the output for every kept register `v` at `i`.
     #[inline(always)]
     pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
-        // Past the caches only whole aligned registers go: the numbers before the first one are written apart.
+        // Only whole aligned registers can bypass the caches: the numbers before the first one are written normally.
         let (streams, bytes) = (self.kept != self.output, S::LANES * size_of::<T>());
         let head = if streams { self.output.addr().wrapping_neg() % bytes / size_of::<T>() } else { 0 }.min(self.len);
         let tail = self.len - (self.len - head) % S::LANES;
@@ -175,20 +176,20 @@ impl<'a, T: Float> RowIo<'a, T> {
     }
 }
 
-/// The register at element `i`.
+/// Loads the register at element `i`.
 ///
 /// # Safety
-/// A whole register from `i` on is there to read, and nothing writes to it meanwhile.
+/// A whole register from `i` on is readable, and nothing writes to it meanwhile.
 #[inline(always)]
 unsafe fn load<T: Float, S: Simd<T>>(s: S, from: *const T, i: usize) -> S::V {
     // SAFETY: the caller's promise; `Simd::Array` is an array of `LANES` numbers.
     s.load(unsafe { &*from.add(i).cast::<S::Array>() })
 }
 
-/// The register to element `i` and after.
+/// Stores a register at element `i`.
 ///
 /// # Safety
-/// There is room for a whole register from `i` on, and nothing else refers to it meanwhile.
+/// There is space for a whole register from `i` on, and nothing else refers to it meanwhile.
 #[inline(always)]
 unsafe fn store<T: Float, S: Simd<T>>(s: S, v: S::V, to: *mut T, i: usize) {
     // SAFETY: the caller's promise; `Simd::Array` is an array of `LANES` numbers.

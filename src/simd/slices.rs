@@ -1,11 +1,11 @@
-//! Whole slices, a register at a time: the loops that kernels are made of. Tails are dealt with here.
+//! Loops over slices, one register at a time, from which kernels are built. They handle the tails.
 
 use super::{Float, Lanes, Mask, Simd};
 
-/// How many elements ahead of long computations a slice is fetched: while they keep the core busy, the memory would wait.
+/// The prefetch distance in elements: during long computations the core would otherwise not request the next data.
 pub(crate) const AHEAD: usize = 2048;
 
-/// Parts of a scratch buffer, of these lengths.
+/// Splits a scratch buffer into parts of these lengths.
 #[inline(always)]
 pub(crate) fn split<const N: usize, T>(mut scratch: &mut [T], lens: [usize; N]) -> [&mut [T]; N] {
     lens.map(|len| {
@@ -25,7 +25,7 @@ pub(crate) fn read<T: Float, S: Simd<T>>(s: S, xs: &[T], i: usize, fill: T) -> S
     }
 }
 
-/// The register to `out[i]` and after; lanes past the end of the slice are dropped.
+/// Writes a register to `out[i]` and after; lanes past the end of the slice are dropped.
 #[inline(always)]
 pub(crate) fn write<T: Float, S: Simd<T>>(s: S, v: S::V, out: &mut [T], i: usize) {
     let rest = out.get_mut(i..).unwrap_or_default();
@@ -41,7 +41,7 @@ pub(crate) fn load_at<T: Float, S: Simd<T>>(s: S, xs: &[T], i: usize) -> S::V {
     s.load(&S::registers(&xs[i..]).0[0])
 }
 
-/// The whole register to `out[i]` and after.
+/// Writes a whole register to `out[i]` and after.
 #[inline(always)]
 pub(crate) fn store_at<T: Float, S: Simd<T>>(s: S, v: S::V, out: &mut [T], i: usize) {
     s.store(v, &mut S::registers_mut(&mut out[i..]).0[0]);
@@ -55,8 +55,8 @@ pub(crate) fn lanes_of<T: Float, S: Simd<T>>(s: S, v: S::V) -> S::Array {
     lanes
 }
 
-/// The number of a register in slices of one length, and whether all of it lies inside. The flag is known when the code is
-/// compiled, so a loop over whole registers has no branch for a partial one.
+/// The position of a register in slices of the same length, and whether all of it lies inside. The flag is a constant
+/// after inlining, so a loop over whole registers has no branch for a partial one.
 #[derive(Clone, Copy)]
 pub(crate) struct Offset {
     register: usize,
@@ -76,14 +76,14 @@ impl Offset {
         self.is_whole
     }
 
-    /// The register here; past the end of the slice its lanes hold `fill`.
+    /// The register at this position; past the end of the slice its lanes hold `fill`.
     #[inline(always)]
     pub(crate) fn read<T: Float, S: Simd<T>>(self, s: S, xs: &[T], fill: T) -> S::V {
         let (whole, tail) = S::registers(xs);
         if self.is_whole { s.load(&whole[self.register]) } else { s.load_tail(tail, fill) }
     }
 
-    /// The register to here; lanes past the end of the slice are dropped.
+    /// Writes a register to this position; lanes past the end of the slice are dropped.
     #[inline(always)]
     pub(crate) fn write<T: Float, S: Simd<T>>(self, s: S, v: S::V, out: &mut [T]) {
         let (whole, tail) = S::registers_mut(out);
@@ -91,8 +91,8 @@ impl Offset {
     }
 }
 
-/// The sum of `f` over the registers of `len` elements: single registers are added up to `block` elements, then in double
-/// precision. `f` gets the last, partial register too; its lanes past the end count for nothing.
+/// The sum of `f` over the registers of `len` elements: in the type `T` within blocks of `block` elements, in double
+/// precision between blocks. `f` also gets the last, partial register; its lanes past the end are excluded.
 #[inline(always)]
 pub(crate) fn sum_registers<T: Float, S: Simd<T>>(
     s: S,
@@ -114,7 +114,7 @@ pub(crate) fn sum_registers<T: Float, S: Simd<T>>(
     total
 }
 
-/// The sum of some lanes, fewer than there are.
+/// The sum of the first `count` lanes, fewer than a register has.
 #[inline(always)]
 pub(crate) fn sum_of_first<T: Float, S: Simd<T>>(s: S, v: S::V, count: usize) -> f64 {
     let mut lanes = S::Array::default();
@@ -145,7 +145,7 @@ pub(crate) fn fold_registers<const N: usize, T: Float, S: Simd<T>, A: Copy>(
 
 /// Folds `f(acc, i, register at i)` over a slice with `N` accumulators that do not wait for each other.
 ///
-/// The last, partial register is filled up with `fill`, which must not change what `f` gives.
+/// The last, partial register is filled with `fill`, which must not change the result of `f`.
 #[inline(always)]
 pub(crate) fn fold<const N: usize, T: Float, S: Simd<T>, A: Copy>(
     s: S,
@@ -163,7 +163,7 @@ pub(crate) fn fold<const N: usize, T: Float, S: Simd<T>, A: Copy>(
             i += S::LANES;
         }
     }
-    // The registers left over and the partial one share one copy of `f`.
+    // The remaining registers and the partial one share one copy of `f`.
     for n in 0..others.len() + usize::from(!tail.is_empty()) {
         let register = match others.get(n) {
             Some(register) => s.load(register),
@@ -175,13 +175,13 @@ pub(crate) fn fold<const N: usize, T: Float, S: Simd<T>, A: Copy>(
     acc
 }
 
-/// The place of the first element equal to `x`.
+/// The index of the first element equal to `x`.
 #[inline(always)]
 pub(crate) fn position<T: Float, S: Simd<T>>(s: S, xs: &[T], x: T) -> Option<usize> {
     let wanted = s.splat(x);
-    // A filler that is not `x`: the tail must not match past the end.
+    // The filler differs from `x`, so that the tail does not match past the end.
     let fill = if x == T::ZERO { T::ONE } else { T::ZERO };
-    // A loop, not `find_map`: its closure would not always be inlined, and would then lack the instruction set.
+    // This is a loop, not `find_map`: the closure would not always be inlined, and would then lack the instruction set.
     for i in (0..xs.len()).step_by(S::LANES) {
         let hits = read(s, xs, i, fill).eq(wanted).bits();
         if hits != 0 {

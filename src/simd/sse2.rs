@@ -1,10 +1,10 @@
-//! 128-bit lanes of x86-64: 4 `f32` or 2 `f64`, without FMA. Every such processor has SSE2.
+//! 128-bit registers of x86-64: 4 `f32` or 2 `f64`, without FMA. Every x86-64 processor has SSE2.
 //!
-//! The plain arrays of `portable.rs` become the same instructions, but take the compiler three times as long
+//! The plain arrays of `portable.rs` compile to the same instructions, but compilation takes three times as long
 //! (`docs/decisions/building.md`).
 //!
 //! # Safety
-//! Every intrinsic below needs nothing but the instruction. What a block needs beyond that, it says.
+//! Every intrinsic below needs only the instruction set, unless its block says more.
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
@@ -15,7 +15,8 @@ use core::arch::x86_64::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sse2;
 
-/// Runs `f` in a function of its own, as on the other instruction sets: it would be compiled anew wherever it is used.
+/// Runs `f` as a separate function, as on the other instruction sets. Inlined, `f` would be compiled again at every
+/// use.
 #[inline(never)]
 pub(super) fn enter<R>(token: Sse2, f: impl FnOnce(Sse2) -> R) -> R {
     f(token)
@@ -46,7 +47,7 @@ macro_rules! lanes {
                 lanes
             }
 
-            /// A number in two halves of its digits, whose products are exact.
+            /// Splits a number into two halves of its digits; products of halves are exact.
             #[inline(always)]
             fn halves(self) -> (Self, Self) {
                 const SPLITTER: $T = ((1u64 << (($digits + 2) / 2)) + 1) as $T;

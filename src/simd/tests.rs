@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Lane by lane results of each operation on `a`, `b`, tails included.
+/// Results of each operation on the lanes of `a` and `b`, tails included.
 #[derive(Clone)]
 struct Operations<'a, T> {
     a: &'a [T],
@@ -138,7 +138,7 @@ impl<T: Float> Kernel<T> for Find<'_, T> {
 }
 
 #[test]
-fn the_first_place_and_none_past_the_end() {
+fn position_is_the_first_match_and_never_past_the_end() {
     for n in 1..70 {
         let xs: Vec<f32> = (0..n).map(|i| (i % 17) as f32).collect();
         for isa in Isa::available() {
@@ -150,7 +150,7 @@ fn the_first_place_and_none_past_the_end() {
     }
 }
 
-/// What [`Lanes::opposite`] and [`Lanes::product`] make of every pair.
+/// The results of [`Lanes::opposite`] and [`Lanes::product`] for every pair.
 #[derive(Clone)]
 struct Pairs<'a, T>(&'a [T]);
 
@@ -175,7 +175,7 @@ fn a_power_of_two_brings_any_number_near_any_other() {
     let mantissas = [1.0, 1.25, 1.4999, 1.5, 1.5001, 1.75, 1.9999];
     for isa in Isa::available() {
         let near = |a: f64, b: f64, minus: f64, k: f64| {
-            // 2^k in two factors, neither of which overflows.
+            // 2^k is split into two factors, neither of which overflows.
             let power = |k: f64| 2f64.powi((k / 2.0).floor() as i32);
             assert_eq!(-minus, b * power(k) * power(k + 1.0), "{} {a:e} {b:e}: {k}", isa.name());
             assert!((a / -minus).abs() <= 1.5001 && (a / minus).abs() >= 0.6666, "{} {a:e} {b:e}", isa.name());
@@ -208,7 +208,7 @@ fn a_product_in_two_parts_is_exact() {
     }
 }
 
-/// The lanes of other architectures, which no processor of this one dispatches to.
+/// Tests the plain arrays of other architectures, which are never dispatched to on x86-64.
 #[test]
 fn plain_arrays_give_the_bits_of_the_baseline() {
     fn same<T: Float, K: Kernel<T> + Clone>(kernel: K) -> bool

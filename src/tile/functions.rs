@@ -5,8 +5,8 @@ use crate::math::{Real, log1p};
 use crate::simd::{Lanes, Mask, Simd, fold_registers, inlined};
 
 impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
-    /// `logsumexp(z)` of each row, from its logits and their sums: -inf for a row of -inf, +inf where a logit is, NaN where
-    /// one is.
+    /// `logsumexp(z)` of each row, from its logits and their sums: NaN if a logit is NaN, else +inf if a logit is +inf,
+    /// and -inf if all are -inf.
     #[inline(always)]
     pub(crate) fn logsumexp(&self, s: S, sums: &LaneSums<T, S>) -> S::V {
         let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
@@ -14,7 +14,7 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
         if is_finite.bits() == (1 << S::LANES) - 1 {
             return lse;
         }
-        // An infinite maximum is the result, unless a NaN stands beside it.
+        // An infinite maximum is the result, unless the row contains a NaN.
         let [nan] = fold_registers::<1, _, _, _>(
             s,
             self.columns(),
@@ -32,8 +32,8 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
         self.store(s, rows, count, inlined!(|_, e| one.min(e * scale)));
     }
 
-    /// Writes `log_softmax(z)` to `count` rows, from the logits: `(z - max) - ln(1 + rest)`, two subtractions that keep the
-    /// digits that a single one would lose where the maximum is large.
+    /// Writes `log_softmax(z)` to `count` rows, from the logits: `(z - max) - ln(1 + rest)`. Two subtractions keep the
+    /// digits that one would lose if the maximum is large.
     #[inline(always)]
     pub(crate) fn store_log_softmax(&mut self, s: S, sums: &LaneSums<T, S>, rows: &mut [T], count: usize) {
         let (zero, max, log_partition) = (s.splat(T::ZERO), sums.max, log1p(s, sums.rest));

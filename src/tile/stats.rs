@@ -1,26 +1,26 @@
-//! Entropy of a group of rows, and the place of their maximum, from the sweep that sums their exponentials.
+//! Entropy and index of the maximum for a group of rows, from the sweep that sums their exponentials.
 
 use super::{LaneSums, Watch};
 use crate::math::{Real, log1p};
 use crate::simd::{Lanes, Simd};
 
-/// What the statistics of a group of rows need beside its sums.
+/// Statistics of a group of rows beside its sums.
 #[derive(Clone, Copy)]
 pub(crate) struct LaneStats<T: Real, S: Simd<T>> {
-    /// `sum_k e_k (max z - z_k)`, with the exponentials as they were summed.
+    /// `sum_k e_k (max z - z_k)`, with the summed exponentials `e_k`.
     margins: S::V,
     /// The first class that has the largest logit so far.
     top: S::V,
 }
 
 impl<T: Real, S: Simd<T>> LaneStats<T, S> {
-    /// Of no classes.
+    /// The statistics of no classes.
     #[inline(always)]
     pub(crate) fn none(s: S) -> Self {
         LaneStats { margins: s.splat(T::ZERO), top: s.splat(T::INFINITY) }
     }
 
-    /// The number of the first class with the largest logit; -1 where no distribution is defined.
+    /// The index of the first class with the largest logit; -1 if no distribution is defined.
     #[inline(always)]
     pub(crate) fn top(&self, s: S, sums: &LaneSums<T, S>) -> S::V {
         S::V::select(sums.rest.eq(sums.rest), self.top, s.splat(-T::ONE))
@@ -37,7 +37,7 @@ impl<T: Real, S: Simd<T>> Watch<T, S> for LaneStats<T, S> {
     #[inline(always)]
     fn class(&mut self, s: S, k: S::V, logits: S::V, max: S::V, exponentials: S::V) {
         let (zero, is_max) = (s.splat(T::ZERO), logits.eq(max));
-        // A class without probability adds nothing, even where its logit is -inf or the maximum is infinite.
+        // A class of probability 0 contributes 0, even if its logit is -inf or the maximum is infinite.
         let is_impossible = exponentials.eq(zero);
         let margin = S::V::select(is_max, zero, S::V::select(is_impossible, zero, max - logits));
         self.margins = exponentials.mul_add(margin, self.margins);

@@ -1,10 +1,10 @@
-//! Sums of the exponentials of a group of rows, and what follows from them.
+//! Sums of the exponentials of a group of rows, and the probabilities that follow from them.
 
 use super::Tile;
 use crate::math::{Real, exp_parts, exp_scaled_late};
 use crate::simd::{Lanes, Mask, Simd, inlined};
 
-/// What the softmax of every lane's row is made of; see [`RowSum`](crate::rows::RowSum).
+/// Maximum and sum of exponentials of the row in each lane; see [`RowSum`](crate::rows::RowSum).
 #[derive(Clone, Copy)]
 pub struct LaneSums<T: Real, S: Simd<T>> {
     /// The largest logit of each row.
@@ -16,30 +16,30 @@ pub struct LaneSums<T: Real, S: Simd<T>> {
     /// See [`Pivots`].
     shift: S::V,
     exponent: S::V,
-    /// The logit of each row's class.
+    /// The logit of the class of each row.
     logit: S::V,
 }
 
 impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
-    /// Turns logits into their exponentials, and sums them; `class` says which one is each row's own.
+    /// Turns logits into their exponentials and sums them; `class` is the class of each row.
     #[inline(always)]
     pub(crate) fn exponentiate(&mut self, s: S, class: S::V) -> LaneSums<T, S> {
         self.sums::<true>(s, class, &mut ())
     }
 
-    /// The same, as a function of its own.
+    /// [`exponentiate`](Self::exponentiate) as a separate function.
     #[inline(always)]
     pub(crate) fn exponentiate_called(&mut self, s: S, class: S::V) -> LaneSums<T, S> {
         s.call(inlined!(|s| self.exponentiate(s, class)))
     }
 
-    /// Sums the exponentials of logits, which take their place where they are to be `KEPT`, while `watch` sees both.
+    /// Sums the exponentials of the logits. With `KEPT` the exponentials replace the logits. `watch` sees both.
     #[inline(always)]
     pub(crate) fn sums<const KEPT: bool>(&mut self, s: S, class: S::V, watch: &mut impl Watch<T, S>) -> LaneSums<T, S> {
         let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
         // 1. maxima
         let max = self.maxima(s);
-        // 2. pivots: see rows::Pivot; an infinite maximum counts as 0, and all that is less as -inf
+        // 2. pivots, see rows::Pivot; an infinite maximum counts as 0, and every smaller logit as -inf
         let size = max.abs();
         let is_small = size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT)));
         let shift = S::V::select(is_small, zero, max);
@@ -52,7 +52,7 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
         } else {
             s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(shift), class, watch)))
         };
-        // 4. one infinite logit has all the probability; several, or none but -inf, have no distribution
+        // 4. a single infinite logit has probability 1; with several, or with -inf alone, no distribution is defined
         let rest = sum / unit + others;
         let nan = s.splat(T::NAN);
         let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
@@ -63,7 +63,7 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
 
 /// An observer of the sweep that sums the exponentials of a group of rows.
 pub(crate) trait Watch<T: Real, S: Simd<T>> {
-    /// The logits of class `k`, the largest of each row, and their exponentials.
+    /// Sees the logits of class `k`, the largest logit of each row, and the exponentials of class `k`.
     fn class(&mut self, s: S, k: S::V, logits: S::V, max: S::V, exponentials: S::V);
 }
 
@@ -73,7 +73,7 @@ impl<T: Real, S: Simd<T>> Watch<T, S> for () {
     fn class(&mut self, _: S, _: S::V, _: S::V, _: S::V, _: S::V) {}
 }
 
-/// The maxima of rows, and the exponentials of them as `unit 2^exponent`.
+/// The maxima of rows, with their exponentials as `unit 2^exponent`.
 #[derive(Clone, Copy)]
 struct Pivots<V> {
     max: V,
@@ -82,8 +82,8 @@ struct Pivots<V> {
 }
 
 impl<V: Copy> Pivots<V> {
-    /// Sums exponentials. Those equal to the maximum are counted, not summed, and one of them is left out:
-    /// `(sum, others)`. With them come the logits of the rows' own classes.
+    /// Returns `(sum, others, logit)`: the sum of the exponentials below the maximum, the number of classes that attain
+    /// the maximum less one, and the logit of the class of each row.
     #[inline(always)]
     fn sum<const KEPT: bool, T: Real, S: Simd<T, V = V>>(
         self,
@@ -121,7 +121,7 @@ impl<V: Copy> Pivots<V> {
 }
 
 impl<T: Real, S: Simd<T>> LaneSums<T, S> {
-    /// Of no rows.
+    /// The sums of no rows.
     #[inline(always)]
     pub(crate) fn none(s: S) -> Self {
         let zero = s.splat(T::ZERO);
@@ -134,19 +134,19 @@ impl<T: Real, S: Simd<T>> LaneSums<T, S> {
         self.unit
     }
 
-    /// `max z - z_y` for the class of each row; 0 for the maximum even where it is infinite.
+    /// `max z - z_y` for the class `y` of each row; 0 for the maximum, even an infinite one.
     #[inline(always)]
     pub(crate) fn margin(&self, s: S) -> S::V {
         S::V::select(self.logit.eq(self.max), s.splat(T::ZERO), self.max - self.logit)
     }
 
-    /// The factor from exponentials to probabilities times `factor`.
+    /// The scale that turns exponentials into probabilities times `factor`.
     #[inline(always)]
     pub(crate) fn scale(&self, s: S, factor: S::V) -> S::V {
         factor / (self.unit * (s.splat(T::ONE) + self.rest))
     }
 
-    /// The probability of the class whose exponential is `e`, and one minus it, which does not cancel for the maximum.
+    /// The probability of the class with exponential `e`, and its complement, which does not cancel for the maximum.
     #[inline(always)]
     pub(crate) fn probability(&self, s: S, e: S::V) -> (S::V, S::V) {
         let one = s.splat(T::ONE);

@@ -1,4 +1,4 @@
-//! Rows of few classes by lane: a row a lane, a class a register.
+//! Rows of few classes by lane: one row per lane, one class per register.
 
 use super::{Block, Place};
 use crate::losses::{GroupSums, LaneRowStats};
@@ -54,7 +54,7 @@ impl<T: Real> Place<'_, T> {
         write(s, stats.logsumexp, self.logsumexp, i);
         write(s, stats.entropy, self.entropy, i);
         write(s, weight, self.weight, i);
-        // 2. predictions; an ignored row, whose class is -1, has none
+        // 2. predictions; an ignored row has class -1 and is never correct
         let is_correct = S::V::select(class.lt(zero), s.splat(T::NAN), class).eq(stats.argmax).bits();
         for (lane, correct) in self.correct[i..].iter_mut().take(S::LANES).enumerate() {
             *correct = is_correct >> lane & 1 == 1;

@@ -1,11 +1,11 @@
-//! Rows of few classes by lane: a row a lane, a class a register.
+//! Rows of few classes by lane: one row per lane, one class per register.
 
 use crate::math::Real;
 use crate::simd::{Kernel, Simd, inlined, write};
 use crate::tile::{LaneSums, Tile, for_groups};
 use crate::view::{Rows, RowsIo};
 
-/// Softmax of a block of rows, or its logarithm where it is `LOG`.
+/// Softmax of a block of rows; with `LOG` its logarithm.
 pub(super) struct SoftmaxByLane<'k, T, const LOG: bool> {
     pub(super) rows: RowsIo<'k, T>,
     pub(super) scratch: &'k mut [T],
@@ -21,7 +21,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByLane<'_, T, LOG> {
             count,
             LaneSums::none(s),
             &mut self,
-            // 1. sums of exponentials, which softmax keeps
+            // 1. sums of exponentials; softmax keeps the exponentials
             inlined!(|work, g, rows| {
                 let (logits, stride) = work.rows.from(rows.start);
                 let mut tile = Tile::of(s, work.scratch, g, classes);
@@ -116,7 +116,8 @@ mod tests {
                     for (i, (ours, truth)) in ours.iter().zip(&truth).enumerate() {
                         for (k, (a, b)) in ours.iter().zip(truth).enumerate() {
                             let (a, b) = (a.to_f64(), b.to_f64());
-                            // The sum of a maximum and what may nearly cancel it errs by as much as they.
+                            // log-sum-exp = maximum + ln(1 + rest): if the terms nearly cancel, the error is relative
+                            // to their size.
                             let size = if i == 0 { b.abs().max(edge) } else { b.abs() };
                             let same =
                                 a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * size + 1e-36;
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_by_lane_are_what_they_are_by_row() {
+    fn rows_by_lane_agree_with_rows_by_row() {
         check::<f32>(1e-6, 88.0);
         check::<f64>(4e-15, 709.0);
     }

@@ -1,4 +1,5 @@
-//! A small weight: rows in blocks that stay in the cache. The blocks form parts, each with gradients of its own.
+//! A small weight: rows are evaluated in blocks that stay in the cache. The blocks form parts, each with its own
+//! gradients.
 
 use super::{Evaluation, LinearGrads, copy_rows, round, take};
 use crate::linear::gemm::{Matrix, MatrixMut};
@@ -19,7 +20,7 @@ struct Part<'k, T> {
 }
 
 impl<S: Storage> Evaluation<'_, '_, S> {
-    /// Evaluates rows in blocks that stay in the cache. Threads share parts of them, each with gradients of its own.
+    /// Evaluates rows in blocks that stay in the cache. Threads share parts of the rows, each with its own gradients.
     pub(super) fn in_blocks(&self, grads: LinearGrads<'_, S::Real>, mut each: Option<&mut [S::Real]>) -> f64 {
         let [rows, features, classes] = self.objective.shape();
         let block = linear::block_rows::<S::Real>(features, classes);
@@ -56,7 +57,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         total
     }
 
-    /// The rows of a part, a block at a time.
+    /// Evaluates the rows of a part, one block at a time.
     fn part(&self, part: Part<'_, S::Real>, block: usize) -> f64 {
         let Part { rows, mut each, mut x_grad, mut weight_grad, mut bias_grad } = part;
         let [_, features, classes] = self.objective.shape();

@@ -1,8 +1,9 @@
-//! A weight with so many classes that a tile would have few rows: strips of rows, whose classes are taken in tiles.
+//! A weight with so many classes that a tile would have few rows: rows are evaluated in strips, the classes of each
+//! strip in tiles.
 //!
 //! A strip goes through all classes twice: first for the sums of exponentials of its rows, then for the gradients,
-//! which need these sums. So the logits are computed twice, and there are four products where tiles of whole rows need
-//! three. But weight and gradient are read once for many rows, and no buffer is as long as a row.
+//! which need these sums. So the logits are computed twice: four matrix products, where tiles of whole rows need three.
+//! But weight and gradient are read once for many rows, and no buffer is as long as a row.
 
 use super::{Evaluation, LinearGrads};
 use crate::api::SummedRows;
@@ -23,7 +24,7 @@ const PART: usize = 1 << 13;
 /// A row of a strip.
 struct Row<T> {
     index: usize,
-    /// None where another thread has changed the label since it was checked.
+    /// `None` if another thread has changed the label since the check.
     class: Option<usize>,
     /// The logit of that class.
     logit: T,
@@ -35,7 +36,7 @@ struct Row<T> {
 }
 
 impl<S: Storage> Evaluation<'_, '_, S> {
-    /// Evaluates rows in strips, one after the other, the classes of each in tiles.
+    /// Evaluates rows in strips, one after the other; the classes of a strip are evaluated in tiles.
     pub(super) fn in_strips(
         &self,
         summed: &dyn SummedRows<S::Real>,

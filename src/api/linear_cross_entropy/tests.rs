@@ -17,7 +17,7 @@ fn numbers(len: usize, seed: usize) -> Vec<f64> {
     (0..len).map(|i| (((i + seed) * 7919 % 1009) as f64 - 504.0) / 700.0).collect()
 }
 
-/// Which rows count in the tests: some runs, some single ones, the first not.
+/// Which rows count in the tests: runs and single rows, but not the first row.
 fn counts(row: usize) -> bool {
     row % 7 > 1 && row != 17
 }
@@ -54,7 +54,7 @@ fn run<S: Storage>(objective: &LinearObjective<'_, S>, reduction: Reduction, pat
     (loss, x, weight, bias)
 }
 
-/// The same of stored logits, by plain loops in double precision.
+/// Loss and gradients from stored logits, by plain loops in double precision.
 fn stored(
     objective: &dyn Objective<f64>,
     x: &[f64],
@@ -94,7 +94,7 @@ fn inputs() -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<i64>) {
     let [n, d, c] = SHAPE;
     let mut x = numbers(n * d, 1);
     for (at, x) in x.iter_mut().enumerate() {
-        // Numbers that float16 and bfloat16 hold exactly.
+        // float16 and bfloat16 represent these numbers exactly.
         *x = bf16::from_f64(*x).to_f64();
         if !counts(at / d) {
             *x = f64::NAN;
@@ -205,9 +205,9 @@ fn strips_agree_with_stored_logits() {
     }
 }
 
-/// A bias that rules out all classes of a tile, and one that puts logits far apart.
+/// Biases that give tiles of -inf alone, infinite logits, rows of -inf alone, and confident rows.
 #[test]
-fn strips_know_the_special_values() {
+fn strips_handle_the_special_values() {
     let ([n, d, c], (x, weight, _, labels)) = (SHAPE, inputs());
     let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
     let objective = RowObjective { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };
@@ -258,7 +258,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_nothing_is_written() {
+fn wrong_shapes_are_refused_and_nothing_is_written() {
     let ([n, d, c], (x, weight, bias, labels)) = (SHAPE, inputs());
     let target = Targets::Classes(Classes::new(Labels::I64(&labels), c, Some(-100)).unwrap());
     let loss = RowObjective { loss: SoftmaxCrossEntropy::new(c, None, 0.0).unwrap(), target, sample_weight: None };

@@ -1,4 +1,5 @@
-//! A large weight: rows in tiles, each of which all threads share. [`strips`](super::strips) have tiles of classes too.
+//! A large weight: rows are evaluated in tiles, and all threads share each tile. [`strips`](super::strips) divide the
+//! classes into tiles too.
 
 use super::{Evaluation, LinearGrads, copy_rows, round, take};
 use crate::linear::gemm::{Matrix, MatrixMut};
@@ -12,7 +13,7 @@ use std::ops::Range;
 /// Classes of the bias whose gradients one thread sums: they fit into the first-level cache.
 const BIAS_CLASSES: usize = 1 << 11;
 
-/// The rows of a tile that count, in runs of neighbours.
+/// The rows of a tile that count, as runs of adjacent rows.
 pub(super) struct Tile {
     rows: Range<usize>,
     pub(super) runs: Vec<Range<usize>>,
@@ -33,20 +34,20 @@ enum Product<'k, T> {
     Bias(Range<usize>, &'k mut [f64]),
 }
 
-/// Places for the gradients of a tile that are wanted.
+/// Places for the required gradients of a tile.
 pub(super) struct TileGrads<'k, T> {
-    /// Gradients to the inputs of the rows that count, one after the other.
+    /// Gradients with respect to the inputs of the rows that count, one after the other.
     pub(super) x: Option<&'k mut [T]>,
-    /// Gradient to the weight, the sum over tiles.
+    /// Gradient with respect to the weight, the sum over tiles.
     pub(super) weight: Option<&'k mut [T]>,
-    /// Gradient to the bias, the sum over tiles; empty if it is not wanted.
+    /// Gradient with respect to the bias, the sum over tiles; empty if not required.
     pub(super) bias: &'k mut [f64],
     /// Whether an earlier tile has written to `weight`.
     pub(super) adds: bool,
 }
 
 impl<S: Storage> Evaluation<'_, '_, S> {
-    /// Evaluates rows in tiles of at most `most` that count, one after the other, each shared among all threads.
+    /// Evaluates tiles of at most `most` rows that count, one tile after the other. All threads share each tile.
     pub(super) fn in_tiles(
         &self,
         most: usize,
@@ -110,7 +111,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         total
     }
 
-    /// The rows from `first` on, until `most` of them count.
+    /// The tile that starts at row `first` and ends when `most` of its rows count.
     fn next_tile(&self, first: usize, most: usize) -> Tile {
         let (mut tile, rows) = (Tile { rows: first..first, runs: Vec::new(), count: 0 }, self.objective.x.rows());
         while tile.rows.end < rows && tile.count < most {
@@ -143,7 +144,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         f(Rows::packed(&copy, tile.count, features));
     }
 
-    /// The products of rows and some classes.
+    /// The products of the inputs and the weights of some classes.
     pub(super) fn tile_logits(&self, x: Rows<'_, S::Real>, classes: Range<usize>, logits: &mut [S::Real]) {
         let x = Matrix::of(x);
         let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
@@ -156,12 +157,12 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         });
     }
 
-    /// Adds the bias, and overwrites the logits by gradients.
+    /// Adds the bias, and overwrites the logits with gradients if these are required.
     fn tile_losses(&self, tile: &Tile, logits: &mut [S::Real], mut each: Option<&mut [S::Real]>) -> f64 {
         let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let (size, losses, elements) = (parallel::block_rows(classes), loss.losses_per_row(classes), logits.len());
         let (mut logits, mut blocks) = (logits, Vec::new());
-        // Rows that are split among threads are taken one by one.
+        // Rows that are split among threads are evaluated one after the other.
         let elements = if loss.splits_rows(classes) { 0 } else { elements };
         let mut at = 0;
         for run in &tile.runs {
@@ -181,8 +182,8 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         })
     }
 
-    /// The gradients that are wanted, of rows and some classes, all products at once. Those to the inputs are added to
-    /// those of the classes before.
+    /// The required gradients of the rows and some classes; all products run in parallel. Gradients with respect to the
+    /// inputs are added to those of the previous classes.
     pub(super) fn tile_grads(
         &self,
         x: Rows<'_, S::Real>,
@@ -221,8 +222,8 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         });
     }
 
-    /// Calls `f` with rows of the weight and their indices: with all at once, or with a few at a time if they are
-    /// widened.
+    /// Calls `f` with rows of the weight and their indices: once with all rows, or several times with a few rows if
+    /// they must be widened.
     fn with_weight(&self, classes: Range<usize>, mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>)) {
         let (weight, isa) = (self.objective.weight, self.isa);
         let step = linear::widened_rows::<S>(classes.len(), weight.columns());

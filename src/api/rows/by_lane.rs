@@ -1,4 +1,4 @@
-//! Rows of few classes by lane: a row a lane, a class a register.
+//! Rows of few classes by lane: one row per lane, one class per register.
 
 use super::{RowObjective, Targets};
 use crate::losses::{ClassLanes, Group, RowLoss, SoftLanes};
@@ -13,16 +13,17 @@ use std::ops::Range;
 pub(super) trait LaneTargets<T: Real>: Copy {
     /// Whether a group needs a tile of weights.
     const HAS_WEIGHTS: bool;
-    /// Whether it needs a spare tile.
+    /// Whether a group needs a spare tile.
     const NEEDS_SPARE: bool;
 
-    /// Reads the targets of a group of rows, and sums what the loss needs. The logits may become exponentials.
+    /// Reads the targets of a group of rows, and computes the sums that the loss needs. The logits may become
+    /// exponentials.
     fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S>;
 
     /// The losses of a group.
     fn value<S: Simd<T>>(self, s: S, group: &Group<T, S>) -> S::V;
 
-    /// The losses, and the gradients over a divisor.
+    /// The losses; writes the gradients, divided by `divisor`.
     fn value_and_grad<S: Simd<T>>(
         self,
         s: S,
@@ -33,26 +34,26 @@ pub(super) trait LaneTargets<T: Real>: Copy {
     ) -> S::V;
 }
 
-/// The tiles of a group of rows; those that it does not need have no classes.
+/// The tiles of a group of rows; tiles that it does not need are empty.
 pub(super) struct Tiles<'k, T: Real, S: Simd<T>> {
     logits: Tile<'k, T, S>,
     weights: Tile<'k, T, S>,
     spare: Tile<'k, T, S>,
 }
 
-/// Rows with a class each.
+/// Rows with one class each.
 pub(super) struct OfClasses<'k, 'a, T: Real, L: RowLoss<T>>(
     pub(super) &'k RowObjective<'a, T, L>,
     pub(super) &'k L::ClassLanes,
 );
 
-/// Rows with a distribution each, or with a class that is made one.
+/// Rows with one distribution each, or with a class that is converted to a distribution.
 pub(super) struct OfDistributions<'k, 'a, T: Real, L: RowLoss<T>>(
     pub(super) &'k RowObjective<'a, T, L>,
     pub(super) &'k L::SoftLanes,
 );
 
-// Not derived, which would ask as much of the loss.
+// Not derived: a derive would require `Clone` and `Copy` of the loss too.
 impl<T: Real, L: RowLoss<T>> Clone for OfClasses<'_, '_, T, L> {
     fn clone(&self) -> Self {
         *self
@@ -135,7 +136,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
     }
 }
 
-/// The weights of the samples of some rows.
+/// The sample weights of some rows.
 #[inline(always)]
 fn sample_weights<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, rows: Range<usize>) -> S::V {
     match weights {
@@ -145,7 +146,7 @@ fn sample_weights<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, rows: Range<
 }
 
 impl<T: Real> Targets<'_, T> {
-    /// The classes of some rows; -1 of those without.
+    /// The classes of some rows; -1 for rows without a class.
     #[inline(always)]
     fn classes<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
         match self {
@@ -154,7 +155,7 @@ impl<T: Real> Targets<'_, T> {
         }
     }
 
-    /// The distributions of some rows, in a function of its own.
+    /// Loads the distributions of some rows, as a separate function.
     #[inline(always)]
     fn load<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: &mut Tile<'_, T, S>) {
         s.call(inlined!(|s| self.load_inlined(s, rows, to)));
@@ -188,7 +189,8 @@ impl<T: Real> Targets<'_, T> {
     }
 }
 
-/// Maps some rows of logits, in a function of its own. The slopes of a softcap go to `slopes`, which is empty without one.
+/// Maps some rows of logits, as a separate function. The slopes of a softcap go to `slopes`, which is empty without a
+/// softcap.
 #[inline(always)]
 fn map_rows<T: Real, S: Simd<T>>(
     s: S,
@@ -206,13 +208,13 @@ fn map_rows<T: Real, S: Simd<T>>(
     }));
 }
 
-/// The scratch of a block of rows; what is not needed has no length.
+/// The scratch buffers of a block of rows; buffers that are not needed are empty.
 struct Scratch<'k, T> {
-    /// The tiles of the logits, of the weights of their classes, and a spare one.
+    /// The tiles of the logits, of the class weights `u`, and a spare tile.
     logits: &'k mut [T],
     weights: &'k mut [T],
     spare: &'k mut [T],
-    /// The logits of a group, mapped.
+    /// The mapped logits of a group.
     mapped: &'k mut [T],
     /// The slope of the softcap at each logit of all groups.
     slopes: &'k mut [T],
@@ -246,7 +248,7 @@ impl<'k, T: Real> Scratch<'k, T> {
         }
     }
 
-    /// The tiles of a group, with its logits, mapped where there is a map.
+    /// The tiles of a group, with its logits loaded and, if there is a map, mapped.
     #[inline(always)]
     fn load<G: LaneTargets<T>, S: Simd<T>>(
         &mut self,
@@ -258,7 +260,7 @@ impl<'k, T: Real> Scratch<'k, T> {
     ) -> Tiles<'_, T, S> {
         if map.is_identity() {
             let mut tiles = self.tiles::<G, S>(s, group, classes);
-            // The plain way is inlined; with distributions transposing is the smaller part.
+            // The path for classes is inlined; with distributions transposing is the smaller part of the work.
             if G::HAS_WEIGHTS {
                 tiles.logits.load_called(s, rows, stride, count);
             } else {
@@ -274,7 +276,7 @@ impl<'k, T: Real> Scratch<'k, T> {
     }
 }
 
-/// A block of rows that goes by lane: the targets and weights of its first row are those of row `first`.
+/// A block of rows that goes by lane; it starts at row `first` of targets and weights.
 pub(super) struct LaneBlock<'k, T, G> {
     pub(super) targets: G,
     pub(super) first: usize,
@@ -284,7 +286,7 @@ pub(super) struct LaneBlock<'k, T, G> {
 }
 
 impl<T: Real, G: LaneTargets<T>> LaneBlock<'_, T, G> {
-    /// Numbers of scratch memory that a block needs.
+    /// The length of the scratch buffer that a block needs.
     pub(super) fn scratch_len(map: LogitMap<T>, classes: usize) -> usize {
         Scratch::lens::<G>(map, classes).into_iter().sum()
     }
@@ -358,7 +360,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
                     write(s, losses, each, rows.start);
                 }
                 total.add(s, losses);
-                // The gradients of the logits before the softcap; a 0 stays 0, even where a slope is NaN.
+                // The gradient with respect to the logits before the softcap; a 0 stays 0, even if the slope is NaN.
                 if map.has_softcap() {
                     let slopes = &scratch.slopes[g * MAX_LANES * classes..];
                     let zero = s.splat(T::ZERO);
@@ -374,8 +376,8 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
     }
 }
 
-/// The weights of a block of rows with distributions, for the divisor. A row whose target is NaN counts as one whose target
-/// sums to 1.
+/// The weights of a block of rows with distributions, for the divisor. A row whose target contains NaN counts as if its
+/// target summed to 1.
 pub(super) struct LaneWeights<'k, T> {
     pub(super) targets: Rows<'k, T>,
     pub(super) class_weight: Option<&'k [T]>,

@@ -1,4 +1,4 @@
-//! A row at a time.
+//! Rows one at a time.
 
 use super::{RowObjective, Targets, target_row};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
@@ -119,11 +119,11 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
     }
 }
 
-/// What rows need beside them; what is not needed has no length.
+/// The scratch buffers of a row; buffers that are not needed are empty.
 pub(super) struct Scratch<'k, T> {
-    /// The logits, mapped.
+    /// The mapped logits.
     mapped: &'k mut [T],
-    /// The slope of the map at each.
+    /// The slope of the map at each logit.
     slopes: &'k mut [T],
     /// See [`RowIo::streaming`].
     streamed: &'k mut [T],
@@ -153,7 +153,7 @@ impl<'k, T: Real> Scratch<'k, T> {
     }
 }
 
-/// A sparse target as a distribution over all classes, where there is place for one.
+/// A sparse target as a distribution over all classes, if `dense` has space for it.
 #[inline(always)]
 fn densified<'t, T: Real>(target: RowTarget<'t, T>, dense: &'t mut [T]) -> RowTarget<'t, T> {
     match target {

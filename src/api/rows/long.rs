@@ -1,4 +1,4 @@
-//! Rows so long and so few that each is shared among all threads.
+//! Few long rows: all threads share each row.
 
 use super::{RowObjective, target_row};
 use crate::api::long_rows;

@@ -1,4 +1,4 @@
-//! The softmax family: one target a row.
+//! The softmax family: one target per row.
 
 mod by_lane;
 mod by_row;
@@ -24,13 +24,13 @@ use std::ops::Range;
 /// The targets of rows of logits.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a, T> {
-    /// A class a row.
+    /// One class per row.
     Classes(Classes<'a>),
-    /// A distribution a row.
+    /// One distribution per row.
     Distributions(Rows<'a, T>),
-    /// A distribution over few classes a row.
+    /// One distribution over few classes per row.
     Sparse(Sparse<'a, T>),
-    /// A distribution a row, in half precision.
+    /// One distribution per row, in half precision.
     Stored(&'a dyn StoredRows<T>),
 }
 
@@ -39,14 +39,14 @@ pub enum Targets<'a, T> {
 pub struct RowObjective<'a, T, L> {
     /// The loss of a row.
     pub loss: L,
-    /// One target a row.
+    /// One target per row.
     pub target: Targets<'a, T>,
-    /// One weight a row; 1 where absent.
+    /// One weight per row; all 1 if absent.
     pub sample_weight: Option<&'a [T]>,
 }
 
 impl<T: Real> Targets<'_, T> {
-    /// The target of a row; none where it is ignored.
+    /// The target of a row; `None` if it is ignored.
     #[inline(always)]
     fn row(&self, row: usize) -> Option<RowTarget<'_, T>> {
         match self {
@@ -71,7 +71,7 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
 }
 
 impl<T: Real, L: RowLoss<T> + Clone> RowObjective<'_, T, L> {
-    /// Hands `f` the objective of the rows from row `first` on, whose targets are widened.
+    /// Calls `f` with the objective of a block of rows, whose targets are widened. The block starts at row `first`.
     #[cold]
     fn block<R>(
         &self,
@@ -258,7 +258,7 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
                 objective.value_grad_hess(isa, 0, rows, hess, divisor, each)
             });
         }
-        // The Hessian first: the gradient may be written over the logits.
+        // The Hessian comes first: the gradient may overwrite the logits.
         T::with_scratch(Scratch::len(self, rows.columns(), 0), |scratch| {
             T::dispatch(isa, RowHesses { objective: self, first, logits: rows.source(), scratch, hess, divisor });
         });
@@ -266,13 +266,14 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
     }
 }
 
-/// The weights of a block of rows, for the divisor; a row whose target is NaN counts as one whose target sums to 1.
+/// The weights of a block of rows, for the divisor; a row whose target contains NaN counts as if its target summed to
+/// 1.
 struct RowWeights<'k, T> {
     target: Targets<'k, T>,
     class_weight: Option<&'k [T]>,
     sample_weight: Option<&'k [T]>,
     rows: Range<usize>,
-    /// Room for tiles of the targets, where these have few classes.
+    /// Space for tiles of the targets, if these have few classes.
     scratch: &'k mut [T],
 }
 
@@ -281,7 +282,7 @@ impl<T: Real> Kernel<T> for RowWeights<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowWeights { target, class_weight, sample_weight, rows, scratch } = self;
-        // A sum is all the work: transposing pays where rows are no longer than two registers.
+        // The only work is a sum, so transposing is faster only if a row is at most two registers long.
         if let Targets::Distributions(targets) = target
             && (1..=2 * S::LANES).contains(&targets.columns())
         {
@@ -301,7 +302,7 @@ impl<T: Real> Kernel<T> for RowWeights<'_, T> {
     }
 }
 
-/// Finds numbers outside the domain of the loss in a block of rows that count: no probabilities.
+/// Finds the first number outside the domain of the loss, in a block of rows; rows that do not count are skipped.
 struct RowDomain<'k, 'a, T, L> {
     objective: &'k RowObjective<'a, T, L>,
     first: usize,
@@ -314,7 +315,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowDomain<'_, '_, T, L> {
     fn run<S: Simd<T>>(self, s: S) -> Result<()> {
         let RowDomain { objective, first, logits } = self;
         let (name, domain) = L::INPUTS;
-        // Distributions read all numbers. Which rows count matters only where something is wrong.
+        // With distributions the loss reads all numbers. Which rows count matters only if a number is outside the
+        // domain.
         if matches!(objective.target, Targets::Distributions(_))
             && logits.is_flat()
             && domain.first_outside(s, None, logits.flat()).is_none()
@@ -354,7 +356,7 @@ mod tests {
     use crate::simd::Float;
     use crate::view::Labels;
 
-    /// The index of the first number of one row that is read and is no probability.
+    /// The index of the first number of a row that the loss reads and that is not a probability.
     fn outside(isa: Isa, p: &[f64], target: Targets<'_, f64>) -> Option<usize> {
         let loss = CategoricalCrossEntropy::new(p.len(), None, 0.0).unwrap();
         let objective = RowObjective { loss, target, sample_weight: None };
@@ -366,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_outside_the_domain_is_found_where_it_is_read() {
+    fn a_number_outside_the_domain_is_found_if_the_loss_reads_it() {
         let (p, t) = ([0.5, -0.0, 1.0, f64::NAN, 1.5, -0.1], [0.2; 6]);
         for isa in Isa::available() {
             assert_eq!(outside(isa, &p, Targets::Distributions(Rows::packed(&t, 1, 6))), Some(4));

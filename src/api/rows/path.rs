@@ -1,4 +1,4 @@
-//! Which loop the rows of a call go through.
+//! The choice of the loop for the rows of a call.
 
 use super::{RowObjective, Targets};
 use crate::api::long_rows;
@@ -6,7 +6,8 @@ use crate::losses::{Domain, LaneKernels, RowLoss, SumLoss};
 use crate::math::Real;
 use crate::view::Classes;
 
-/// The loop that rows go through, with the kernels it needs. It depends on the shape, the kind of target and the options:
+/// The loop for the rows of a call, with the kernels it needs. It depends on the shape, the kind of target and the
+/// options:
 ///
 /// | rows and classes | target | loss | path | file |
 /// |---|---|---|---|---|
@@ -15,15 +16,15 @@ use crate::view::Classes;
 /// | at most 64 classes (probabilities: 32) | a distribution, or a class smoothed and weighted | has [`SoftLanes`](crate::losses::SoftLanes) | [`SoftByLane`](Path::SoftByLane) | `by_lane.rs` |
 /// | all others | any | any | [`ByRow`](Path::ByRow) | `by_row.rs` |
 ///
-/// Sparse distributions of probabilities go by row, since only listed classes may be read.
+/// For a loss of probabilities, sparse targets go by row, since only listed classes may be read.
 pub(super) enum Path<'k, T: Real, L: RowLoss<T>> {
     /// Each row is cut into parts, which all threads share.
     Split { labels: &'k Classes<'k>, loss: &'k dyn SumLoss<T> },
-    /// A row a lane, a class a register.
+    /// One row per lane, one class per register.
     ByLane(&'k L::ClassLanes),
-    /// The same, with a weight for each class.
+    /// Like [`ByLane`](Path::ByLane), with a weight for each class.
     SoftByLane(&'k L::SoftLanes),
-    /// A row at a time.
+    /// One row at a time.
     ByRow,
 }
 

@@ -1,6 +1,8 @@
-//! Groups of rows of few classes, a row a lane: losses and gradients from the sums of a group. The focal loss shares it.
+//! Groups of rows of few classes, one row per lane: losses and gradients from the sums of a group. The focal loss
+//! shares this code.
 //!
-//! Rows with classes and no options are inlined into their kernel; all that options add is a function of its own.
+//! The code for rows with classes and no options is inlined into the kernel; the code for options is a separate
+//! function.
 
 use super::SoftmaxCrossEntropy;
 use crate::losses::{ClassLanes, Group, SoftLanes};
@@ -39,9 +41,9 @@ impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
         }
         let (zero, weight) = (s.splat(T::ZERO), self.group_weight(s, group));
         let scale = weight / s.splat(divisor);
-        // 1. of the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
+        // 1. the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
         let (is_zero_weight, label_grad) = (scale.eq(zero), zero - scale * group.sums.complement(s));
-        // 2. of the others: w p_k
+        // 2. the other classes: w p_k
         let factor = group.sums.scale(s, scale);
         exponentials.store(
             s,
@@ -107,7 +109,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxCrossEntropy<'_, T> {
     }
 }
 
-/// `w (ln(1 + rest) + m - z_y)`, 0 where `w` is.
+/// `w (ln(1 + rest) + m - z_y)`; 0 if `w` is 0.
 #[inline(always)]
 fn plain_losses<T: Real, S: Simd<T>>(s: S, group: &Group<T, S>, weight: S::V) -> S::V {
     let loss = log1p(s, group.sums.rest) + group.sums.margin(s);
@@ -130,7 +132,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         group.weight * label_weight
     }
 
-    /// The losses of a group of rows with classes, smoothed, with z-loss; 0 where the weight is.
+    /// The losses of a group of rows with classes, with smoothing and z-loss; 0 if the weight is 0.
     #[inline(always)]
     fn losses<S: Simd<T>>(&self, s: S, group: &Group<T, S>, weight: S::V) -> S::V {
         let (zero, sums, eps) = (s.splat(T::ZERO), &group.sums, self.label_smoothing);
@@ -145,7 +147,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         S::V::select(weight.eq(zero), zero, weight.mul_add(log_partition + margin, z_loss))
     }
 
-    /// The same, with gradients.
+    /// Like [`losses`](Self::losses), and writes the gradients.
     #[inline(always)]
     fn losses_and_grads<S: Simd<T>>(
         &self,
@@ -157,13 +159,13 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     ) -> S::V {
         let weight = self.group_weight(s, group);
         let scale = weight / s.splat(divisor);
-        // 1. u_k = (1 - eps) [k = y] + eps / c and U = 1: the gradient of the labelled class, from the complement
+        // 1. u_k = (1 - eps) [k = y] + eps / c and U = 1: the labelled class, from the complement
         let (one, q) = (s.splat(T::ONE), group.sums.complement(s));
         let (eps, uniform) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
         let (others, label) = (s.splat(T::from_f64(eps - uniform)), s.splat(T::from_f64(1.0 - eps + uniform)));
         let z = self.z_loss_grad(s, group, divisor);
         let label_grad = (scale * others + z.scale) * (one - q) - scale * label * q;
-        // 2. of the others: (1 + z) p_k - eps / c
+        // 2. the other classes: (1 + z) p_k - eps / c
         let other = [scale + z.scale, scale * s.splat(T::from_f64(uniform))];
         z.store_grads(s, exponentials, group, label_grad, other, scale, grad);
         self.losses(s, group, weight)
@@ -186,7 +188,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
             s,
             weights,
             inlined!(|e, u| {
-                // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where neither p nor its complement has lost its digits
+                // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where both p and its complement are accurate
                 let (p, complement) = group.sums.probability(s, e);
                 let g = z.scale.mul_add(p, scale * ((group.total - u) * p - u * complement));
                 S::V::select(is_zero_weight, zero, z.or_infinite(s, e, g))
@@ -211,7 +213,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         (z * lse, z + z)
     }
 
-    /// What z-loss adds to the gradients of a group of rows.
+    /// The term that z-loss adds to the gradients of a group of rows.
     #[inline(always)]
     pub(in crate::losses) fn z_loss_grad<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: T) -> ZLossGrad<T, S> {
         let (zero, infinity, none) = (s.splat(T::ZERO), s.splat(T::INFINITY), s.splat(T::NAN));
@@ -227,23 +229,23 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     }
 }
 
-/// What z-loss adds to the gradients of a group of rows: `scale p_k`.
+/// The term that z-loss adds to the gradients of a group of rows: `scale p_k`.
 #[derive(Clone, Copy)]
 pub(in crate::losses) struct ZLossGrad<T: Real, S: Simd<T>> {
     pub(in crate::losses) scale: S::V,
-    /// The exponential of an infinite logit, whose gradient is +inf; NaN where there is none.
+    /// The exponential of an infinite logit, whose gradient is +inf; NaN if no logit is infinite.
     infinite: S::V,
 }
 
 impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
-    /// The gradient of a class by its exponential: +inf for an infinite logit.
+    /// The gradient of a class, or +inf if its exponential is that of an infinite logit.
     #[inline(always)]
     fn or_infinite(&self, s: S, exponential: S::V, gradient: S::V) -> S::V {
         S::V::select(exponential.eq(self.infinite), s.splat(T::INFINITY), gradient)
     }
 
-    /// Writes the gradients of a group of rows: `label_grad` of the labelled class, `scale p_k - uniform` of the others, 0
-    /// where `weight` is.
+    /// Writes the gradients of a group of rows: `label_grad` for the labelled class, `scale p_k - uniform` for the
+    /// others; all 0 if `weight` is 0.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the terms of one formula")]
     pub(in crate::losses) fn store_grads(

@@ -1,4 +1,4 @@
-//! Groups of rows of few classes, a row a lane.
+//! Groups of rows of few classes, one row per lane.
 
 use super::SoftmaxFocalLoss;
 use crate::losses::{ClassLanes, Group, SoftLanes};
@@ -26,7 +26,7 @@ impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        // w A (p_k - [k = y]) + z p_k, of the labelled class from the complement
+        // w A (p_k - [k = y]) + z p_k; for the labelled class from the complement
         let (losses, slopes) = self.losses_and_slopes(s, group);
         let (slopes, q) = (slopes / s.splat(divisor), group.sums.complement(s));
         let z = self.cross_entropy.z_loss_grad(s, group, divisor);
@@ -84,7 +84,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxFocalLoss<'_, T> {
 }
 
 impl<T: Real> SoftmaxFocalLoss<'_, T> {
-    /// Replaces the weights `u` of a group by `v`, their total by that of `v`, and sums the losses.
+    /// Replaces the weights `u` of a group by `v` and their total by that of `v`, and sums the losses.
     #[inline(always)]
     fn reweigh<S: Simd<T>>(
         &self,
@@ -96,7 +96,7 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
     ) {
         let (zero, sums, gamma) = (s.splat(T::ZERO), group.sums, s.splat(T::from_f64(self.gamma)));
         let log_partition = log1p(s, sums.rest);
-        // The power of the largest class; others are as large only where its probability is at most 1/2.
+        // The power of the largest class. If others tie with it, its probability is at most 1/2.
         let peak = self.powers(s, sums.probability(s, sums.exponential_of_max()).1);
         let (mut loss, mut total) = (zero, zero);
         for k in 0..weights.classes() {
@@ -140,13 +140,13 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
         (power * cost, slope)
     }
 
-    /// The focus, where it is a small whole number.
+    /// The focus, if it is a small integer.
     #[inline(always)]
     fn whole(&self) -> Option<u32> {
         (self.gamma.fract() == 0.0 && self.gamma <= 4.0).then_some(self.gamma as u32)
     }
 
-    /// `q^gamma`: products, or a power at a time in double precision, since a logarithm would lose its digits.
+    /// `q^gamma`: by products, or one lane at a time in double precision, since `ln q` would lose its digits.
     #[inline(always)]
     fn powers<S: Simd<T>>(&self, s: S, q: S::V) -> S::V {
         if let Some(whole) = self.whole() {
