@@ -19,8 +19,8 @@
 //! class, only `p_y` is read.
 //!
 //! # Clipping
-//! With `eps > 0`, `p_k` is clipped to `[eps, 1 - eps]`, and the derivative is 0 where clipping changes `p_k`. `eps = 0`
-//! clips nothing.
+//! With `eps > 0`, `p_k` is clipped to `[eps, 1 - eps]`, and the derivative is 0 where clipping changes `p_k`.
+//! `eps = 0` clips nothing.
 //!
 //! # Precision
 //! No term is negative, so nothing cancels: a loss is as accurate as the logarithm, 1 ULP.
