@@ -12,8 +12,7 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
     pub(super) fn long_values(
         &self,
         isa: Isa,
-        labels: &Classes<'_>,
-        row_loss: &dyn SumLoss<T>,
+        (labels, loss): (&Classes<'_>, &dyn SumLoss<T>),
         first: usize,
         logits: Rows<'_, T>,
         mut each: Option<&mut [T]>,
@@ -24,11 +23,11 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
             let Some(class) = labels.get(first + i).filter(|_| weight != 0.0) else {
                 continue;
             };
-            let loss = weight * row_loss.of_sum(long_rows::sum(isa, row), class, row[class]).loss;
+            let weighted = weight * loss.of_sum(long_rows::sum(isa, row), class, row[class]).loss;
             if let Some(each) = &mut each {
-                each[i] = T::from_f64(loss);
+                each[i] = T::from_f64(weighted);
             }
-            total += loss;
+            total += weighted;
         }
         total
     }
@@ -37,8 +36,7 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
     pub(super) fn long_grads(
         &self,
         isa: Isa,
-        labels: &Classes<'_>,
-        row_loss: &dyn SumLoss<T>,
+        (labels, loss): (&Classes<'_>, &dyn SumLoss<T>),
         first: usize,
         mut rows: RowsIo<'_, T>,
         divisor: f64,
@@ -54,7 +52,7 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
             };
             let (logit, scale) = (source.unwrap_or(grad)[class], weight / divisor);
             let (sum, parts) = long_rows::keep(isa, source, grad);
-            let row = row_loss.of_sum(sum, class, logit);
+            let row = loss.of_sum(sum, class, logit);
             if row.others == 0.0 {
                 grad.fill(T::ZERO);
                 continue;

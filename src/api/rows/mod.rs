@@ -168,7 +168,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             return self.block(stored, isa, first, logits.rows(), |objective| objective.value(isa, 0, logits, each));
         }
         match self.path(logits.columns()) {
-            Path::Split { labels, loss } => self.long_values(isa, labels, loss, first, logits, each),
+            Path::Split { labels, loss } => self.long_values(isa, (labels, loss), first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
             Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
             Path::ByRow => T::with_scratch(Scratch::len(self, logits.columns(), 0), |scratch| {
@@ -184,7 +184,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
                 .block(stored, isa, first, count, |objective| objective.value_and_grad(isa, 0, rows, divisor, each));
         }
         match self.path(rows.columns()) {
-            Path::Split { labels, loss } => self.long_grads(isa, labels, loss, first, rows, divisor, each),
+            Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
             Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {
