@@ -16,12 +16,12 @@ def exactly(row: Array) -> list[mpmath.mpf]:
 
 
 def softmax(row: Row) -> list[mpmath.mpf]:
-    exps = [mpmath.e**z for z in row]
-    return [e / mpmath.fsum(exps) for e in exps]
+    return normalized([mpmath.exp(z) for z in row])
 
 
 def normalized(row: Row) -> list[mpmath.mpf]:
-    return [x / mpmath.fsum(row) for x in row]
+    total = mpmath.fsum(row)
+    return [x / total for x in row]
 
 
 def entropy(p: Row) -> mpmath.mpf:
