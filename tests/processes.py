@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-LIMIT = 60  # seconds until a hang is called one
+LIMIT = 300  # seconds until a hang is called one, also on a machine that is busy with other things
 
 THREAD_VARIABLES = ("XENTRS_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS")
 
