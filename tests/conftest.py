@@ -11,9 +11,9 @@ settings.register_profile("xentrs", deadline=None, derandomize=True, database=No
 settings.load_profile("xentrs")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def one_blas_thread():
-    """Matrices this small leave BLAS threads waiting for one another, for seconds where the machine is busy."""
+    """Matrices as small as those of the tests leave BLAS threads waiting for one another, the longer the busier."""
     with threadpool_limits(1):
         yield
 

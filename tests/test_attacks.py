@@ -13,8 +13,6 @@ from xentrs.models import MLPClassifier
 
 NORMS = ["linf", "l2"]
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
 
 class Linear:
     """Two classes by the sign of ``w x``: the worst that a ball allows is known."""

@@ -16,9 +16,6 @@ from xentrs.models import GaussianRegressor
 TIGHT = {"tol": 1e-9, "max_iter": 10_000}
 
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
-
 @pytest.fixture(scope="module")
 def planted():
     """Samples, numbers, and the means and standard deviations that these were drawn from."""

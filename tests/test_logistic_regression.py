@@ -19,9 +19,6 @@ sgd = partial(LogisticRegression, solver="sgd", max_iter=200)
 exact = partial(LogisticRegression, tol=1e-10, max_iter=10_000)
 
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
-
 # ------------------------------------------------------------------------------------------------------ the mathematics
 
 

@@ -15,8 +15,6 @@ from datasets import objective, standardised
 from xentrs.models import LogisticRegression
 from xentrs.optim import SGD
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
 sgd = partial(LogisticRegression, solver="sgd", max_iter=200)
 
 

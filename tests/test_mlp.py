@@ -24,9 +24,6 @@ XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([0, 1
 UNTRAINED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
-
 @UNTRAINED
 @parametrize_with_checks([MLPClassifier(), MLPClassifier((5, 3), solver="sgd", activation="gelu", gamma=1.0)])
 def test_scikit_learns_checks(estimator, check):

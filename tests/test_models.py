@@ -40,9 +40,6 @@ UNBOUNDED = dict.fromkeys(
 )
 
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
-
 def data(estimator, load=load_iris):
     """Samples, standardised, and targets of the kind that the estimator learns."""
     X, y = load(return_X_y=True)

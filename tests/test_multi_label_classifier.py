@@ -14,9 +14,6 @@ from xentrs.models import LogisticRegression, MultiLabelClassifier
 TIGHT = {"tol": 1e-10, "max_iter": 10_000}
 
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
-
 @pytest.fixture(scope="module")
 def documents():
     X, y = make_multilabel_classification(400, 12, n_classes=4, random_state=0)

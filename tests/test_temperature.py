@@ -11,8 +11,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import xentrs as xe
 from xentrs.models import MLPClassifier, TemperatureScaler
 
-pytestmark = pytest.mark.usefixtures("one_blas_thread")
-
 
 def drawn(n, c, scale=1.0, seed=0):
     """Logits, and classes drawn from their softmax."""
