@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xentrs import build_info
+from processes import LIMIT
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
@@ -31,10 +31,6 @@ ENVIRONMENT = {
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 
 
-@pytest.mark.skipif(
-    build_info()["isa"] != build_info()["isas_available"][0],
-    reason="run with the default instruction set alone: half a minute, and what they call is tested on all of them",
-)
 @every_example
 def test_example(example, tmp_path):
     run = subprocess.run(
@@ -43,7 +39,7 @@ def test_example(example, tmp_path):
         env=os.environ | ENVIRONMENT,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=LIMIT,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     pictures = [Path(name) for name in re.findall(r"^picture: (.+)$", run.stdout, re.MULTILINE)]

@@ -243,6 +243,30 @@ def test_import_needs_numpy_alone() -> None:
     assert done.stdout.strip() == "[]"
 
 
+# --------------------------------------------------------------------------------------------------------------- tests
+
+TESTS = ROOT / "tests"
+
+
+def modules_of(test: Path) -> set[str]:
+    """The modules that a file of tests imports."""
+    return set(python_imports(ast.parse(test.read_text(encoding="utf-8")), ""))
+
+
+@pytest.mark.parametrize("test", sorted(TESTS.glob("test_*.py")), ids=lambda path: path.stem)
+def test_what_an_oracle_judges_stands_with_the_kernels(test: Path) -> None:
+    """A value that is right under one instruction set may be wrong under another."""
+    judges = modules_of(test) & {"oracles", "distribution_oracles"}
+    assert not judges, f"{test.name} holds results against {judges}: it belongs to tests/kernels"
+
+
+@pytest.mark.parametrize("test", sorted((TESTS / "kernels").glob("*.py")), ids=lambda path: path.stem)
+def test_the_kernels_are_tested_without_what_stands_above_them(test: Path) -> None:
+    above = {"xentrs.attacks", "xentrs.bench", "xentrs.models", "xentrs.nn", "xentrs.stats", "sklearn"}
+    strangers = {module for module in modules_of(test) for name in above if f"{module}.".startswith(f"{name}.")}
+    assert not strangers, f"{test.name} imports {strangers}: it need not run under every instruction set"
+
+
 # ------------------------------------------------------------------------------------------- what every function needs
 
 EVERYTHING = [

@@ -2,6 +2,7 @@
 
 import _thread
 import operator
+import signal
 from functools import partial
 
 import numpy as np
@@ -154,6 +155,15 @@ def test_no_rows_make_no_step():
     np.testing.assert_array_equal(weight, 1.0)
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """Runs in the background are started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_an_interrupt_comes_between_steps_and_loses_nothing(monkeypatch):
     """The parameters of an interrupted epoch are those after so many steps."""
     rng = np.random.default_rng(0)

@@ -1,7 +1,6 @@
 """The loss of a linear layer's outputs, against the oracle of logits that are stored, on all roads and at all edges."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import xentrs as xe
 from checks import assert_close, assert_same_bits
 from oracles import Truth
-from processes import run
 from registry import DTYPES, HALVES, LINEARS, REDUCTIONS, Draw, Linear, some_combinations
 
 Array = np.ndarray[Any, Any]
@@ -85,13 +83,22 @@ def test_every_option_agrees_with_the_oracle(linear: Linear, shape: tuple[int, i
             if options["ignore_index"] == 0 and linear.kind == "softmax":
                 target = np.maximum(target, 0)  # -100 is no class then
             truth = linear.oracle(in_double(x, weight, bias), target, **options)
-            for reduction in REDUCTIONS:
-                given = {"bias": bias, "kind": linear.kind, "reduction": reduction, **options}
-                result = linear.loss_with_grad(x, weight, target, **given)
-                assert_linear(result, truth, x, weight, reduction, RTOL[dtype], f"{reduction} {options}")
-                assert (result.grad_bias is None) == (bias is None)
-                loss = linear.loss(x, weight, target, **given)
-                assert_close(loss, result.loss, RTOL[dtype], 1 + np.abs(result.loss), note="the loss alone")
+            given = {"bias": bias, "kind": linear.kind, **options}
+            results = {how: linear.loss_with_grad(x, weight, target, reduction=how, **given) for how in REDUCTIONS}
+            for reduction, result in results.items():
+                note = f"{reduction} {options}"
+                loss = linear.loss(x, weight, target, reduction=reduction, **given)
+                assert_close(loss, result.loss, RTOL[dtype], 1 + np.abs(result.loss), note=f"{note} the loss alone")
+                if reduction == "none":  # whose gradients are those of the sum
+                    truth_loss, doubt = truth.reduced(reduction)[0], truth.doubts(reduction)[0]
+                    assert_close(result.loss, truth_loss, RTOL[dtype], 1 + np.abs(truth_loss), doubt, f"{note} loss")
+                    for grad, same in zip(result[1:], results["sum"][1:], strict=True):
+                        assert (grad is None) == (same is None)
+                        if grad is not None:
+                            assert_same_bits(grad, same, note)
+                else:
+                    assert_linear(result, truth, x, weight, reduction, RTOL[dtype], note)
+                    assert (result.grad_bias is None) == (bias is None)
 
 
 @each_dtype
@@ -411,35 +418,3 @@ def test_gradients_go_where_they_are_wanted(shape: tuple[int, int, int]) -> None
         for actual, place, truth in zip(result[1:], out, expected[1:], strict=True):
             assert place is None or actual is place
             assert_same_bits(np.asarray(actual, np.float32), truth)
-
-
-# ------------------------------------------------------------------------------------------------------------- memory
-
-PEAK = """if True:
-    import gc
-    import numpy as np, xentrs as xe
-
-    def kib(field):
-        lines = open("/proc/self/status").read().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-    rng = np.random.default_rng(0)
-    n, d, c = {shape}
-    x, weight = rng.standard_normal((n, d), np.float32), rng.standard_normal((c, d), np.float32)
-    target, bias = rng.integers(0, c, n), np.zeros(c, np.float32)
-    out = (np.ones_like(x), np.ones_like(weight), np.ones_like(bias))
-    xe.linear_cross_entropy_with_grad(x[:40], weight[:40], target[:40] % 40, bias=bias[:40])
-    gc.collect()
-    open("/proc/self/clear_refs", "w").write("5")
-    before = kib("VmRSS")
-    xe.linear_cross_entropy_with_grad(x, weight, target, bias=bias, out=out)
-    print(kib("VmHWM") - before)
-"""
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="this system tells no peak of memory in /proc")
-@pytest.mark.parametrize(
-    "shape", [(2048, 64, 50_257), (60_000, 784, 10), (20_000, 256, 1000), (64, 4, 1_500_000)], ids=str
-)
-def test_the_peak_is_below_64_mib_beside_the_gradients(shape: tuple[int, int, int]) -> None:
-    assert int(run(PEAK.format(shape=shape), XENTRS_NUM_THREADS="2")) < 64 * 1024

@@ -1,129 +1,28 @@
-"""float16 and bfloat16 are storage: every result is that of float32 on the widened logits, rounded once, to the bit.
-
-So what the other tests say of float32 holds for them, and here it suffices to compare the two. The oracle has its say
-about the loss and about a gradient in float32, which nothing rounds again.
-"""
+"""float16 and bfloat16 as they come and go: beside other types, in any layout, where they are wanted."""
 
 import subprocess
 import sys
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import xentrs as xe
-from checks import FLUSHED, assert_close, assert_same_bits
-from draws import as_it_is
+from checks import assert_same_bits
+from halves import SHAPES, narrow, rough, target_of, wide
 from layouts import LAYOUTS
 from registry import CASES, FUNCTIONS, HALVES, REDUCTIONS, Case, Function
-
-Array = np.ndarray[Any, Any]
 
 KINDS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in CASES for kind in case.targets]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 each_kind = pytest.mark.parametrize(("case", "kind"), KINDS)
 each_half = pytest.mark.parametrize("half", HALVES, ids=lambda half: half.__name__)
-each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 each_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
 each_function_with_out = pytest.mark.parametrize("function", [f for f in FUNCTIONS if f.has_out], ids=lambda f: f.name)
 
-SHAPES = [(1, 1), (1, 10), (7, 5), (30, 67), (3_000, 31), (70, 2_000), (2, 40_000)]
-"""One row and many, tails of lanes, several blocks, rows longer than a block."""
 
-
-def rough(rng: np.random.Generator, half: type, shape: tuple[int, ...]) -> Array:
-    """Logits with every special value of the type among them, and its largest and smallest numbers."""
-    info = ml_dtypes.finfo(half)
-    special = [0.0, -0.0, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal, 17.0]
-    normal = rng.normal(scale=5.0, size=shape)
-    mixed = np.where(rng.random(shape) < 0.02, rng.choice(np.array(special, np.float64), shape), normal)
-    return mixed.astype(half)
-
-
-def wide(a: Array) -> Array:
-    return np.asarray(a).astype(np.float32)
-
-
-def narrow(a: Array, half: type) -> Array:
-    """Rounded to nearest, ties to even; what is too large becomes infinite."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return np.asarray(a).astype(half)
-
-
-def target_of(case: Case, kind: str, rng: np.random.Generator, half: type, shape: tuple[int, ...]) -> Array:
-    """A target of the logits' type, where it is floating."""
-    target = case.targets[kind](rng, np.float32, shape)
-    return target.astype(half) if target.dtype == np.float32 else target
-
-
-def widened(value: Any) -> Any:
-    """The same argument, in float32 where it was half."""
-    return wide(value) if isinstance(value, np.ndarray) and value.dtype in HALVES else value
-
-
-def assert_as_float32(case: Case, half: type, logits: Array, target: Array, note: str = "", **options: Any) -> None:
-    """Loss and gradient are those of the widened arguments, the gradient rounded once."""
-    arguments = {name: widened(value) for name, value in options.items()}
-    expected, expected_grad = case.loss_with_grad(wide(logits), widened(target), **arguments)
-    loss, grad = case.loss_with_grad(logits, target, **options)
-    assert_same_bits(loss, expected, f"{note} loss")
-    assert_same_bits(grad, narrow(expected_grad, half), f"{note} grad")
-    alone = case.loss(wide(logits), widened(target), **arguments)
-    assert_same_bits(case.loss(logits, target, **options), alone, f"{note} loss alone")
-
-    out = np.full(logits.shape, 77, np.float32)
-    loss, grad = case.loss_with_grad(logits, target, **options, out=out)
-    assert grad is out
-    assert_same_bits(loss, expected, f"{note} loss, float32 out")
-    assert_same_bits(out, expected_grad, f"{note} float32 out")
-
-
-# --- Losses -----------------------------------------------------------------------------------------------------------
-
-
-@each_reduction
-@each_half
-@each_kind
-def test_every_combination_of_options_as_in_float32(case: Case, kind: str, half: type, reduction: str) -> None:
-    rng = np.random.default_rng(100)
-    for shape in [(23, 11), (1, 3)]:
-        for options in case.grid(rng, half, shape):
-            logits, target = case.admit(rough(rng, half, shape)), target_of(case, kind, rng, half, shape)
-            if kind == "classes" and options.get("ignore_index") == 0:
-                target = np.abs(target % shape[-1])
-            assert_as_float32(case, half, logits, target, str(shape), reduction=reduction, **options)
-
-
-@each_half
-@each_kind
-def test_every_shape_as_in_float32(case: Case, kind: str, half: type) -> None:
-    rng = np.random.default_rng(101)
-    for shape in [*SHAPES, *((5, c) for c in range(1, 68)), *((n, 10) for n in range(1, 40)), (0, 4), (2, 3, 4)]:
-        logits, target = case.admit(rough(rng, half, shape)), target_of(case, kind, rng, half, shape)
-        weight = rng.uniform(0.5, 2.0, case.row_shape(shape)).astype(np.float32)
-        for reduction in ("mean", "none"):
-            assert_as_float32(case, half, logits, target, str(shape), sample_weight=weight, reduction=reduction)
-
-
-@each_half
-@each_kind
-def test_the_oracle_of_the_widened_logits(case: Case, kind: str, half: type) -> None:
-    rng = np.random.default_rng(102)
-    for shape in [(23, 11), (400, 10), (3, 257)]:
-        logits = case.logits(rng, np.float32, shape).astype(half)
-        target = target_of(case, kind, rng, half, shape)
-        truth = case.oracle(wide(logits), widened(target))
-        for reduction in REDUCTIONS:
-            true_loss, true_grad, size = truth.reduced(reduction)
-            loss, grad = case.loss_with_grad(logits, target, reduction=reduction, out=np.empty(shape, np.float32))
-            assert_close(loss, true_loss, case.loss_rtol[np.float32], floor=FLUSHED[np.float32], note=reduction)
-            assert_close(grad, true_grad, case.grad_rtol[np.float32], size, FLUSHED[np.float32], note=reduction)
-            _, grad = case.loss_with_grad(logits, target, reduction=reduction)
-            info = ml_dtypes.finfo(half)
-            floor = float(info.smallest_subnormal) + FLUSHED[np.float32]
-            assert_close(wide(grad), true_grad, 1e-5 + float(info.eps), size, floor, note=reduction)
+# --- Types, errors ----------------------------------------------------------------------------------------------------
 
 
 @each_half
@@ -137,28 +36,6 @@ def test_types_of_the_results(case: Case, half: type) -> None:
     loss, grad = case.loss_with_grad(logits, target, reduction="none")
     assert loss.dtype == np.float32 and grad.dtype == half
     assert case.loss(logits, target, reduction="none").dtype == np.float32
-
-
-@each_half
-@pytest.mark.parametrize("case", [case for case in CASES if case.admit is as_it_is], ids=lambda case: case.name)
-def test_a_sum_does_not_overflow(case: Case, half: type) -> None:
-    """70 000 rows, each of which costs more than 10, and float16 ends at 65504; nor does it stagnate."""
-    n = 70_000
-    logits = np.zeros((n, 2), half)
-    logits[:, 1] = 11
-    target = np.zeros(case.row_shape((n, 2)), int)
-    total, grad = case.loss_with_grad(logits, target, reduction="sum")
-    (each,) = set(case.loss(logits, target, reduction="none").reshape(n, -1).sum(1).tolist())
-    assert total == pytest.approx(n * each, rel=1e-6) and total > 700_000
-    assert case.loss(logits, target) * (n if case.has_class_axis else 2 * n) == pytest.approx(total, rel=1e-6)
-    assert np.isfinite(wide(grad)).all() and (wide(grad)[:, 1] > 0.99).all()
-
-
-@each_half
-def test_a_row_of_many_classes_does_not_overflow(half: type) -> None:
-    logits = np.zeros((1, 200_000), half)
-    assert xe.softmax_cross_entropy(logits, [7]) == pytest.approx(np.log(200_000), rel=1e-6)
-    assert float(xe.logsumexp(logits)[0]) == pytest.approx(np.log(200_000), rel=0.01)
 
 
 @each_half
@@ -297,6 +174,22 @@ def test_out_that_overlaps_an_input_is_refused(case: Case, half: type) -> None:
     assert_same_bits(grad, case.loss_with_grad(logits.copy(), target, out=np.empty((4, 4), np.float32)).grad)
 
 
+@each_half
+@each_function_with_out
+def test_out_of_functions(function: Function, half: type) -> None:
+    rng = np.random.default_rng(110)
+    for shape in SHAPES:
+        x = rough(rng, half, shape)
+        expected = function.function(wide(x))
+        for out in (np.full(shape, 77, half), np.full(shape, 77, np.float32), np.full(shape[::-1], 77, half).T):
+            assert function.function(x, out=out) is out
+            assert_same_bits(out, narrow(expected, out.dtype))
+        assert function.function(x, out=x) is x
+        assert_same_bits(x, narrow(expected, half))
+    with pytest.raises(TypeError, match="or float32, got float64"):
+        function.function(np.zeros((2, 2), half), out=np.zeros((2, 2)))
+
+
 # --- Layouts ----------------------------------------------------------------------------------------------------------
 
 
@@ -338,42 +231,6 @@ def test_lists_of_scalars(half: type) -> None:
     expected, expected_grad = xe.softmax_cross_entropy_with_grad(np.array([row, row], half), [0, 1])
     assert loss == expected and grad.dtype == half
     assert_same_bits(grad, expected_grad)
-
-
-# --- Functions --------------------------------------------------------------------------------------------------------
-
-
-@each_half
-@each_function
-def test_functions_as_in_float32(function: Function, half: type) -> None:
-    rng = np.random.default_rng(109)
-    for shape in [*SHAPES, *((5, c) for c in range(1, 68)), (0, 4), (2, 3, 4), (9,)]:
-        x = rough(rng, half, shape)
-        assert_same_bits(function.function(x), narrow(function.function(wide(x)), half), str(shape))
-    if function.has_axis:
-        x = rough(rng, half, (4, 6, 5))
-        for axis in range(-3, 3):
-            expected = narrow(function.function(wide(x), axis=axis), half)
-            assert_same_bits(function.function(x, axis=axis), expected, f"axis={axis}")
-    else:
-        value = function.function(half(1.5))
-        assert np.ndim(value) == 0 and value.dtype == half
-
-
-@each_half
-@each_function_with_out
-def test_out_of_functions(function: Function, half: type) -> None:
-    rng = np.random.default_rng(110)
-    for shape in SHAPES:
-        x = rough(rng, half, shape)
-        expected = function.function(wide(x))
-        for out in (np.full(shape, 77, half), np.full(shape, 77, np.float32), np.full(shape[::-1], 77, half).T):
-            assert function.function(x, out=out) is out
-            assert_same_bits(out, narrow(expected, out.dtype))
-        assert function.function(x, out=x) is x
-        assert_same_bits(x, narrow(expected, half))
-    with pytest.raises(TypeError, match="or float32, got float64"):
-        function.function(np.zeros((2, 2), half), out=np.zeros((2, 2)))
 
 
 # --- Memory, and no ml_dtypes -----------------------------------------------------------------------------------------
