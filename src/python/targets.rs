@@ -107,7 +107,7 @@ impl<'py, S: Number> Input<'py, S> {
             }
         };
         check_shape("target", &self.shape(), labels.shape())?;
-        Ok(labels.as_points())
+        Ok(labels.into_points())
     }
 
     /// Labels that are 0 or 1, one per point.
@@ -137,7 +137,7 @@ impl<'py, S: Number> Floats<'py, S> {
     }
 
     /// The same targets as rows of one.
-    fn as_points(mut self) -> Self {
+    fn into_points(mut self) -> Self {
         match &mut self {
             Floats::Real(array) => array.fold(1),
             Floats::Stored(array) => array.fold(1),
