@@ -54,7 +54,8 @@ def run(
     if info["profile"] != "release" and not quick:
         sys.exit(f"a {info['profile']} build says nothing about speed: install a wheel, or run `make bench`")
     versions = ", ".join(f"{contestant.name} {contestant.version}" for contestant in contestants)
-    print(f"{versions}; {info['isa']}, {info['num_threads']} threads of {os.cpu_count()} cores, {info['profile']} build")
+    threads = f"{info['num_threads']} threads of {os.cpu_count()} cores"
+    print(f"{versions}; {info['isa']}, {threads}, {info['profile']} build")
     for name in missing:
         print(f"{name} is not installed: no column")
     figures: list[Figure] = []
