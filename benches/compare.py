@@ -69,15 +69,7 @@ def compared(builds: list[Build], row: str, call: str, rounds: int) -> Iterator[
         yield [build.seconds(row, call, loops) for build in builds]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, help="the `python/` folder of the other checkout")
-    parser.add_argument("words", nargs="*", help="rows whose names hold one of these words")
-    parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        return work()
+def compare(options: argparse.Namespace) -> None:
     from run import rows
 
     builds = [Build(HERE.parent / "python"), Build(options.other)]
@@ -93,6 +85,19 @@ def main() -> None:
             median = statistics.median(a / b for a, b in times)
             line = f"{row.name:<40}{call:<10}{1e6 * min(ours):>9.2f} µs{1e6 * min(theirs):>9.2f} µs"
             print(f"{line}{median:>9.3f}{min(ours) / min(theirs):>9.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other", type=Path, help="the `python/` folder of the other checkout")
+    parser.add_argument("words", nargs="*", help="rows whose names hold one of these words")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work()
+    else:
+        compare(options)
 
 
 if __name__ == "__main__":
