@@ -47,6 +47,8 @@ mod row_io;
 mod slices;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 #[cfg(not(target_arch = "x86_64"))]
 use portable as baseline;

@@ -8,7 +8,7 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::{Lanes, Mask, Simd};
+use super::{Lanes, Mask, Simd, vectors::vectors};
 use core::arch::x86_64::*;
 
 /// The instruction set that every x86-64 processor has.
@@ -24,29 +24,19 @@ pub(super) fn enter<R>(token: Sse2, f: impl FnOnce(Sse2) -> R) -> R {
 
 macro_rules! lanes {
     (
-        $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty,
-        $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $and:ident $andnot:ident $or:ident,
-        $lt:ident $eq:ident $movemask:ident $splat:ident $load:ident $store:ident $stream:ident,
+        $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty, $lt:ident $eq:ident $and:ident $or:ident,
+        $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident $movemask:ident,
+        $splat:ident $load:ident $store:ident $stream:ident,
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal
     ) => {
-        #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $V($raw);
-
-        #[doc = concat!("`", stringify!($lanes), "` truth values: all bits of a lane, or none.")]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $M($raw);
-
-        impl $V {
-            #[inline(always)]
-            fn array(self) -> [$T; $lanes] {
-                let mut lanes = [0.0; $lanes];
-                // SAFETY: the array is one register long.
-                unsafe { $store(lanes.as_mut_ptr(), self.0) };
-                lanes
-            }
-
+        vectors!(
+            Sse2: $V, $M, $T, $lanes, $raw, $int,
+            $add $sub $mul $div $max $min $andnot $movemask,
+            $splat $load $store $stream,
+            $to_int $to_float $iadd $isub _mm_and_si128 _mm_or_si128 $isplat $up $down,
+            $digits, $bias, $sqrt_half, $one, $magic_bits,
+            {
             /// Splits a number into two halves of its digits; products of halves are exact.
             #[inline(always)]
             fn halves(self) -> (Self, Self) {
@@ -55,44 +45,8 @@ macro_rules! lanes {
                 let upper = stretched - (stretched - self);
                 (upper, self - upper)
             }
-        }
-
-        impl Simd<$T> for Sse2 {
-            type V = $V;
-            type Array = [$T; $lanes];
-            const LANES: usize = $lanes;
-
-            #[inline(always)]
-            fn registers(xs: &[$T]) -> (&[[$T; $lanes]], &[$T]) {
-                xs.as_chunks()
             }
-
-            #[inline(always)]
-            fn registers_mut(xs: &mut [$T]) -> (&mut [[$T; $lanes]], &mut [$T]) {
-                xs.as_chunks_mut()
-            }
-
-            #[inline(always)]
-            fn numbers(registers: &mut [[$T; $lanes]]) -> &mut [$T] {
-                registers.as_flattened_mut()
-            }
-
-            #[inline(always)]
-            fn call<R>(self, f: impl FnOnce(Self) -> R) -> R {
-                enter(self, f)
-            }
-
-            #[inline(always)]
-            fn splat(self, x: $T) -> $V {
-                $V(unsafe { $splat(x) })
-            }
-
-            #[inline(always)]
-            fn load(self, xs: &[$T; $lanes]) -> $V {
-                // SAFETY: the array is one register long.
-                $V(unsafe { $load(xs.as_ptr()) })
-            }
-
+            {
             #[inline(always)]
             fn load_tail(self, xs: &[$T], fill: $T) -> $V {
                 let mut lanes = [fill; $lanes];
@@ -101,37 +55,11 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn store(self, v: $V, out: &mut [$T; $lanes]) {
-                // SAFETY: the array is one register long.
-                unsafe { $store(out.as_mut_ptr(), v.0) }
-            }
-
-            #[inline(always)]
             fn store_tail(self, v: $V, out: &mut [$T]) {
                 out.copy_from_slice(&v.array()[..out.len()]);
             }
-
-            #[inline(always)]
-            fn stream(self, v: $V, out: &mut [$T; $lanes]) {
-                assert!(out.as_ptr().addr().is_multiple_of(16));
-                // SAFETY: the array is one register long, and it is aligned.
-                unsafe { $stream(out.as_mut_ptr(), v.0) }
             }
-
-            #[inline(always)]
-            fn fence(self) {
-                unsafe { _mm_sfence() }
-            }
-
-            #[inline(always)]
-            fn prefetch(self, xs: &[$T], i: usize) {
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
-            }
-        }
-
-        impl Lanes<$T> for $V {
-            type Mask = $M;
-
+            {
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 self * a + b
@@ -142,21 +70,6 @@ macro_rules! lanes {
             fn product(self, other: Self) -> (Self, Self) {
                 let ((a, b), (c, d), high) = (self.halves(), other.halves(), self * other);
                 (high, ((a * c - high) + a * d + b * c) + b * d)
-            }
-
-            #[inline(always)]
-            fn max(self, other: Self) -> Self {
-                $V(unsafe { $max(self.0, other.0) })
-            }
-
-            #[inline(always)]
-            fn min(self, other: Self) -> Self {
-                $V(unsafe { $min(self.0, other.0) })
-            }
-
-            #[inline(always)]
-            fn abs(self) -> Self {
-                $V(unsafe { $andnot($splat(-0.0), self.0) })
             }
 
             #[inline(always)]
@@ -173,102 +86,23 @@ macro_rules! lanes {
             fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
                 $V(unsafe { $or($and(mask.0, if_true.0), $andnot(mask.0, if_false.0)) })
             }
-
-            #[inline(always)]
-            fn zero_where_lt(self, a: Self, b: Self) -> Self {
-                $V(unsafe { $andnot(a.lt(b).0, self.0) })
             }
-
-            #[inline(always)]
-            fn to_power(self) -> Self {
-                $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
-            }
-
-            // See `avx2.rs`.
-            #[inline(always)]
-            fn split(self) -> (Self, Self) {
-                const MAGIC: $T = (1u64 << $digits) as $T + $bias as $T;
-                unsafe {
-                    let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
-                    let field = $down::<$digits>(cut);
-                    let fraction = _mm_and_si128(cut, $isplat((1 << $digits) - 1));
-                    let m = $to_float($iadd(fraction, $isplat($sqrt_half)));
-                    let k = $sub($to_float(_mm_or_si128(field, $isplat($magic_bits))), $splat(MAGIC));
-                    ($V(m), $V(k))
-                }
-            }
-
-            // See `avx2.rs`.
-            #[inline(always)]
-            fn opposite(self, other: Self) -> (Self, Self) {
-                const HALF: $int = 1 << ($digits - 1);
-                const POWER: $T = (1u64 << $digits) as $T;
-                const SIGN: $T = (1u64 << (8 * size_of::<$T>() - 1 - $digits)) as $T;
-                unsafe {
-                    let bits = $iadd($to_int(self.0), $isplat(<$int>::MIN + HALF));
-                    let apart = $isub(bits, $to_int(other.0));
-                    let near = $isub(bits, _mm_and_si128(apart, $isplat((1 << $digits) - 1)));
-                    let field = $down::<$digits>(apart);
-                    let k = $sub($to_float(_mm_or_si128(field, $isplat($magic_bits))), $splat(POWER + SIGN));
-                    ($V($to_float(near)), $V(k))
-                }
-            }
-
-            #[inline(always)]
-            fn sum(self) -> $T {
-                let mut lanes = self.array();
-                let mut half = $lanes / 2;
-                while half > 0 {
-                    for i in 0..half {
-                        lanes[i] += lanes[i + half];
-                    }
-                    half /= 2;
-                }
-                lanes[0]
-            }
-
-            #[inline(always)]
-            fn largest(self) -> $T {
-                let mut lanes = self.array();
-                let mut half = $lanes / 2;
-                while half > 0 {
-                    for i in 0..half {
-                        lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
-                    }
-                    half /= 2;
-                }
-                lanes[0]
-            }
-        }
-
-        impl Mask for $M {
-            #[inline(always)]
-            fn bits(self) -> u32 {
-                unsafe { $movemask(self.0) as u32 }
-            }
-        }
-
-        operators! { $V:
-            Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
-            Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });
-            Mul mul (a, b) => $V(unsafe { $mul(a.0, b.0) });
-            Div div (a, b) => $V(unsafe { $div(a.0, b.0) });
-        }
+        );
     };
 }
 
 lanes!(
-    F32x4, M32x4, f32, 4, __m128, i32,
-    _mm_add_ps _mm_sub_ps _mm_mul_ps _mm_div_ps _mm_max_ps _mm_min_ps _mm_and_ps _mm_andnot_ps _mm_or_ps,
-    _mm_cmplt_ps _mm_cmpeq_ps _mm_movemask_ps _mm_set1_ps _mm_loadu_ps _mm_storeu_ps _mm_stream_ps,
+    F32x4, M32x4, f32, 4, __m128, i32, _mm_cmplt_ps _mm_cmpeq_ps _mm_and_ps _mm_or_ps,
+    _mm_add_ps _mm_sub_ps _mm_mul_ps _mm_div_ps _mm_max_ps _mm_min_ps _mm_andnot_ps _mm_movemask_ps,
+    _mm_set1_ps _mm_loadu_ps _mm_storeu_ps _mm_stream_ps,
     _mm_castps_si128 _mm_castsi128_ps _mm_add_epi32 _mm_sub_epi32 _mm_set1_epi32 _mm_slli_epi32 _mm_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000
 );
 
 lanes!(
-    F64x2, M64x2, f64, 2, __m128d, i64,
-    _mm_add_pd _mm_sub_pd _mm_mul_pd _mm_div_pd _mm_max_pd _mm_min_pd _mm_and_pd _mm_andnot_pd _mm_or_pd,
-    _mm_cmplt_pd _mm_cmpeq_pd _mm_movemask_pd _mm_set1_pd _mm_loadu_pd _mm_storeu_pd _mm_stream_pd,
+    F64x2, M64x2, f64, 2, __m128d, i64, _mm_cmplt_pd _mm_cmpeq_pd _mm_and_pd _mm_or_pd,
+    _mm_add_pd _mm_sub_pd _mm_mul_pd _mm_div_pd _mm_max_pd _mm_min_pd _mm_andnot_pd _mm_movemask_pd,
+    _mm_set1_pd _mm_loadu_pd _mm_storeu_pd _mm_stream_pd,
     _mm_castpd_si128 _mm_castsi128_pd _mm_add_epi64 _mm_sub_epi64 _mm_set1_epi64x _mm_slli_epi64 _mm_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000
 );

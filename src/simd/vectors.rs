@@ -1,0 +1,201 @@
+//! The lanes that AVX2 and SSE2 share: everything but FMA, masks and partial registers, which differ.
+
+/// Defines a register type, its mask, and their operations, from the names of the intrinsics. The operations in braces are
+/// those of the instruction set's own: of the register, of `Simd`, and of `Lanes`.
+macro_rules! vectors {
+    (
+        $Isa:ident: $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty,
+        $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident $movemask:ident,
+        $splat:ident $load:ident $store:ident $stream:ident,
+        $to_int:ident $to_float:ident $iadd:ident $isub:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
+        $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal,
+        { $($register:item)* } { $($simd:item)* } { $($lane:item)* }
+    ) => {
+        #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $V($raw);
+
+        #[doc = concat!("`", stringify!($lanes), "` truth values: all bits of a lane, or none.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $M($raw);
+
+        impl $V {
+            $($register)*
+
+            #[inline(always)]
+            fn array(self) -> [$T; $lanes] {
+                let mut lanes = [0.0; $lanes];
+                // SAFETY: the array is one register long.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                lanes
+            }
+        }
+
+        impl Simd<$T> for $Isa {
+            type V = $V;
+            type Array = [$T; $lanes];
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn registers(xs: &[$T]) -> (&[[$T; $lanes]], &[$T]) {
+                xs.as_chunks()
+            }
+
+            #[inline(always)]
+            fn registers_mut(xs: &mut [$T]) -> (&mut [[$T; $lanes]], &mut [$T]) {
+                xs.as_chunks_mut()
+            }
+
+            #[inline(always)]
+            fn numbers(registers: &mut [[$T; $lanes]]) -> &mut [$T] {
+                registers.as_flattened_mut()
+            }
+
+            #[inline(always)]
+            fn call<R>(self, f: impl FnOnce(Self) -> R) -> R {
+                enter(self, f)
+            }
+
+            #[inline(always)]
+            fn splat(self, x: $T) -> $V {
+                $V(unsafe { $splat(x) })
+            }
+
+            #[inline(always)]
+            fn load(self, xs: &[$T; $lanes]) -> $V {
+                // SAFETY: as above; exactly one register is read.
+                $V(unsafe { $load(xs.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn store(self, v: $V, out: &mut [$T; $lanes]) {
+                // SAFETY: as above; exactly one register is written.
+                unsafe { $store(out.as_mut_ptr(), v.0) }
+            }
+
+            $($simd)*
+
+            #[inline(always)]
+            fn stream(self, v: $V, out: &mut [$T; $lanes]) {
+                assert!(out.as_ptr().addr().is_multiple_of(size_of::<$raw>()));
+                // SAFETY: as above; exactly one register is written, and it is aligned.
+                unsafe { $stream(out.as_mut_ptr(), v.0) }
+            }
+
+            #[inline(always)]
+            fn fence(self) {
+                unsafe { _mm_sfence() }
+            }
+
+            #[inline(always)]
+            fn prefetch(self, xs: &[$T], i: usize) {
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
+            }
+        }
+
+        impl Lanes<$T> for $V {
+            type Mask = $M;
+
+            $($lane)*
+
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                $V(unsafe { $max(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                $V(unsafe { $min(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $V(unsafe { $andnot($splat(-0.0), self.0) })
+            }
+
+            #[inline(always)]
+            fn zero_where_lt(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $andnot(a.lt(b).0, self.0) })
+            }
+
+            #[inline(always)]
+            fn to_power(self) -> Self {
+                $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
+            }
+
+            // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2). The field becomes a float
+            // as the low bits of a large power of two.
+            #[inline(always)]
+            fn split(self) -> (Self, Self) {
+                const MAGIC: $T = (1u64 << $digits) as $T + $bias as $T;
+                unsafe {
+                    let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
+                    let field = $down::<$digits>(cut);
+                    let fraction = $iand(cut, $isplat((1 << $digits) - 1));
+                    let m = $to_float($iadd(fraction, $isplat($sqrt_half)));
+                    let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat(MAGIC));
+                    ($V(m), $V(k))
+                }
+            }
+
+            // k is the difference of the bits, rounded to whole exponents. Subtracting the rounded-off part from the
+            // bits of `self` leaves the bits of other * 2^k. The sign bit is added too: it keeps k from being negative,
+            // and negates the result.
+            #[inline(always)]
+            fn opposite(self, other: Self) -> (Self, Self) {
+                const HALF: $int = 1 << ($digits - 1);
+                const POWER: $T = (1u64 << $digits) as $T;
+                const SIGN: $T = (1u64 << (8 * size_of::<$T>() - 1 - $digits)) as $T;
+                unsafe {
+                    let bits = $iadd($to_int(self.0), $isplat(<$int>::MIN + HALF));
+                    let apart = $isub(bits, $to_int(other.0));
+                    let near = $isub(bits, $iand(apart, $isplat((1 << $digits) - 1)));
+                    let field = $down::<$digits>(apart);
+                    let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat(POWER + SIGN));
+                    ($V($to_float(near)), $V(k))
+                }
+            }
+
+            #[inline(always)]
+            fn sum(self) -> $T {
+                let mut lanes = self.array();
+                let mut half = $lanes / 2;
+                while half > 0 {
+                    for i in 0..half {
+                        lanes[i] += lanes[i + half];
+                    }
+                    half /= 2;
+                }
+                lanes[0]
+            }
+
+            #[inline(always)]
+            fn largest(self) -> $T {
+                let mut lanes = self.array();
+                let mut half = $lanes / 2;
+                while half > 0 {
+                    for i in 0..half {
+                        lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
+                    }
+                    half /= 2;
+                }
+                lanes[0]
+            }
+        }
+
+        impl Mask for $M {
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                unsafe { $movemask(self.0) as u32 }
+            }
+        }
+
+        operators! { $V:
+            Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
+            Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });
+            Mul mul (a, b) => $V(unsafe { $mul(a.0, b.0) });
+            Div div (a, b) => $V(unsafe { $div(a.0, b.0) });
+        }
+    };
+}
+pub(super) use vectors;
