@@ -32,7 +32,7 @@ pub use logits::{Logits, LogitsIo};
 pub(crate) use sweep::Watch;
 
 use crate::math::Real;
-use crate::simd::{Lanes, RowIo, Simd, fold, inlined, position};
+use crate::simd::{Lanes, RowIo, Simd, fold, inlined, position, short};
 use sweep::{EntropySum, Exponentials, Pivot, Sweep};
 
 /// Elements of a block. It is read twice, for its maximum and for its exponentials, so it must stay in the first-level
@@ -229,9 +229,10 @@ impl<T: Real> Softmax<T> {
 #[inline(always)]
 pub(crate) fn row_total<T: Real, S: Simd<T>>(s: S, row: &[T], fill: T, f: impl Fn(usize, S::V) -> S::V) -> f64 {
     let mut total = 0.0;
-    for (b, block) in row.chunks(BLOCK).enumerate() {
+    let len = short(s, BLOCK);
+    for (b, block) in row.chunks(len).enumerate() {
         let zero = s.splat(T::ZERO);
-        let [a, b, c, d] = fold::<4, _, _, _>(s, block, fill, zero, inlined!(|sum, i, v| sum + f(b * BLOCK + i, v)));
+        let [a, b, c, d] = fold::<4, _, _, _>(s, block, fill, zero, inlined!(|sum, i, v| sum + f(b * len + i, v)));
         total += ((a + b) + (c + d)).sum().to_f64();
     }
     total

@@ -7,7 +7,7 @@ use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::BLOCK;
-use crate::simd::{Float, Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, sum_of_first, sum_registers};
+use crate::simd::{Float, Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, short, sum_of_first, sum_registers};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo, check_weights};
 
@@ -222,7 +222,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
         sum_registers(
             s,
             mean.len(),
-            BLOCK,
+            short(s, BLOCK),
             inlined!(|at| {
                 let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
                 let (loss, _, _) = objective.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, dispersion);
@@ -255,7 +255,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
         let total = sum_registers(
             s,
             points,
-            BLOCK,
+            short(s, BLOCK),
             inlined!(|at| {
                 let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
@@ -266,7 +266,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
                     DispersionGrad::None => {}
                     DispersionGrad::Each(out) => at.write(s, of_dispersion * factor, out),
                     DispersionGrad::Sum(_) if at.is_whole() => {
-                        if at.first(s).is_multiple_of(BLOCK) {
+                        if at.first(s).is_multiple_of(short(s, BLOCK)) {
                             dispersion_sum += block.sum().to_f64();
                             block = s.splat(T::ZERO);
                         }

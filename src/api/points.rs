@@ -7,7 +7,7 @@ use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{BLOCK, row_total};
-use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, sum_registers};
+use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, short, sum_registers};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// The targets of points, one per point.
@@ -245,7 +245,7 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
         sum_registers(
             s,
             logits.len(),
-            BLOCK,
+            short(s, BLOCK),
             inlined!(|at| {
                 let (logit, target) = (at.read(s, logits, T::ZERO), at.read(s, part.target, T::ZERO));
                 let loss = part.losses(s, at, logit, target, part.loss.value(s, at.first(s), logit, target));
@@ -275,7 +275,7 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
         sum_registers(
             s,
             points.source().len(),
-            BLOCK,
+            short(s, BLOCK),
             inlined!(|at| {
                 let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
                 let (loss, grad) = part.loss.value_and_grad(s, at.first(s), logit, target);
@@ -308,7 +308,7 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
         sum_registers(
             s,
             points.source().len(),
-            BLOCK,
+            short(s, BLOCK),
             inlined!(|at| {
                 let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
                 let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.first(s), logit, target);

@@ -9,7 +9,7 @@
 use super::{Class, ClassSum, RowTerms, zero_with};
 use crate::math::{ATANH_LIMIT, Real, atanh_tail, subtract, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
-use crate::simd::{Lanes, RowIo, Simd, inlined, read, write};
+use crate::simd::{Lanes, RowIo, Simd, inlined, read, short, write};
 
 /// The softmax of one row.
 #[derive(Clone, Copy)]
@@ -204,9 +204,10 @@ fn sums_inlined<T: Real, S: Simd<T>, M: ClassSum<T>>(
     with_slopes: bool,
 ) -> [f64; 4] {
     let mut totals = [0.0; 4];
-    for start in (0..p.len()).step_by(BLOCK) {
+    let size = short(s, BLOCK);
+    for start in (0..p.len()).step_by(size) {
         let mut sums = [s.splat(T::ZERO); 4];
-        for i in (start..p.len().min(start + BLOCK)).step_by(S::LANES) {
+        for i in (start..p.len().min(start + size)).step_by(S::LANES) {
             let z = read(s, p, i, -T::INFINITY);
             let class = pair.class(s, z, if M::PAIR { read(s, q, i, -T::INFINITY) } else { z });
             sums[0] = sums[0] + class_sum.term(s, class);

@@ -2,7 +2,7 @@
 
 use super::{Class, ClassSum, RowTerms, zero_with};
 use crate::math::{Quotient, Real, ln_scaled_up};
-use crate::simd::{AHEAD, Lanes, RowIo, Simd, inlined, read, write};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, inlined, read, short, write};
 
 /// The results of a pass over a row.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,9 +108,10 @@ fn sweep<T: Real, S: Simd<T>, M: ClassSum<T>>(
     mut f: impl FnMut(usize) -> (S::V, S::V, S::V),
 ) -> Swept {
     let mut row = Swept::default();
-    for start in (0..len).step_by(SHORT) {
+    let size = short(s, SHORT);
+    for start in (0..len).step_by(size) {
         let mut sums = Sums::none(s);
-        for i in (start..len.min(start + SHORT)).step_by(S::LANES) {
+        for i in (start..len.min(start + size)).step_by(S::LANES) {
             let (term, p, q) = f(i);
             sums = sums.with::<T, M>(term, p, q);
         }

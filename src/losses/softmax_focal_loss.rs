@@ -43,7 +43,7 @@ use super::{LaneKernels, RowLoss, RowTarget, SoftmaxCrossEntropy};
 use crate::error::{Result, check_non_negative};
 use crate::math::{Real, exp, log1p};
 use crate::rows::{BLOCK, LogitMap, Logits, LogitsIo, RowSum, Softmax};
-use crate::simd::{Lanes, Simd, fold, inlined, position};
+use crate::simd::{Lanes, Simd, fold, inlined, position, short};
 
 /// Softmax focal loss with its options: those of cross-entropy, and the focus.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,8 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
         };
         // 1. the classes below the maximum; a partial register is filled with the maximum
         let (mut loss, mut slopes) = (0.0, 0.0);
-        for (b, block) in logits.chunks(BLOCK).enumerate() {
+        let size = short(s, BLOCK);
+        for (b, block) in logits.chunks(size).enumerate() {
             let zero = s.splat(T::ZERO);
             let [(a, v), (c, w)] = fold::<2, _, _, _>(
                 s,
@@ -109,7 +110,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
                 sum.max,
                 (zero, zero),
                 inlined!(|(loss, slopes), i, z| {
-                    let u = weights.register(s, b * BLOCK + i, 1.0);
+                    let u = weights.register(s, b * size + i, 1.0);
                     let u = S::V::select(z.eq(s.splat(lanes.max)), zero, u);
                     let (own_loss, slope) = lanes.at(s, z);
                     let is_zero_weight = u.eq(zero);

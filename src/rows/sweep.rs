@@ -2,7 +2,7 @@
 
 use super::{BLOCK, RowSum};
 use crate::math::{Exp, Real, exp_scaled};
-use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold, inlined};
+use crate::simd::{AHEAD, Lanes, RowIo, Simd, fold, inlined, short};
 use std::ops::Range;
 
 /// One sweep over a row.
@@ -22,10 +22,10 @@ impl<R, W> Sweep<'_, R, W> {
         W: Watch<T>,
     {
         let Sweep { row, watch } = self;
-        let len = row.logits().len();
+        let (len, size) = (row.logits().len(), short(s, BLOCK));
         let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
-        for start in (0..len).step_by(BLOCK) {
-            let block = start..len.min(start + BLOCK);
+        for start in (0..len).step_by(size) {
+            let block = start..len.min(start + size);
             // 1. the maximum of the block; its logits may be mapped first
             let block_max = row.enter(s, block.clone());
             watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
@@ -192,7 +192,7 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
         );
         ((a + b).sum().to_f64(), (m + n).sum().to_f64())
     } else {
-        let [a, b] = fold::<2, _, _, _>(
+        let [a, b, c, d] = fold::<4, _, _, _>(
             s,
             block,
             -T::INFINITY,
@@ -202,7 +202,7 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
                 sum + pivot.exp(s, z)
             }),
         );
-        ((a + b).sum().to_f64(), 0.0)
+        (((a + b) + (c + d)).sum().to_f64(), 0.0)
     }
 }
 
@@ -261,7 +261,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
             );
             (sum, ties, gaps) = (a + b, m + n, g + h);
         } else {
-            let [(a, g), (b, h)] = fold::<2, _, _, _>(
+            let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
                 s,
                 &row[block],
                 -T::INFINITY,
@@ -272,7 +272,7 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
                     (sum + e, e.mul_add((max - z).min(far), gaps))
                 }),
             );
-            (sum, ties, gaps) = (a + b, zero, g + h);
+            (sum, ties, gaps) = ((a + b) + (c + d), zero, (e + f) + (g + h));
         }
         self.sum += gaps.sum().to_f64() * pivot.factor;
         (sum.sum().to_f64(), ties.sum().to_f64())
@@ -315,7 +315,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
             );
             ((a + b).sum().to_f64(), (m + n).sum().to_f64())
         } else {
-            let [a, b] = self.keep::<2, _, _>(
+            let [a, b, c, d] = self.keep::<4, _, _>(
                 s,
                 block,
                 -T::INFINITY,
@@ -325,7 +325,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
                     (sum + e, e)
                 }),
             );
-            ((a + b).sum().to_f64(), 0.0)
+            (((a + b) + (c + d)).sum().to_f64(), 0.0)
         }
     }
 

@@ -58,7 +58,7 @@ use sse2 as baseline;
 pub use isa::Isa;
 pub(crate) use row_io::RowIo;
 pub(crate) use slices::{
-    AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, split, store_at, sum_of_first,
+    AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, short, split, store_at, sum_of_first,
     sum_registers, write,
 };
 

@@ -5,6 +5,13 @@ use super::{Float, Lanes, Mask, Simd};
 /// The prefetch distance in elements: during long computations the core would otherwise not request the next data.
 pub(crate) const AHEAD: usize = 2048;
 
+/// The length of a part of a row whose sum may be taken in the precision of the lanes: `most` elements. Narrow registers
+/// take half as many in single precision, since they add more numbers one after the other.
+#[inline(always)]
+pub(crate) fn short<T: Float, S: Simd<T>>(_: S, most: usize) -> usize {
+    if size_of::<T>() == 4 { most.min(most / 8 * S::LANES) } else { most }
+}
+
 /// Splits a scratch buffer into parts of these lengths.
 #[inline(always)]
 pub(crate) fn split<const N: usize, T>(mut scratch: &mut [T], lens: [usize; N]) -> [&mut [T]; N] {

@@ -3,7 +3,7 @@
 use super::{GROWTH_LIMIT, between, growth, least_sure};
 use crate::math::Real;
 use crate::rows::{BLOCK, RowSum, row_total};
-use crate::simd::{Lanes, RowIo, Simd, inlined, position, read, write};
+use crate::simd::{Lanes, RowIo, Simd, inlined, position, read, short, write};
 
 /// A position of a sequence, during the evaluation of its pairs.
 pub(crate) struct Position<'k, T> {
@@ -145,9 +145,10 @@ fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
     let high = T::from_f64(shift);
     let (high, low) = (s.splat(high), s.splat(T::from_f64(shift - high.to_f64())));
     let mut totals = [0.0; 3];
-    for start in (0..len).step_by(BLOCK) {
+    let size = short(s, BLOCK);
+    for start in (0..len).step_by(size) {
         let mut sums = [zero; 3];
-        for k in (start..len.min(start + BLOCK)).step_by(S::LANES) {
+        for k in (start..len.min(start + size)).step_by(S::LANES) {
             let logits = [read(s, one.logits, k, -T::INFINITY), read(s, other.logits, k, -T::INFINITY)];
             let (p, q) = (read(s, one.probabilities, k, T::ZERO), read(s, other.probabilities, k, T::ZERO));
             let (divergence, [g, h]) = between::<GRAD, T, S>(s, logits, [p, q], [high, low]);
