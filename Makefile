@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa check bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa teeth check bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -44,6 +44,9 @@ test-isa: tools $(CORE) $(VENV)/.dev  ## every test under every instruction set 
 	cargo test --no-run
 	cargo test
 	$(foreach isa,$(ISAS),$(call pytest_under,$(isa)))
+
+teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, and see that the tests find each (a build, then minutes)
+	$(VENV)/bin/python tests/teeth.py
 
 check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against the binary, the order of the house
 	cargo fmt --check

@@ -148,6 +148,14 @@ def test_sample_weights_are_repetitions(class_weight):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@UNTRAINED
+@pytest.mark.parametrize(("n", "steps"), [(40, 1), (149, 1), (150, 2), (200, 2), (249, 2), (250, 3)])
+def test_less_than_half_a_batch_joins_the_batch_before_it(n, steps):
+    X, y = standardised(load_breast_cancer)
+    model = MLPClassifier(3, batch_size=100, max_iter=1, tol=None, random_state=0).fit(X[:n], y[:n])
+    assert model._memory["n_steps"] == steps
+
+
 @pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
 @pytest.mark.parametrize("options", [{}, {"class_weight": "balanced"}, {"label_smoothing": 0.1}, {"gamma": 1.0}])
 def test_distributions_of_one_class_are_labels(load, options):
