@@ -69,6 +69,7 @@ PYTHON_FLOORS = """
     _arrays
     _calls
     _numbers
+    _seeds
 """.split()
 
 RUST_FILES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.rs"))]

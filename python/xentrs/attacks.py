@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ._arrays import as_beside, as_samples
 from ._numbers import in_range, positive_integer
+from ._seeds import Seed, drawing
 from .losses import FloatArray
 
 __all__ = ["fgsm", "pgd"]
@@ -109,7 +110,7 @@ def pgd(
     n_iter: int = 40,
     clip: Clip | None = None,
     random_start: bool = True,
-    random_state: int | np.random.Generator | None = None,
+    random_state: Seed = None,
 ) -> FloatArray:
     """Move every sample by many steps up the gradient of its loss, within a ball: projected gradient descent.
 
@@ -137,7 +138,7 @@ def pgd(
         between them.
     random_start : bool, default True
         Whether to start anywhere in the ball, uniformly, instead of at ``x``.
-    random_state : int, Generator or None, default None
+    random_state : int, RandomState, Generator or None, default None
         The seed of the start.
 
     Returns
@@ -175,7 +176,7 @@ def pgd(
     samples, bounds = _checked(model, X, eps, norm, clip)
     n_iter = positive_integer("n_iter", n_iter)
     step = 2.5 * eps / n_iter if step_size is None else in_range("step_size", step_size)
-    random = np.random.default_rng(random_state)
+    random = drawing(random_state)
     start = _anywhere(samples.shape, norm, random) if random_start else np.zeros(samples.shape)
     moved = _moved(samples, eps * start, bounds)
     for _ in range(n_iter):
@@ -205,12 +206,12 @@ def _projected(delta: FloatArray, eps: float, norm: str) -> FloatArray:
     return np.where(lengths > eps, eps * units, delta)
 
 
-def _anywhere(shape: tuple[int, ...], norm: str, random: np.random.Generator) -> FloatArray:
+def _anywhere(shape: tuple[int, ...], norm: str, random: np.random.RandomState | np.random.Generator) -> FloatArray:
     """Uniform in the ball of radius 1."""
     if norm == "linf":
         return random.uniform(-1.0, 1.0, shape)
     normal = random.normal(size=shape)
-    radius = random.random((shape[0], 1)) ** (1 / max(shape[1], 1))  # makes points uniform in the ball
+    radius = random.uniform(size=(shape[0], 1)) ** (1 / max(shape[1], 1))  # makes points uniform in the ball
     return radius * _lengths_and_units(normal)[1]
 
 

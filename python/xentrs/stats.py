@@ -15,6 +15,7 @@ except ModuleNotFoundError as missing:
 
 from ._arrays import as_weights
 from ._numbers import a_number, positive_integer
+from ._seeds import Seed, drawing
 from .losses import FloatArray
 
 __all__ = ["CrossEntropyTestResult", "cross_entropy_test"]
@@ -44,7 +45,7 @@ def cross_entropy_test(
     alternative: str = "two-sided",
     n_resamples: int = 9999,
     confidence_level: float = 0.95,
-    random_state: int | np.random.Generator | None = None,
+    random_state: Seed = None,
 ) -> CrossEntropyTestResult:
     """Test whether two models differ in their cross-entropy, by the losses of each observation.
 
@@ -67,7 +68,7 @@ def cross_entropy_test(
         and the p-value is exact.
     confidence_level : float in (0, 1), default 0.95
         How often such an interval covers the true difference.
-    random_state : int, Generator or None, default None
+    random_state : int, RandomState, Generator or None, default None
         The seed of both.
 
     Returns
@@ -124,7 +125,7 @@ def cross_entropy_test(
         if not np.isfinite(total := np.abs(a).sum() + np.abs(b).sum()):
             raise ValueError(f"loss_a and loss_b must have finite sums, got {total} in magnitude")
 
-    random = np.random.default_rng(random_state)
+    random = drawing(random_state)
     options = {
         "n_resamples": n_resamples,
         "batch": max(1, BLOCK // (a.size + b.size)),
@@ -150,9 +151,12 @@ def cross_entropy_test(
     return CrossEntropyTestResult(float(test.statistic), float(test.pvalue), (float(low), float(high)))
 
 
-def _swapped(pairs: FloatArray, random: np.random.Generator, size: tuple[int, ...]) -> FloatArray:
+def _swapped(
+    pairs: FloatArray, random: np.random.RandomState | np.random.Generator, size: tuple[int, ...]
+) -> FloatArray:
     """Differences of pairs, each the one way round or the other."""
-    swapped: FloatArray = np.where(random.integers(0, 2, size, np.int8), pairs, -pairs)
+    coins = np.frombuffer(random.bytes(math.prod(size)), np.uint8).reshape(size) & 1
+    swapped: FloatArray = np.where(coins, pairs, -pairs)
     return swapped
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .._numbers import positive_integer
+from .._seeds import Seed, drawing
 from ..losses import FloatArray
 
 __all__ = ["Dense", "Layer", "Sequential"]
@@ -190,7 +191,7 @@ class Dense(Layer):
         last layer, or normal with variance ``2 / n_in`` [2]_, for ReLU and GELU. The biases start at zero.
     dtype : dtype, default float64
         float32 or float64, of the parameters, the input and the output.
-    random_state : int, Generator, RandomState or None, default None
+    random_state : int, RandomState, Generator or None, default None
         The seed of the weights.
 
     Attributes
@@ -239,16 +240,13 @@ class Dense(Layer):
         *,
         init: str = "glorot",
         dtype: DTypeLike = np.float64,
-        random_state: int | np.random.Generator | np.random.RandomState | None = None,
+        random_state: Seed = None,
     ) -> None:
         for name, size in (("n_in", n_in), ("n_out", n_out)):
             positive_integer(name, size)
         if np.dtype(dtype) not in FLOATS:
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
-        random: np.random.Generator | np.random.RandomState
-        random = (
-            random_state if isinstance(random_state, np.random.RandomState) else np.random.default_rng(random_state)
-        )
+        random = drawing(random_state)
         if init == "glorot":
             bound = math.sqrt(6 / (n_in + n_out))
             weight = random.uniform(-bound, bound, (n_out, n_in))

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from .._arrays import as_samples, as_weights, in_order, shares_memory
 from .._numbers import in_range, positive_integer
+from .._seeds import Seed, drawing
 from ..losses import FloatArray, Target
 from ..losses.linear import Kind
 from .optimizer import Optimizer
@@ -154,7 +155,7 @@ class SGD(Optimizer):
         *,
         kind: Kind = "softmax",
         batch_size: int = 32,
-        rng: int | np.random.Generator | np.random.RandomState | None = None,
+        rng: Seed = None,
         schedule: Schedule | None = None,
         class_weight: ArrayLike | None = None,
         pos_weight: ArrayLike | None = None,
@@ -183,7 +184,7 @@ class SGD(Optimizer):
             As in `linear_cross_entropy`.
         batch_size : int, default 32
             The rows a step. The last batch takes what is left. With 1, every row is a step of its own.
-        rng : int, numpy.random.Generator, numpy.random.RandomState or None, default None
+        rng : int, RandomState, Generator or None, default None
             The seed or the source of the order in which rows are visited. None visits them as they stand.
         schedule : callable, optional
             Makes of an array of steps, counted by `n_steps`, their learning rates. By default all have `learning_rate`.
@@ -235,8 +236,7 @@ class SGD(Optimizer):
         # 2. The order; targets and weights are copied into it.
         order = None
         if rng is not None and n:
-            source = rng if isinstance(rng, np.random.RandomState) else np.random.default_rng(rng)
-            order = source.permutation(n)
+            order = drawing(rng, "rng").permutation(n)
             if isinstance(target, tuple):
                 target = in_order(target[0], "target", order), in_order(target[1], "target", order)
             else:
