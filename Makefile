@@ -51,7 +51,7 @@ teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, an
 check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against the binary, the order of the house
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
-	cargo clippy --all-targets --features python -- --deny warnings
+	cargo clippy --all-targets --features python,bench -- --deny warnings
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy
@@ -59,11 +59,11 @@ check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against th
 	$(RUN) pytest tests/test_house.py
 
 bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every peer installed; BENCH=smoke: in a minute
-	cargo bench --bench losses -- $(if $(filter smoke,$(BENCH)),--quick '/(1x10|1024x10|1000)$$')
+	cargo bench --features bench --bench losses -- $(if $(filter smoke,$(BENCH)),--quick '/(1x10|1024x10|1000)$$')
 	$(VENV)/bin/python benches/run.py $(if $(filter smoke,$(BENCH)),--quick)
 
 sweep: tools  ## the worst error of every function in src/math: all 2^32 float32, 20 million float64 (minutes)
-	cargo test --lib sweep -- --ignored --nocapture --test-threads 1
+	cargo test --profile quick --lib sweep -- --ignored --nocapture --test-threads 1
 
 wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean environment
 	rm -rf dist

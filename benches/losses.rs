@@ -344,7 +344,7 @@ fn map(c: &mut Criterion, bench: &Bench<'_>, function: Function) {
 
 fn table(c: &mut Criterion) {
     if cfg!(debug_assertions) {
-        panic!("a debug build says nothing about speed: use `cargo bench`");
+        panic!("a debug build says nothing about speed: use `cargo bench --features bench`");
     }
     for line in include_str!("table.csv").lines().skip(1) {
         let [loss, shape, dtype, ..] = line.split(',').collect::<Vec<_>>()[..] else { panic!("not a row: {line}") };

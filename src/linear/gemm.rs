@@ -1,11 +1,13 @@
-//! Products of matrices on the calling thread: the only file that names the crate `gemm`.
+//! Products of matrices on the calling thread: the only file that names the crates of `gemm`. Those of the two real
+//! types are called; the crate that stands before them brings complex numbers and half precision too.
 //!
 //! A matrix is a view with two strides, so that transposes and blocks need no copy. A result is cut into disjoint
 //! blocks, which threads fill in parallel. Their size depends on the shape alone, and so do the bits.
 
 use crate::simd::Float;
 use crate::view::Rows;
-use gemm::{Parallelism, gemm};
+use gemm_common::Parallelism;
+use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -135,17 +137,24 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         if rows == 0 || columns == 0 || (between == 0 && adds) {
             return;
         }
+        let kernel = kernel::<T>();
+        // The kernel prefers results whose columns are contiguous, and the transposed product is as good.
+        let ([rows, columns], [row, column], lhs, rhs) = if self.strides[1] < self.strides[0] {
+            ([columns, rows], [self.strides[1], self.strides[0]], rhs.t(), lhs.t())
+        } else {
+            ([rows, columns], self.strides, lhs, rhs)
+        };
         let stride = |stride: usize| stride as isize;
         // SAFETY: the constructors have checked that all numbers of the shapes lie inside borrowed slices. `self` is
         // borrowed for writing, so that no other view of its numbers is alive.
         unsafe {
-            gemm(
+            kernel(
                 rows,
                 columns,
                 between,
                 self.data,
-                stride(self.strides[1]),
-                stride(self.strides[0]),
+                stride(column),
+                stride(row),
                 adds,
                 lhs.data,
                 stride(lhs.strides[1]),
@@ -175,6 +184,25 @@ impl<'a, T: Float> MatrixMut<'a, T> {
             }
         }
     }
+}
+
+/// A product on this processor: `dst = alpha dst + beta lhs rhs`. Shape, then each matrix with the strides of its columns
+/// and rows, whether `dst` is read, `alpha`, `beta`, three flags of complex numbers, and the threads.
+#[rustfmt::skip]
+type Kernel<T> = unsafe fn(
+    usize, usize, usize,
+    *mut T, isize, isize, bool,
+    *const T, isize, isize,
+    *const T, isize, isize,
+    T, T,
+    bool, bool, bool, Parallelism,
+);
+
+/// The product of numbers of this type.
+fn kernel<T: Float>() -> Kernel<T> {
+    let kernels: [&dyn Any; 2] = [&gemm_f32::gemm::f32::get_gemm_fn(), &gemm_f64::gemm::f64::get_gemm_fn()];
+    let of_type = kernels.iter().find_map(|kernel| kernel.downcast_ref::<Kernel<T>>());
+    *of_type.expect("numbers are f32 or f64")
 }
 
 /// Rows or columns of a block: with fewer, packing takes more time; with more, threads are idle at the end.

@@ -6,7 +6,8 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::{Lanes, Mask, Simd, vectors::vectors};
+use super::vectors::{by_halves, vectors};
+use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX2 and FMA.
@@ -41,8 +42,8 @@ macro_rules! lanes {
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr
     ) => {
         vectors!(
-            Avx2: $V, $M, $T, $lanes, $raw, $int,
-            $add $sub $mul $div $max $min $andnot $movemask,
+            Avx2: $V, $M, $T, $lanes, $raw, $raw, $int,
+            $add $sub $mul $div $max $min $andnot,
             $splat $load $store $stream,
             $to_int $to_float $iadd $isub _mm256_and_si256 _mm256_or_si256 $isplat $up $down,
             $digits, $bias, $sqrt_half, $one, $magic_bits,
@@ -97,6 +98,17 @@ macro_rules! lanes {
             #[inline(always)]
             fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
                 $V(unsafe { $blend(if_false.0, if_true.0, mask.0) })
+            }
+
+            #[inline(always)]
+            fn zero_where_lt(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $andnot(a.lt(b).0, self.0) })
+            }
+            }
+            {
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                unsafe { $movemask(self.0) as u32 }
             }
             }
         );

@@ -6,6 +6,7 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
+use super::vectors::{by_halves, vectors};
 use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
@@ -40,69 +41,27 @@ pub(super) fn enter<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
 macro_rules! lanes {
     (
         $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $mask:ty, $int:ty,
-        $add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $abs:ident,
-        $cmp:ident $blend:ident $keep:ident $sum:ident $largest:ident,
-        $splat:ident $load:ident $load_tail:ident $store:ident $store_tail:ident $stream:ident,
-        $to_int:ident $to_float:ident $iadd:ident $isub:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
-        $digits:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $magic:literal,
+        $fma:ident $cmp:ident $blend:ident $keep:ident $load_tail:ident $store_tail:ident,
+        $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident,
+        $splat:ident $load:ident $store:ident $stream:ident,
+        $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
+        $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal,
         { $($columns:item)* }
     ) => {
-        #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $V($raw);
-
-        #[doc = concat!("`", stringify!($lanes), "` truth values.")]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $M($mask);
-
-        impl Simd<$T> for Avx512 {
-            type V = $V;
-            type Array = [$T; $lanes];
-            const LANES: usize = $lanes;
-
-            #[inline(always)]
-            fn registers(xs: &[$T]) -> (&[[$T; $lanes]], &[$T]) {
-                xs.as_chunks()
-            }
-
-            #[inline(always)]
-            fn registers_mut(xs: &mut [$T]) -> (&mut [[$T; $lanes]], &mut [$T]) {
-                xs.as_chunks_mut()
-            }
-
-            #[inline(always)]
-            fn numbers(registers: &mut [[$T; $lanes]]) -> &mut [$T] {
-                registers.as_flattened_mut()
-            }
-
-            #[inline(always)]
-            fn call<R>(self, f: impl FnOnce(Self) -> R) -> R {
-                enter(self, f)
-            }
-
-            #[inline(always)]
-            fn splat(self, x: $T) -> $V {
-                $V(unsafe { $splat(x) })
-            }
-
-            #[inline(always)]
-            fn load(self, xs: &[$T; $lanes]) -> $V {
-                // SAFETY: as above; exactly one register is read.
-                $V(unsafe { $load(xs.as_ptr()) })
-            }
-
+        vectors!(
+            Avx512: $V, $M, $T, $lanes, $raw, $mask, $int,
+            $add $sub $mul $div $max $min $andnot,
+            $splat $load $store $stream,
+            $to_int $to_float $iadd $isub _mm512_and_si512 _mm512_or_si512 $isplat $up $down,
+            $digits, $bias, $sqrt_half, $one, $magic_bits,
+            {}
+            {
             #[inline(always)]
             fn load_tail(self, xs: &[$T], fill: $T) -> $V {
                 assert!(xs.len() < $lanes);
                 let mask: $mask = ((1u32 << xs.len()) - 1) as $mask;
                 // SAFETY: as above; a masked load touches only the lanes of its mask.
                 $V(unsafe { $load_tail($splat(fill), mask, xs.as_ptr()) })
-            }
-
-            #[inline(always)]
-            fn store(self, v: $V, out: &mut [$T; $lanes]) {
-                // SAFETY: as above; exactly one register is written.
-                unsafe { $store(out.as_mut_ptr(), v.0) }
             }
 
             #[inline(always)]
@@ -113,29 +72,9 @@ macro_rules! lanes {
                 unsafe { $store_tail(out.as_mut_ptr(), mask, v.0) }
             }
 
-            #[inline(always)]
-            fn stream(self, v: $V, out: &mut [$T; $lanes]) {
-                assert!(out.as_ptr().addr().is_multiple_of(64));
-                // SAFETY: as above; exactly one register is written, and it is aligned.
-                unsafe { $stream(out.as_mut_ptr(), v.0) }
-            }
-
             $($columns)*
-
-            #[inline(always)]
-            fn fence(self) {
-                unsafe { _mm_sfence() }
             }
-
-            #[inline(always)]
-            fn prefetch(self, xs: &[$T], i: usize) {
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
-            }
-        }
-
-        impl Lanes<$T> for $V {
-            type Mask = $M;
-
+            {
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 $V(unsafe { $fma(self.0, a.0, b.0) })
@@ -145,21 +84,6 @@ macro_rules! lanes {
             fn product(self, other: Self) -> (Self, Self) {
                 let high = self * other;
                 (high, self.mul_add(other, $V(unsafe { $splat(0.0) }) - high))
-            }
-
-            #[inline(always)]
-            fn max(self, other: Self) -> Self {
-                $V(unsafe { $max(self.0, other.0) })
-            }
-
-            #[inline(always)]
-            fn min(self, other: Self) -> Self {
-                $V(unsafe { $min(self.0, other.0) })
-            }
-
-            #[inline(always)]
-            fn abs(self) -> Self {
-                $V(unsafe { $abs(self.0) })
             }
 
             #[inline(always)]
@@ -181,79 +105,24 @@ macro_rules! lanes {
             fn zero_where_lt(self, a: Self, b: Self) -> Self {
                 $V(unsafe { $keep($cmp::<_CMP_NLT_UQ>(a.0, b.0), self.0) })
             }
-
-            #[inline(always)]
-            fn to_power(self) -> Self {
-                $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
             }
-
-            #[inline(always)]
-            fn split(self) -> (Self, Self) {
-                // The exponent field of x / sqrt(1/2) is that of m * 2^k with m cut at sqrt(1/2). The field becomes a
-                // float as the low bits of a large power of two.
-                unsafe {
-                    let cut = $iadd($to_int(self.0), $isplat($one - $sqrt_half));
-                    let field = $down::<$digits>(cut);
-                    let fraction = $iand(cut, $isplat((1 << $digits) - 1));
-                    let m = $to_float($iadd(fraction, $isplat($sqrt_half)));
-                    let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat($magic));
-                    ($V(m), $V(k))
-                }
-            }
-
-            // k is the difference of the bits, rounded to whole exponents. Subtracting the rounded-off part from the
-            // bits of `self` leaves the bits of other * 2^k. The sign bit is added too: it keeps k from being negative,
-            // and negates the result.
-            #[inline(always)]
-            fn opposite(self, other: Self) -> (Self, Self) {
-                const HALF: $int = 1 << ($digits - 1);
-                const POWER: $T = (1u64 << $digits) as $T;
-                const SIGN: $T = (1u64 << (8 * size_of::<$T>() - 1 - $digits)) as $T;
-                unsafe {
-                    let bits = $iadd($to_int(self.0), $isplat(<$int>::MIN + HALF));
-                    let apart = $isub(bits, $to_int(other.0));
-                    let near = $isub(bits, $iand(apart, $isplat((1 << $digits) - 1)));
-                    let field = $down::<$digits>(apart);
-                    let k = $sub($to_float($ior(field, $isplat($magic_bits))), $splat(POWER + SIGN));
-                    ($V($to_float(near)), $V(k))
-                }
-            }
-
-            #[inline(always)]
-            fn sum(self) -> $T {
-                unsafe { $sum(self.0) }
-            }
-
-            #[inline(always)]
-            fn largest(self) -> $T {
-                unsafe { $largest(self.0) }
-            }
-        }
-
-        impl Mask for $M {
+            {
             #[inline(always)]
             fn bits(self) -> u32 {
                 self.0 as u32
             }
-        }
-
-        operators! { $V:
-            Add add (a, b) => $V(unsafe { $add(a.0, b.0) });
-            Sub sub (a, b) => $V(unsafe { $sub(a.0, b.0) });
-            Mul mul (a, b) => $V(unsafe { $mul(a.0, b.0) });
-            Div div (a, b) => $V(unsafe { $div(a.0, b.0) });
-        }
+            }
+        );
     };
 }
 
 lanes!(
     F32x16, M16, f32, 16, __m512, __mmask16, i32,
-    _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps _mm512_abs_ps,
-    _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_reduce_add_ps _mm512_reduce_max_ps,
-    _mm512_set1_ps _mm512_loadu_ps _mm512_mask_loadu_ps _mm512_storeu_ps _mm512_mask_storeu_ps _mm512_stream_ps,
-    _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_sub_epi32 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi32
-    _mm512_slli_epi32 _mm512_srli_epi32,
-    23, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000, 8_388_735.0, // 2^23 + 127
+    _mm512_fmadd_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_mask_loadu_ps _mm512_mask_storeu_ps,
+    _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_max_ps _mm512_min_ps _mm512_andnot_ps,
+    _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_stream_ps,
+    _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_sub_epi32 _mm512_set1_epi32 _mm512_slli_epi32 _mm512_srli_epi32,
+    23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
     {
         #[inline(always)]
         fn load_columns(self, xs: &[f32], stride: usize) -> [F32x16; 4] {
@@ -289,12 +158,11 @@ lanes!(
 
 lanes!(
     F64x8, M8, f64, 8, __m512d, __mmask8, i64,
-    _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd _mm512_abs_pd,
-    _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_reduce_add_pd _mm512_reduce_max_pd,
-    _mm512_set1_pd _mm512_loadu_pd _mm512_mask_loadu_pd _mm512_storeu_pd _mm512_mask_storeu_pd _mm512_stream_pd,
-    _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_sub_epi64 _mm512_and_si512 _mm512_or_si512 _mm512_set1_epi64
-    _mm512_slli_epi64 _mm512_srli_epi64,
-    52, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000, 4_503_599_627_371_519.0, // 2^52 + 1023
+    _mm512_fmadd_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_mask_loadu_pd _mm512_mask_storeu_pd,
+    _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_max_pd _mm512_min_pd _mm512_andnot_pd,
+    _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_stream_pd,
+    _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_sub_epi64 _mm512_set1_epi64 _mm512_slli_epi64 _mm512_srli_epi64,
+    52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
     {}
 );
 

@@ -8,7 +8,8 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::{Lanes, Mask, Simd, vectors::vectors};
+use super::vectors::{by_halves, vectors};
+use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
 /// The instruction set that every x86-64 processor has.
@@ -31,8 +32,8 @@ macro_rules! lanes {
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal
     ) => {
         vectors!(
-            Sse2: $V, $M, $T, $lanes, $raw, $int,
-            $add $sub $mul $div $max $min $andnot $movemask,
+            Sse2: $V, $M, $T, $lanes, $raw, $raw, $int,
+            $add $sub $mul $div $max $min $andnot,
             $splat $load $store $stream,
             $to_int $to_float $iadd $isub _mm_and_si128 _mm_or_si128 $isplat $up $down,
             $digits, $bias, $sqrt_half, $one, $magic_bits,
@@ -85,6 +86,17 @@ macro_rules! lanes {
             #[inline(always)]
             fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
                 $V(unsafe { $or($and(mask.0, if_true.0), $andnot(mask.0, if_false.0)) })
+            }
+
+            #[inline(always)]
+            fn zero_where_lt(self, a: Self, b: Self) -> Self {
+                $V(unsafe { $andnot(a.lt(b).0, self.0) })
+            }
+            }
+            {
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                unsafe { $movemask(self.0) as u32 }
             }
             }
         );

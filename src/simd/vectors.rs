@@ -1,23 +1,23 @@
-//! The lanes that AVX2 and SSE2 share: everything but FMA, masks and partial registers, which differ.
+//! The lanes of all x86-64 instruction sets: everything but FMA, masks and partial registers, which differ.
 
 /// Defines a register type, its mask, and their operations, from the names of the intrinsics. The operations in braces are
-/// those of the instruction set's own: of the register, of `Simd`, and of `Lanes`.
+/// those of the instruction set's own: of the register, of `Simd`, of `Lanes`, and of `Mask`.
 macro_rules! vectors {
     (
-        $Isa:ident: $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty,
-        $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident $movemask:ident,
+        $Isa:ident: $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $mask:ty, $int:ty,
+        $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident,
         $splat:ident $load:ident $store:ident $stream:ident,
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal,
-        { $($register:item)* } { $($simd:item)* } { $($lane:item)* }
+        { $($register:item)* } { $($simd:item)* } { $($lane:item)* } { $($truth:item)* }
     ) => {
         #[doc = concat!("`", stringify!($lanes), "` lanes of `", stringify!($T), "`.")]
         #[derive(Clone, Copy, Debug)]
         pub struct $V($raw);
 
-        #[doc = concat!("`", stringify!($lanes), "` truth values: all bits of a lane, or none.")]
+        #[doc = concat!("`", stringify!($lanes), "` truth values.")]
         #[derive(Clone, Copy, Debug)]
-        pub struct $M($raw);
+        pub struct $M($mask);
 
         impl $V {
             $($register)*
@@ -114,11 +114,6 @@ macro_rules! vectors {
             }
 
             #[inline(always)]
-            fn zero_where_lt(self, a: Self, b: Self) -> Self {
-                $V(unsafe { $andnot(a.lt(b).0, self.0) })
-            }
-
-            #[inline(always)]
             fn to_power(self) -> Self {
                 $V(unsafe { $to_float($up::<$digits>($to_int(self.0))) })
             }
@@ -158,36 +153,17 @@ macro_rules! vectors {
 
             #[inline(always)]
             fn sum(self) -> $T {
-                let mut lanes = self.array();
-                let mut half = $lanes / 2;
-                while half > 0 {
-                    for i in 0..half {
-                        lanes[i] += lanes[i + half];
-                    }
-                    half /= 2;
-                }
-                lanes[0]
+                by_halves(self.array(), inlined!(|a, b| a + b))
             }
 
             #[inline(always)]
             fn largest(self) -> $T {
-                let mut lanes = self.array();
-                let mut half = $lanes / 2;
-                while half > 0 {
-                    for i in 0..half {
-                        lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
-                    }
-                    half /= 2;
-                }
-                lanes[0]
+                by_halves(self.array(), inlined!(|a, b| if a > b { a } else { b }))
             }
         }
 
         impl Mask for $M {
-            #[inline(always)]
-            fn bits(self) -> u32 {
-                unsafe { $movemask(self.0) as u32 }
-            }
+            $($truth)*
         }
 
         operators! { $V:
@@ -199,3 +175,16 @@ macro_rules! vectors {
     };
 }
 pub(super) use vectors;
+
+/// Combines the lanes of a register: the upper half with the lower half, until one number is left.
+#[inline(always)]
+pub(super) fn by_halves<T: Copy, const N: usize>(mut lanes: [T; N], combine: impl Fn(T, T) -> T) -> T {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = combine(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
