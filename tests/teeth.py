@@ -42,6 +42,11 @@ def listed() -> list[Breakage]:
     return [Breakage(*(part or "" for part in found)) for found in entry.findall(text)]
 
 
+def stale_among(breakages: list[Breakage]) -> list[str]:
+    """Those whose text does not stand in the sources once."""
+    return [b.what for b in breakages if (ROOT / b.file).read_text(encoding="utf-8").count(b.right) != 1]
+
+
 def first_failure(tree: Path, files: list[str], number: int | None = None, isa: str = "") -> str | None:
     """The first test that fails, if any."""
     command = [
@@ -62,8 +67,7 @@ def first_failure(tree: Path, files: list[str], number: int | None = None, isa: 
 
 def main() -> None:
     breakages = listed()
-    stale = [b.what for b in breakages if (ROOT / b.file).read_text(encoding="utf-8").count(b.right) != 1]
-    if stale:
+    if stale := stale_among(breakages):
         sys.exit(f"these break nothing, as their text is not in the sources once: {stale}")
 
     # 1. a copy of the sources, with every breakage of the core

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from numpydoc.validate import validate
 
+import teeth
 import xentrs
 import xentrs.attacks
 import xentrs.models
@@ -178,6 +179,12 @@ def test_every_function_that_the_core_asks_of_arrays_exists() -> None:
     defined = {node.name for node in python_tree("_arrays.py").body if isinstance(node, ast.FunctionDef)}
     assert declared, "src/python/via_numpy.rs lists no function"
     assert set(declared) <= defined, f"_arrays.py lacks {set(declared) - defined}"
+
+
+def test_what_make_teeth_breaks_stands_in_the_sources() -> None:
+    breakages = teeth.listed()
+    assert len(breakages) >= 20
+    assert not teeth.stale_among(breakages)
 
 
 def test_the_map_of_the_house_holds_no_code() -> None:
