@@ -186,8 +186,8 @@ impl<'a, T: Float> MatrixMut<'a, T> {
     }
 }
 
-/// A product on this processor: `dst = alpha dst + beta lhs rhs`. Its arguments: the shape, each matrix with the strides of
-/// its columns and rows, whether `dst` is read, `alpha`, `beta`, three flags of complex numbers, and the threads.
+/// A product on this processor: `dst = alpha dst + beta lhs rhs`. Its arguments: the shape, each matrix with the strides
+/// of its columns and rows, whether `dst` is read, `alpha`, `beta`, three flags of complex numbers, and the threads.
 #[rustfmt::skip]
 type Kernel<T> = unsafe fn(
     usize, usize, usize,
