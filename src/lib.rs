@@ -78,7 +78,7 @@ pub use api::{
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;
 pub use half::Half;
-pub use linear::Momentum;
+pub use linear::{Decay, Momentum};
 pub use losses::{
     BinaryCrossEntropy, CategoricalCrossEntropy, CurvedRowLoss, Dispersion, Domain, GaussianNll, HingeLoss, Link,
     PointHess, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, Labels, LinearGrads,
+    Decay,    Classes, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, Labels, LinearGrads,
     LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointObjective, PointTargets,
     Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable, apply,
     gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value,
@@ -267,7 +267,7 @@ fn a_gaussian_has_two_gradients() {
 fn epoch<'a>(objective: &'a Softmax<'a>, x: &'a [f64], order: Option<&'a [i64]>, rates: &'a [f64]) -> Epoch<'a, f64> {
     let x = Rows::new("x", x, 5, 3).unwrap();
     let moment = Momentum { momentum: 0.0, nesterov: false };
-    Epoch { loss: objective, x, order, batch_size: 2, rates, moment, weight_decay: [0.0; 2] }
+    Epoch { loss: objective, x, order, batch_size: 2, rates, moment, weight_decay: [Decay::Same(0.0); 2] }
 }
 
 #[test]
@@ -312,6 +312,9 @@ fn an_epoch_whose_parts_do_not_fit_is_refused() {
     assert_eq!(message, "order must be the number of a row, got 5.0 at index 2");
     let message = wrong(epoch(&objective, &x, None, &rates[..2]));
     assert_eq!(message, "learning_rate must have shape (3,), got (2,)");
+    let weight_decay = [Decay::Each(&x[..4]), Decay::Same(0.0)];
+    let message = wrong(Epoch { weight_decay, ..epoch(&objective, &x, None, &rates) });
+    assert_eq!(message, "weight_decay must have shape (6,), got (4,)");
     let message = wrong(Epoch { batch_size: 0, ..epoch(&objective, &x, None, &rates) });
     assert_eq!(message, "batch_size must be positive, got 0");
 

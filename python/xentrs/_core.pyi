@@ -97,6 +97,7 @@ def linear_epoch(
     momentum: float,
     nesterov: bool,
     weight_decay: Sequence[float],
+    decays: _Array | None,
     steps: _Array,
 ) -> float: ...
 def softmax_stats(

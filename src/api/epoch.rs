@@ -2,7 +2,7 @@
 
 use super::{Objective, check_takes_logits};
 use crate::error::{Error, Result};
-use crate::linear::{self, AddColumns, Gather, Gradient, Momentum, SgdStep, Visits};
+use crate::linear::{self, AddColumns, Decay, Gather, Gradient, Momentum, SgdStep, Visits};
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::Isa;
@@ -25,7 +25,7 @@ pub struct Epoch<'a, T: Real> {
     /// Momentum of the steps.
     pub moment: Momentum,
     /// The factors of the penalties `weight_decay ||.||^2 / 2` on weight and bias.
-    pub weight_decay: [f64; 2],
+    pub weight_decay: [Decay<'a, T>; 2],
 }
 
 /// The parameters of a linear model, or their velocities.
@@ -50,7 +50,7 @@ impl<'a, T: Real> Epoch<'a, T> {
     ///
     /// # Errors
     /// [`Error::Parameter`] for batches of no rows and for a loss of probabilities, [`Error::Shape`] unless there is a
-    /// rate a step, [`Error::Value`] for an order with a number that is no row, and the errors of the loss.
+    /// rate a step and a decay a parameter, [`Error::Value`] for an order with a number that is no row, and the errors of the loss.
     pub fn checked(self, classes: usize) -> Result<CheckedEpoch<'a, T>> {
         let Epoch { loss, x, order, batch_size, rates, .. } = self;
         let (isa, visits) = (Isa::active()?, Visits { x, order });
@@ -60,6 +60,13 @@ impl<'a, T: Real> Epoch<'a, T> {
         let steps = visits.len().div_ceil(batch_size);
         if rates.len() != steps {
             return Err(Error::Shape { name: "learning_rate", expected: vec![steps], got: vec![rates.len()] });
+        }
+        for (decay, expected) in self.weight_decay.iter().zip([classes * x.columns(), classes]) {
+            if let Decay::Each(decays) = decay
+                && decays.len() != expected
+            {
+                return Err(Error::Shape { name: "weight_decay", expected: vec![expected], got: vec![decays.len()] });
+            }
         }
         let is_row = |&row: &i64| (0..x.rows() as i64).contains(&row);
         let wrong =

@@ -8,6 +8,7 @@
 //! v <- momentum v + g
 //! w <- w - rate v                       or, with Nesterov's look-ahead,  w <- w - rate (g + momentum v)
 //! ```
+//! `weight_decay` is one number for all parameters, or one for each.
 //!
 //! # References
 //! I. Sutskever, J. Martens, G. Dahl and G. Hinton, *On the importance of initialization and momentum in deep
@@ -33,10 +34,19 @@ pub(crate) enum Gradient<'k, T> {
     Outer { grad: &'k [T], x: &'k [T] },
 }
 
+/// The factors of a penalty `weight_decay ||.||^2 / 2`.
+#[derive(Clone, Copy, Debug)]
+pub enum Decay<'k, T> {
+    /// The same for all parameters.
+    Same(f64),
+    /// One number a parameter.
+    Each(&'k [T]),
+}
+
 /// A step of some parameters.
 pub(crate) struct SgdStep<'k, T> {
     pub(crate) rate: f64,
-    pub(crate) weight_decay: f64,
+    pub(crate) weight_decay: Decay<'k, T>,
     pub(crate) moment: Momentum,
     pub(crate) gradient: Gradient<'k, T>,
     pub(crate) params: &'k mut [T],
@@ -76,8 +86,11 @@ impl<T: Float> SgdStep<'_, T> {
         let params = &mut self.params[..end];
         let w = read(s, params, i, T::ZERO);
         // 1. g + weight_decay w
-        let decay = s.splat(T::from_f64(self.weight_decay));
-        let g = if self.weight_decay == 0.0 { gradient } else { w.mul_add(decay, gradient) };
+        let g = match self.weight_decay {
+            Decay::Same(0.0) => gradient,
+            Decay::Same(decay) => w.mul_add(s.splat(T::from_f64(decay)), gradient),
+            Decay::Each(decays) => w.mul_add(read(s, &decays[..end], i, T::ZERO), gradient),
+        };
         // 2. v, and the direction of the step
         let step = match &mut self.velocity {
             None => g,

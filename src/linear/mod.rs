@@ -35,7 +35,7 @@ pub(crate) mod few_classes;
 pub(crate) mod gemm;
 mod visits;
 
-pub use descent::Momentum;
+pub use descent::{Decay, Momentum};
 pub(crate) use descent::{Gradient, SgdStep};
 pub(crate) use visits::{Gather, Visits};
 

@@ -7,7 +7,7 @@ use super::options::{SoftmaxOptions, function, softmax_options};
 use crate::linear;
 use crate::math::Real;
 use crate::storage::Storage;
-use crate::{Epoch, Momentum, Parameters};
+use crate::{Decay, Epoch, Momentum, Parameters};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -50,6 +50,8 @@ struct Plan<'a, 'py> {
     batch_size: usize,
     moment: Momentum,
     weight_decay: [f64; 2],
+    /// One number a weight, in place of the first of these.
+    decays: Option<Arg<'a, 'py>>,
     /// A counter of steps; it stays correct if the interpreter interrupts the epoch.
     steps: Arg<'a, 'py>,
 }
@@ -63,12 +65,15 @@ impl<'py> Plan<'_, 'py> {
         let mut velocity = if self.velocity.is_empty() { None } else { Some(Places::<S>::of(&self.velocity)?) };
         let order = self.order.map(|order| private(order, "order")).transpose()?;
         let rates = Array::<f64>::copy(self.rates)?;
+        let decays = self.decays.map(Array::<S>::copy).transpose()?;
         let mut steps = private(self.steps, "steps")?;
         let (classes, py) = (model.weight.shape()[0], x.py());
         let x = x.with_outputs(classes);
         loss.with_objective(&x, |loss| {
             let Plan { batch_size, moment, weight_decay, .. } = self;
             let (rows, order) = (x.array.rows()?, data(&order));
+            let [same, bias] = weight_decay.map(Decay::Same);
+            let weight_decay = [decays.as_ref().map_or(same, |decays| Decay::Each(decays.data())), bias];
             let epoch = Epoch { loss, x: rows, order, batch_size, rates: rates.data(), moment, weight_decay };
             let epoch = epoch.checked(classes)?;
             let work = linear::work(batch_size, rows.columns(), classes).max(1);
@@ -102,11 +107,12 @@ softmax_options! { function!
         momentum: f64,
         nesterov: bool,
         weight_decay: [f64; 2],
+        decays: Option<Arg<'a, 'py>>,
         steps: Arg<'a, 'py>,
     ) -> PyResult<f64> {
         let loss = LayerLoss::of(target, kind, pos_weight, options)?;
         let moment = Momentum { momentum, nesterov };
-        let plan = Plan { params, velocity, order, rates, batch_size, moment, weight_decay, steps };
+        let plan = Plan { params, velocity, order, rates, batch_size, moment, weight_decay, decays, steps };
         match Logits::of(x, "x", Some(-1))? {
             Logits::F32(x) => plan.run(x, loss),
             Logits::F64(x) => plan.run(x, loss),

@@ -18,6 +18,7 @@ from ..losses import FloatArray, LossGrad, gaussian_nll_with_grad
 from .objective import Objective, l2_from_C
 from .saving import SaveMixin
 from .solvers import lbfgs
+from .standardised import Standardised
 from .training import (
     CONSTRAINTS,
     Callback,
@@ -201,7 +202,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 self.intercept_ = float(scale * offsets[0] + center)
                 self.log_var_intercept_ = float(offsets[1] + 2 * np.log(scale))
 
-            # 3. L-BFGS; the variance is kept above the squared rounding error of y.
+            # 3. L-BFGS; the variance of a mean sample is kept above the squared rounding error of y.
             lowest = 2 * np.log(np.finfo(X.dtype).eps)
             with Monitor(
                 self,
@@ -212,12 +213,11 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 callbacks=[tell, *as_callables(self.callbacks)],
             ) as monitor:
                 message = lbfgs(
-                    objective,
+                    Standardised(objective, lowest=np.array([-np.inf, lowest])),
                     params,
                     monitor,
                     max_iter=self.max_iter,
                     tol=self.tol,
-                    bounds=[(None, None)] * (slopes.size + 1) + [(lowest, None)],
                 )
                 tell()
         if message:

@@ -4,22 +4,26 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
-from .objective import Objective, Penalty, l2_from_C
+from ..optim.schedules import Schedule
+from .objective import LogitPenalty, Objective, l2_from_C
 from .saving import SaveMixin
-from .solvers import lbfgs, sgd_epoch
+from .solvers import excess, lbfgs, newton_cholesky, sgd_epoch
+from .standardised import SplitBySign, Standardised
 from .training import (
     CONSTRAINTS_OF_CLASSIFIERS,
     Callback,
@@ -51,31 +55,36 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     coef_: FloatArray
     intercept_: FloatArray
     classes_: NDArray[Any]
-    _velocity: list[FloatArray]  # state of the optimiser, for the next call
+    _velocity: list[FloatArray]  # state of the optimiser, for the next call, in units of the features
     _step: int  # next step of the schedule
     _seen: NDArray[np.float64]  # number of samples and their total weight, for the penalty on the weights
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CONSTRAINTS_OF_CLASSIFIERS,
         "C": [Interval(Real, 0, None, closed="right")],
-        "penalty": [callable, None],
-        "penalty_weight": [Interval(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"lbfgs", "sgd"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "schedule": [StrOptions({"constant", "invscaling", "cosine", "lipschitz"})],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+        "fit_intercept": ["boolean"],
+        "logit_penalty": [callable, None],
+        "logit_penalty_weight": [Interval(Real, 0, None, closed="left")],
+        "solver": [StrOptions({"lbfgs", "newton-cholesky", "sgd"})],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "schedule": [StrOptions({"auto", "constant", "invscaling", "cosine", "lipschitz"})],
         "power_t": [Interval(Real, 0, None, closed="left")],
     }
 
     # Set by the constructors below.
     C: float
+    l1_ratio: float | None
+    fit_intercept: bool
     label_smoothing: float
     gamma: float
-    penalty: Penalty | None
-    penalty_weight: float
+    logit_penalty: LogitPenalty | None
+    logit_penalty_weight: float
     solver: str
     max_iter: int
     tol: float | None
-    learning_rate: float
+    learning_rate: float | str
     schedule: str
     power_t: float
     momentum: float
@@ -105,6 +114,11 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
 
     # ------------------------------------------------------------------------------------------------------- training
 
+    @property
+    def n_iter_(self) -> NDArray[np.int32]:
+        """The number of iterations or epochs, in an array, as scikit-learn has it."""
+        return np.array([len(self.loss_curve_)], np.int32)
+
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         with all_or_nothing(self):
             self._check_params()
@@ -118,25 +132,30 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                 objective, held_out = objective.rows(train), objective.rows(test)
                 held_out = held_out.scaled(mean_one_factor(len(test), held_out.total_weight()))
             objective = self._penalised(objective, seen=np.zeros(2))
+            problem = Standardised(objective, fit_intercept=self.fit_intercept)
             params = self._params(objective, fresh)
             self._step = 0
 
-            by_lbfgs = self.solver == "lbfgs"
+            by_steps = self.solver == "sgd"
             with Monitor(
                 self,
                 params,
                 total=self.max_iter,
-                unit="iteration" if by_lbfgs else "epoch",
+                unit="epoch" if by_steps else "iteration",
                 verbose=self.verbose,
                 callbacks=self.callbacks,
                 validation_loss=None if held_out is None else lambda: held_out(*params)[0],
-                stop=self._has_stalled if held_out is not None or not by_lbfgs else lambda curve: False,
+                stop=self._has_stalled if held_out is not None or self._may_stall() else lambda curve: False,
             ) as monitor:
-                if by_lbfgs:
-                    self.__dict__.pop("_velocity", None)
-                    failure = lbfgs(objective, params, monitor, max_iter=self.max_iter, tol=self.tol)
+                if by_steps:
+                    failure = self._sgd(problem, params, monitor, rng, fresh)
                 else:
-                    failure = self._sgd(objective, params, monitor, rng, fresh)
+                    self.__dict__.pop("_velocity", None)
+                    options = {"max_iter": self.max_iter, "tol": self.tol}
+                    if self.solver == "newton-cholesky":
+                        failure = newton_cholesky(problem, params, monitor, **options)
+                    else:
+                        failure = lbfgs(SplitBySign(problem) if objective.l1 else problem, params, monitor, **options)
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=3)
         return self
@@ -153,18 +172,32 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             elif classes is None:
                 classes = self.classes_
             X, target, weight = self._check_data(X, y, sample_weight, classes=classes, fresh=fresh)
-            objective = self._penalised(self._objective(X, target, weight), seen=self._seen)
+            objective = self._objective(X, target, weight)
+            if objective.total_weight() == 0:  # there is nothing to learn
+                if fresh:
+                    self._params(objective, fresh)
+                return self
+            objective = self._penalised(objective, seen=self._seen)
             params = self._params(objective, fresh)
-            epoch = self._epochs(objective, params, check_random_state(self.random_state), fresh)
-            self.loss_curve_ = [*self.loss_curve_, epoch()]
-            self.n_iter_ = len(self.loss_curve_)
+            optimizer = self._optimizer(params, self._velocity_of(params, fresh), float(objective.l2))
+            schedule = self._schedule(objective, float(objective.l2), endless=True)
+            order = check_random_state(self.random_state) if self.shuffle else None
+            loss = sgd_epoch(objective, optimizer, schedule, self.batch_size, order)
+            self._step = optimizer.n_steps
+            self.loss_curve_ = [*self.loss_curve_, loss]
         return self
 
     def _check_params(self) -> None:
         """Check each parameter by itself, and what does not go together."""
         self._validate_params()
-        if self.penalty is not None and (self.solver == "sgd" or self.early_stopping):
-            raise ValueError("penalty needs solver='lbfgs' and early_stopping=False: it is a function of all samples")
+        if self.logit_penalty is not None and (self.solver != "lbfgs" or self.early_stopping):
+            raise ValueError(
+                "logit_penalty needs solver='lbfgs' and early_stopping=False: it is a function of all samples"
+            )
+        if self._penalties()[1] and self.solver != "lbfgs":
+            raise ValueError(f"l1_ratio={self._penalties()[1]:g} needs solver='lbfgs', got {self.solver!r}")
+        if self.gamma and self.solver == "newton-cholesky":
+            raise ValueError(f"solver='newton-cholesky' needs gamma=0.0, got {self.gamma}")
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool
@@ -176,6 +209,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return X, target, weight
 
+    def _penalties(self) -> tuple[float, float]:
+        """Inverse strength of the penalty on the weights, and the share in it of their absolute values."""
+        return self.C, self.l1_ratio or 0.0
+
     def _penalised(self, objective: Objective, seen: NDArray[np.float64]) -> Objective:
         """Scale the weights to a mean of 1, so that they leave the size of a step alone, and add the penalties.
 
@@ -183,67 +220,97 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         """
         self._seen = seen + np.array([len(objective), objective.total_weight()])
         n, total = self._seen.tolist()
+        C, l1_ratio = self._penalties()
+        strength = l2_from_C(C, total)
         return replace(
             objective.scaled(mean_one_factor(n, total)),
-            l2=l2_from_C(self.C, total),
-            penalty=self.penalty,
-            penalty_weight=self.penalty_weight,
+            l2=(1 - l1_ratio) * strength,
+            l1=l1_ratio * strength,
+            logit_penalty=self.logit_penalty,
+            logit_penalty_weight=self.logit_penalty_weight,
         )
 
     def _params(self, objective: Objective, fresh: bool) -> list[FloatArray]:
         """Make weights and intercepts of zero, or of what they are; arrays of their own in either case."""
-        params = objective.zeros() if fresh else [self.coef_.copy(), self.intercept_.copy()]
+        params = objective.zeros() if fresh else [_dense(self.coef_).copy(), self.intercept_.copy()]
         self.coef_, self.intercept_ = params
         return params
 
+    def _velocity_of(self, params: list[FloatArray], fresh: bool) -> list[FloatArray]:
+        """Make the velocity zero, or what it is; arrays of their own in either case."""
+        kept = [] if fresh else getattr(self, "_velocity", [])
+        self._velocity = [velocity.copy() for velocity in kept] or [np.zeros_like(param) for param in params]
+        return self._velocity
+
     def _sgd(
         self,
-        objective: Objective,
+        problem: Standardised,
         params: list[FloatArray],
         monitor: Monitor,
         rng: np.random.RandomState,
         fresh: bool,
     ) -> str | None:
         """Train by stochastic gradient descent, and tell what is to be complained of."""
-        epoch = self._epochs(objective, params, rng, fresh)
-        guessing = objective(*objective.zeros())[0]
+        velocity = self._velocity_of(params, fresh)
+        inner = problem.copies(*params)
+        optimizer = self._optimizer(inner, problem.copies(*velocity), problem.decay)
+        schedule = self._schedule(problem.samples, float(problem.decay.max()), problem.shift)
+        order = rng if self.shuffle else None
         for _ in range(self.max_iter):
-            if monitor(epoch()):
-                break
-        return convergence_warning(self, guessing=guessing, converged=monitor.stopped, learning_rate=self.learning_rate)
-
-    def _epochs(
-        self, objective: Objective, params: list[FloatArray], rng: np.random.RandomState, fresh: bool
-    ) -> Callable[[], float]:
-        """Return the function that trains for one epoch by stochastic gradient descent."""
-        n_batches = -(-len(objective) // self.batch_size)
-        if self.schedule == "constant":
-            schedule = constant(self.learning_rate)
-        elif self.schedule == "invscaling":
-            schedule = inverse_scaling(self.learning_rate, power=self.power_t)
-        elif self.schedule == "cosine":
-            schedule = cosine(self.learning_rate, n_steps=n_batches * self.max_iter)
-        else:
-            schedule = lipschitz(objective.lipschitz_constant(in_batches=n_batches > 1))
-        optimizer = SGD(
-            params,
-            learning_rate=schedule(0),
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=[float(objective.l2), 0.0],
-        )
-        optimizer.n_steps = self._step
-        if not fresh and hasattr(self, "_velocity"):
-            optimizer.velocity = [velocity.copy() for velocity in self._velocity]
-        self._velocity = optimizer.velocity
-
-        def epoch() -> float:
-            order = rng if self.shuffle else None
-            loss = sgd_epoch(objective, optimizer, schedule=schedule, batch_size=self.batch_size, rng=order)
+            loss = sgd_epoch(problem.samples, optimizer, schedule, self.batch_size, order, problem.shift)
+            problem.write(problem.join(*inner), *params)
+            problem.write(problem.join(*optimizer.velocity), *velocity)
             self._step = optimizer.n_steps
-            return loss
+            if monitor(loss):
+                break
+        if self.tol is None or not self.max_iter:
+            return None
+        stalled = monitor.stopped or not self._may_stall()
+        asked = self.early_stopping or (monitor.stopped and not self._has_stalled(self.loss_curve_))
+        return convergence_warning(
+            self,
+            guessing=problem(np.zeros_like(problem.lower))[0],
+            converged=stalled,
+            learning_rate=optimizer.learning_rate,
+            excess=0.0 if asked else excess(problem, params),
+        )
 
-        return epoch
+    def _optimizer(
+        self, params: list[FloatArray], velocity: list[FloatArray], decay: float | FloatArray
+    ) -> SGD:
+        """Make the rule of the step, in the state that the last call has left."""
+        params = params if self.fit_intercept else params[:1]
+        optimizer = SGD(
+            params, momentum=self.momentum, nesterov=self.nesterov, weight_decay=[decay, 0.0][: len(params)]
+        )
+        optimizer.velocity, optimizer.n_steps = velocity[: len(params)], self._step
+        return optimizer
+
+    def _schedule(
+        self, samples: Objective, decay: float, shift: FloatArray | None = None, *, endless: bool = False
+    ) -> Schedule:
+        """Tell the length of each step."""
+        n_batches = -(-len(samples) // self.batch_size)
+        if self.schedule == "lipschitz":
+            if not samples.kind_of_loss or self.logit_penalty is not None:
+                raise ValueError("schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no logit_penalty")
+            bound = samples.smoothness(shift) if n_batches == 1 else samples.smoothness_of_rows(shift)
+            return lipschitz(bound + decay)
+        rate = self.learning_rate
+        if isinstance(rate, str):  # between the curvatures of all samples and of one
+            bound = samples.smoothness(shift)
+            if n_batches > 1:
+                bound += samples.smoothness_of_rows(shift) / self.batch_size
+            rate = 1 / (bound + decay)
+        if self.schedule == "invscaling":
+            return inverse_scaling(rate, power=self.power_t)
+        if self.schedule == "constant" or (self.schedule == "auto" and endless):
+            return constant(rate)
+        return cosine(rate, n_steps=n_batches * max(self.max_iter, 1))
+
+    def _may_stall(self) -> bool:
+        """Whether `tol` ends the training: not that of L-BFGS, and not a schedule that has an end of its own."""
+        return self.solver == "sgd" and self.schedule not in ("auto", "cosine")
 
     def _has_stalled(self, curve: list[float]) -> bool:
         return has_stalled(curve, self.tol, self.n_iter_no_change)
@@ -253,8 +320,32 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False)
-        logits: FloatArray = samples @ self.coef_.T + self.intercept_
+        logits: FloatArray = np.asarray(safe_sparse_dot(samples, self.coef_.T, dense_output=True)) + self.intercept_
         return logits
+
+    def sparsify(self) -> Self:
+        """Turn `coef_` into a sparse matrix, which saves memory where most of its numbers are 0, as after ``l1_ratio=1``.
+
+        Returns
+        -------
+        estimator
+            The estimator itself. It predicts as before; `fit` and `partial_fit` make `coef_` an array again.
+        """
+        check_is_fitted(self)
+        self.coef_ = csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Turn `coef_` into an array, which it is unless `sparsify` was called.
+
+        Returns
+        -------
+        estimator
+            The estimator itself.
+        """
+        check_is_fitted(self)
+        self.coef_ = _dense(self.coef_)
+        return self
 
     def _input_gradient(self, X: Any, y: Any) -> FloatArray:
         check_is_fitted(self)
@@ -262,9 +353,15 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             self, X, y, dtype=[np.float64, np.float32], accept_sparse="csr", multi_output=True, reset=False
         )
         _, target = self._read(y, self.classes_, fresh=False)
-        return self._objective(X, target, None).input_gradient(self.coef_, self.intercept_)
+        return self._objective(X, target, None).input_gradient(_dense(self.coef_), self.intercept_)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _dense(coef: Any) -> FloatArray:
+    """The coefficients as an array, which they are unless `sparsify` was called."""
+    array: FloatArray = coef.toarray() if issparse(coef) else coef
+    return array

@@ -1,5 +1,7 @@
 """Logistic regression: linear logits, one label a sample."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -11,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from ..losses import FloatArray
 from .classification import LogitsMixin, as_target, encode, loss_of, partial_fit_classes, weigh
 from .linear_classifier import LinearClassifier, trains_step_by_step
-from .objective import Objective, Penalty
+from .objective import LogitPenalty, Objective
 from .training import Callback
 
 __all__ = ["LogisticRegression"]
@@ -162,25 +164,29 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     """
 
     class_weight: dict[Any, float] | str | None
+    penalty: str | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = LinearClassifier._parameter_constraints | {
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "penalty": [StrOptions({"deprecated", "l1", "l2", "elasticnet"}), None],
     }
 
     def __init__(
         self,
         *,
         C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        fit_intercept: bool = True,
         class_weight: dict[Any, float] | str | None = None,
         label_smoothing: float = 0.0,
         gamma: float = 0.0,
-        penalty: Penalty | None = None,
-        penalty_weight: float = 1.0,
+        logit_penalty: LogitPenalty | None = None,
+        logit_penalty_weight: float = 1.0,
         solver: str = "lbfgs",
         max_iter: int = 100,
         tol: float | None = 1e-4,
-        learning_rate: float = 0.1,
-        schedule: str = "constant",
+        learning_rate: float | str = "auto",
+        schedule: str = "auto",
         power_t: float = 0.5,
         momentum: float = 0.9,
         nesterov: bool = True,
@@ -193,13 +199,16 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         callbacks: Callback | Sequence[Callback] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool | None = None,
+        penalty: str | None = "deprecated",
     ) -> None:
         self.C = C
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.gamma = gamma
-        self.penalty = penalty
-        self.penalty_weight = penalty_weight
+        self.logit_penalty = logit_penalty
+        self.logit_penalty_weight = logit_penalty_weight
         self.solver = solver
         self.max_iter = max_iter
         self.tol = tol
@@ -217,6 +226,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
+        self.penalty = penalty
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train until the minimum is reached, or the loss falls no longer, for `max_iter` iterations at most.
@@ -312,6 +322,28 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
             loss; the weights of classes, and penalties, have not.
         """
         return self._input_gradient(X, y)
+
+    def _check_params(self) -> None:
+        if callable(self.penalty):
+            raise TypeError("penalty must be a name, got a function: a function of the logits is logit_penalty")
+        super()._check_params()
+        if self.penalty != "deprecated":
+            write = {
+                None: "C=inf",
+                "l2": "l1_ratio=0, the default,",
+                "l1": "l1_ratio=1",
+                "elasticnet": f"l1_ratio={self.l1_ratio} alone",
+            }[self.penalty]
+            message = f"'penalty' was deprecated by scikit-learn: write {write} in place of penalty={self.penalty!r}."
+            warnings.warn(message, FutureWarning, stacklevel=4)
+            if self.penalty is None and self.C != 1.0:
+                warnings.warn("Setting penalty=None will ignore the C", UserWarning, stacklevel=4)
+        if self.l1_ratio is None:
+            warnings.warn("'l1_ratio=None' was deprecated: write l1_ratio=0.", FutureWarning, stacklevel=4)
+
+    def _penalties(self) -> tuple[float, float]:
+        C, l1_ratio = super()._penalties()
+        return (math.inf if self.penalty is None else C), {"l1": 1.0, "l2": 0.0}.get(str(self.penalty), l1_ratio)
 
     def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         return encode(y, classes, None if fresh else self.classes_)

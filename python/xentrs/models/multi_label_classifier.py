@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import type_of_target
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
 from .classification import read_labels, two_columns
 from .linear_classifier import LinearClassifier, trains_step_by_step
-from .objective import Objective, Penalty
+from .objective import LogitPenalty, Objective
 from .training import Callback
 
 __all__ = ["MultiLabelClassifier"]
@@ -42,7 +42,7 @@ class MultiLabelClassifier(LinearClassifier):
         Share of each target that becomes 1/2.
     gamma : float in [0, 1e9], default 0.0
         The focus: above 0 the loss is the focal one, see `sigmoid_focal_loss`.
-    penalty, penalty_weight
+    logit_penalty, logit_penalty_weight
         As in `LogisticRegression`; the logits are of shape (n, n_labels), or (n,) for a single label.
     solver, max_iter, tol
         As in `LogisticRegression`.
@@ -105,16 +105,18 @@ class MultiLabelClassifier(LinearClassifier):
         self,
         *,
         C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        fit_intercept: bool = True,
         pos_weight: ArrayLike | None = None,
         label_smoothing: float = 0.0,
         gamma: float = 0.0,
-        penalty: Penalty | None = None,
-        penalty_weight: float = 1.0,
+        logit_penalty: LogitPenalty | None = None,
+        logit_penalty_weight: float = 1.0,
         solver: str = "lbfgs",
         max_iter: int = 100,
         tol: float | None = 1e-4,
-        learning_rate: float = 0.1,
-        schedule: str = "constant",
+        learning_rate: float | str = "auto",
+        schedule: str = "auto",
         power_t: float = 0.5,
         momentum: float = 0.9,
         nesterov: bool = True,
@@ -129,11 +131,13 @@ class MultiLabelClassifier(LinearClassifier):
         verbose: bool | None = None,
     ) -> None:
         self.C = C
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
         self.pos_weight = pos_weight
         self.label_smoothing = label_smoothing
         self.gamma = gamma
-        self.penalty = penalty
-        self.penalty_weight = penalty_weight
+        self.logit_penalty = logit_penalty
+        self.logit_penalty_weight = logit_penalty_weight
         self.solver = solver
         self.max_iter = max_iter
         self.tol = tol

@@ -2,11 +2,13 @@
 
 With the logits ``z_i = W x_i + b`` of ``n`` samples, dense or sparse, each of weight ``s_i``, the objective is::
 
-    sum_i s_i loss(z_i, t_i) / n + l2 ||W||^2 / 2 + penalty_weight penalty(z)
+    sum_i s_i loss(z_i, t_i) / n + l2 ||W||^2 / 2 + logit_penalty_weight logit_penalty(z)
 
 and, where ``G`` is the gradient of the first and the last term with respect to the logits, the gradients are::
 
     d / d W = G^T X + l2 W              d / d b = sum_i G_i
+
+The penalty ``l1 ||W||_1`` has no derivative where a weight is 0, and is left to the solver.
 """
 
 import math
@@ -23,27 +25,37 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from ..losses import (
     FloatArray,
     LossGrad,
+    LossGradHess,
     linear_cross_entropy_with_grad,
     sigmoid_cross_entropy_with_grad,
+    sigmoid_cross_entropy_with_hess,
     softmax_cross_entropy_with_grad,
+    softmax_cross_entropy_with_hess,
 )
 from ..losses.linear import Kind
 from .classification import LossWithGrad
 from .training import total_weight
 
-__all__ = ["Objective", "Penalty", "l2_from_C"]
+__all__ = ["LogitPenalty", "Objective", "l2_from_C"]
 
 # Maps the logits of all samples to a value and its gradient with respect to them.
-Penalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
+LogitPenalty: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _KINDS: dict[LossWithGrad, Kind] = {
     softmax_cross_entropy_with_grad: "softmax",
     sigmoid_cross_entropy_with_grad: "sigmoid",
 }
 
-# The largest second derivative of a loss along any direction of the logits (D. Böhning, "Multinomial logistic
-# regression algorithm", Annals of the Institute of Statistical Mathematics 44, 1992).
-_CURVATURE = {"softmax": 0.5, "sigmoid": 0.25}
+_WITH_HESS: dict[LossWithGrad, Callable[..., LossGradHess]] = {
+    softmax_cross_entropy_with_grad: softmax_cross_entropy_with_hess,
+    sigmoid_cross_entropy_with_grad: sigmoid_cross_entropy_with_hess,
+}
+
+# The sigmoid cross-entropy is curved by at most 1/4 along its logit, the softmax cross-entropy by at most 1/2 along any
+# direction (D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical Mathematics
+# 44, 1992). The sigmoid focal loss stays below 1/4 + 0.36 ln(1 + gamma): by second differences at 2e5 logits in [-30, 30],
+# gamma from 0.25 to 1e9, it took at most 0.92 of that.
+_FOCUS = 0.36
 
 
 @dataclass(frozen=True)
@@ -57,29 +69,50 @@ class Objective:
     n_outputs: int  # number of logits of a sample
     options: dict[str, Any] = field(default_factory=dict)
     l2: float | FloatArray = 0.0  # for all weights, or one for each row of them
-    penalty: Penalty | None = None
-    penalty_weight: float = 1.0
+    l1: float = 0.0
+    logit_penalty: LogitPenalty | None = None
+    logit_penalty_weight: float = 1.0
 
     def __call__(self, weight: FloatArray, bias: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        """Value, and gradients with respect to weight and bias, which are of the dtype of ``X``."""
-        n, options = len(self), self.weighted_options | {"reduction": "sum"}
+        """Value, and gradients with respect to weight and bias, in the dtype of the weight.
+
+        The products with the samples, and the losses, are in the dtype of these.
+        """
+        n, dtype, options = len(self), self.X.dtype, self.weighted_options | {"reduction": "sum"}
+        params = weight.astype(dtype, copy=False), bias.astype(dtype, copy=False)
         if self.kind is None:
-            loss, grad_weight, grad_bias = self._by_logits(weight, bias, options)
+            loss, grad_weight, grad_bias = self._by_logits(*params, options)
         else:
             answer: Any = linear_cross_entropy_with_grad(
-                self.X, weight, self.target, bias=bias, kind=self.kind, wrt=("weight", "bias"), **options
+                self.X, params[0], self.target, bias=params[1], kind=self.kind, wrt=("weight", "bias"), **options
             )
             loss, _, grad_weight, grad_bias = answer
         decay = (self.l2 * weight).astype(weight.dtype, copy=False)
-        return loss / n + 0.5 * float(np.vdot(decay, weight)), grad_weight / n + decay, grad_bias / n
+        value = loss / n + 0.5 * float(np.vdot(decay, weight))
+        return value, grad_weight.astype(weight.dtype) / n + decay, grad_bias.astype(weight.dtype) / n
+
+    def curvature(self, weight: FloatArray, bias: FloatArray) -> FloatArray | None:
+        """Second derivative of the loss of each sample by each of its logits; None where it is not known."""
+        with_hess = _WITH_HESS.get(self.loss_with_grad)
+        if with_hess is None:
+            return None
+        hess: FloatArray = with_hess(
+            self.logits(weight, bias), self.target, **self.weighted_options, reduction="sum"
+        ).hess
+        return hess
+
+    def logits(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """Logits of the samples, in the dtype of these."""
+        dtype = self.X.dtype
+        logits: FloatArray = self.X @ weight.astype(dtype, copy=False).T + bias.astype(dtype, copy=False)
+        return logits
 
     def _by_logits(
         self, weight: FloatArray, bias: FloatArray, options: dict[str, Any]
     ) -> tuple[float, FloatArray, FloatArray]:
         """Any loss of the logits, of dense or sparse samples, and the penalty on them."""
-        X = self.X
-        logits = X @ weight.T + bias
-        extra = None if self.penalty is None else self._penalty(logits)
+        X, logits = self.X, self.logits(weight, bias)
+        extra = None if self.logit_penalty is None else self._penalise(logits)
         loss, grad = self.loss_with_grad(logits, self.target, out=logits, **options)
         if extra is not None:
             loss += extra.loss
@@ -89,7 +122,12 @@ class Objective:
     @property
     def kind(self) -> Kind | None:
         """The kind of the loss, where `linear_cross_entropy` knows it, in one with the logits of dense samples."""
-        return None if self.penalty is not None or issparse(self.X) else _KINDS.get(self.loss_with_grad)
+        return None if self.logit_penalty is not None or issparse(self.X) else self.kind_of_loss
+
+    @property
+    def kind_of_loss(self) -> Kind | None:
+        """The kind of the cross-entropy that the loss is, if it is one."""
+        return _KINDS.get(self.loss_with_grad)
 
     @property
     def weighted_options(self) -> dict[str, Any]:
@@ -121,32 +159,40 @@ class Objective:
 
     def input_gradient(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """Gradient of the loss of each sample, times its weight, with respect to the sample."""
-        logits = self.X @ weight.T + bias
+        logits = self.logits(weight, bias)
         options = self.options | {"sample_weight": self.sample_weight.astype(logits.dtype), "reduction": "sum"}
         grad: FloatArray = self.loss_with_grad(logits, self.target, out=logits, **options).grad @ weight
         return grad
 
-    def lipschitz_constant(self, in_batches: bool) -> float:
-        """Bound the curvature of the objective, of all samples or of any batch; see `xentrs.optim.lipschitz`."""
-        kind = _KINDS.get(self.loss_with_grad)
-        if kind is None or self.penalty is not None:
-            raise ValueError("schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no penalty")
-        curvature = _CURVATURE[kind]
+    def curvature_bound(self) -> float:
+        """The most that the loss of a sample of weight 1 is curved, along any direction of its logits."""
+        focus = getattr(self.loss_with_grad, "keywords", {}).get("gamma", self.options.get("gamma", 0.0))
+        bound = (2 if self.n_outputs > 1 and "pos_weight" not in self.options else 1) * (0.25 + _FOCUS * math.log1p(focus))
         if (pos_weight := self.options.get("pos_weight")) is not None:
-            curvature *= max(1.0, float(np.max(pos_weight)))
+            bound *= max(1.0, float(np.max(pos_weight)))
+        return bound
 
-        if in_batches:
-            squares = self.X.multiply(self.X).sum(axis=1) if issparse(self.X) else np.einsum("ij,ij->i", self.X, self.X)
-            lengths = np.ravel(squares) + 1  # squared lengths of (x_i, 1)
-            return float(curvature * np.max(self.sample_weight * lengths) + self.l2)
+    def smoothness_of_rows(self, shift: FloatArray | None = None) -> float:
+        """Bound the curvature of the loss of any sample, hence of any batch; `shift` is taken from each sample."""
+        if issparse(self.X):
+            squares = np.ravel(self.X.multiply(self.X).sum(axis=1))
+            if shift is not None:
+                squares = squares - 2 * (self.X @ shift) + shift @ shift
+        else:
+            squares = np.einsum("ij,ij->i", self.X, self.X)
+        return self.curvature_bound() * float(np.max(self.sample_weight * (squares + 1)))  # the length of (x_i, 1)
+
+    def smoothness(self, shift: FloatArray | None = None) -> float:
+        """Bound the curvature of the mean loss of all samples; `shift` is taken from each of them."""
+        size = self.X.shape[1] + 1
 
         def apply(v: FloatArray) -> FloatArray:
             """Multiply by Z^T S Z, where the rows of Z are (x_i, 1)."""
             v = np.ravel(v).astype(self.X.dtype)
-            along = self.sample_weight * (self.X @ v[:-1] + v[-1])
-            return np.append(self.X.T @ along, along.sum())
+            along = self.sample_weight * (self.X @ v[:-1] + (v[-1] if shift is None else v[-1] - shift @ v[:-1]))
+            total = along.sum()
+            return np.append(self.X.T @ along - (0.0 if shift is None else total * shift), total)
 
-        n, size = len(self), self.X.shape[1] + 1
         start = np.random.default_rng(0).standard_normal(size)
         (largest,) = eigsh(
             LinearOperator((size, size), matvec=apply, dtype=np.float64),
@@ -155,23 +201,23 @@ class Objective:
             tol=1e-4,
             return_eigenvectors=False,
         )
-        return float(curvature * largest / n + self.l2)
+        return self.curvature_bound() * float(largest) / len(self)
 
-    def _penalty(self, logits: FloatArray) -> LossGrad:
+    def _penalise(self, logits: FloatArray) -> LossGrad:
         """Weigh what the penalty makes of the logits, a single column of which it gets as (n,)."""
-        assert self.penalty is not None
+        assert self.logit_penalty is not None
         given = logits[:, 0].copy() if logits.shape[1] == 1 else logits.copy()
-        answer = self.penalty(given)
+        answer = self.logit_penalty(given)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            raise TypeError(f"penalty must return a pair (value, grad), got {type(answer).__name__}")
+            raise TypeError(f"logit_penalty must return a pair (value, grad), got {type(answer).__name__}")
         value, grad = answer
         try:
             value = float(value)
         except (TypeError, ValueError):
-            raise TypeError(f"penalty must return a number and a grad, got {value!r} for the number") from None
+            raise TypeError(f"logit_penalty must return a number and a grad, got {value!r} for the number") from None
         if np.shape(grad) != given.shape:
-            raise ValueError(f"penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
-        factor = len(self) * self.penalty_weight  # times n, as the losses are summed
+            raise ValueError(f"logit_penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
+        factor = len(self) * self.logit_penalty_weight  # times n, as the losses are summed
         return LossGrad(factor * value, (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
 
 

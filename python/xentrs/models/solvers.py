@@ -1,89 +1,230 @@
-"""How linear models are trained: L-BFGS, which sees all samples at every step, and stochastic gradient descent."""
+"""How linear models are trained: L-BFGS and Newton's method, which see all samples at every step, and SGD.
+
+The first two end where no derivative of the objective, in the coordinates of standardised features, is larger than
+`tol`. That is looked at here, whatever the search says of its success.
+"""
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import OptimizeResult, minimize
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.optimize import Bounds, NoConvergence, OptimizeResult, minimize, newton_krylov
+from scipy.sparse.linalg import LinearOperator
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray
 from ..optim import SGD
 from ..optim.schedules import Schedule
+from .hessian import hessian
 from .objective import Objective
+from .standardised import Problem, Standardised
 from .training import Monitor
 
-__all__ = ["lbfgs", "sgd_epoch"]
+__all__ = ["lbfgs", "newton_cholesky", "sgd_epoch"]
+
+_STAGE = 20  # iterations of L-BFGS in the first coordinates, twice as many in the next, and so on
+_OVERFLOW = "The loss overflows. Standardise X, or raise C."
 
 
 def lbfgs(
-    objective: Objective,
-    params: Sequence[FloatArray],
-    monitor: Monitor,
-    *,
-    max_iter: int,
-    tol: float | None,
-    bounds: Sequence[tuple[float | None, float | None]] | None = None,
+    problem: Problem, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
 ) -> str | None:
-    """Minimise the objective from the weight and the bias given, which change in place at every iteration.
+    """Minimise from the weight and the bias given, which change in place at every iteration.
 
-    The state is in double precision, whatever the samples are. It stops when no derivative is larger than `tol`.
-    Returns why it stopped short of that, if it did.
+    Every few iterations the search starts anew, in coordinates along whose axes the objective is curved alike. Returns
+    why it stopped short of the minimum, if it did.
     """
-    weight, bias = params
+    search = _Search(problem, params, monitor, max_iter, tol)
+    stage = _STAGE
+    while not (search.over or search.stuck):
+        _descend(search, problem.units(search.state), stage)
+        stage *= 2
+    return search.complaint(f"lbfgs failed to converge after {search.n_iter} iteration(s)")
 
-    def split(state: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return state[: weight.size].reshape(weight.shape), state[weight.size :]
 
-    def value_and_grad(state: FloatArray) -> tuple[float, FloatArray]:
-        value, *grads = objective(*split(state.astype(weight.dtype, copy=False)))
-        return value, np.concatenate(grads, axis=None, dtype=np.float64)
+def newton_cholesky(
+    problem: Standardised, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
+) -> str | None:
+    """Minimise by Newton's method, with the exact Hessian and steps that are halved until they lower the objective.
+
+    Where the Hessian is singular to rounding, L-BFGS goes on. Returns why it stopped short of the minimum, if it did.
+    """
+    search = _Search(problem, params, monitor, max_iter, tol)
+    while not (search.over or search.stuck):
+        try:
+            step = -_solve(hessian(problem, search.state), search.grad)
+        except LinAlgError:
+            return lbfgs(problem, params, monitor, max_iter=max_iter - search.n_iter, tol=tol)
+        slope = float(search.grad @ step)
+        for halving in range(40):
+            state = search.state + 0.5**halving * step
+            value, grad = search(state)
+            if -slope > search.rounding:
+                better = value <= search.value + 1e-4 * 0.5**halving * slope
+            else:  # the value has no digits left to tell
+                better = search.derivative(state, grad) < 0.5 * search.derivative()
+            if better:
+                break
+        else:
+            search.stuck, search.gain = True, -slope / 2
+            break
+        search.accept(state)
+    return search.complaint(f"Newton solver did not converge after {search.n_iter} iterations")
+
+
+def _solve(blocks: list[FloatArray], grad: FloatArray) -> FloatArray:
+    """``H^-1 grad``, refused where H has no inverse to speak of."""
+    parts = []
+    for block, part in zip(blocks, np.split(grad, len(blocks)), strict=True):
+        factor, lower = cho_factor(block)
+        pivots = np.diagonal(factor)
+        if pivots.min() < pivots.max() * math.sqrt(len(block) * np.finfo(np.float64).eps):
+            raise LinAlgError("the Hessian is singular to rounding")
+        parts.append(cho_solve((factor, lower), part))
+    return np.concatenate(parts)
+
+
+class _Search:
+    """Where a search is, and whether it is over."""
+
+    def __init__(
+        self, problem: Problem, params: Sequence[FloatArray], monitor: Monitor, max_iter: int, tol: float | None
+    ) -> None:
+        self.problem, self.params, self.monitor = problem, params, monitor
+        self.max_iter, self.tol, self.n_iter = max_iter, tol, 0
+        self.state = np.maximum(problem.state(*params), problem.lower)
+        self.value, self.grad = self(self.state)
+        if not math.isfinite(self.value):
+            raise ValueError(_OVERFLOW)
+        self.over = max_iter == 0 or self._has_arrived()
+        self.stuck = False  # whether no lower value could be found
+        self.gain = math.inf  # by how much the quadratic model there says that the value would fall
+
+    def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient, which are kept until asked for elsewhere."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long overflows and is shortened
+            value, grad = self.problem(state)
+        self._last = state.copy(), value, grad
+        return value, grad
+
+    def accept(self, state: FloatArray) -> bool:
+        """Go there: an iteration. Tells whether the search is over."""
+        if not np.array_equal(state, self._last[0]):
+            self(state)
+        self.state, self.value, self.grad = self._last
+        self.problem.write(self.state, *self.params)
+        self.n_iter += 1
+        stopped = self.monitor(self.value)
+        self.over = stopped or self.n_iter >= self.max_iter or self._has_arrived()
+        return self.over
+
+    def derivative(self, state: FloatArray | None = None, grad: FloatArray | None = None) -> float:
+        """Largest derivative; at a bound, of those that lead away from it."""
+        state, grad = (self.state, self.grad) if state is None or grad is None else (state, grad)
+        return float(np.abs(np.where(grad > 0, np.minimum(grad, state - self.problem.lower), grad)).max())
+
+    def _has_arrived(self) -> bool:
+        return self.derivative() <= (self.tol or 0.0)
+
+    @property
+    def rounding(self) -> float:
+        """What the value may be off by rounding."""
+        return 8 * float(np.finfo(self.params[0].dtype).eps) * (1 + abs(self.value))
+
+    def complaint(self, what: str) -> str | None:
+        """Say what is left to do, if anything is."""
+        if not math.isfinite(self.value):
+            raise ValueError(_OVERFLOW)
+        if self.n_iter == 0 < self.max_iter:  # the start was the optimum
+            self.monitor(self.value)
+        at_the_optimum = self._has_arrived() or (self.stuck and self.gain <= self.rounding)
+        if self.tol is None or self.monitor.stopped or at_the_optimum:
+            return None
+        return (
+            f"{what}: the largest derivative, by standardised features, is {self.derivative():.2g}, above "
+            f"tol={self.tol:g}. "
+            + ("Rounding errors stop the search: give X in float64, or raise tol." if self.stuck else f"Increase max_iter={self.max_iter}.")
+        )
+
+
+def _descend(search: _Search, scale: FloatArray, iterations: int) -> None:
+    """Some iterations of L-BFGS, in the coordinates ``state / scale``."""
+
+    def evaluate(scaled: FloatArray) -> tuple[float, FloatArray]:
+        value, grad = search(scaled * scale)
+        return value, grad * scale
 
     def iterate(intermediate_result: OptimizeResult) -> None:
-        weight[...], bias[...] = split(intermediate_result.x)
-        if monitor(float(intermediate_result.fun)):
+        if search.accept(intermediate_result.x * scale):
             raise StopIteration
 
-    with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long overflows and is shortened
-        start = np.concatenate(params, axis=None, dtype=np.float64)
-        options = {
-            "maxiter": max_iter,
-            "gtol": tol or 0.0,
-            "ftol": 64 * np.finfo(np.float64).eps,
-            "maxls": 50,
-            "maxcor": 20,
-        }
-        result = minimize(
-            value_and_grad, start, method="L-BFGS-B", jac=True, bounds=bounds, callback=iterate, options=options
-        )
-    if not math.isfinite(result.fun):
-        raise ValueError("The loss overflows. Standardise X, or raise C.")
-    weight[...], bias[...] = split(result.x)
-    if result.nit == 0:  # the start was the optimum
-        monitor(float(result.fun))
-    if monitor.stopped or result.success or (tol is None and result.status == 1):
-        return None
-    return f"lbfgs failed to converge after {result.nit} iteration(s): {result.message}"
+    before = search.value
+    options = {"maxiter": iterations, "maxcor": 20, "maxls": 50, "maxfun": 100 * iterations, "gtol": 0.0, "ftol": 0.0}
+    result = minimize(
+        evaluate,
+        search.state / scale,
+        method="L-BFGS-B",
+        jac=True,
+        bounds=Bounds(search.problem.lower / scale, np.inf) if np.isfinite(search.problem.lower).any() else None,
+        callback=iterate,
+        options=options,
+    )
+    if not search.over and before - search.value <= search.rounding:
+        _polish(search, scale, result.hess_inv)
+
+
+def _polish(search: _Search, scale: FloatArray, inverse: LinearOperator) -> None:
+    """Newton's method on the derivative alone, where the value has no digits left to tell a step down from one up."""
+    state, lower = search.state.copy(), search.problem.lower
+    free = (state > lower) | (search.grad <= 0)
+
+    def grad(scaled: FloatArray) -> FloatArray:
+        state[free] = scaled * scale[free]
+        return (search(state)[1] * scale)[free]
+
+    def iterate(scaled: FloatArray, _: FloatArray) -> None:
+        state[free] = scaled * scale[free]
+        value, grad = search(state)
+        better = search.derivative(state, grad) < search.derivative() and value <= search.value + search.rounding
+        if not better or search.accept(np.maximum(state, lower)):
+            raise StopIteration
+
+    rdiff = math.sqrt(np.finfo(search.params[0].dtype).eps)
+    with suppress(StopIteration, NoConvergence, ValueError):
+        newton_krylov(grad, (state / scale)[free], rdiff=rdiff, maxiter=20, f_tol=0.0, inner_M=None, callback=iterate)
+    slope = search.grad * scale
+    search.stuck, search.gain = not search.over, 0.5 * float(slope @ inverse.matvec(slope))
+
+
+def excess(problem: Standardised, params: Sequence[FloatArray]) -> float:
+    """By how much L-BFGS lowers the objective within twenty iterations from here: at most what is left to do."""
+    search = _Search(problem, [param.copy() for param in params], lambda loss: False, _STAGE, 0.0)
+    before = search.value
+    _descend(search, problem.units(search.state), _STAGE)
+    return before - search.value
 
 
 def sgd_epoch(
     objective: Objective,
     optimizer: SGD,
-    *,
     schedule: Schedule,
     batch_size: int,
     rng: np.random.RandomState | None,
+    shift: FloatArray | None = None,
 ) -> float:
     """One pass over the samples, a step of `optimizer` per batch, in an order drawn from `rng` if there is one.
 
-    The optimiser has the penalty on the weights as its weight decay. Returns the objective: the loss of each batch
-    before its step, and the penalty before the first.
+    The parameters are the weight and, if there is one, the bias. `shift` is taken from each sample. The optimiser has the
+    penalty on the weights as its weight decay. Returns the objective: the loss of each batch before its step, and the
+    penalty before the first.
     """
     weight = optimizer.params[0]
-    value = 0.5 * float(objective.l2) * float(np.vdot(weight, weight))
+    value = 0.5 * float(np.vdot(optimizer.weight_decay[0] * weight, weight))
     if objective.kind is None:
-        value += _steps(replace(objective, l2=0.0), optimizer, schedule, batch_size, rng)
+        value += _steps(replace(objective, l2=0.0), optimizer, schedule, batch_size, rng, shift)
     else:
         value += optimizer.linear_epoch(
             objective.X,
@@ -102,15 +243,24 @@ def sgd_epoch(
 
 
 def _steps(
-    objective: Objective, optimizer: SGD, schedule: Schedule, batch_size: int, rng: np.random.RandomState | None
+    objective: Objective,
+    optimizer: SGD,
+    schedule: Schedule,
+    batch_size: int,
+    rng: np.random.RandomState | None,
+    shift: FloatArray | None,
 ) -> float:
     """What `SGD.linear_epoch` does, for sparse samples and for losses that it does not know."""
     n, total = len(objective), 0.0
     order = np.arange(n) if rng is None else rng.permutation(n)
+    weight, bias = [*optimizer.params, np.zeros(objective.n_outputs, objective.X.dtype)][:2]
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported above
         for batch in gen_batches(n, batch_size):
-            loss, *grads = objective.rows(order[batch])(*optimizer.params)
+            offset = bias if shift is None else bias - weight @ shift
+            loss, *grads = objective.rows(order[batch])(weight, offset)
+            if shift is not None:
+                grads[0] -= np.outer(grads[1], shift)
             total += (batch.stop - batch.start) * loss
             optimizer.learning_rate = float(schedule(optimizer.n_steps))
-            optimizer.step(grads)
+            optimizer.step(grads[: len(optimizer.params)])
     return total / n

@@ -65,7 +65,11 @@ class LossCurveMixin:
 
     loss_curve_: list[float]
     validation_loss_curve_: list[float]
-    n_iter_: int
+
+    @property
+    def n_iter_(self) -> Any:
+        """The number of iterations or epochs."""
+        return len(self.loss_curve_)
 
     def plot_loss_curve(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the loss of every iteration and, after early stopping, that of the samples held out.
@@ -107,7 +111,7 @@ class LossCurveMixin:
 class Monitor:
     """Watches a training: called with the loss after every iteration, it tells whether to stop.
 
-    It keeps ``loss_curve_``, ``n_iter_`` and, with early stopping, ``validation_loss_curve_`` of the estimator, moves a
+    It keeps ``loss_curve_`` and, with early stopping, ``validation_loss_curve_`` of the estimator, moves a
     progress bar with loss and rate, and asks the callbacks. With early stopping the parameters end as they were when
     the loss of the samples held out was least::
 
@@ -166,7 +170,6 @@ class Monitor:
             delay=0 if verbose else 1,
         )
         estimator.loss_curve_ = []
-        estimator.n_iter_ = 0
         vars(estimator).pop("validation_loss_curve_", None)
         if validation_loss is not None:
             estimator.validation_loss_curve_ = []
@@ -187,7 +190,6 @@ class Monitor:
         # 1. The loss curve.
         estimator = self._estimator
         estimator.loss_curve_.append(loss)
-        estimator.n_iter_ = len(estimator.loss_curve_)
         if not self._bar.disable:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update()
@@ -247,19 +249,35 @@ def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) ->
     return tol is not None and len(before) > 0 and min(before) - min(recent) < tol
 
 
-def convergence_warning(model: Any, *, guessing: float, converged: bool, learning_rate: float) -> str | None:
-    """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end."""
-    if (loss := model.loss_curve_[-1]) > 1.1 * guessing:
-        return (
-            f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing. "
-            f"Standardise X or lower learning_rate={learning_rate}."
+def convergence_warning(
+    model: Any, *, guessing: float, converged: bool, learning_rate: float, excess: float = 0.0
+) -> str | None:
+    """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end.
+
+    `excess` is by how much the objective could be lowered from there, where that is known.
+    """
+    curve, loss = model.loss_curve_, model.loss_curve_[-1]
+    falling = loss <= min(curve) and (len(curve) == 1 or loss < curve[0])
+    if loss > 1.1 * guessing:
+        remedy = (
+            f"It still falls: increase max_iter={model.max_iter} or learning_rate={learning_rate:g}."
+            if falling
+            else f"Standardise X or lower learning_rate={learning_rate:g}."
         )
-    if converged or model.tol is None:
+        return f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing. {remedy}"
+    if model.tol is None:
         return None
-    return (
-        f"Maximum number of iterations ({model.max_iter}) reached before convergence. "
-        "Consider increasing max_iter, or tol."
-    )
+    if not converged:
+        return (
+            f"Maximum number of iterations ({model.max_iter}) reached before convergence. "
+            "Consider increasing max_iter, or tol."
+        )
+    if excess > max(0.01 * abs(loss), model.tol):
+        return (
+            f"The objective of {loss:.3g} nats is {excess:.2g} above one that is near. Increase "
+            f"max_iter={model.max_iter}, or let the steps fall to 0 by schedule='cosine'."
+        )
+    return None
 
 
 @contextmanager

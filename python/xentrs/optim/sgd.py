@@ -39,8 +39,9 @@ class SGD(Optimizer):
         Share of the velocity that is kept. A constant gradient ends up with steps ``1 / (1 - momentum)`` times as long.
     nesterov : bool, default False
         Whether to step along the velocity that the same gradient would lead to next; needs ``momentum > 0``.
-    weight_decay : float or sequence of float, default 0.0
-        Factor of the penalty ``weight_decay * ||w||^2 / 2``, the same on every parameter, or one each; not negative.
+    weight_decay : float or sequence, default 0.0
+        Factor of the penalty ``weight_decay * ||w||^2 / 2``, the same on every parameter, or one each; not negative. An
+        array in the sequence has a factor for each number of its parameter: ``sum(weight_decay * w^2) / 2``.
 
     Attributes
     ----------
@@ -99,14 +100,17 @@ class SGD(Optimizer):
         learning_rate: float = 0.1,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float | Sequence[float] = 0.0,
+        weight_decay: float | Sequence[float | FloatArray] = 0.0,
     ) -> None:
         super().__init__(params, learning_rate)
         if not isinstance(weight_decay, Sequence):
             weight_decay = [weight_decay] * len(self.params)
         if len(weight_decay) != len(self.params):
             raise ValueError(f"weight_decay must be one number, or {len(self.params)}, got {len(weight_decay)}")
-        self.weight_decay = [in_range("weight_decay", decay) for decay in weight_decay]
+        self.weight_decay = [
+            _factors(decay, param) if isinstance(decay, np.ndarray) else in_range("weight_decay", decay)
+            for decay, param in zip(weight_decay, self.params, strict=True)
+        ]
         self.momentum = in_range("momentum", momentum, 1.0)
         self.nesterov = nesterov
         if nesterov and not momentum:
@@ -140,7 +144,7 @@ class SGD(Optimizer):
         self._check(grads)
         self.n_steps += 1
         for param, grad, velocity, decay in zip(self.params, grads, self.velocity, self.weight_decay, strict=True):
-            if decay:
+            if isinstance(decay, np.ndarray) or decay:
                 grad = grad + decay * param
             if self.momentum:
                 velocity *= self.momentum
@@ -244,6 +248,9 @@ class SGD(Optimizer):
             sample_weight = None if sample_weight is None else in_order(sample_weight, "sample_weight", order)
 
         # 3. The steps.
+        decays = [decay if isinstance(decay, np.ndarray) else None for decay in self.weight_decay]
+        if len(decays) == 2 and decays[1] is not None:
+            raise ValueError("weight_decay of the bias must be one number, got an array")
         done = np.zeros(1, np.int64)
         try:
             return _core.linear_epoch(
@@ -265,7 +272,8 @@ class SGD(Optimizer):
                 batch_size,
                 self.momentum,
                 self.nesterov,
-                [*self.weight_decay, 0.0][:2],
+                [0.0 if isinstance(decay, np.ndarray) else decay for decay in (*self.weight_decay, 0.0)][:2],
+                decays[0],
                 done,
             )
         finally:
@@ -304,3 +312,13 @@ class SGD(Optimizer):
                 if shares_memory(array, taken):
                     raise ValueError(f"{name}[{i}] must not overlap an input, or another parameter or velocity")
                 taken.append(array)
+
+
+def _factors(decay: NDArray[Any], param: FloatArray) -> FloatArray:
+    """A factor for each number of a parameter, in its shape and dtype."""
+    if decay.dtype.kind not in "fiu" or not ((decay >= 0) & (decay < np.inf)).all():
+        raise ValueError("weight_decay must be numbers in [0, inf)")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(decay, param.shape), param.dtype)
+    except ValueError:
+        raise ValueError(f"weight_decay must have the shape of its parameter, {param.shape}, got {decay.shape}") from None

@@ -1,0 +1,198 @@
+"""The coordinates in which solvers work: those of features that have the mean 0 and the spread 1.
+
+With ``m`` the means of the features and ``D = 1 / max(spread, sqrt(l2))``, a diagonal matrix, weight and bias are seen as::
+
+    W = V D        b = c - W m        so that        W x + b = V D (x - m) + c
+
+The objective and its minimum stay what they are: the penalties are those on ``W``. But along no axis is it curved much
+more than along others, whatever the units of the features, and products lose no digits to their distance from 0.
+"""
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
+
+from ..losses import FloatArray
+from .hessian import diagonal
+from .objective import Objective
+
+__all__ = ["Problem", "SplitBySign", "Standardised"]
+
+_BLOCK = 4096  # rows that are widened to double precision at a time
+
+
+class Problem(Protocol):
+    """What a solver minimises: a function of a vector, bounded from below."""
+
+    lower: FloatArray
+
+    def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+
+    def units(self, state: FloatArray) -> FloatArray:
+        """The length of a step along each axis that the curvature asks for."""
+
+    def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """The vector of a weight and a bias in units of the features."""
+
+    def write(self, state: FloatArray, weight: FloatArray, bias: FloatArray) -> None:
+        """Write what a vector stands for, in units of the features."""
+
+
+class Standardised:
+    """An objective as a function of ``V`` and ``c``: of a vector in double precision, an output's ``c`` behind its ``V``.
+
+    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision, and
+    ``V D m`` is taken from their logits instead, so they stay sparse. Without an intercept ``m`` and ``c`` are 0, and
+    the spread is the root mean square.
+
+    Attributes
+    ----------
+    samples : Objective
+        The loss of the standardised samples, without penalties on weights.
+    mean, scale : ndarray of shape (n_features,)
+        ``m`` and ``D``.
+    decay : ndarray
+        ``l2 D^2``: the penalty is ``sum(decay * V^2) / 2``. At most 1.
+    shrinkage : ndarray of shape (n_features,)
+        ``l1 D``: the other penalty is ``sum(shrinkage * |V|)``. It has no part in values and gradients.
+    """
+
+    def __init__(
+        self, objective: Objective, *, fit_intercept: bool = True, lowest: FloatArray | float = -np.inf
+    ) -> None:
+        X, self.fit_intercept = objective.X, fit_intercept
+        X = X.astype(np.float64) if issparse(X) else X
+        self.mean, spread = _mean_and_spread(X, objective.sample_weight, fit_intercept)
+        root = np.sqrt(objective.l2)
+        self.scale = 1 / np.maximum(spread, np.max(root))
+        self.decay = np.square(root * self.scale)
+        self.shrinkage = objective.l1 * self.scale
+        self.shift: FloatArray | None = None
+        if issparse(X):
+            self.shift = self.mean * self.scale
+            X.data *= self.scale[X.indices]
+        else:
+            X = _standardise(X, self.mean, self.scale)
+        self.samples = replace(objective, X=X, l2=0.0, l1=0.0)
+        shape = (objective.n_outputs, X.shape[1])
+        self.lower = self.join(np.full(shape, -np.inf), np.full(shape[0], lowest))
+
+    def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        weight, bias = self.split(state)
+        value, grad, grad_bias = self.samples(*self.inner(state))
+        if self.shift is not None:
+            grad -= np.outer(grad_bias, self.shift)
+        decay = self.decay * weight
+        grad += decay
+        return value + 0.5 * float(np.vdot(decay, weight)), self.join(grad, grad_bias)
+
+    def units(self, state: FloatArray) -> FloatArray:
+        """By how much each number of the vector may change until the derivative by it has changed by as much."""
+        curvature = diagonal(self, state)
+        return np.ones_like(state) if curvature is None else 1 / np.sqrt(curvature + 1e-6)
+
+    def inner(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weight and bias that make logits of the samples as they are kept."""
+        weight, bias = self.split(state)
+        return weight, bias if self.shift is None else bias - weight @ self.shift
+
+    def split(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """``V`` and ``c``."""
+        n_features = len(self.scale)
+        both = state.reshape(-1, n_features + self.fit_intercept)
+        bias = both[:, n_features] if self.fit_intercept else np.zeros(len(both))
+        return both[:, :n_features], bias
+
+    def join(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """The way back, for these or their derivatives; what is given for the intercept is left out if there is none."""
+        return np.column_stack([weight, bias] if self.fit_intercept else [weight]).ravel()
+
+    def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """The vector of a weight and a bias in units of the features."""
+        weight = weight.astype(np.float64)
+        return self.join(weight / self.scale, bias + weight @ self.mean)
+
+    def write(self, state: FloatArray, weight: FloatArray, bias: FloatArray) -> None:
+        """Write what a vector stands for, in units of the features."""
+        V, c = self.split(state)
+        weight[...] = V * self.scale
+        bias[...] = c - weight @ self.mean  # of the weight as it is rounded
+
+    def copies(self, weight: FloatArray, bias: FloatArray) -> list[FloatArray]:
+        """``V`` and ``c`` of a weight and a bias in units of the features, each an array in the dtype of the samples."""
+        return [np.ascontiguousarray(part, self.samples.X.dtype) for part in self.split(self.state(weight, bias))]
+
+    def dense(self, rows: slice) -> FloatArray:
+        """Some of the standardised samples, a 1 behind each if there is an intercept."""
+        X = self.samples.X[rows]
+        X = X if self.shift is None else X.toarray() - self.shift
+        return np.column_stack([X, np.ones(len(X))] if self.fit_intercept else [X]).astype(np.float64, copy=False)
+
+
+class SplitBySign:
+    """The same with the penalty ``l1 ||W||_1``, smooth within bounds.
+
+    ``V`` is the difference of two matrices that are not negative, the second of which stands behind the vector.
+    """
+
+    def __init__(self, problem: Standardised) -> None:
+        self._problem = problem
+        weight, bias = problem.split(problem.lower)
+        self._size = weight.size
+        self._l1 = np.tile(problem.shrinkage, len(weight))
+        self.lower = np.append(problem.join(np.zeros(weight.shape), bias), np.zeros(self._size))
+
+    def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        value, grad = self._problem(self._difference(state))
+        weight, bias = self._problem.split(grad)
+        positive, _ = self._problem.split(state[: -self._size])
+        value += float(self._l1 @ (positive.ravel() + state[-self._size :]))
+        return value, np.append(self._problem.join(weight + self._problem.shrinkage, bias), self._l1 - weight.ravel())
+
+    def units(self, state: FloatArray) -> FloatArray:
+        """Those of the difference, twice."""
+        units = self._problem.units(self._difference(state))
+        return np.append(units, self._problem.split(units)[0])
+
+    def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """The vector of a weight and a bias in units of the features."""
+        V, c = self._problem.split(self._problem.state(weight, bias))
+        return np.append(self._problem.join(np.maximum(V, 0), c), np.maximum(-V, 0))
+
+    def write(self, state: FloatArray, weight: FloatArray, bias: FloatArray) -> None:
+        """Write what a vector stands for, in units of the features."""
+        self._problem.write(self._difference(state), weight, bias)
+
+    def _difference(self, state: FloatArray) -> FloatArray:
+        positive, bias = self._problem.split(state[: -self._size])
+        return self._problem.join(positive - state[-self._size :].reshape(positive.shape), bias)
+
+
+def _mean_and_spread(X, sample_weight: FloatArray, centred: bool) -> tuple[FloatArray, FloatArray]:
+    """Weighted mean and standard deviation of each feature, or 0 and the root mean square; 1 in place of no spread."""
+    scaler = StandardScaler(with_mean=not issparse(X))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in gen_batches(X.shape[0], _BLOCK):
+            scaler.partial_fit(X[rows].astype(np.float64), sample_weight=sample_weight[rows])
+        if centred:
+            mean, spread = scaler.mean_, scaler.scale_
+        else:
+            mean, spread = np.zeros(X.shape[1]), np.hypot(scaler.mean_, np.sqrt(scaler.var_))
+            spread[spread == 0] = 1.0
+    if not np.isfinite(spread).all():
+        raise ValueError("The loss overflows. Standardise X, or raise C.")
+    return mean, spread
+
+
+def _standardise(X: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
+    standardised = np.empty(X.shape, X.dtype)
+    for rows in gen_batches(len(X), _BLOCK):
+        standardised[rows] = (X[rows] - mean) * scale
+    return standardised
