@@ -134,7 +134,7 @@ def test_a_soft_label_is_a_hard_one_of_each_class_by_its_share(n_classes, option
 @pytest.mark.parametrize(
     "options",
     [{}, {"label_smoothing": 0.1}, {"gamma": 2.0}, {"gamma": 0.5, "class_weight": {0: 2.0}, "label_smoothing": 0.1}]
-    + [{"penalty": True, "penalty_weight": 3.0}],
+    + [{"logit_penalty": True, "logit_penalty_weight": 3.0}],
     ids=str,
 )
 def test_value_and_gradient_of_the_objective(n_classes, form, options):
@@ -143,8 +143,8 @@ def test_value_and_gradient_of_the_objective(n_classes, form, options):
     X, y, s = rng.normal(size=(40, 3)), np.arange(40) % n_classes, rng.uniform(0.5, 2.0, size=40)
     samples = scipy.sparse.csr_array(X) if form == "sparse" else X
     options = dict(options)
-    if "penalty" in options:
-        options["penalty"] = (
+    if "logit_penalty" in options:
+        options["logit_penalty"] = (
             partial(xe.parity_penalty_with_grad, group=np.arange(40) % 3)
             if n_classes == 2
             else partial(xe.js_smoothness_with_grad)
@@ -173,7 +173,7 @@ def test_value_and_gradient_of_the_objective(n_classes, form, options):
     losses = (terms * (1 - p) ** gamma * -np.log(p)).sum(axis=1)
     total = (s * terms.sum(axis=1)).sum()
     expected = (s @ losses + 0.5 * np.sum(weight**2) / 0.3) / total
-    if "penalty" in options:
+    if "logit_penalty" in options:
         penalty = xe.js_smoothness(whole) if n_classes == 3 else xe.parity_penalty(logits[:, 0], np.arange(40) % 3)
         expected += 3.0 * penalty
     assert value(params) == pytest.approx(expected, rel=1e-12)
@@ -193,11 +193,11 @@ def test_a_penalty_on_unequal_treatment():
     y = (X.sum(axis=1) + rng.normal(size=600) > 1).astype(int)
     unfairness = []
     for weight in (0.0, 10.0, 1000.0):
-        model = exact(penalty=partial(xe.parity_penalty_with_grad, group=group), penalty_weight=weight).fit(X, y)
+        model = exact(logit_penalty=partial(xe.parity_penalty_with_grad, group=group), logit_penalty_weight=weight).fit(X, y)
         unfairness.append(xe.parity_penalty(model.decision_function(X), group))
     assert unfairness[0] > 2 * unfairness[1] > 100 * unfairness[2]
     np.testing.assert_allclose(
-        exact(penalty=partial(xe.parity_penalty_with_grad, group=group), penalty_weight=0.0).fit(X, y).coef_,
+        exact(logit_penalty=partial(xe.parity_penalty_with_grad, group=group), logit_penalty_weight=0.0).fit(X, y).coef_,
         exact().fit(X, y).coef_,
         atol=1e-6,
     )
@@ -206,15 +206,15 @@ def test_a_penalty_on_unequal_treatment():
 @pytest.mark.parametrize(
     ("penalty", "error", "message"),
     [
-        (lambda logits: 0.0, TypeError, r"penalty must return a pair \(value, grad\), got float"),
-        (lambda logits: ("a", logits), TypeError, "penalty must return a number and a grad, got 'a' for the number"),
-        (lambda logits: (logits, logits), TypeError, "penalty must return a number and a grad, got array"),
+        (lambda logits: 0.0, TypeError, r"logit_penalty must return a pair \(value, grad\), got float"),
+        (lambda logits: ("a", logits), TypeError, "logit_penalty must return a number and a grad, got 'a' for the number"),
+        (lambda logits: (logits, logits), TypeError, "logit_penalty must return a number and a grad, got array"),
         (lambda logits: (0.0, logits[:-1]), ValueError, r"a grad of the logits' shape \(150, 3\), got \(149, 3\)"),
     ],
 )
 def test_a_penalty_that_is_none(penalty, error, message):
     X, y = standardised(load_iris)
-    model = LogisticRegression(penalty=penalty)
+    model = LogisticRegression(logit_penalty=penalty)
     with pytest.raises(error, match=message):
         model.fit(X, y)
     assert not hasattr(model, "coef_")
@@ -226,7 +226,7 @@ def test_a_penalty_may_change_the_logits_that_it_gets():
     def penalty(logits):
         return 0.0, np.multiply(logits, 0.0, out=logits)
 
-    np.testing.assert_allclose(exact(penalty=penalty).fit(X, y).coef_, exact().fit(X, y).coef_, atol=1e-8)
+    np.testing.assert_allclose(exact(logit_penalty=penalty).fit(X, y).coef_, exact().fit(X, y).coef_, atol=1e-8)
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 5.0}])

@@ -249,7 +249,7 @@ BAD_TARGETS = {
 }
 BAD_PARAMETERS = {
     "C": [-1.0, 0.0, "1"],
-    "max_iter": [0, 1.5],
+    "max_iter": [-1, 1.5],
     "tol": [-1.0],
     "verbose": ["yes"],
     "callbacks": [3],
@@ -258,8 +258,10 @@ BAD_PARAMETERS = {
 BAD_PARAMETERS_OF_CLASSIFIERS = {
     "label_smoothing": [1.5],
     "gamma": [-1.0, np.inf],
-    "penalty": ["l2"],
-    "penalty_weight": [-1.0],
+    "l1_ratio": [-0.1, 1.5],
+    "fit_intercept": ["no"],
+    "logit_penalty": ["l2"],
+    "logit_penalty_weight": [-1.0],
     "solver": ["adam"],
     "learning_rate": [-0.1, np.inf],
     "schedule": ["adaptive"],
@@ -351,11 +353,11 @@ def test_bad_parameters_of_classifiers_change_nothing(estimator, name, value):
     ("options", "method", "message"),
     [
         ({"momentum": 0.0}, "fit", "nesterov needs momentum > 0, got 0.0"),
-        ({"penalty": lambda logits: (0.0, logits)}, "fit", "penalty needs solver='lbfgs' and early_stopping=False"),
+        ({"logit_penalty": lambda logits: (0.0, logits)}, "fit", "logit_penalty needs solver='lbfgs' and early_stopping=False"),
         (
-            {"penalty": lambda logits: (0.0, logits), "solver": "lbfgs", "early_stopping": True},
+            {"logit_penalty": lambda logits: (0.0, logits), "solver": "lbfgs", "early_stopping": True},
             "fit",
-            "penalty needs solver='lbfgs' and early_stopping=False",
+            "logit_penalty needs solver='lbfgs' and early_stopping=False",
         ),
         ({"early_stopping": True}, "partial_fit", "early_stopping=True is not supported for partial_fit"),
         ({"schedule": "cosine"}, "partial_fit", "schedule='cosine' is not supported for partial_fit"),
@@ -366,7 +368,7 @@ def test_bad_parameters_of_classifiers_change_nothing(estimator, name, value):
 def test_what_does_not_go_together_is_refused(estimator, options, method, message):
     X, y = data(estimator)
     model = short(estimator).fit(X, y).set_params(**options)
-    kept = {name: value for name, value in vars(model).items() if name != "penalty"}  # a lambda does not pickle
+    kept = {name: value for name, value in vars(model).items() if name != "logit_penalty"}  # a lambda does not pickle
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(X, y)
     assert all(vars(model)[name] is value for name, value in kept.items())

@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..losses import FloatArray, LossGrad, gaussian_nll_with_grad
+from ..losses import FloatArray, LossGrad, LossGradHess, gaussian_nll_with_grad
 from .objective import Objective, l2_from_C
 from .saving import SaveMixin
 from .solvers import lbfgs
@@ -190,6 +190,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 partial(_gaussian_loss_with_grad, log_scale=np.log(scale)),
                 n_outputs=2,
                 l2=l2,
+                loss_with_hess=_gaussian_loss_with_hess,
             )
             params = slopes, offsets = objective.zeros()
             if not fresh:
@@ -295,6 +296,18 @@ def _as_numbers(y: Any) -> NDArray[np.float64]:
         raise ValueError(f"y must be numbers, got {y.dtype}")
     numbers: NDArray[np.float64] = y.astype(np.float64)
     return numbers
+
+
+def _gaussian_loss_with_hess(
+    logits: FloatArray, target: NDArray[Any], *, reduction: Literal["sum"], sample_weight: ArrayLike = 1.0
+) -> LossGradHess:
+    """The same with the curvature that is to be expected: ``1 / v`` along the mean, 1/2 along the log-variance."""
+    loss, grad = _gaussian_loss_with_grad(
+        logits, target, log_scale=0.0, out=np.empty_like(logits), reduction=reduction, sample_weight=sample_weight
+    )
+    with np.errstate(over="ignore"):
+        hess = np.column_stack([np.exp(-logits[:, 1]), np.full(len(logits), 0.5)])
+    return LossGradHess(loss, grad, hess * np.reshape(sample_weight, (-1, 1)))
 
 
 def _gaussian_loss_with_grad(

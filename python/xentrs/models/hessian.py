@@ -19,7 +19,7 @@ from ..losses import FloatArray, softmax
 if TYPE_CHECKING:
     from .standardised import Standardised
 
-__all__ = ["diagonal", "hessian"]
+__all__ = ["diagonal", "hessian", "size_of_hessian"]
 
 _BLOCK = 1024  # rows whose products stay in a cache
 _FLAT = 1e-12  # a curvature that is none, where those of features are about 1/4
@@ -39,6 +39,14 @@ def diagonal(problem: "Standardised", state: FloatArray) -> FloatArray | None:
         for rows in gen_batches(n, _BLOCK):
             squares += curvature[rows].T @ np.square(X[rows])
     return problem.join(squares / n + problem.decay, total / n)
+
+
+def size_of_hessian(problem: "Standardised") -> int:
+    """The rows of its largest block, 0 if it is not known."""
+    samples, size = problem.samples, problem.lower.size
+    return {None: 0, "softmax": size, "sigmoid": size // samples.n_outputs}[
+        None if samples.logit_penalty is not None else samples.kind_of_loss
+    ]
 
 
 def hessian(problem: "Standardised", state: FloatArray) -> list[NDArray[np.float64]]:

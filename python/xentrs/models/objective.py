@@ -72,6 +72,7 @@ class Objective:
     l1: float = 0.0
     logit_penalty: LogitPenalty | None = None
     logit_penalty_weight: float = 1.0
+    loss_with_hess: Callable[..., LossGradHess] | None = None  # known of cross-entropies
 
     def __call__(self, weight: FloatArray, bias: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Value, and gradients with respect to weight and bias, in the dtype of the weight.
@@ -93,7 +94,7 @@ class Objective:
 
     def curvature(self, weight: FloatArray, bias: FloatArray) -> FloatArray | None:
         """Second derivative of the loss of each sample by each of its logits; None where it is not known."""
-        with_hess = _WITH_HESS.get(self.loss_with_grad)
+        with_hess = self.loss_with_hess or _WITH_HESS.get(self.loss_with_grad)
         if with_hess is None:
             return None
         hess: FloatArray = with_hess(

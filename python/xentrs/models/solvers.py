@@ -18,14 +18,16 @@ from sklearn.utils import gen_batches
 from ..losses import FloatArray
 from ..optim import SGD
 from ..optim.schedules import Schedule
-from .hessian import hessian
+from .hessian import hessian, size_of_hessian
 from .objective import Objective
 from .standardised import Problem, Standardised
 from .training import Monitor
 
 __all__ = ["lbfgs", "newton_cholesky", "sgd_epoch"]
 
-_STAGE = 20  # iterations of L-BFGS in the first coordinates, twice as many in the next, and so on
+_STAGE = 20  # iterations of L-BFGS in the first coordinates, half as many more in the next, and so on
+_LONG, _SMALL = 50, 256  # iterations after which a Hessian of so many rows is worth its price
+_PART = 0.1  # the part of `tol` that is aimed at where all is smooth: a few steps more, and a digit of the weights
 _OVERFLOW = "The loss overflows. Standardise X, or raise C."
 
 
@@ -34,14 +36,17 @@ def lbfgs(
 ) -> str | None:
     """Minimise from the weight and the bias given, which change in place at every iteration.
 
-    Every few iterations the search starts anew, in coordinates along whose axes the objective is curved alike. Returns
-    why it stopped short of the minimum, if it did.
+    Every few iterations the search starts anew, in coordinates along whose axes the objective is curved alike. One that
+    takes long goes on by Newton's method, if that is cheap. Returns why it stopped short of the minimum, if it did.
     """
     search = _Search(problem, params, monitor, max_iter, tol)
-    stage = _STAGE
+    stage, cheap = _STAGE, isinstance(problem, Standardised) and 0 < size_of_hessian(problem) <= _SMALL
     while not (search.over or search.stuck):
-        _descend(search, problem.units(search.state), stage)
-        stage *= 2
+        if cheap and search.n_iter >= _LONG:
+            cheap = _newton_step(search)
+        else:
+            _descend(search, problem.units(search.state), stage)
+            stage += stage // 2
     return search.complaint(f"lbfgs failed to converge after {search.n_iter} iteration(s)")
 
 
@@ -54,25 +59,30 @@ def newton_cholesky(
     """
     search = _Search(problem, params, monitor, max_iter, tol)
     while not (search.over or search.stuck):
-        try:
-            step = -_solve(hessian(problem, search.state), search.grad)
-        except LinAlgError:
+        if not _newton_step(search):
             return lbfgs(problem, params, monitor, max_iter=max_iter - search.n_iter, tol=tol)
-        slope = float(search.grad @ step)
-        for halving in range(40):
-            state = search.state + 0.5**halving * step
-            value, grad = search(state)
-            if -slope > search.rounding:
-                better = value <= search.value + 1e-4 * 0.5**halving * slope
-            else:  # the value has no digits left to tell
-                better = search.derivative(state, grad) < 0.5 * search.derivative()
-            if better:
-                break
-        else:
-            search.stuck, search.gain = True, -slope / 2
-            break
-        search.accept(state)
     return search.complaint(f"Newton solver did not converge after {search.n_iter} iterations")
+
+
+def _newton_step(search: "_Search") -> bool:
+    """One iteration of Newton's method; tells whether the Hessian had an inverse."""
+    try:
+        step = -_solve(hessian(search.problem, search.state), search.grad)
+    except LinAlgError:
+        return False
+    slope = float(search.grad @ step)
+    for halving in range(40):
+        state = search.state + 0.5**halving * step
+        value, grad = search(state)
+        if -slope > search.rounding:
+            better = value <= search.value + 1e-4 * 0.5**halving * slope
+        else:  # the value has no digits left to tell
+            better = search.derivative(state, grad) < 0.5 * search.derivative()
+        if better:
+            search.accept(state)
+            return True
+    search.stuck, search.gain = True, -slope / 2
+    return True
 
 
 def _solve(blocks: list[FloatArray], grad: FloatArray) -> FloatArray:
@@ -96,10 +106,12 @@ class _Search:
         self.problem, self.params, self.monitor = problem, params, monitor
         self.max_iter, self.tol, self.n_iter = max_iter, tol, 0
         self.state = np.maximum(problem.state(*params), problem.lower)
+        smooth = not np.isfinite(problem.lower).any()
+        self.goal = (tol or 0.0) * (_PART if smooth else 1.0)
         self.value, self.grad = self(self.state)
         if not math.isfinite(self.value):
             raise ValueError(_OVERFLOW)
-        self.over = max_iter == 0 or self._has_arrived()
+        self.over = max_iter == 0 or self.derivative() <= self.goal
         self.stuck = False  # whether no lower value could be found
         self.gain = math.inf  # by how much the quadratic model there says that the value would fall
 
@@ -118,16 +130,13 @@ class _Search:
         self.problem.write(self.state, *self.params)
         self.n_iter += 1
         stopped = self.monitor(self.value)
-        self.over = stopped or self.n_iter >= self.max_iter or self._has_arrived()
+        self.over = stopped or self.n_iter >= self.max_iter or self.derivative() <= self.goal
         return self.over
 
     def derivative(self, state: FloatArray | None = None, grad: FloatArray | None = None) -> float:
         """Largest derivative; at a bound, of those that lead away from it."""
         state, grad = (self.state, self.grad) if state is None or grad is None else (state, grad)
         return float(np.abs(np.where(grad > 0, np.minimum(grad, state - self.problem.lower), grad)).max())
-
-    def _has_arrived(self) -> bool:
-        return self.derivative() <= (self.tol or 0.0)
 
     @property
     def rounding(self) -> float:
@@ -140,13 +149,15 @@ class _Search:
             raise ValueError(_OVERFLOW)
         if self.n_iter == 0 < self.max_iter:  # the start was the optimum
             self.monitor(self.value)
-        at_the_optimum = self._has_arrived() or (self.stuck and self.gain <= self.rounding)
-        if self.tol is None or self.monitor.stopped or at_the_optimum:
+        if self.tol is None or self.monitor.stopped:
+            return None
+        left = self.derivative()
+        if left <= self.goal or (self.stuck and (left <= self.tol or self.gain <= self.rounding)):
             return None
         return (
-            f"{what}: the largest derivative, by standardised features, is {self.derivative():.2g}, above "
-            f"tol={self.tol:g}. "
-            + ("Rounding errors stop the search: give X in float64, or raise tol." if self.stuck else f"Increase max_iter={self.max_iter}.")
+            f"{what}: the largest derivative, by standardised features, is {left:.2g}, above {self.goal:.2g} "
+            f"for tol={self.tol:g}. "
+            + ("Rounding errors stop the search: give X in float64, or raise tol." if self.stuck else "Increase max_iter.")
         )
 
 
@@ -173,30 +184,37 @@ def _descend(search: _Search, scale: FloatArray, iterations: int) -> None:
         options=options,
     )
     if not search.over and before - search.value <= search.rounding:
-        _polish(search, scale, result.hess_inv)
+        search.stuck = True
+        if search.derivative() > (search.tol or 0.0):
+            _polish(search, scale, result.hess_inv)
 
 
 def _polish(search: _Search, scale: FloatArray, inverse: LinearOperator) -> None:
     """Newton's method on the derivative alone, where the value has no digits left to tell a step down from one up."""
     state, lower = search.state.copy(), search.problem.lower
     free = (state > lower) | (search.grad <= 0)
+    found, least = search.state, search.derivative()
 
     def grad(scaled: FloatArray) -> FloatArray:
         state[free] = scaled * scale[free]
         return (search(state)[1] * scale)[free]
 
     def iterate(scaled: FloatArray, _: FloatArray) -> None:
+        nonlocal found, least
         state[free] = scaled * scale[free]
-        value, grad = search(state)
-        better = search.derivative(state, grad) < search.derivative() and value <= search.value + search.rounding
-        if not better or search.accept(np.maximum(state, lower)):
+        value, grad = search(np.maximum(state, lower))
+        left = search.derivative(np.maximum(state, lower), grad)
+        if not left < least or value > search.value + search.rounding:
             raise StopIteration
+        found, least = np.maximum(state, lower), left
 
     rdiff = math.sqrt(np.finfo(search.params[0].dtype).eps)
     with suppress(StopIteration, NoConvergence, ValueError):
-        newton_krylov(grad, (state / scale)[free], rdiff=rdiff, maxiter=20, f_tol=0.0, inner_M=None, callback=iterate)
+        newton_krylov(grad, (state / scale)[free], rdiff=rdiff, maxiter=20, f_tol=0.0, callback=iterate)
+    if found is not search.state:
+        search.accept(found)
     slope = search.grad * scale
-    search.stuck, search.gain = not search.over, 0.5 * float(slope @ inverse.matvec(slope))
+    search.gain = 0.5 * float(slope @ inverse.matvec(slope))
 
 
 def excess(problem: Standardised, params: Sequence[FloatArray]) -> float:

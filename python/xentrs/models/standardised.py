@@ -78,6 +78,8 @@ class Standardised:
             X.data *= self.scale[X.indices]
         else:
             X = _standardise(X, self.mean, self.scale)
+        # The softmax does not see what is added to all classes, and the penalty is least where they add up to 0.
+        self._symmetric = objective.kind_of_loss == "softmax" and not objective.l1 and objective.logit_penalty is None
         self.samples = replace(objective, X=X, l2=0.0, l1=0.0)
         shape = (objective.n_outputs, X.shape[1])
         self.lower = self.join(np.full(shape, -np.inf), np.full(shape[0], lowest))
@@ -121,6 +123,8 @@ class Standardised:
     def write(self, state: FloatArray, weight: FloatArray, bias: FloatArray) -> None:
         """Write what a vector stands for, in units of the features."""
         V, c = self.split(state)
+        if self._symmetric:
+            V, c = V - V.mean(axis=0), c - c.mean()
         weight[...] = V * self.scale
         bias[...] = c - weight @ self.mean  # of the weight as it is rounded
 

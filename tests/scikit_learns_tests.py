@@ -1,0 +1,71 @@
+"""A plug-in that runs scikit-learn's own tests of its LogisticRegression on ours:
+
+PYTHONPATH=tests python -m pytest -p scikit_learns_tests -c tests/scikit_learns_tests.ini \
+    --pyargs sklearn.linear_model.tests.test_logistic
+
+Left out are the tests in `LEFT_OUT`, and those that ask for a solver of another library by name. The others run as they
+are; those of LogisticRegressionCV run scikit-learn's, which has no counterpart here.
+"""
+
+import re
+
+import pytest
+import sklearn.linear_model
+from sklearn.linear_model.tests import test_logistic as theirs
+
+from xentrs.models import LogisticRegression
+
+OURS = ("lbfgs", "newton-cholesky")
+OTHERS = {"liblinear", "newton-cg", "sag", "saga"}
+
+LEFT_OUT = {
+    r"test_check_solver_option\[LogisticRegression\]": "asks for all of scikit-learn's solvers, and for its `dual`, by name",
+    r"test_consistency_path\[.*": "asks for 'sag' and 'saga' by name, and for `intercept_scaling`",
+    r"test_liblinear_.*|test_sample_and_class_weight_equivalence_liblinear.*|test_logisticregression_liblinear_sample_weight.*|test_logistic_cv\[.*": "asks for 'liblinear' by name",
+    r"test_logreg_l1\[.*|test_saga_vs_liblinear.*": "asks for 'liblinear' and 'saga' by name",
+    r"test_elastic_net_.*|test_LogisticRegression_elastic_net_objective.*|test_LogisticRegressionCV_GridSearchCV_elastic_net.*|test_l1_ratio_non_elasticnet|test_logistic_regression_cv_refit.*|test_lr_penalty_l1ratio_incompatible.*|test_scores_attribute_layout_elasticnet": "asks for 'saga' by name",
+    r"test_elasticnet_l1_ratio_err_helpful\[LogisticRegression-.*": "asks for 'saga' by name",
+    r"test_single_feature_newton_cg": "asks for 'newton-cg' by name",
+    r"test_warm_start_converge_LR.*": "asks for 'sag' by name",
+    r"test_logistic_cv_multinomial_score.*": "hands the constructor's arguments, of which it deletes `n_jobs`, to a private function",
+    r"test_logisticregression_warns_with_n_jobs": "asks for `n_jobs`, which scikit-learn has only to warn of it",
+    r"test_logistic_regression_callback_.*": "asks for `set_callbacks`, scikit-learn's experimental protocol; here it is the argument `callbacks`",
+}
+
+
+class Ours(LogisticRegression):
+    """Ours, with a private method that one test calls for comparison: probabilities by one against the rest."""
+
+    _predict_proba_lr = sklearn.linear_model.LogisticRegression._predict_proba_lr
+
+
+def pytest_configure(config):
+    theirs.LogisticRegression, theirs.SOLVERS = Ours, OURS
+
+
+def reason(item):
+    """Why a test is left out, or None."""
+    params = getattr(item, "callspec", None)
+    if named := OTHERS.intersection(str(value) for value in (params.params.values() if params else ())):
+        return f"asks for the solver {named.pop()!r} by name"
+    return next((why for name, why in LEFT_OUT.items() if re.fullmatch(name, item.name)), None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    left_out = {item: why for item in items if (why := reason(item))}
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=list(left_out))
+    config.stash[_KEY] = left_out
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    counts = {}
+    for item, why in config.stash[_KEY].items():
+        counts.setdefault((item.originalname, why), []).append(item)
+    terminalreporter.section("left out")
+    for (name, why), items in sorted(counts.items()):
+        terminalreporter.line(f"{len(items):4} {name}: {why}")
+
+
+_KEY = pytest.StashKey()
