@@ -250,7 +250,7 @@ def test_two_classes_are_the_softmax_of_two_logits(label_smoothing):
     X, y = standardised(load_breast_cancer)
     options = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}
     model = sgd(
-        C=0.5, label_smoothing=label_smoothing, shuffle=False, batch_size=len(X), max_iter=20, tol=None, **options
+        schedule="constant", C=0.5, label_smoothing=label_smoothing, shuffle=False, batch_size=len(X), max_iter=20, tol=None, **options
     ).fit(X, y)
 
     weight, bias = np.zeros(X.shape[1]), np.zeros(1)

@@ -220,10 +220,11 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         """
         self._seen = seen + np.array([len(objective), objective.total_weight()])
         n, total = self._seen.tolist()
+        weighed = objective.scaled(mean_one_factor(n, total))
         C, l1_ratio = self._penalties()
         strength = l2_from_C(C, total)
         return replace(
-            objective.scaled(mean_one_factor(n, total)),
+            weighed,
             l2=(1 - l1_ratio) * strength,
             l1=l1_ratio * strength,
             logit_penalty=self.logit_penalty,
@@ -294,13 +295,13 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         if self.schedule == "lipschitz":
             if not samples.kind_of_loss or self.logit_penalty is not None:
                 raise ValueError("schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no logit_penalty")
-            bound = samples.smoothness(shift) if n_batches == 1 else samples.smoothness_of_rows(shift)
+            bound = samples.smoothness(shift) if n_batches == 1 else float(samples.smoothness_of_rows(shift).max())
             return lipschitz(bound + decay)
         rate = self.learning_rate
-        if isinstance(rate, str):  # between the curvatures of all samples and of one
+        if isinstance(rate, str):  # the curvature of all samples, and what a batch has beyond it on average
             bound = samples.smoothness(shift)
             if n_batches > 1:
-                bound += samples.smoothness_of_rows(shift) / self.batch_size
+                bound += float(samples.smoothness_of_rows(shift).mean()) / self.batch_size
             rate = 1 / (bound + decay)
         if self.schedule == "invscaling":
             return inverse_scaling(rate, power=self.power_t)

@@ -173,15 +173,16 @@ class Objective:
             bound *= max(1.0, float(np.max(pos_weight)))
         return bound
 
-    def smoothness_of_rows(self, shift: FloatArray | None = None) -> float:
-        """Bound the curvature of the loss of any sample, hence of any batch; `shift` is taken from each sample."""
+    def smoothness_of_rows(self, shift: FloatArray | None = None) -> FloatArray:
+        """Bound the curvature of the loss of each sample; `shift` is taken from each of them."""
         if issparse(self.X):
             squares = np.ravel(self.X.multiply(self.X).sum(axis=1))
             if shift is not None:
                 squares = squares - 2 * (self.X @ shift) + shift @ shift
         else:
             squares = np.einsum("ij,ij->i", self.X, self.X)
-        return self.curvature_bound() * float(np.max(self.sample_weight * (squares + 1)))  # the length of (x_i, 1)
+        bounds: FloatArray = self.curvature_bound() * self.sample_weight * (squares + 1)  # the length of (x_i, 1)
+        return bounds
 
     def smoothness(self, shift: FloatArray | None = None) -> float:
         """Bound the curvature of the mean loss of all samples; `shift` is taken from each of them."""

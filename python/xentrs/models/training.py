@@ -273,9 +273,10 @@ def convergence_warning(
             "Consider increasing max_iter, or tol."
         )
     if excess > max(0.01 * abs(loss), model.tol):
+        remedy = "." if model.schedule in ("auto", "cosine") else ", or let the steps fall to 0 by schedule='cosine'."
         return (
-            f"The objective of {loss:.3g} nats is {excess:.2g} above one that is near. Increase "
-            f"max_iter={model.max_iter}, or let the steps fall to 0 by schedule='cosine'."
+            f"The objective of {loss:.3g} nats can be lowered by {excess:.2g} or more. "
+            f"Increase max_iter={model.max_iter}{remedy}"
         )
     return None
 
