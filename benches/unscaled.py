@@ -95,7 +95,9 @@ def data() -> Iterator[Data]:
     counts = scipy.sparse.random_array((n, 60), density=0.1, rng=rng, data_sampler=lambda size: rng.poisson(20, size))
     yield drawn("sparse counts", scipy.sparse.csr_array(counts.astype(float)), 8, 3)
     columns = [scipy.sparse.csr_array(column[:, np.newaxis]) for column in (seconds, price)]
-    yield drawn("sparse counts, seconds and prices", scipy.sparse.hstack([counts.astype(float), *columns]).tocsr(), 9, 2)
+    yield drawn(
+        "sparse counts, seconds and prices", scipy.sparse.hstack([counts.astype(float), *columns]).tocsr(), 9, 2
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- objective
@@ -234,7 +236,10 @@ def main() -> int:
         worst = max(worst, 0.0 if fit.warned else fit.excess / max(abs(fit.best), 1e-2))
         if options.verbose or fit.short or fit.warned:
             verdict = "short" if fit.short else "at the optimum"
-            print(f"{fit.name}: {verdict}, {fit.excess:.1e} above {fit.best:.5f}, {fit.seconds:.2f} s {fit.warned}", flush=True)
+            print(
+                f"{fit.name}: {verdict}, {fit.excess:.1e} above {fit.best:.5f}, {fit.seconds:.2f} s {fit.warned}",
+                flush=True,
+            )
     print(", ".join(f"{name}: {counts[name]}" for name in ("fits", "short", "short in silence", "warned")))
     print(f"the farthest of those that were silent: {100 * worst:.2g} % above the least")
     return int(counts["short in silence"] > 0 or counts["warned"] > counts["fits"] / 20)

@@ -24,8 +24,11 @@ from xentrs.optim import SGD
 # Every estimator with every solver.
 ESTIMATORS = [
     LogisticRegression(),
+    LogisticRegression(solver="newton-cholesky"),
+    LogisticRegression(l1_ratio=0.5),
     LogisticRegression(solver="sgd"),
     MultiLabelClassifier(),
+    MultiLabelClassifier(solver="newton-cholesky"),
     MultiLabelClassifier(solver="sgd"),
     GaussianRegressor(),
 ]
@@ -50,8 +53,8 @@ def data(estimator, load=load_iris):
 
 def short(estimator):
     """What trains a little, always the same, and without warnings."""
-    seed = {"random_state": 0} if is_classifier(estimator) else {}
-    return clone(estimator).set_params(max_iter=5, tol=None, **seed)
+    options = {"random_state": 0, "schedule": "constant"} if is_classifier(estimator) else {}
+    return clone(estimator).set_params(max_iter=5, tol=None, **options)
 
 
 # ------------------------------------------------------------------------------------------- scikit-learn's conventions
@@ -109,7 +112,7 @@ def test_sparse_samples_of_many_features_are_never_made_dense(schedule, batch_si
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.2}, {"gamma": 1.5}], ids=str)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 def test_the_input_gradient_is_that_of_the_loss_of_each_row(estimator, options):
-    if not is_classifier(estimator):
+    if not is_classifier(estimator) or (estimator.solver == "newton-cholesky" and "gamma" in options):
         options = {}
     X, y = data(estimator)
     X, y = X[::7], y[::7]
@@ -292,7 +295,7 @@ def test_bad_data_changes_nothing(estimator, spoil, message, fitted):
     X, y, *weight = spoil(X, y)
     weight = weight[0] if weight else None
     refused(model, "fit", message, X, y, sample_weight=weight)
-    if hasattr(model, "partial_fit"):
+    if hasattr(model, "partial_fit") and (weight is None or weight.any()):  # a batch of no weight changes nothing
         classes = [0, 1, 2] if isinstance(model, LogisticRegression) else None
         refused(model, "partial_fit", message, X, y, sample_weight=weight, classes=classes)
 
@@ -309,7 +312,9 @@ def test_weights_whose_sum_overflows_change_nothing(estimator, weight, total):
 def test_penalties_of_any_strength(estimator):
     X, y = data(estimator)
     largest = short(estimator).set_params(C=1e308).fit(X, y)
-    np.testing.assert_allclose(largest.coef_, short(estimator).set_params(C=np.inf).fit(X, y).coef_, rtol=1e-9)
+    none = short(estimator).set_params(C=np.inf).fit(X, y)
+    if not getattr(estimator, "l1_ratio", 0):  # with l1 the way is another, in twice as many coordinates
+        np.testing.assert_allclose(largest.coef_, none.coef_, rtol=1e-9)
     smallest = short(estimator).set_params(C=5e-324)
     refused(smallest, "fit", r"C must be large enough for 1 / \(C n\) to be finite, got 5e-324 and n = 150", X, y)
 
@@ -353,7 +358,11 @@ def test_bad_parameters_of_classifiers_change_nothing(estimator, name, value):
     ("options", "method", "message"),
     [
         ({"momentum": 0.0}, "fit", "nesterov needs momentum > 0, got 0.0"),
-        ({"logit_penalty": lambda logits: (0.0, logits)}, "fit", "logit_penalty needs solver='lbfgs' and early_stopping=False"),
+        (
+            {"logit_penalty": lambda logits: (0.0, logits)},
+            "fit",
+            "logit_penalty needs solver='lbfgs' and early_stopping=False",
+        ),
         (
             {"logit_penalty": lambda logits: (0.0, logits), "solver": "lbfgs", "early_stopping": True},
             "fit",

@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray, softmax
+
 if TYPE_CHECKING:
     from .standardised import Standardised
 

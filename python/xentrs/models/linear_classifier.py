@@ -124,7 +124,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             self._check_params()
             fresh = not (self.warm_start and hasattr(self, "coef_"))
             rng = check_random_state(self.random_state)
-            X, target, weight = self._check_data(X, y, sample_weight, classes=None, fresh=fresh)
+            X, target, weight = self._check_data(X, y, sample_weight, classes=None, fresh=fresh, may_be_idle=False)
             objective, held_out = self._objective(X, target, weight), None
             if self.early_stopping:
                 labels = target if target.ndim == 1 else None
@@ -171,7 +171,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                 self._step, self._seen, self.loss_curve_ = 0, np.zeros(2), []
             elif classes is None:
                 classes = self.classes_
-            X, target, weight = self._check_data(X, y, sample_weight, classes=classes, fresh=fresh)
+            X, target, weight = self._check_data(X, y, sample_weight, classes=classes, fresh=fresh, may_be_idle=True)
             objective = self._objective(X, target, weight)
             if objective.total_weight() == 0:  # there is nothing to learn
                 if fresh:
@@ -200,14 +200,16 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             raise ValueError(f"solver='newton-cholesky' needs gamma=0.0, got {self.gamma}")
 
     def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool
+        self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool, may_be_idle: bool
     ) -> tuple[Any, NDArray[Any], FloatArray]:
         """Make samples, target and weights of what was given, checked in scikit-learn's ways and words."""
         dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
         X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", multi_output=True, reset=fresh)
         self.classes_, target = self._read(y, classes, fresh)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return X, target, weight
+        idle = may_be_idle and sample_weight is not None and not np.any(sample_weight)
+        given = np.ones(np.shape(sample_weight)) if idle else sample_weight  # scikit-learn refuses nothing but zeros
+        weight = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+        return X, target, 0 * weight if idle else weight
 
     def _penalties(self) -> tuple[float, float]:
         """Inverse strength of the penalty on the weights, and the share in it of their absolute values."""
@@ -276,9 +278,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             excess=0.0 if asked else excess(problem, params),
         )
 
-    def _optimizer(
-        self, params: list[FloatArray], velocity: list[FloatArray], decay: float | FloatArray
-    ) -> SGD:
+    def _optimizer(self, params: list[FloatArray], velocity: list[FloatArray], decay: float | FloatArray) -> SGD:
         """Make the rule of the step, in the state that the last call has left."""
         params = params if self.fit_intercept else params[:1]
         optimizer = SGD(
@@ -292,16 +292,22 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     ) -> Schedule:
         """Tell the length of each step."""
         n_batches = -(-len(samples) // self.batch_size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            of_rows = samples.smoothness_of_rows(shift)
+        if not np.isfinite(of_rows).all():
+            raise ValueError("The loss overflows. Standardise X.")
         if self.schedule == "lipschitz":
             if not samples.kind_of_loss or self.logit_penalty is not None:
-                raise ValueError("schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no logit_penalty")
-            bound = samples.smoothness(shift) if n_batches == 1 else float(samples.smoothness_of_rows(shift).max())
+                raise ValueError(
+                    "schedule='lipschitz' needs a loss of bounded curvature: gamma=0.0, and no logit_penalty"
+                )
+            bound = samples.smoothness(shift) if n_batches == 1 else float(of_rows.max())
             return lipschitz(bound + decay)
         rate = self.learning_rate
         if isinstance(rate, str):  # the curvature of all samples, and what a batch has beyond it on average
             bound = samples.smoothness(shift)
             if n_batches > 1:
-                bound += float(samples.smoothness_of_rows(shift).mean()) / self.batch_size
+                bound += float(of_rows.mean()) / self.batch_size
             rate = 1 / (bound + decay)
         if self.schedule == "invscaling":
             return inverse_scaling(rate, power=self.power_t)

@@ -308,7 +308,7 @@ class MultiLabelClassifier(LinearClassifier):
         return tags
 
     def _is_single(self) -> bool:
-        return len(self.classes_) != len(self.coef_)
+        return len(self.classes_) != len(self.intercept_)
 
     def _read(self, y: Any, classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         if y.ndim == 1:
@@ -320,8 +320,8 @@ class MultiLabelClassifier(LinearClassifier):
             target = _read_answers(y)
             found = np.arange(target.shape[1])
         n = target.shape[1]
-        if not fresh and (n != len(self.coef_) or not np.array_equal(found, self.classes_)):
-            before = _name_labels(self.classes_, len(self.coef_))
+        if not fresh and (n != len(self.intercept_) or not np.array_equal(found, self.classes_)):
+            before = _name_labels(self.classes_, len(self.intercept_))
             raise ValueError(f"y must have the labels of the last call, {before}, got {_name_labels(found, n)}")
         return found, target
 

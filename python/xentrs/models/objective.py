@@ -168,7 +168,9 @@ class Objective:
     def curvature_bound(self) -> float:
         """The most that the loss of a sample of weight 1 is curved, along any direction of its logits."""
         focus = getattr(self.loss_with_grad, "keywords", {}).get("gamma", self.options.get("gamma", 0.0))
-        bound = (2 if self.n_outputs > 1 and "pos_weight" not in self.options else 1) * (0.25 + _FOCUS * math.log1p(focus))
+        bound = (2 if self.n_outputs > 1 and "pos_weight" not in self.options else 1) * (
+            0.25 + _FOCUS * math.log1p(focus)
+        )
         if (pos_weight := self.options.get("pos_weight")) is not None:
             bound *= max(1.0, float(np.max(pos_weight)))
         return bound
@@ -218,7 +220,9 @@ class Objective:
         except (TypeError, ValueError):
             raise TypeError(f"logit_penalty must return a number and a grad, got {value!r} for the number") from None
         if np.shape(grad) != given.shape:
-            raise ValueError(f"logit_penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}")
+            raise ValueError(
+                f"logit_penalty must return a grad of the logits' shape {given.shape}, got {np.shape(grad)}"
+            )
         factor = len(self) * self.logit_penalty_weight  # times n, as the losses are summed
         return LossGrad(factor * value, (factor * np.reshape(grad, logits.shape)).astype(logits.dtype))
 

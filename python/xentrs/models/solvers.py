@@ -157,7 +157,11 @@ class _Search:
         return (
             f"{what}: the largest derivative, by standardised features, is {left:.2g}, above {self.goal:.2g} "
             f"for tol={self.tol:g}. "
-            + ("Rounding errors stop the search: give X in float64, or raise tol." if self.stuck else "Increase max_iter.")
+            + (
+                "Rounding errors stop the search: give X in float64, or raise tol."
+                if self.stuck
+                else "Increase max_iter."
+            )
         )
 
 

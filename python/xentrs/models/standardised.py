@@ -111,9 +111,9 @@ class Standardised:
         bias = both[:, n_features] if self.fit_intercept else np.zeros(len(both))
         return both[:, :n_features], bias
 
-    def join(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
-        """The way back, for these or their derivatives; what is given for the intercept is left out if there is none."""
-        return np.column_stack([weight, bias] if self.fit_intercept else [weight]).ravel()
+    def join(self, weight: FloatArray, bias: FloatArray | float = 0.0) -> FloatArray:
+        """The way back, for these or their derivatives; without an intercept `bias` is left out."""
+        return np.column_stack([weight, bias]).ravel() if self.fit_intercept else weight.flatten()
 
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The vector of a weight and a bias in units of the features."""

@@ -321,4 +321,6 @@ def _factors(decay: NDArray[Any], param: FloatArray) -> FloatArray:
     try:
         return np.ascontiguousarray(np.broadcast_to(decay, param.shape), param.dtype)
     except ValueError:
-        raise ValueError(f"weight_decay must have the shape of its parameter, {param.shape}, got {decay.shape}") from None
+        raise ValueError(
+            f"weight_decay must have the shape of its parameter, {param.shape}, got {decay.shape}"
+        ) from None
