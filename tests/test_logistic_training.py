@@ -88,8 +88,8 @@ def test_lbfgs_warns_of_too_few_iterations():
     X, y = standardised(load_digits)
     with pytest.warns(
         ConvergenceWarning,
-        match=r"lbfgs failed to converge after 3 iteration\(s\): the largest derivative, .*, is 0\.0\d+, above 1e-05 for "
-        r"tol=0\.0001\. Increase max_iter\.",
+        match=r"lbfgs failed to converge after 3 iteration\(s\): the largest derivative, .*, is 0\.0\d+, above 1e-05 "
+        r"for tol=0\.0001\. Increase max_iter\.",
     ):
         LogisticRegression(max_iter=3).fit(X, y)
     LogisticRegression(max_iter=3, tol=None).fit(X, y)  # asked for, so nothing to warn of

@@ -36,7 +36,7 @@ def centred(X):
     return (X - X.mean(axis=0)) / X.std(axis=0)
 
 
-# ------------------------------------------------------------------------------------------- features as people have them
+# ----------------------------------------------------------------------------------------- features as people have them
 
 
 def test_two_hundred_fits_of_unscaled_features():
@@ -115,7 +115,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient(kind, fit_intercept, form
     np.testing.assert_allclose(product, numeric, rtol=1e-5, atol=1e-7)
 
 
-# --------------------------------------------------------------------------------------------------------- who says what
+# -------------------------------------------------------------------------------------------------------- who says what
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression, MultiLabelClassifier, GaussianRegressor])
@@ -186,7 +186,7 @@ def test_sgd_far_from_the_optimum_says_so():
         LogisticRegression(solver="sgd", schedule="constant", learning_rate=0.1, random_state=0).fit(X, y)
 
 
-# ------------------------------------------------------------------------------------------------------------ elastic net
+# ---------------------------------------------------------------------------------------------------------- elastic net
 
 
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
@@ -234,7 +234,7 @@ def test_split_by_sign_is_the_same_objective():
     assert problem(state)[1] @ step == pytest.approx(numeric, rel=1e-7)
 
 
-# ------------------------------------------------------------------------------------- what scikit-learn's users know
+# --------------------------------------------------------------------------------------- what scikit-learn's users know
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cholesky"])

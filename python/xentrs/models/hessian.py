@@ -1,7 +1,7 @@
 """Second derivatives of the objective of a linear model, in the coordinates of standardised features.
 
 With the features ``z_i`` of a sample, a 1 for the intercept behind them, its weight ``s_i``, and ``p_i`` the
-probabilities that the softmax makes of its logits, the Hessian of the loss has for the classes ``k`` and ``l`` the block::
+probabilities that the softmax makes of its logits, the Hessian of the loss has for classes ``k`` and ``l`` the block::
 
     sum_i s_i p_ik (1[k = l] - p_il) z_i z_i^T / n
 
@@ -11,8 +11,6 @@ For labels that do not exclude each other there are only blocks ``k = l``, of th
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray, softmax
@@ -20,7 +18,7 @@ from ..losses import FloatArray, softmax
 if TYPE_CHECKING:
     from .standardised import Standardised
 
-__all__ = ["diagonal", "hessian", "size_of_hessian"]
+__all__ = ["diagonal", "hessian", "rows_of_hessian"]
 
 _BLOCK = 1024  # rows whose products stay in a cache
 _FLAT = 1e-12  # a curvature that is none, where those of features are about 1/4
@@ -32,7 +30,7 @@ def diagonal(problem: "Standardised", state: FloatArray) -> FloatArray | None:
     if curvature is None:
         return None
     X, n, total = problem.samples.X, len(problem.samples), curvature.sum(axis=0)
-    if issparse(X):  # sum_i h_i (x_i - m)^2
+    if problem.shift is not None:  # sum_i h_i (x_i - m)^2
         m = problem.shift
         squares = (X.multiply(X).T @ curvature - 2 * m[:, np.newaxis] * (X.T @ curvature)).T + np.outer(total, m * m)
     else:
@@ -42,7 +40,7 @@ def diagonal(problem: "Standardised", state: FloatArray) -> FloatArray | None:
     return problem.join(squares / n + problem.decay, total / n)
 
 
-def size_of_hessian(problem: "Standardised") -> int:
+def rows_of_hessian(problem: "Standardised") -> int:
     """The rows of its largest block, 0 if it is not known."""
     samples, size = problem.samples, problem.lower.size
     return {None: 0, "softmax": size, "sigmoid": size // samples.n_outputs}[
@@ -50,7 +48,7 @@ def size_of_hessian(problem: "Standardised") -> int:
     ]
 
 
-def hessian(problem: "Standardised", state: FloatArray) -> list[NDArray[np.float64]]:
+def hessian(problem: "Standardised", state: FloatArray) -> list[FloatArray]:
     """The blocks along the diagonal that are not 0: one for the softmax, else one for each output.
 
     It takes softmax or sigmoid cross-entropy, and one pass over the samples. Directions that change no logits or no
@@ -58,14 +56,15 @@ def hessian(problem: "Standardised", state: FloatArray) -> list[NDArray[np.float
     """
     samples, n = problem.samples, len(problem.samples)
     exclusive = samples.kind_of_loss == "softmax"
-    curvature = samples.curvature(*problem.inner(state)).astype(np.float64)
+    weight, bias = problem.inner(state)
+    curvature = np.asarray(samples.curvature(weight, bias), np.float64)
     n_outputs = curvature.shape[1]
     size = state.size // n_outputs
     decay = np.broadcast_to(np.append(problem.decay, [0.0] * problem.fit_intercept), (n_outputs, size))
     if exclusive:
-        p = softmax(samples.logits(*problem.inner(state)).astype(np.float64))
-        weight = samples.sample_weight[:, np.newaxis].astype(np.float64)
-        roots, curvature = p * np.sqrt(weight), p * weight
+        p = softmax(samples.logits(weight, bias).astype(np.float64))
+        s = samples.sample_weight[:, np.newaxis].astype(np.float64)
+        roots, curvature = p * np.sqrt(s), p * s
 
     # 1. One pass: sum_i h_ik z_i z_i^T of each output and, for the softmax, the outer products of p_i (x) z_i.
     blocks = np.zeros((n_outputs, size, size))

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -151,11 +151,9 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                     failure = self._sgd(problem, params, monitor, rng, fresh)
                 else:
                     self.__dict__.pop("_velocity", None)
-                    options = {"max_iter": self.max_iter, "tol": self.tol}
-                    if self.solver == "newton-cholesky":
-                        failure = newton_cholesky(problem, params, monitor, **options)
-                    else:
-                        failure = lbfgs(SplitBySign(problem) if objective.l1 else problem, params, monitor, **options)
+                    minimise = newton_cholesky if self.solver == "newton-cholesky" else lbfgs
+                    smooth = SplitBySign(problem) if objective.l1 else problem
+                    failure = minimise(smooth, params, monitor, max_iter=self.max_iter, tol=self.tol)
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=3)
         return self
@@ -331,7 +329,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         return logits
 
     def sparsify(self) -> Self:
-        """Turn `coef_` into a sparse matrix, which saves memory where most of its numbers are 0, as after ``l1_ratio=1``.
+        """Turn `coef_` into a sparse matrix: less memory where most of its numbers are 0, as after ``l1_ratio=1``.
 
         Returns
         -------

@@ -24,10 +24,10 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
 
     It minimises the mean cross-entropy plus a penalty on the weights ``W = coef_``, but not on ``b = intercept_``::
 
-        sum_i s_i loss(W x_i + b, y_i) / n + ||W||^2 / (2 C n)          n = sum_i s_i
+        sum_i s_i loss(W x_i + b, y_i) / n + ((1 - l1_ratio) ||W||^2 / 2 + l1_ratio ||W||_1) / (C n)     n = sum_i s_i
 
     where the sample weights ``s`` are 1 unless given. The objective of `sklearn.linear_model.LogisticRegression` is
-    this one times ``C n``, so the same `C` leads to the same weights.
+    this one times ``C n``, so the same `C` and `l1_ratio` lead to the same weights.
 
     The loss is the softmax cross-entropy or, for two classes, where one logit is enough, the sigmoid cross-entropy. In
     both the gradient is ``p - t``, probability minus target, for the logits, hence ``(p - t).T @ X`` for the weights.
@@ -36,6 +36,11 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     ----------
     C : float, default 1.0
         Inverse strength of the penalty on the weights; inf stands for none.
+    l1_ratio : float in [0, 1], default 0.0
+        The share of absolute values in the penalty: 0 is its square alone, 1 the lasso, which leaves some weights at
+        exactly 0, between them the elastic net. Above 0 for solver "lbfgs" alone.
+    fit_intercept : bool, default True
+        Whether there is ``b``; without, it is 0.
     class_weight : dict, "balanced" or None, default None
         A factor on the terms of each class, hence on the weights of its samples. "balanced" gives every class the same
         total weight.
@@ -44,28 +49,33 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     gamma : float in [0, 1e9], default 0.0
         The focus: above 0 the loss is the focal one, in which what is right already counts less; see
         `softmax_focal_loss`. It is not convex then.
-    penalty : callable or None, default None
-        A further penalty: ``penalty(logits) -> (value, grad)``, called with the logits of all samples of `fit`, of
+    logit_penalty : callable or None, default None
+        A further penalty: ``logit_penalty(logits) -> (value, grad)``, called with the logits of all samples of `fit`, of
         shape (n,) for two classes, else (n, n_classes), returns a value that is added to the objective above, and its
         gradient with respect to the logits. The functions of xentrs whose names end in ``_with_grad`` do so: see the
         examples. For solver "lbfgs" alone.
-    penalty_weight : float, default 1.0
+    logit_penalty_weight : float, default 1.0
         A factor on that penalty.
-    solver : {"lbfgs", "sgd"}, default "lbfgs"
-        "lbfgs" sees all samples at every step, needs no learning rate and comes to the minimum to many digits. "sgd"
-        takes a step per batch: for many samples, and for those that come in pieces, by `partial_fit`.
+    solver : {"lbfgs", "newton-cholesky", "sgd"}, default "lbfgs"
+        The first two see all samples at every step, need no learning rate and come to the minimum to many digits.
+        "newton-cholesky" takes few steps, of a price that grows with the square of ``n_classes * n_features``: for many
+        samples of few features. It knows the plain loss alone: no `gamma`, no `logit_penalty`. "sgd" takes a step per
+        batch: for very many samples, and for those that come in pieces, by `partial_fit`.
     max_iter : int, default 100
         The most iterations, or for "sgd" epochs, that is passes over the samples, that `fit` makes.
     tol : float or None, default 1e-4
-        "lbfgs" stops when no derivative of the objective is larger. "sgd" and early stopping stop when the last
-        `n_iter_no_change` values of the loss, that of the samples held out if there are such, have not lowered it by
-        `tol` nats. None never stops.
-    learning_rate : float, default 0.1
-        The (first) step size of "sgd". The smaller it is, the closer to the minimum the weights settle, and the later.
-    schedule : {"constant", "invscaling", "cosine", "lipschitz"}, default "constant"
+        "lbfgs" and "newton-cholesky" stop when no derivative of the objective, by the weights of standardised features,
+        is larger than a tenth of it, or with `l1_ratio` than it. "sgd" with a schedule that has no end, and early
+        stopping, stop when the last `n_iter_no_change` values of the loss, that of the samples held out if there are
+        such, have not lowered it by `tol` nats. None never stops, and never warns.
+    learning_rate : float or "auto", default "auto"
+        The (first) step size of "sgd", in units of standardised features for `fit`, of those given for `partial_fit`.
+        "auto": one over a bound of the curvature of a batch's loss, found from the samples.
+    schedule : {"auto", "constant", "invscaling", "cosine", "lipschitz"}, default "auto"
         How the step size changes from batch to batch: see `xentrs.optim.constant`, `xentrs.optim.inverse_scaling`,
         `xentrs.optim.cosine`, which comes to 0 after `max_iter` epochs, and `xentrs.optim.lipschitz`, which takes the
-        step size from the data, not from `learning_rate`. `fit` begins it anew, `partial_fit` goes on.
+        step size from the data, not from `learning_rate`. "auto": "cosine" in `fit`, "constant" in `partial_fit`. `fit`
+        begins it anew, `partial_fit` goes on.
     power_t : float, default 0.5
         The power of "invscaling".
     momentum : float in [0, 1), default 0.9
@@ -91,11 +101,13 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         The seed of order and of what is held out. The same seed gives the same bits.
     verbose : bool or None, default None
         Whether `fit` shows a progress bar, with loss and rate. None: in a terminal, once it takes more than a second.
+    penalty : {"l1", "l2", "elasticnet"} or None
+        As scikit-learn had it until 1.8, and with the meaning that it had: a FutureWarning says what to write instead.
 
     Attributes
     ----------
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        The weights ``W``, float32 if `X` was float32. For two classes the one row belongs to ``classes_[1]``.
+        The weights ``W``, float32 if `X` was float32, though searched for in float64. For two classes the one row belongs to ``classes_[1]``.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         The intercepts ``b``.
     classes_ : ndarray of shape (n_classes,)
@@ -105,7 +117,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         epoch, each before its step.
     validation_loss_curve_ : list of float
         With early stopping the mean loss of the samples held out, after each iteration.
-    n_iter_ : int
+    n_iter_ : ndarray of shape (1,)
         The number of iterations or epochs.
     n_features_in_ : int
         The number of features.
@@ -120,15 +132,23 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
 
     Notes
     -----
-    `X` may be sparse: a SciPy matrix or array, turned into CSR, is never made dense.
+    `X` may be sparse: a SciPy matrix or array, turned into CSR, is never made dense (by "newton-cholesky" a thousand rows
+    at a time).
 
-    Both solvers want features of similar scale: put `sklearn.preprocessing.StandardScaler` in front.
+    `fit` searches among the weights of standardised features, whatever their units are: kelvins and seconds since 1970
+    train like any other. The objective stays the one above, with the penalty on the weights in units of the features, so
+    whether to standardise them is a question of what is to be held back, not of convergence. `partial_fit` cannot know
+    what is still to come: put `sklearn.preprocessing.StandardScaler` in front of it.
 
     `fit` and `partial_fit` are all or nothing: if one raises, or is interrupted, the estimator is as it was before. To
     stop and keep what is there, let a callback say so.
 
-    Against scikit-learn: the other solvers, penalties and `fit_intercept` are missing. L-BFGS is that of SciPy [1]_ for
-    both, here with twenty corrections, and stops by the same rule.
+    "lbfgs" is that of SciPy [1]_, begun anew every few iterations in coordinates along which the objective is curved
+    alike. One that takes more than fifty iterations goes on by Newton's method where the Hessian is small. Where values
+    have no digits left to tell a step down from one up, it goes by the derivatives alone.
+
+    Against scikit-learn: there are no solvers "liblinear", "newton-cg", "sag" and "saga", nor `dual` and
+    `intercept_scaling`, which belong to the first, nor `n_jobs`. What "saga" is for, `l1_ratio`, "lbfgs" does.
 
     References
     ----------
@@ -157,7 +177,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     >>> y = X.sum(axis=1) + rng.normal(size=400) > 0.5
     >>> for weight in (0.0, 100.0):
     ...     parity = partial(xe.parity_penalty_with_grad, group=group)
-    ...     p = LogisticRegression(penalty=parity, penalty_weight=weight).fit(X, y).predict_proba(X)[:, 1]
+    ...     p = LogisticRegression(logit_penalty=parity, logit_penalty_weight=weight).fit(X, y).predict_proba(X)[:, 1]
     ...     print(p[group == 0].mean().round(2), p[group == 1].mean().round(2))
     0.34 0.63
     0.48 0.49
@@ -234,7 +254,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         Parameters
         ----------
         X : array_like or sparse matrix, shape (n_samples, n_features)
-            The samples. float32 is trained in float32, everything else in float64.
+            The samples. Products with float32 are made in float32, all else in float64.
         y : array_like, shape (n_samples,) or (n_samples, n_classes)
             Their labels, of at least two classes; or soft labels, rows of floats that sum to 1.
         sample_weight : array_like, shape (n_samples,), optional
@@ -253,7 +273,10 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` iterations were not enough, or the loss of "sgd" ends above that of guessing.
+            If it ends short of the minimum: a derivative is left that is too large for `tol`, or twenty iterations of
+            L-BFGS lower what "sgd" has come to by more than 1 %, and by more than `tol`.
+        FutureWarning
+            If `penalty` is given, or None for `l1_ratio`.
         """
         return self._fit(X, y, sample_weight)
 
@@ -263,7 +286,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     ) -> Self:
         """Train for one epoch, silently, going on from where the last call of `fit` or `partial_fit` ended.
 
-        The ``n`` of the penalty counts all samples seen so far. Only solver "sgd" has this method.
+        The ``n`` of the penalty counts all samples seen so far. Samples of no weight at all change nothing. Only solver "sgd" has this method.
 
         Parameters
         ----------

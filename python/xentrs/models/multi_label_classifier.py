@@ -26,8 +26,8 @@ class MultiLabelClassifier(LinearClassifier):
 
     With a logit for each label, ``z_i = W x_i + b``, it minimises, ``W`` being `coef_` and ``b`` `intercept_`::
 
-        sum_i s_i sum_k loss(z_ik, y_ik) / n + ||W||^2 / (2 C n)        n = sum_i s_i
-        loss(z, y) = -pos_weight y ln p - (1 - y) ln(1 - p)             p = sigmoid(z)
+        sum_i s_i sum_k loss(z_ik, y_ik) / n + ((1 - l1_ratio) ||W||^2 / 2 + l1_ratio ||W||_1) / (C n)
+        loss(z, y) = -pos_weight y ln p - (1 - y) ln(1 - p)             p = sigmoid(z), n = sum_i s_i
 
     where the sample weights ``s`` are 1 unless given. So each label has the weights that `LogisticRegression` gives it,
     found in one pass over the samples for all of them.
@@ -36,6 +36,8 @@ class MultiLabelClassifier(LinearClassifier):
     ----------
     C : float, default 1.0
         Inverse strength of the penalty on the weights; inf stands for none.
+    l1_ratio, fit_intercept
+        As in `LogisticRegression`.
     pos_weight : float or array_like of shape (n_labels,), default None
         A factor on the loss of the labels that a sample has, to be more than 1 for rare ones. None: 1.
     label_smoothing : float in [0, 1], default 0.0
@@ -63,7 +65,7 @@ class MultiLabelClassifier(LinearClassifier):
         The numbers of the labels, 0, 1, 2, ...; for a `y` of one dimension its two values.
     loss_curve_, validation_loss_curve_ : list of float
         As in `LogisticRegression`, per sample, summed over its labels.
-    n_iter_ : int
+    n_iter_ : ndarray of shape (1,)
         The number of iterations or epochs.
     n_features_in_ : int
         The number of features.
@@ -162,7 +164,7 @@ class MultiLabelClassifier(LinearClassifier):
         Parameters
         ----------
         X : array_like or sparse matrix, shape (n_samples, n_features)
-            The samples. float32 is trained in float32, everything else in float64.
+            The samples. Products with float32 are made in float32, all else in float64.
         y : array_like or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
             Which labels they have: booleans, 0 and 1, or soft labels between. Of one dimension: two values of any kind.
         sample_weight : array_like, shape (n_samples,), optional
@@ -181,7 +183,7 @@ class MultiLabelClassifier(LinearClassifier):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` iterations were not enough, or the loss of "sgd" ends above that of guessing.
+            As in `LogisticRegression`.
         """
         return self._fit(X, y, sample_weight)
 

@@ -5,7 +5,7 @@ The first two end where no derivative of the objective, in the coordinates of st
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,7 +18,6 @@ from sklearn.utils import gen_batches
 from ..losses import FloatArray
 from ..optim import SGD
 from ..optim.schedules import Schedule
-from .hessian import hessian, size_of_hessian
 from .objective import Objective
 from .standardised import Problem, Standardised
 from .training import Monitor
@@ -40,7 +39,7 @@ def lbfgs(
     takes long goes on by Newton's method, if that is cheap. Returns why it stopped short of the minimum, if it did.
     """
     search = _Search(problem, params, monitor, max_iter, tol)
-    stage, cheap = _STAGE, isinstance(problem, Standardised) and 0 < size_of_hessian(problem) <= _SMALL
+    stage, cheap = _STAGE, 0 < problem.hessian_rows <= _SMALL
     while not (search.over or search.stuck):
         if cheap and search.n_iter >= _LONG:
             cheap = _newton_step(search)
@@ -51,7 +50,7 @@ def lbfgs(
 
 
 def newton_cholesky(
-    problem: Standardised, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
+    problem: Problem, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
 ) -> str | None:
     """Minimise by Newton's method, with the exact Hessian and steps that are halved until they lower the objective.
 
@@ -67,7 +66,7 @@ def newton_cholesky(
 def _newton_step(search: "_Search") -> bool:
     """One iteration of Newton's method; tells whether the Hessian had an inverse."""
     try:
-        step = -_solve(hessian(search.problem, search.state), search.grad)
+        step = -_solve(search.problem.hessian(search.state), search.grad)
     except LinAlgError:
         return False
     slope = float(search.grad @ step)
@@ -101,7 +100,12 @@ class _Search:
     """Where a search is, and whether it is over."""
 
     def __init__(
-        self, problem: Problem, params: Sequence[FloatArray], monitor: Monitor, max_iter: int, tol: float | None
+        self,
+        problem: Problem,
+        params: Sequence[FloatArray],
+        monitor: Callable[[float], bool],
+        max_iter: int,
+        tol: float | None,
     ) -> None:
         self.problem, self.params, self.monitor = problem, params, monitor
         self.max_iter, self.tol, self.n_iter = max_iter, tol, 0
@@ -112,6 +116,7 @@ class _Search:
         if not math.isfinite(self.value):
             raise ValueError(_OVERFLOW)
         self.over = max_iter == 0 or self.derivative() <= self.goal
+        self.stopped = False  # whether the monitor said so
         self.stuck = False  # whether no lower value could be found
         self.gain = math.inf  # by how much the quadratic model there says that the value would fall
 
@@ -129,8 +134,8 @@ class _Search:
         self.state, self.value, self.grad = self._last
         self.problem.write(self.state, *self.params)
         self.n_iter += 1
-        stopped = self.monitor(self.value)
-        self.over = stopped or self.n_iter >= self.max_iter or self.derivative() <= self.goal
+        self.stopped = self.monitor(self.value)
+        self.over = self.stopped or self.n_iter >= self.max_iter or self.derivative() <= self.goal
         return self.over
 
     def derivative(self, state: FloatArray | None = None, grad: FloatArray | None = None) -> float:
@@ -148,20 +153,18 @@ class _Search:
         if not math.isfinite(self.value):
             raise ValueError(_OVERFLOW)
         if self.n_iter == 0 < self.max_iter:  # the start was the optimum
-            self.monitor(self.value)
-        if self.tol is None or self.monitor.stopped:
+            self.stopped = self.monitor(self.value)
+        if self.tol is None or self.stopped:
             return None
         left = self.derivative()
         if left <= self.goal or (self.stuck and (left <= self.tol or self.gain <= self.rounding)):
             return None
+        remedy = (
+            "Rounding errors stop the search: give X in float64, or raise tol." if self.stuck else "Increase max_iter."
+        )
         return (
             f"{what}: the largest derivative, by standardised features, is {left:.2g}, above {self.goal:.2g} "
-            f"for tol={self.tol:g}. "
-            + (
-                "Rounding errors stop the search: give X in float64, or raise tol."
-                if self.stuck
-                else "Increase max_iter."
-            )
+            f"for tol={self.tol:g}. {remedy}"
         )
 
 
@@ -239,8 +242,8 @@ def sgd_epoch(
 ) -> float:
     """One pass over the samples, a step of `optimizer` per batch, in an order drawn from `rng` if there is one.
 
-    The parameters are the weight and, if there is one, the bias. `shift` is taken from each sample. The optimiser has the
-    penalty on the weights as its weight decay. Returns the objective: the loss of each batch before its step, and the
+    The parameters are the weight and, if there is one, the bias. `shift` is taken from each sample. The optimiser has
+    the penalty on the weights as its weight decay. Returns the objective: the loss of each batch before its step, and the
     penalty before the first.
     """
     weight = optimizer.params[0]

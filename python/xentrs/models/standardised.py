@@ -1,6 +1,6 @@
 """The coordinates in which solvers work: those of features that have the mean 0 and the spread 1.
 
-With ``m`` the means of the features and ``D = 1 / max(spread, sqrt(l2))``, a diagonal matrix, weight and bias are seen as::
+With ``m`` the means of the features, and ``D = 1 / max(spread, sqrt(l2))``, a diagonal matrix, ``W`` and ``b`` become::
 
     W = V D        b = c - W m        so that        W x + b = V D (x - m) + c
 
@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray
-from .hessian import diagonal
+from .hessian import diagonal, hessian, rows_of_hessian
 from .objective import Objective
 
 __all__ = ["Problem", "SplitBySign", "Standardised"]
@@ -36,6 +36,13 @@ class Problem(Protocol):
     def units(self, state: FloatArray) -> FloatArray:
         """The length of a step along each axis that the curvature asks for."""
 
+    @property
+    def hessian_rows(self) -> int:
+        """The rows of the largest block of the Hessian; 0 where it is not known."""
+
+    def hessian(self, state: FloatArray) -> list[FloatArray]:
+        """The blocks along the diagonal of the Hessian that are not 0."""
+
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The vector of a weight and a bias in units of the features."""
 
@@ -44,10 +51,10 @@ class Problem(Protocol):
 
 
 class Standardised:
-    """An objective as a function of ``V`` and ``c``: of a vector in double precision, an output's ``c`` behind its ``V``.
+    """An objective as a function of ``V`` and ``c``: of a vector in double precision, each ``c`` behind its row of ``V``.
 
-    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision, and
-    ``V D m`` is taken from their logits instead, so they stay sparse. Without an intercept ``m`` and ``c`` are 0, and
+    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision, but
+    ``V D m`` is taken from their logits instead, so that they stay sparse. Without an intercept ``m`` and ``c`` are 0, and
     the spread is the root mean square.
 
     Attributes
@@ -86,7 +93,7 @@ class Standardised:
 
     def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
         """Value and gradient."""
-        weight, bias = self.split(state)
+        weight, _ = self.split(state)
         value, grad, grad_bias = self.samples(*self.inner(state))
         if self.shift is not None:
             grad -= np.outer(grad_bias, self.shift)
@@ -98,6 +105,15 @@ class Standardised:
         """By how much each number of the vector may change until the derivative by it has changed by as much."""
         curvature = diagonal(self, state)
         return np.ones_like(state) if curvature is None else 1 / np.sqrt(curvature + 1e-6)
+
+    @property
+    def hessian_rows(self) -> int:
+        """The rows of the largest block of the Hessian; 0 where it is not known."""
+        return rows_of_hessian(self)
+
+    def hessian(self, state: FloatArray) -> list[FloatArray]:
+        """The blocks along the diagonal of the Hessian that are not 0."""
+        return hessian(self, state)
 
     def inner(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weight and bias that make logits of the samples as they are kept."""
@@ -129,7 +145,7 @@ class Standardised:
         bias[...] = c - weight @ self.mean  # of the weight as it is rounded
 
     def copies(self, weight: FloatArray, bias: FloatArray) -> list[FloatArray]:
-        """``V`` and ``c`` of a weight and a bias in units of the features, each an array in the dtype of the samples."""
+        """``V`` and ``c`` of a weight and a bias in units of the features, arrays in the dtype of the samples."""
         return [np.ascontiguousarray(part, self.samples.X.dtype) for part in self.split(self.state(weight, bias))]
 
     def dense(self, rows: slice) -> FloatArray:
@@ -165,6 +181,12 @@ class SplitBySign:
         units = self._problem.units(self._difference(state))
         return np.append(units, self._problem.split(units)[0])
 
+    hessian_rows = 0
+
+    def hessian(self, state: FloatArray) -> list[FloatArray]:
+        """None that would serve: the objective is flat along what is added to both matrices."""
+        raise NotImplementedError
+
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The vector of a weight and a bias in units of the features."""
         V, c = self._problem.split(self._problem.state(weight, bias))
@@ -179,7 +201,7 @@ class SplitBySign:
         return self._problem.join(positive - state[-self._size :].reshape(positive.shape), bias)
 
 
-def _mean_and_spread(X, sample_weight: FloatArray, centred: bool) -> tuple[FloatArray, FloatArray]:
+def _mean_and_spread(X: Any, sample_weight: FloatArray, centred: bool) -> tuple[FloatArray, FloatArray]:
     """Weighted mean and standard deviation of each feature, or 0 and the root mean square; 1 in place of no spread."""
     scaler = StandardScaler(with_mean=not issparse(X))
     with np.errstate(over="ignore", invalid="ignore"):
