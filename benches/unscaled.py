@@ -6,8 +6,8 @@ python benches/unscaled.py -v        a line for each
 Kelvins, seconds since 1970, prices, counts, raw tables that scikit-learn ships, sparse ones; float32 and float64; every
 linear estimator with every solver. A fit is short where its objective, computed here from the coefficients in double
 precision, is more than a hundredth, and more than a ten-thousandth of a nat, above the least. That is found by Newton's
-method, written out here, on standardised features (elastic nets and the regressor: by their own solver, in float64, to a
-tight tolerance).
+method, written out here, on standardised features (elastic nets and the regressor: by their own solver, in float64, to
+a tight tolerance).
 The exit code is 1 if a fit stops short in silence, or more than one in twenty warn.
 """
 

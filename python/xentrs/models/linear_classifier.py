@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from .._blas import blas_threads_for
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from ..optim.schedules import Schedule
@@ -119,6 +120,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         """The number of iterations or epochs, in an array, as scikit-learn has it."""
         return np.array([len(self.loss_curve_)], np.int32)
 
+    @n_iter_.setter
+    def n_iter_(self, count: int) -> None:
+        """Leave it to the curve, also where `Monitor` counts."""
+
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         with all_or_nothing(self):
             self._check_params()
@@ -137,16 +142,20 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             self._step = 0
 
             by_steps = self.solver == "sgd"
-            with Monitor(
-                self,
-                params,
-                total=self.max_iter,
-                unit="epoch" if by_steps else "iteration",
-                verbose=self.verbose,
-                callbacks=self.callbacks,
-                validation_loss=None if held_out is None else lambda: held_out(*params)[0],
-                stop=self._has_stalled if held_out is not None or self._may_stall() else lambda curve: False,
-            ) as monitor:
+            n, d, k = (*objective.X.shape, objective.n_outputs)
+            with (
+                blas_threads_for(n, d, k),
+                Monitor(
+                    self,
+                    params,
+                    total=self.max_iter,
+                    unit="epoch" if by_steps else "iteration",
+                    verbose=self.verbose,
+                    callbacks=self.callbacks,
+                    validation_loss=None if held_out is None else lambda: held_out(*params)[0],
+                    stop=self._has_stalled if held_out is not None or self._may_stall() else lambda curve: False,
+                ) as monitor,
+            ):
                 if by_steps:
                     failure = self._sgd(problem, params, monitor, rng, fresh)
                 else:

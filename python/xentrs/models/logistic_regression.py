@@ -50,10 +50,10 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         The focus: above 0 the loss is the focal one, in which what is right already counts less; see
         `softmax_focal_loss`. It is not convex then.
     logit_penalty : callable or None, default None
-        A further penalty: ``logit_penalty(logits) -> (value, grad)``, called with the logits of all samples of `fit`, of
-        shape (n,) for two classes, else (n, n_classes), returns a value that is added to the objective above, and its
-        gradient with respect to the logits. The functions of xentrs whose names end in ``_with_grad`` do so: see the
-        examples. For solver "lbfgs" alone.
+        A further penalty: ``logit_penalty(logits) -> (value, grad)``, called with the logits of all samples of `fit`,
+        of shape (n,) for two classes, else (n, n_classes), returns a value that is added to the objective above, and
+        its gradient with respect to the logits. The functions of xentrs whose names end in ``_with_grad`` do so: see
+        the examples. For solver "lbfgs" alone.
     logit_penalty_weight : float, default 1.0
         A factor on that penalty.
     solver : {"lbfgs", "newton-cholesky", "sgd"}, default "lbfgs"
@@ -107,7 +107,8 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     Attributes
     ----------
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        The weights ``W``, float32 if `X` was float32, though searched for in float64. For two classes the one row belongs to ``classes_[1]``.
+        The weights ``W``, float32 if `X` was float32, though searched for in float64. For two classes the one row
+        belongs to ``classes_[1]``.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         The intercepts ``b``.
     classes_ : ndarray of shape (n_classes,)
@@ -132,13 +133,13 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
 
     Notes
     -----
-    `X` may be sparse: a SciPy matrix or array, turned into CSR, is never made dense (by "newton-cholesky" a thousand rows
-    at a time).
+    `X` may be sparse: a SciPy matrix or array, turned into CSR, is never made dense (by "newton-cholesky" a thousand
+    rows at a time).
 
     `fit` searches among the weights of standardised features, whatever their units are: kelvins and seconds since 1970
-    train like any other. The objective stays the one above, with the penalty on the weights in units of the features, so
-    whether to standardise them is a question of what is to be held back, not of convergence. `partial_fit` cannot know
-    what is still to come: put `sklearn.preprocessing.StandardScaler` in front of it.
+    train like any other. The objective stays the one above, with the penalty on the weights in units of the features,
+    so whether to standardise them is a question of what is to be held back, not of convergence. `partial_fit` cannot
+    know what is still to come: put `sklearn.preprocessing.StandardScaler` in front of it.
 
     `fit` and `partial_fit` are all or nothing: if one raises, or is interrupted, the estimator is as it was before. To
     stop and keep what is there, let a callback say so.
@@ -286,7 +287,8 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     ) -> Self:
         """Train for one epoch, silently, going on from where the last call of `fit` or `partial_fit` ended.
 
-        The ``n`` of the penalty counts all samples seen so far. Samples of no weight at all change nothing. Only solver "sgd" has this method.
+        The ``n`` of the penalty counts all samples seen so far. Samples of no weight at all change nothing. Only solver
+        "sgd" has this method.
 
         Parameters
         ----------

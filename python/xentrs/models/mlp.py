@@ -308,6 +308,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             random = check_random_state(self.random_state)
             optimizer = self._optimizer(samples.X, random, fresh=fresh)
             self.loss_curve_ = [*([] if fresh else self.loss_curve_), self._epoch(samples, optimizer, random)]
+            self.n_iter_ = len(self.loss_curve_)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:

@@ -54,12 +54,13 @@ def newton_cholesky(
 ) -> str | None:
     """Minimise by Newton's method, with the exact Hessian and steps that are halved until they lower the objective.
 
-    Where the Hessian is singular to rounding, L-BFGS goes on. Returns why it stopped short of the minimum, if it did.
+    Where the Hessian is singular to rounding, L-BFGS goes on, with an iteration less for the vain one. Returns why it
+    stopped short of the minimum, if it did.
     """
     search = _Search(problem, params, monitor, max_iter, tol)
     while not (search.over or search.stuck):
         if not _newton_step(search):
-            return lbfgs(problem, params, monitor, max_iter=max_iter - search.n_iter, tol=tol)
+            return lbfgs(problem, params, monitor, max_iter=max(max_iter - search.n_iter - 1, 0), tol=tol)
     return search.complaint(f"Newton solver did not converge after {search.n_iter} iterations")
 
 
@@ -243,8 +244,8 @@ def sgd_epoch(
     """One pass over the samples, a step of `optimizer` per batch, in an order drawn from `rng` if there is one.
 
     The parameters are the weight and, if there is one, the bias. `shift` is taken from each sample. The optimiser has
-    the penalty on the weights as its weight decay. Returns the objective: the loss of each batch before its step, and the
-    penalty before the first.
+    the penalty on the weights as its weight decay. Returns the objective: the loss of each batch before its step, and
+    the penalty before the first.
     """
     weight = optimizer.params[0]
     value = 0.5 * float(np.vdot(optimizer.weight_decay[0] * weight, weight))

@@ -51,11 +51,11 @@ class Problem(Protocol):
 
 
 class Standardised:
-    """An objective as a function of ``V`` and ``c``: of a vector in double precision, each ``c`` behind its row of ``V``.
+    """An objective as a function of ``V`` and ``c``, in a vector of doubles: each ``c`` behind its row of ``V``.
 
-    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision, but
-    ``V D m`` is taken from their logits instead, so that they stay sparse. Without an intercept ``m`` and ``c`` are 0, and
-    the spread is the root mean square.
+    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision,
+    but ``V D m`` is taken from their logits instead, so that they stay sparse. Without an intercept ``m`` and ``c`` are
+    0, and the spread is the root mean square.
 
     Attributes
     ----------

@@ -65,11 +65,7 @@ class LossCurveMixin:
 
     loss_curve_: list[float]
     validation_loss_curve_: list[float]
-
-    @property
-    def n_iter_(self) -> Any:
-        """The number of iterations or epochs."""
-        return len(self.loss_curve_)
+    n_iter_: Any  # int, or array of one
 
     def plot_loss_curve(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the loss of every iteration and, after early stopping, that of the samples held out.
@@ -111,7 +107,7 @@ class LossCurveMixin:
 class Monitor:
     """Watches a training: called with the loss after every iteration, it tells whether to stop.
 
-    It keeps ``loss_curve_`` and, with early stopping, ``validation_loss_curve_`` of the estimator, moves a
+    It keeps ``loss_curve_``, ``n_iter_`` and, with early stopping, ``validation_loss_curve_`` of the estimator, moves a
     progress bar with loss and rate, and asks the callbacks. With early stopping the parameters end as they were when
     the loss of the samples held out was least::
 
@@ -170,6 +166,7 @@ class Monitor:
             delay=0 if verbose else 1,
         )
         estimator.loss_curve_ = []
+        estimator.n_iter_ = 0
         vars(estimator).pop("validation_loss_curve_", None)
         if validation_loss is not None:
             estimator.validation_loss_curve_ = []
@@ -190,6 +187,7 @@ class Monitor:
         # 1. The loss curve.
         estimator = self._estimator
         estimator.loss_curve_.append(loss)
+        estimator.n_iter_ = len(estimator.loss_curve_)
         if not self._bar.disable:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update()
