@@ -44,7 +44,7 @@ def loaded(load: Any) -> tuple[Any, Any]:
 
 def race(makers: dict[str, Callable[[], Any]], X: Any, y: Any, rounds: int = 3) -> dict[str, tuple[Any, float]]:
     """The models, and the least time of each, who take turns."""
-    models, times = {}, {name: np.inf for name in makers}
+    models, times = {}, dict.fromkeys(makers, np.inf)
     for _ in range(rounds):
         for name, make in makers.items():
             begin = time.perf_counter()

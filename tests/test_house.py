@@ -66,6 +66,7 @@ PYTHON_FLOORS = """
     distributions
     losses
     parallel
+    _blas
     _core
     _arrays
     _calls

@@ -57,7 +57,9 @@ def hessian(problem: "Standardised", state: FloatArray) -> list[FloatArray]:
     samples, n = problem.samples, len(problem.samples)
     exclusive = samples.kind_of_loss == "softmax"
     weight, bias = problem.inner(state)
-    curvature = np.asarray(samples.curvature(weight, bias), np.float64)
+    curvature = samples.curvature(weight, bias)
+    assert curvature is not None
+    curvature = curvature.astype(np.float64)
     n_outputs = curvature.shape[1]
     size = state.size // n_outputs
     decay = np.broadcast_to(np.append(problem.decay, [0.0] * problem.fit_intercept), (n_outputs, size))

@@ -142,9 +142,9 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             self._step = 0
 
             by_steps = self.solver == "sgd"
-            n, d, k = (*objective.X.shape, objective.n_outputs)
+            n, n_features = objective.X.shape
             with (
-                blas_threads_for(n, d, k),
+                blas_threads_for(n, n_features, objective.n_outputs),
                 Monitor(
                     self,
                     params,
@@ -334,7 +334,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False)
-        logits: FloatArray = np.asarray(safe_sparse_dot(samples, self.coef_.T, dense_output=True)) + self.intercept_
+        logits: FloatArray = safe_sparse_dot(samples, self.coef_.T, dense_output=True) + self.intercept_
         return logits
 
     def sparsify(self) -> Self:

@@ -146,7 +146,7 @@ class Standardised:
 
     def copies(self, weight: FloatArray, bias: FloatArray) -> list[FloatArray]:
         """``V`` and ``c`` of a weight and a bias in units of the features, arrays in the dtype of the samples."""
-        return [np.ascontiguousarray(part, self.samples.X.dtype) for part in self.split(self.state(weight, bias))]
+        return [part.astype(self.samples.X.dtype, order="C") for part in self.split(self.state(weight, bias))]
 
     def dense(self, rows: slice) -> FloatArray:
         """Some of the standardised samples, a 1 behind each if there is an intercept."""
