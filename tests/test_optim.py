@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import xentrs as xe
 from xentrs.optim import SGD, Adam, constant, cosine, inverse_scaling, lipschitz
 
 
@@ -251,3 +252,48 @@ def test_schedules(schedule, rates):
 def test_schedules_refuse_numbers_out_of_range(schedule, error, message):
     with pytest.raises(error, match=message):
         schedule()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_weight_decay_may_differ_from_weight_to_weight(dtype, batch_size):
+    """By hand, a step at a time, and in one call; one row of factors stands for those of all classes."""
+    rng = np.random.default_rng(0)
+    X, y, decay = rng.normal(size=(30, 4)).astype(dtype), rng.integers(0, 3, 30), rng.uniform(size=4)
+    options = {"learning_rate": 0.1, "momentum": 0.8, "nesterov": True}
+    whole, steps = ([np.zeros((3, 4), dtype), np.zeros(3, dtype)] for _ in range(2))
+    SGD(whole, **options, weight_decay=[decay, 0.0]).linear_epoch(X, y, batch_size=batch_size)
+    optimizer = SGD(steps, **options, weight_decay=[decay, 0.0])
+    plain = SGD([np.zeros((3, 4), dtype), np.zeros(3, dtype)], **options)
+    hand = plain.params
+    for first in range(0, 30, batch_size):
+        rows = slice(first, first + batch_size)
+        for one in (optimizer, plain):
+            weight, bias = one.params
+            _, grad = xe.softmax_cross_entropy_with_grad(X[rows] @ weight.T + bias, y[rows])
+            pull = (decay * weight).astype(dtype) if one is plain else 0
+            one.step([grad.T @ X[rows] + pull, grad.sum(axis=0)])
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(whole[0], hand[0], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(steps[0], hand[0], rtol=tolerance, atol=tolerance)
+    assert np.abs(hand[0]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("decay", "message"),
+    [
+        (np.ones(5), r"weight_decay must have the shape of its parameter, \(3, 4\), got \(5,\)"),
+        (-np.ones(4), r"weight_decay must be numbers in \[0, inf\)"),
+        (np.full(4, np.nan), r"weight_decay must be numbers in \[0, inf\)"),
+        (np.array(["a"] * 4), r"weight_decay must be numbers in \[0, inf\)"),
+    ],
+)
+def test_factors_of_weight_decay_must_fit(decay, message):
+    with pytest.raises(ValueError, match=message):
+        SGD([np.zeros((3, 4)), np.zeros(3)], weight_decay=[decay, 0.0])
+
+
+def test_the_bias_has_one_factor_in_linear_epoch():
+    optimizer = SGD([np.zeros((3, 4)), np.zeros(3)], weight_decay=[0.0, np.ones(3)])
+    with pytest.raises(ValueError, match="weight_decay of the bias must be one number, got an array"):
+        optimizer.linear_epoch(np.zeros((5, 4)), [0, 1, 2, 0, 1])

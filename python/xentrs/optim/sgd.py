@@ -319,7 +319,7 @@ def _factors(decay: NDArray[Any], param: FloatArray) -> FloatArray:
     if decay.dtype.kind not in "fiu" or not ((decay >= 0) & (decay < np.inf)).all():
         raise ValueError("weight_decay must be numbers in [0, inf)")
     try:
-        return np.array(np.broadcast_to(decay, param.shape), param.dtype)
+        return np.array(np.broadcast_to(decay, param.shape), param.dtype, order="C")
     except ValueError:
         raise ValueError(
             f"weight_decay must have the shape of its parameter, {param.shape}, got {decay.shape}"
