@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Decay,    Classes, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, Labels, LinearGrads,
+    Classes, Decay, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, Labels, LinearGrads,
     LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointObjective, PointTargets,
     Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable, apply,
     gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value,

@@ -17,6 +17,7 @@ from datasets import standardised
 from refusals import state
 from xentrs.models import GaussianRegressor, LogisticRegression, MLPClassifier, MultiLabelClassifier
 from xentrs.models.hessian import hessian
+from xentrs.models.solvers import lbfgs, newton_cholesky
 from xentrs.models.standardised import SplitBySign, Standardised
 
 SOLVERS = ["lbfgs", "newton-cholesky", "sgd"]
@@ -148,6 +149,26 @@ def test_a_tolerance_below_what_the_value_can_tell_is_met():
         p = np.eye(3)[y] - xe.softmax(z) if z.ndim == 2 else (y - xe.sigmoid(z))[:, np.newaxis]
         grad = p.T @ (X - X.mean(axis=0)) / len(y) - model.coef_ / len(y)
         assert np.abs(grad / X.std(axis=0)).max() < 1e-11
+
+
+@pytest.mark.parametrize("solver", [lbfgs, newton_cholesky])
+def test_a_search_that_rounding_stops_far_from_the_optimum_says_so(solver):
+    """An objective of which three decimals are left, with derivatives that are as wrong as that."""
+    X, y = standardised(load_breast_cancer)
+    model = LogisticRegression()
+    model.classes_, target = model._read(y, None, fresh=True)
+    objective = model._penalised(model._objective(X, target, np.ones(len(y))), seen=np.zeros(2))
+    noise = np.random.default_rng(0)
+
+    class Coarse(Standardised):
+        def __call__(self, state):
+            value, grad = super().__call__(state)
+            return round(value, 3), grad + 1e-2 * noise.normal(size=grad.shape)
+
+    params, told = objective.zeros(), []
+    message = solver(Coarse(objective), params, lambda loss: told.append(loss), max_iter=1000, tol=1e-4)
+    assert "Rounding errors stop the search: give X in float64, or raise tol." in message
+    assert len(told) < 1000
 
 
 def test_the_advice_is_not_the_opposite_of_what_helps():
