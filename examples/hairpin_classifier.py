@@ -54,16 +54,14 @@ hairpins, X, works = draw(800, rng)
 # Steps
 # -----
 #
-# Stochastic gradient descent takes a step per batch of 64 hairpins, shorter and shorter ones. It wants features of
-# similar size, so the coefficients are found in units of the spread. A penalty would pull them away from the truth.
+# Stochastic gradient descent takes a step per batch of 64 hairpins, shorter and shorter ones, whatever the units of the
+# features are. A penalty would pull the coefficients away from the truth.
 
 
 def fit(X, works, seed):
     """Return the estimate of intercept and coefficients, and their covariance."""
-    mean, std = X.mean(axis=0), X.std(axis=0)
-    model = LogisticRegression(C=np.inf, solver="sgd", schedule="cosine", max_iter=40, tol=None, random_state=seed)
-    w = model.fit((X - mean) / std, works).coef_[0] / std
-    estimate = np.append(model.intercept_ - w @ mean, w)
+    model = LogisticRegression(C=np.inf, solver="sgd", max_iter=40, random_state=seed).fit(X, works)
+    estimate = np.append(model.intercept_, model.coef_)
     A = np.column_stack([np.ones(len(X)), X])
     curvature = xe.sigmoid_cross_entropy_with_hess(A @ estimate, works, reduction="sum").hess
     return estimate, np.linalg.inv(A.T * curvature @ A)

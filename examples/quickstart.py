@@ -38,8 +38,8 @@ X, X_test, y, y_test = train_test_split(images / 16, digits, test_size=0.25, str
 # minimum of the same objective to many digits, as scikit-learn's does; they say how close the steps came.
 
 model = LogisticRegression(solver="sgd", max_iter=200, verbose=True, random_state=0).fit(X, y)
+exact = LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
 with threadpool_limits(1):  # matrices this small leave BLAS threads waiting for one another
-    exact = LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
     peer = sklearn.linear_model.LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
 
 

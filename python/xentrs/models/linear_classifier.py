@@ -282,7 +282,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             guessing=problem(np.zeros_like(problem.lower))[0],
             converged=stalled,
             learning_rate=optimizer.learning_rate,
-            excess=0.0 if asked else excess(problem, params),
+            excess=0.0 if asked else excess(problem, params, min(20, 5 + self.max_iter // 5)),
         )
 
     def _optimizer(self, params: list[FloatArray], velocity: list[FloatArray], decay: float | FloatArray) -> SGD:

@@ -274,7 +274,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         Warns
         -----
         ConvergenceWarning
-            If it ends short of the minimum: a derivative is left that is too large for `tol`, or twenty iterations of
+            If it ends short of the minimum: a derivative is left that is too large for `tol`, or some iterations of
             L-BFGS lower what "sgd" has come to by more than 1 %, and by more than `tol`.
         FutureWarning
             If `penalty` is given, or None for `l1_ratio`.

@@ -225,11 +225,11 @@ def _polish(search: _Search, scale: FloatArray, inverse: LinearOperator) -> None
     search.gain = 0.5 * float(slope @ inverse.matvec(slope))
 
 
-def excess(problem: Standardised, params: Sequence[FloatArray]) -> float:
-    """By how much L-BFGS lowers the objective within twenty iterations from here: at most what is left to do."""
-    search = _Search(problem, [param.copy() for param in params], lambda loss: False, _STAGE, 0.0)
+def excess(problem: Standardised, params: Sequence[FloatArray], iterations: int) -> float:
+    """By how much L-BFGS lowers the objective within some iterations from here: at most what is left to do."""
+    search = _Search(problem, [param.copy() for param in params], lambda loss: False, iterations, 0.0)
     before = search.value
-    _descend(search, problem.units(search.state), _STAGE)
+    _descend(search, problem.units(search.state), iterations)
     return before - search.value
 
 

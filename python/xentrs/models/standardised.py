@@ -8,13 +8,14 @@ The objective and its minimum stay what they are: the penalties are those on ``W
 more than along others, whatever the units of the features, and products lose no digits to their distance from 0.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..losses import FloatArray
 from .hessian import diagonal, hessian, rows_of_hessian
@@ -22,7 +23,8 @@ from .objective import Objective
 
 __all__ = ["Problem", "SplitBySign", "Standardised"]
 
-_BLOCK = 4096  # rows that are widened to double precision at a time
+_BLOCK = 2**15  # numbers that are widened to double precision at a time, 256 KiB
+_CONSTANT = 4 * np.finfo(np.float64).eps  # the spread of equal numbers, over their size, as rounding leaves it
 
 
 class Problem(Protocol):
@@ -203,15 +205,24 @@ class SplitBySign:
 
 def _mean_and_spread(X: Any, sample_weight: FloatArray, centred: bool) -> tuple[FloatArray, FloatArray]:
     """Weighted mean and standard deviation of each feature, or 0 and the root mean square; 1 in place of no spread."""
-    scaler = StandardScaler(with_mean=not issparse(X))
+    weight = sample_weight.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows in gen_batches(X.shape[0], _BLOCK):
-            scaler.partial_fit(X[rows].astype(np.float64), sample_weight=sample_weight[rows])
-        if centred:
-            mean, spread = scaler.mean_, scaler.scale_
+        if issparse(X):
+            mean, variance = mean_variance_axis(X, axis=0, weights=weight)
         else:
-            mean, spread = np.zeros(X.shape[1]), np.hypot(scaler.mean_, np.sqrt(scaler.var_))
-            spread[spread == 0] = 1.0
+            weight /= weight.sum()
+            mean, shift, square = np.zeros((3, X.shape[1]))
+            for rows in _blocks(X):
+                mean += weight[rows] @ X[rows]
+            for rows in _blocks(X):
+                difference = X[rows] - mean
+                shift += weight[rows] @ difference  # what rounding has left of the mean
+                square += weight[rows] @ np.square(difference, out=difference)
+            mean, variance = mean + shift, square - shift**2
+        spread = np.sqrt(np.maximum(variance, 0.0))
+        if not centred:
+            mean, spread = np.zeros_like(mean), np.hypot(mean, spread)
+        spread[spread <= _CONSTANT * np.abs(mean)] = 1.0
     if not np.isfinite(spread).all():
         raise ValueError("The loss overflows. Standardise X, or raise C.")
     return mean, spread
@@ -219,6 +230,12 @@ def _mean_and_spread(X: Any, sample_weight: FloatArray, centred: bool) -> tuple[
 
 def _standardise(X: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
     standardised = np.empty(X.shape, X.dtype)
-    for rows in gen_batches(len(X), _BLOCK):
+    for rows in _blocks(X):
         standardised[rows] = (X[rows] - mean) * scale
     return standardised
+
+
+def _blocks(X: FloatArray) -> Iterator[slice]:
+    """Rows that in double precision stay in a cache."""
+    blocks: Iterator[slice] = gen_batches(len(X), max(_BLOCK // X.shape[1], 1))
+    return blocks
