@@ -436,7 +436,7 @@ def _pair(
 ) -> tuple[Any, ...]:
     if means[1] is None:
         raise TypeError("mean_q must be given")
-    mean_p, mean_q = (as_logits(mean, name, None)[0] for mean, name in zip(means, ("mean_p", "mean_q"), strict=True))
+    mean_p, mean_q = as_logits(means[0], "mean_p", None)[0], as_logits(means[1], "mean_q", None)[0]
     p, p_is_log = _spread(variances[0], log_variances[0], "var_p")
     q, q_is_log = _spread(variances[1], log_variances[1], "var_q")
     given = (mean_p, p, mean_q, q)
