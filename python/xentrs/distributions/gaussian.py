@@ -147,11 +147,9 @@ def gaussian_cross_entropy(
 
     Parameters
     ----------
-    mean_p, mean_q : array_like
-        Means, of shapes that broadcast against all others: float16, bfloat16, float32 or float64. Integers and lists
-        are taken as float64. Both are needed.
-    var_p, var_q : array_like
-        Variances, positive.
+    mean_p, var_p, mean_q, var_q : array_like
+        Means, and variances, positive, of shapes that broadcast against each other: float16, bfloat16, float32 or
+        float64. Integers and lists are taken as float64. `mean_q` is needed.
     log_var_p, log_var_q : array_like
         Logarithms of the variances: each instead of that variance.
 

@@ -1,11 +1,17 @@
 """What a model's logits say, row by row."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from .._arrays import warn_of_probabilities
+from .._calls import calls, readable
 from ..losses import FloatArray
 
 __all__ = ["SoftmaxStats", "softmax_stats"]
@@ -33,6 +39,10 @@ class SoftmaxStats(NamedTuple):
     """The sample weight; 0 for an ignored row."""
 
 
+_softmax_stats_of: Callable[[Any], SoftmaxStats] = partial(tuple.__new__, SoftmaxStats)
+
+
+@readable
 def softmax_stats(
     logits: ArrayLike,
     target: ArrayLike,
@@ -52,10 +62,13 @@ def softmax_stats(
     ----------
     logits : array_like, shape (..., c)
         Unnormalised log-probabilities: float16, bfloat16, float32 or float64. Integers and lists are taken as float64.
+        Of two classes, also the log-odds of the second alone, of shape (n,): they are the logits ``[0, z]``.
     target : array_like of int, shape (...)
-        Classes in ``[0, c)``, in the shape of `logits` without the class axis.
+        Classes in ``[0, c)``, in the shape of `logits` without the class axis; of log-odds their shape, (n,). Of two
+        classes they may be boolean.
     sample_weight : array_like, shape (...), optional
-        Non-negative weight of each row. It does not enter the losses; it is handed on as `weight`.
+        Non-negative weight of each row, or what NumPy's rules repeat to these. It does not enter the losses; it is
+        handed on as `weight`.
     ignore_index : int or None, default -100
         A row with this class has loss 0 and weight 0. None ignores nothing.
     axis : int, default -1
@@ -75,6 +88,11 @@ def softmax_stats(
         If a shape does not fit, a weight is negative or not finite, or `axis` does not exist.
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is not integers.
+
+    Warns
+    -----
+    UserWarning
+        If all rows, of which there are several, are distributions: then probabilities were given for logits.
 
     See Also
     --------
@@ -104,5 +122,30 @@ def softmax_stats(
     array([0.8324, 0.3666, 1.0986])
     >>> stats.argmax, stats.correct
     (array([0, 1, 0]), array([ True, False, False]))
+
+    The log-odds of a binary model, which is sure of its second answer, and wrong:
+
+    >>> xe.softmax_stats([2.0, -5.0], [True, True]).loss.round(4)
+    array([0.1269, 5.0067])
     """
-    return SoftmaxStats(*_core.softmax_stats(logits, target, sample_weight, ignore_index, axis))
+    stats = _softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index, axis=axis)
+    # Two numbers nearly always tell logits from probabilities. The first is the mean logit of the first row, weighted by
+    # its softmax.
+    if (
+        stats.loss.size > 1
+        and -0.01 < stats.logsumexp.item(0) - stats.entropy.item(0) < 1.01
+        and (type(logits) is not np.ndarray or logits.item(0) >= 0)
+    ):
+        warn_of_probabilities(logits, "logits", axis)
+    return stats
+
+
+@calls(_core.softmax_stats, returns=_softmax_stats_of)
+def _softmax_stats(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    axis: int,
+) -> SoftmaxStats: ...

@@ -1,5 +1,7 @@
 """Losses of targets that are numbers."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core

@@ -1,5 +1,7 @@
 """The loss of a linear layer's outputs, and its gradients to the layer: the outputs are never stored."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 

@@ -1,5 +1,7 @@
 """Losses of scores that ask for a margin."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core

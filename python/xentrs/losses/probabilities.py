@@ -1,5 +1,7 @@
 """Losses of probabilities, for models that give no logits."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core

@@ -1,5 +1,7 @@
 """Losses of labels that are independent of each other: the sigmoid family."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core

@@ -1,5 +1,7 @@
 """Losses of classes that exclude each other: the softmax family."""
 
+from __future__ import annotations
+
 from .. import _core
 from .._calls import calls
 from .results import ArrayLike, FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target, loss_grad, loss_grad_hess

@@ -1,5 +1,7 @@
 """Functions of each number alone, which make a network more than one weighted sum."""
 
+from __future__ import annotations
+
 import math
 from abc import abstractmethod
 

@@ -1,5 +1,7 @@
 """Layers that make up a network: the weighted sum, and one layer after the other."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from typing import Self

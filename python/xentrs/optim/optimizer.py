@@ -1,5 +1,7 @@
 """What every optimiser has: parameters, a step size that may change, and the check of the gradients."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 
 import numpy as np

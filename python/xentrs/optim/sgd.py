@@ -1,5 +1,7 @@
 """Stochastic gradient descent: a step at a time, or a whole epoch of a linear model at once."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .._arrays import as_samples, as_weights, in_order, shares_memory
+from .._calls import readable
 from .._numbers import in_range, positive_integer
 from .._seeds import Seed, drawing
 from ..losses import FloatArray, Target
@@ -148,6 +151,7 @@ class SGD(Optimizer):
                 grad = grad + self.momentum * velocity if self.nesterov else velocity
             param -= self.learning_rate * grad
 
+    @readable
     def linear_epoch(
         self,
         x: FloatArray,
