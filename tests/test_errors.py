@@ -393,7 +393,13 @@ def test_bad_input(loss: str, wrong: dict[str, Any], error: Any, message: str, d
 
 @pytest.mark.parametrize("name", ["class_weight", "sample_weight", "label_smoothing", "axis", "reduction"])
 def test_errors_are_found_in_an_empty_batch_too(name: str) -> None:
-    wrong = {"class_weight": [-1.0] * 3, "sample_weight": [1.0] * 2, "label_smoothing": 2.0, "axis": 5, "reduction": "avg"}
+    wrong = {
+        "class_weight": [-1.0] * 3,
+        "sample_weight": [1.0] * 2,
+        "label_smoothing": 2.0,
+        "axis": 5,
+        "reduction": "avg",
+    }
     with pytest.raises((ValueError, IndexError), match=name):
         xe.softmax_cross_entropy(np.empty((0, 3)), np.empty(0, int), **{name: wrong[name]})
 

@@ -253,6 +253,18 @@ def as_binary_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array
     return _native(array.astype(dtype))
 
 
+def fits(array: Array, shape: Sequence[int]) -> bool:
+    """Whether NumPy's rules would repeat an array to a shape."""
+    ones = (1,) * (len(shape) - array.ndim)
+    return array.ndim <= len(shape) and all(n in (1, whole) for n, whole in zip(ones + array.shape, shape, strict=True))
+
+
+def without_leading_ones(array: Array) -> Array:
+    """The same numbers without the axes that make a difference to nothing they are held against."""
+    first = next((axis for axis, n in enumerate(array.shape) if n != 1), array.ndim)
+    return array.reshape(array.shape[first:])
+
+
 def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     """Make numbers of a shape, repeating what has fewer or shorter axes."""
     array = read(given, name)

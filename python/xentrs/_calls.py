@@ -76,7 +76,9 @@ def calls(
         arrays = [name for name in names if str(function.__annotations__[name]).startswith(("ArrayLike", "Target"))]
         optional = {*positional[len(positional) - len(function.__defaults__ or ()) :], *(function.__kwdefaults__ or ())}
         strange = [
-            f"{name} is not None and type({name}) is not ndarray" if name in optional else f"type({name}) is not ndarray"
+            f"{name} is not None and type({name}) is not ndarray"
+            if name in optional
+            else f"type({name}) is not ndarray"
             for name in arrays
         ]
         bare = ", ".join([*positional, "*", *names[len(positional) :]] if len(names) > len(positional) else positional)

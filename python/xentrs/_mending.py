@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import Array, check_out, read, two_columns
+from ._arrays import Array, check_out, fits, read, two_columns, without_leading_ones
 
 __all__ = ["mended"]
 
@@ -110,10 +110,10 @@ class Call(NamedTuple):
         sample_weight, pos_weight = self.given("sample_weight"), self.given("pos_weight")
         if sample_weight is not None:
             whole = self.whole(sample_weight)
-            if sample_weight.shape != whole and _fits(sample_weight, whole):
+            if sample_weight.shape != whole and fits(sample_weight, whole):
                 changed["sample_weight"] = np.broadcast_to(sample_weight, whole)
-        if pos_weight is not None and _fits(pos_weight, self.shape):
-            short = _without_leading_ones(pos_weight)
+        if pos_weight is not None and fits(pos_weight, self.shape):
+            short = without_leading_ones(pos_weight)
             if short.ndim <= 1 and short.shape != pos_weight.shape:
                 changed["pos_weight"] = short
         return changed
@@ -130,7 +130,7 @@ class Call(NamedTuple):
         weight, target = self.given("pos_weight"), self.given("target")
         if weight is None or target is None or self.name == "x" or target.shape != self.shape:
             return False
-        return _fits(weight, self.shape) and _without_leading_ones(weight).ndim > 1
+        return fits(weight, self.shape) and without_leading_ones(weight).ndim > 1
 
     def folded(self) -> Any:
         """Take the axes along which `pos_weight` varies for one, the last one, along which the core lets it vary."""
@@ -142,7 +142,7 @@ class Call(NamedTuple):
             raise ValueError(
                 f"pos_weight must be finite and non-negative, got {weight.ravel()[index]} at index {index}"
             )
-        weight = _without_leading_ones(weight)
+        weight = without_leading_ones(weight)
         last = self.shape[len(self.shape) - weight.ndim :]
         shape = (*self.shape[: len(self.shape) - weight.ndim], math.prod(last))
         changed = {
@@ -202,6 +202,8 @@ class Call(NamedTuple):
             return "write the number of each label, numpy.unique(target, return_inverse=True)[1]"
         if target.dtype == object:
             return "write a number for what is missing, such as -100, with ignore_index=-100"
+        if target.shape in ((*rows, 1), (*self.shape, 1)) and target.dtype.kind != "f":
+            return "write target[..., 0]"
         if target.shape == self.shape and target.dtype.kind in "iub":
             return "one-hot rows are distributions: write target.astype(float), or classes, target.argmax(-1)"
         if target.dtype == bool:
@@ -219,8 +221,8 @@ class Call(NamedTuple):
             return f"floats are distributions; for classes write integers, target.astype(int){axis}"
         if axes and target.shape != rows and self.name != "x":
             return f"where the classes are on axis {axes[0]}, write axis={axes[0]}, or move it to the end"
-        if target.shape == (*rows, 1):
-            return "write target[..., 0]"
+        if target.shape == self.shape and len(rows) == 0 and self.compiled.__name__ == "softmax_stats":
+            return "of log-odds the labels 0 and 1 are integers or booleans, target.astype(int)"
         if self.shape == (*target.shape, 1) and self.compiled.__name__ == "softmax_stats":
             return f"of log-odds write {self.name}[..., 0]"
         return None
@@ -244,17 +246,6 @@ class Call(NamedTuple):
 
 def _without(shape: Shape, axis: int) -> Shape:
     return tuple(int(n) for n in np.delete(shape, axis))
-
-
-def _fits(array: Array, shape: Shape) -> bool:
-    """Whether an array may be repeated to a shape."""
-    ones = (1,) * (len(shape) - array.ndim)
-    return array.ndim <= len(shape) and all(n in (1, whole) for n, whole in zip(ones + array.shape, shape, strict=True))
-
-
-def _without_leading_ones(array: Array) -> Array:
-    first = next((axis for axis, n in enumerate(array.shape) if n != 1), array.ndim)
-    return array.reshape(array.shape[first:])
 
 
 def _unfolded(result: Any, shape: Shape) -> Any:
