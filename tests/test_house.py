@@ -72,6 +72,7 @@ PYTHON_FLOORS = """
     _arrays
     _numbers
     _seeds
+    _lazy
 """.split()
 
 RUST_FILES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.rs"))]
@@ -313,7 +314,10 @@ def test_the_body_of_a_loss_takes_arguments_by_name() -> None:
     body = calls(xentrs._core.hinge_loss, squared=True)(swapped)
     assert body([1, 0], [0.5, 0.5]) == xentrs.hinge_loss([0.5, 0.5], [1, 0], squared=True, reduction="sum")
     assert signature(body) == signature(swapped)
-    assert str(inspect.signature(body)) == "(target: Any, scores: Any, *, reduction='sum', sample_weight=None) -> Any"
+    assert (
+        str(inspect.signature(body))
+        == "(target: typing.Any, scores: typing.Any, *, reduction='sum', sample_weight=None) -> typing.Any"
+    )
     for constants, difference in [({}, "squared"), ({"squared": True, "eps": 0.0}, "eps")]:
         with pytest.raises(TypeError, match=f"swapped and .* differ in {difference}$"):
             calls(xentrs._core.hinge_loss, **constants)(swapped)

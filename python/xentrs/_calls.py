@@ -1,8 +1,8 @@
-"""The bodies of the losses: each calls a compiled function with the arguments of the same names.
+"""The bodies of the public functions: each calls a compiled one with the arguments of the same names.
 
-A loss states its signature and its documentation. Written out, its body would repeat every argument in the order of the
-compiled function; it is made here instead, when the module is imported. What does not fit together fails then, and a
-call takes the time that it would take written out.
+A function states its signature and its documentation. Written out, its body would repeat every argument in the order of
+the compiled function; it is made here instead, when the module is imported. What does not fit together fails then, and
+a call takes the time that it would take written out. A call that the core refuses goes to `_mending`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Expression(str):
 
 
 def calls(
-    compiled: Callable[..., Any],
+    compiled: Any,
     *,
     order: int = 0,
     returns: Callable[[Any], Any] | None = None,
@@ -85,7 +85,7 @@ def calls(
         source = f"""
 def factory(compiled, returns, ndarray, refuse_masked_in, mended):
     def made({bare}):
-        if {" or ".join(strange)}:
+        if {" or ".join(strange) or False}:
             refuse_masked_in({", ".join(f"{name}={name}" for name in arrays)})
         try:
             return {call}

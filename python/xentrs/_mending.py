@@ -179,7 +179,7 @@ class Call(NamedTuple):
             return "write a number for each class, as sklearn.utils.class_weight.compute_class_weight gives them"
         if message.startswith("pos_weight must have shape") and self.name == "x":
             return "it is one number, or one for each label; a weight for each row is a sample_weight"
-        weight = self.arguments.get("sample_weight")
+        weight: Any = self.arguments.get("sample_weight")
         if message.startswith("sample_weight must have shape") and self.rows is None and np.ndim(weight) == 1:
             return "it is one number for each row; for one a label write sample_weight[numpy.newaxis]"
         if message.startswith("target must be classes"):

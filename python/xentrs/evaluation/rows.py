@@ -129,8 +129,7 @@ def softmax_stats(
     array([0.1269, 5.0067])
     """
     stats = _softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index, axis=axis)
-    # Two numbers nearly always tell logits from probabilities. The first is the mean logit of the first row, weighted by
-    # its softmax.
+    # Two numbers nearly always tell: the mean logit of the first row, weighted by its softmax, and the first logit.
     if (
         stats.loss.size > 1
         and -0.01 < stats.logsumexp.item(0) - stats.entropy.item(0) < 1.01
