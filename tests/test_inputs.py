@@ -11,7 +11,7 @@ import pytest
 import xentrs as xe
 from checks import assert_same_bits
 from layouts import LAYOUTS
-from xentrs import attacks, optim, stats
+from xentrs import attacks, nn, optim, stats
 
 nan = np.nan
 RNG = np.random.default_rng(0)
@@ -148,6 +148,27 @@ def test_arrays_with_nothing_masked_are_arrays(reader: str, name: str) -> None:
     function, arrays = READERS[reader]
     for given in (masked(arrays[name], 0), np.ma.MaskedArray(arrays[name])):
         assert_equal(function(**arrays | {name: given}), function(**arrays))
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [
+        (lambda array: nn.Dense(3, 2).forward(array), "x"),
+        (lambda array: nn.Dense.of(array, np.zeros(4)), "weight"),
+        (lambda array: nn.Dense.of(Z, array[:, 0]), "bias"),
+        (lambda array: nn.ReLU().forward(array), "x"),
+        (lambda array: (layer := nn.Dense(2, 3), layer.forward(Z[:, :2]), layer.backward(array)), "grad"),
+        (lambda array: (layer := nn.GELU(), layer.forward(Z), layer.backward(array)), "grad"),
+        (lambda array: nn.Sequential(nn.Dense(3, 2), nn.Tanh()).forward(array), "x"),
+        (lambda array: optim.SGD([array]), r"params\[0\]"),
+        (lambda array: optim.SGD([np.zeros((4, 3))]).step([array]), r"grads\[0\]"),
+        (lambda array: optim.Adam([np.zeros((4, 3))]).step([array]), r"grads\[0\]"),
+    ],
+)
+def test_masked_arrays_are_refused_by_layers_and_optimisers(use: Callable[[Any], Any], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must not be masked, got \d of \d+ elements masked"):
+        use(masked(Z, 2))
+    use(masked(Z, 0))
 
 
 def test_masked_arrays_in_lists_and_pairs() -> None:

@@ -44,7 +44,7 @@ def read(given: Any, name: str, *, labels: bool = False) -> Array:
 def refuse_masked(given: Any, name: str) -> None:
     """Refuse masked arrays, also in lists and tuples, whose masks nothing here obeys, unless nothing is masked."""
     ma = sys.modules.get("numpy.ma")
-    if ma is None:  # nobody has made one
+    if type(given) is np.ndarray or ma is None:  # nobody has made a masked array
         return
     parts = given if isinstance(given, list | tuple) and given and isinstance(given[0], np.ndarray) else (given,)
     masked = [part for part in parts if isinstance(part, ma.MaskedArray)]

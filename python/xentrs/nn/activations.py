@@ -7,6 +7,7 @@ from abc import abstractmethod
 
 import numpy as np
 
+from .._arrays import read
 from ..losses import FloatArray, sigmoid
 from .layers import Layer, checked
 
@@ -69,6 +70,7 @@ class Activation(Layer):
         """Value of the function, number by number."""
         if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind != "f":
             raise TypeError(f"x must be a floating array, got {getattr(x, 'dtype', type(x).__name__)}")
+        x = x if isinstance(x, np.generic) else read(x, "x")
         self._x, self._y = x, self.value(x)
         return self._y
 
