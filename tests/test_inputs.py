@@ -292,16 +292,19 @@ def test_pos_weight_per_channel_of_every_layout(layout: Any, dtype: Any) -> None
     )
 
 
-@pytest.mark.parametrize("place", ["new", "strided", "logits", "strided logits"])
+@pytest.mark.parametrize("place", ["new", "strided", "padded", "logits", "strided logits", "padded logits"])
 def test_pos_weight_per_channel_writes_to_out(place: str) -> None:
     weight = np.array([1.0, 2.0, 3.0])[:, None, None]
     expected = xe.sigmoid_cross_entropy_with_grad(Z4, LABELS4, pos_weight=weight)
-    z = np.zeros((2, 3, 4, 10))[..., ::2] if "strided" in place else np.zeros(Z4.shape)
+    wide = np.full((2, 2, 3, 4, 10), 77.0)
+    z, out = wide[..., ::2] if "strided" in place else wide[..., :5] if "padded" in place else np.zeros((2, *Z4.shape))
     z[...] = Z4
-    out = z if "logits" in place else np.full_like(z, 77)
+    out = z if "logits" in place else out
     loss, grad = xe.sigmoid_cross_entropy_with_grad(z, LABELS4, pos_weight=weight, out=out)
     assert grad is out and loss == expected.loss
     assert_same_bits(grad, expected.grad)
+    if "padded" in place:
+        assert (wide[..., 5:] == 77).all()
 
 
 def test_pos_weight_per_channel_refuses_a_bad_out() -> None:
