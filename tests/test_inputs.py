@@ -637,7 +637,6 @@ def test_an_error_holds_no_arrays_alive() -> None:
 # --- Probabilities given for logits -----------------------------------------------------------------------------------
 
 JUDGES: dict[str, Callable[..., Any]] = {
-    "softmax_stats": xe.softmax_stats,
     "LossAccumulator.update": lambda logits, target: xe.LossAccumulator().update(logits, target),
     "expected_calibration_error": xe.expected_calibration_error,
 }
@@ -652,6 +651,8 @@ def test_probabilities_given_for_logits_are_warned_of(judge: str, dtype: Any) ->
     assert warned[0].filename == __file__
     for logits in (Z, np.log(P), P * 1.1, P - 0.01, P[:1], np.eye(3)[CLASSES], np.zeros((4, 3)), np.full((4, 3), nan)):
         JUDGES[judge](logits, CLASSES[: len(logits)])
+    for shape in ((0, 3), (2, 0, 3), (2, 0)):
+        JUDGES[judge](np.zeros(shape), np.full(shape[:-1], -100))
 
 
 # --- Binary models ----------------------------------------------------------------------------------------------------

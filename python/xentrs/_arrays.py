@@ -89,13 +89,15 @@ def two_columns(log_odds: Array) -> Array:
 def warn_of_probabilities(logits: Any, name: str, axis: int = -1) -> None:
     """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake."""
     rows = np.moveaxis(read(logits, name), axis, -1)
+    if rows.ndim < 2 or rows.size <= rows.shape[-1] or not rows.item(0) >= 0:  # the last nearly always tells
+        return
 
     def are_distributions(rows: Array) -> bool:
         tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
         sums = rows.sum(axis=-1, dtype=np.float64)
         return bool(np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance))
 
-    if are_distributions(rows[:1]) and are_distributions(rows) and np.any(rows % 1):  # one nearly always tells
+    if are_distributions(rows[:1]) and are_distributions(rows) and np.any(rows % 1):
         frame, level = sys._getframe(1), 2
         while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
             frame, level = frame.f_back, level + 1

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .._arrays import refuse_masked
+from .._arrays import refuse_masked, warn_of_probabilities
 from .rows import SoftmaxStats, softmax_stats
 
 __all__ = ["EvaluationResult", "LossAccumulator"]
@@ -105,7 +105,7 @@ class LossAccumulator:
         Warns
         -----
         UserWarning
-            As in `softmax_stats`.
+            If all rows, of which there are several, are distributions: then probabilities were given for logits.
 
         Examples
         --------
@@ -115,7 +115,9 @@ class LossAccumulator:
         >>> xe.LossAccumulator().update([3.0, -2.0, 0.5], [True, False, False]).result().accuracy == 2 / 3
         True
         """
-        return self.update_stats(softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index))
+        stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
+        warn_of_probabilities(logits, "logits")
+        return self.update_stats(stats)
 
     def update_stats(self, stats: SoftmaxStats) -> Self:
         """Add the rows of a batch whose statistics are there already.

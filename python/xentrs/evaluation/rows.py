@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .._arrays import warn_of_probabilities
-from .._calls import calls, readable
+from .._calls import calls
 from ..losses import FloatArray
 
 __all__ = ["SoftmaxStats", "softmax_stats"]
@@ -42,7 +41,7 @@ class SoftmaxStats(NamedTuple):
 _softmax_stats_of: Callable[[Any], SoftmaxStats] = partial(tuple.__new__, SoftmaxStats)
 
 
-@readable
+@calls(_core.softmax_stats, returns=_softmax_stats_of)
 def softmax_stats(
     logits: ArrayLike,
     target: ArrayLike,
@@ -89,11 +88,6 @@ def softmax_stats(
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is not integers.
 
-    Warns
-    -----
-    UserWarning
-        If all rows, of which there are several, are distributions: then probabilities were given for logits.
-
     See Also
     --------
     LossAccumulator : loss, perplexity and accuracy over many batches.
@@ -128,23 +122,3 @@ def softmax_stats(
     >>> xe.softmax_stats([2.0, -5.0], [True, True]).loss.round(4)
     array([0.1269, 5.0067])
     """
-    stats = _softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index, axis=axis)
-    # Two numbers nearly always tell: the mean logit of the first row, weighted by its softmax, and the first logit.
-    if (
-        stats.loss.size > 1
-        and -0.01 < stats.logsumexp.item(0) - stats.entropy.item(0) < 1.01
-        and (type(logits) is not np.ndarray or logits.item(0) >= 0)
-    ):
-        warn_of_probabilities(logits, "logits", axis)
-    return stats
-
-
-@calls(_core.softmax_stats, returns=_softmax_stats_of)
-def _softmax_stats(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    axis: int,
-) -> SoftmaxStats: ...
