@@ -70,7 +70,7 @@ class Activation(Layer):
         """Value of the function, number by number."""
         if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind != "f":
             raise TypeError(f"x must be a floating array, got {getattr(x, 'dtype', type(x).__name__)}")
-        x = x if isinstance(x, np.generic) else read(x, "x")
+        x = read(x, "x")[()]
         self._x, self._y = x, self.value(x)
         return self._y
 
