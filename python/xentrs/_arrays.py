@@ -7,7 +7,6 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -46,7 +45,10 @@ def refuse_masked(given: Any, name: str) -> None:
     ma = sys.modules.get("numpy.ma")
     if type(given) is np.ndarray or ma is None:  # nobody has made a masked array
         return
-    parts = given if isinstance(given, list | tuple) and given and isinstance(given[0], np.ndarray) else (given,)
+    if isinstance(given, list | tuple):
+        parts = given if given and isinstance(given[0], np.ndarray) else ()
+    else:
+        parts = (given,)
     masked = [part for part in parts if isinstance(part, ma.MaskedArray)]
     if count := sum(int(np.sum(ma.getmaskarray(part))) for part in masked):
         size = sum(part.size for part in masked)
@@ -84,27 +86,6 @@ def two_columns(log_odds: Array) -> Array:
     logits = np.zeros((*log_odds.shape, 2), dtype)
     logits[..., 1] = log_odds
     return logits
-
-
-def warn_of_probabilities(logits: Any, name: str, axis: int = -1) -> None:
-    """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake."""
-    rows = np.moveaxis(read(logits, name), axis, -1)
-    if rows.ndim < 2 or rows.size <= rows.shape[-1] or not rows.item(0) >= 0:  # the last nearly always tells
-        return
-
-    def are_distributions(rows: Array) -> bool:
-        tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
-        sums = rows.sum(axis=-1, dtype=np.float64)
-        return bool(np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance))
-
-    if are_distributions(rows[:1]) and are_distributions(rows) and np.any(rows % 1):
-        frame, level = sys._getframe(1), 2
-        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
-            frame, level = frame.f_back, level + 1
-        warnings.warn(
-            f"{name} are probabilities, it seems: every row is non-negative and sums to 1; write numpy.log({name})",
-            stacklevel=level,
-        )
 
 
 def _with_integers(given: Any, array: Array) -> Array:

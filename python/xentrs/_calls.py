@@ -123,5 +123,7 @@ def readable(function: Function) -> Function:
 
 
 def _refuse_masked_in(**arguments: object) -> None:
+    """Refuse what the core would take for an array; what it takes for none is looked at where one is made of it."""
     for name, given in arguments.items():
-        refuse_masked(given, name)
+        if isinstance(given, np.ndarray):
+            refuse_masked(given, name)

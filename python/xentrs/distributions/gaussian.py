@@ -442,8 +442,10 @@ def _pair(
     widest = max(dtypes, key=lambda dtype: dtype.itemsize)
     dtype = np.dtype(np.float32) if widest.itemsize == 2 and len(dtypes) > 1 else widest
     try:
-        # np.broadcast_arrays stops at 32 dimensions.
-        shape = reduce(np.logical_or, (np.broadcast_to(False, array.shape) for array in given)).shape
+        if max(array.ndim for array in given) <= 32:
+            shape = np.broadcast(*given).shape
+        else:  # for which that has no room
+            shape = reduce(np.logical_or, (np.broadcast_to(False, array.shape) for array in given)).shape
     except ValueError:
         names = ("mean_p", _name("var_p", p_is_log), "mean_q", _name("var_q", q_is_log))
         shapes = ", ".join(str(array.shape) for array in given)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .._arrays import refuse_masked, warn_of_probabilities
-from .rows import SoftmaxStats, softmax_stats
+from .._arrays import refuse_masked
+from .rows import SoftmaxStats, softmax_stats, warn_of_probabilities
 
 __all__ = ["EvaluationResult", "LossAccumulator"]
 
@@ -116,7 +116,7 @@ class LossAccumulator:
         True
         """
         stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
-        warn_of_probabilities(logits, "logits")
+        warn_of_probabilities(logits, stats)
         return self.update_stats(stats)
 
     def update_stats(self, stats: SoftmaxStats) -> Self:
@@ -148,8 +148,8 @@ class LossAccumulator:
         """
         if not isinstance(stats, SoftmaxStats):
             raise TypeError(f"stats must be a SoftmaxStats, got {type(stats).__name__}")
-        for name in ("loss", "weight", "correct"):
-            refuse_masked(getattr(stats, name), name)
+        for name, array in zip(stats._fields, stats, strict=True):
+            refuse_masked(array, name)
         self._tally += _Tally(*_core._tally(stats.loss, stats.weight, stats.correct))
         return self
 
