@@ -612,6 +612,21 @@ def test_what_torch_says_of_bfloat16() -> None:
         xe.softmax(Tensor())
 
 
+def test_what_cannot_be_looked_at_raises_as_it_did() -> None:
+    for target, message in [
+        ((CLASSES[:, np.newaxis], np.ones((4, 2))), r"^target classes must have shape \(4, 2\), got \(4, 1\)$"),
+        ((CLASSES, [[1.0], [1.0, 2.0]]), "inhomogeneous"),
+        ([[0], [1, 2]], "inhomogeneous"),
+    ]:
+        for weight in (None, 2.0):
+            with pytest.raises(ValueError, match=message):
+                xe.softmax_cross_entropy(Z, target, sample_weight=weight)
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        xe.sigmoid_cross_entropy(Z, [[0], [1, 2]], pos_weight=PLACES)
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        xe.softmax_cross_entropy(Z, CLASSES, sample_weight=[[1.0], [1.0, 2.0]])
+
+
 def test_an_error_holds_no_arrays_alive() -> None:
     """A fault and the frame that catches it must not refer to each other: what they hold is freed at once."""
     import gc

@@ -39,11 +39,17 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
         call = Call.of(compiled, arguments) if type(fault) in (TypeError, ValueError, IndexError) else None
         if call is None:
             raise fault
-        if changed := call.binary() or call.with_weights():
+        try:
+            changed = call.binary() or call.with_weights()
+            folds = not changed and call.weighs_by_place()
+            advice = None if changed or folds else call.advice(str(fault))
+        except (TypeError, ValueError, IndexError):  # what cannot be looked at needs no advice
+            raise fault from None
+        if changed:
             return again(compiled, arguments | changed)
-        if call.weighs_by_place():
+        if folds:
             return call.folded()
-        if advice := call.advice(str(fault)):
+        if advice:
             raise type(fault)(f"{fault}; {advice}") from None
         raise fault
     finally:
@@ -127,8 +133,11 @@ class Call(NamedTuple):
 
     def weighs_by_place(self) -> bool:
         """Whether `pos_weight` varies along other axes than the last."""
-        weight, target = self.given("pos_weight"), self.given("target")
-        if weight is None or target is None or self.name == "x" or target.shape != self.shape:
+        weight = self.given("pos_weight")
+        if weight is None or self.name == "x":
+            return False
+        target = self.given("target")
+        if target is None or target.shape != self.shape:
             return False
         return fits(weight, self.shape) and without_leading_ones(weight).ndim > 1
 
