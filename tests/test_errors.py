@@ -176,7 +176,13 @@ SIGMOID = [
     bad("complex target", TypeError, "target must be .*got complex128", target=np.zeros((4, 3), complex)),
     bad("text target", TypeError, "target must be .*got <U1", target=[["a", "b", "c"]] * 4),
     bad("pos_weight of the wrong width", ValueError, r"pos_weight must .*\(3,\), got \(2,\)", pos_weight=[1.0, 1.0]),
-    bad("pos_weight per element", ValueError, r"pos_weight must .*\(3,\), got \(4, 3\)", pos_weight=np.ones((4, 3))),
+    bad("pos_weight of other rows", ValueError, r"pos_weight must .*\(3,\), got \(2, 3\)", pos_weight=np.ones((2, 3))),
+    bad(
+        "pos_weight negative in an element",
+        ValueError,
+        "pos_weight must be finite and non-negative, got -1.0 at index 11",
+        pos_weight=[[1.0, 1.0, 1.0]] * 3 + [[1.0, 1.0, -1.0]],
+    ),
     bad(
         "pos_weight negative",
         ValueError,
@@ -387,7 +393,13 @@ def test_bad_input(loss: str, wrong: dict[str, Any], error: Any, message: str, d
 
 @pytest.mark.parametrize("name", ["class_weight", "sample_weight", "label_smoothing", "axis", "reduction"])
 def test_errors_are_found_in_an_empty_batch_too(name: str) -> None:
-    wrong = {"class_weight": [-1.0] * 3, "sample_weight": [1.0], "label_smoothing": 2.0, "axis": 5, "reduction": "avg"}
+    wrong = {
+        "class_weight": [-1.0] * 3,
+        "sample_weight": [1.0] * 2,
+        "label_smoothing": 2.0,
+        "axis": 5,
+        "reduction": "avg",
+    }
     with pytest.raises((ValueError, IndexError), match=name):
         xe.softmax_cross_entropy(np.empty((0, 3)), np.empty(0, int), **{name: wrong[name]})
 

@@ -6,10 +6,13 @@
 0.4076
 
 Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in
-`xentrs.attacks`, significance in `xentrs.stats`.
+`xentrs.attacks`, significance in `xentrs.stats`. These are imported when they are first asked for.
 """
 
+from typing import TYPE_CHECKING
+
 from ._core import build_info
+from ._lazy import lazily
 from .distributions import (
     GaussianEntropyGrad,
     GaussianGrads,
@@ -139,3 +142,11 @@ __all__ = [
 ]
 
 __version__ = build_info()["version"]
+__getattr__, __dir__ = lazily(__name__, ["attacks", "models", "nn", "optim", "stats"])
+
+if TYPE_CHECKING:
+    from . import attacks as attacks
+    from . import models as models
+    from . import nn as nn
+    from . import optim as optim
+    from . import stats as stats

@@ -6,6 +6,7 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,9 +16,95 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 
 
+def read(given: Any, name: str, *, labels: bool = False) -> Array:
+    """Make an array of what a user passes.
+
+    Nullable and Arrow's columns of pandas get the dtype of their numbers, and NaN where one is missing; among labels a
+    missing one is left an object, which every reader refuses. Integers stay integers, whatever their size.
+    """
+    if type(given) is np.ndarray and given.dtype != object:
+        return given
+    refuse_masked(given, name)
+    try:
+        array = np.asarray(given)
+    except TypeError as error:
+        if "BFloat16" not in str(error):
+            raise
+        view = f"{name}.view(torch.int16).numpy().view(ml_dtypes.bfloat16)"
+        raise TypeError(
+            f"{name} must be what NumPy can read, got a torch tensor of bfloat16; write {name}.float(), or without a "
+            f"copy {view}"
+        ) from None
+    if hasattr(given, "isna"):
+        array = _of_columns(given, array, labels)
+    return _with_integers(given, array) if labels else array
+
+
+def refuse_masked(given: Any, name: str) -> None:
+    """Refuse masked arrays, also in lists and tuples, whose masks nothing here obeys, unless nothing is masked."""
+    ma = sys.modules.get("numpy.ma")
+    if type(given) is np.ndarray or ma is None:  # nobody has made a masked array
+        return
+    if isinstance(given, list | tuple):
+        parts = given if given and isinstance(given[0], np.ndarray) else ()
+    else:
+        parts = (given,)
+    masked = [part for part in parts if isinstance(part, ma.MaskedArray)]
+    if count := sum(int(np.sum(ma.getmaskarray(part))) for part in masked):
+        size = sum(part.size for part in masked)
+        if name.endswith("weight"):
+            way_out = f"{name}.filled(0)"
+        elif name == "target":
+            way_out = f"{name}.filled(-100), with ignore_index=-100, or give what is masked a sample_weight of 0"
+        else:
+            way_out = f"{name}.filled(...), and leave what is masked out by ignore_index or a sample_weight of 0"
+        raise ValueError(f"{name} must not be masked, got {count} of {size} elements masked; write {way_out}")
+
+
+def _of_columns(given: Any, array: Array, labels: bool) -> Array:
+    """The numbers of a frame, series or index of pandas."""
+    types = list(given.dtypes) if given.ndim == 2 else [given.dtype]
+    numbers = [getattr(kind, "numpy_dtype", kind) for kind in types]
+    if not numbers or not all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in numbers):
+        return array
+    dtype = np.result_type(*numbers)
+    if dtype.kind != "f" and np.any(given.isna()):
+        if labels:
+            objects: Array = given.to_numpy(dtype=object)
+            return objects
+        dtype = np.dtype(np.float64)
+    if array.dtype == dtype:
+        return array
+    missing = {"na_value": np.nan} if dtype.kind == "f" else {}
+    numeric: Array = given.to_numpy(dtype=dtype, **missing)
+    return numeric
+
+
+def two_columns(log_odds: Array) -> Array:
+    """The logits of two classes, of which the first has 0 and the second the log-odds."""
+    dtype = np.dtype(np.float64) if log_odds.dtype.kind in "iub" else log_odds.dtype
+    logits = np.zeros((*log_odds.shape, 2), dtype)
+    logits[..., 1] = log_odds
+    return logits
+
+
+def _with_integers(given: Any, array: Array) -> Array:
+    """The same, but for integers that are held as objects, or that NumPy has made floats of for their size."""
+    if array.dtype == object:
+        if array.size and all(isinstance(item, int | np.integer) for item in array.ravel().tolist()):
+            try:
+                return array.astype(np.int64)
+            except OverflowError:
+                return array
+    elif array.dtype == np.float64 and isinstance(given, list | tuple) and np.any(np.abs(array) >= 2.0**53):
+        objects = np.array(given, object)
+        return objects if all(isinstance(item, int) for item in objects.ravel().tolist()) else array
+    return array
+
+
 def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int | None]:
     """Make floating logits, with the class axis last, and tell where it was if it was elsewhere."""
-    array = np.asarray(given)
+    array = read(given, name)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     elif array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
@@ -39,7 +126,7 @@ def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tupl
 
     Beside an array of more dimensions, one of a single dimension is a single row, whose axis is its only one.
     """
-    given = [np.asarray(p), np.asarray(q)]
+    given = [read(array, name) for array, name in zip((p, q), names, strict=True)]
     most = max(array.ndim for array in given)
     arrays, moved = [], None
     for array, name in zip(given, names, strict=True):
@@ -57,7 +144,7 @@ def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tupl
 
 def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any]) -> Array:
     """Make classes (int64) of integers, distributions (of `dtype`, the class axis last) of floats."""
-    array = np.asarray(given)
+    array = read(given, "target", labels=True)
     if array.size == 0 and array.ndim == ndim:  # an empty list says nothing about its type
         return np.empty(array.shape, np.int64)
     if array.dtype.kind in "iu":
@@ -66,6 +153,10 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
             row = int(np.argmax(array.ravel() > largest))
             raise IndexError(f"target must be classes, got {array.ravel()[row]} at row {row}")
         return _native(array.astype(np.int64))
+    if array.dtype == object:
+        for index, item in enumerate(array.ravel().tolist()):
+            if isinstance(item, int) and not -(2**63) <= item < 2**63:
+                raise IndexError(f"target must be classes, got {item} at row {index}")
     if _kind(array) != "f":
         raise TypeError(f"target must be integers (classes) or floats (distributions), got {_what(array)}")
     if axis is not None and axis < array.ndim:
@@ -78,7 +169,7 @@ def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) ->
     if len(given) != 2:
         return None
     try:
-        classes, weights = np.asarray(given[0]), np.asarray(given[1])
+        classes, weights = read(given[0], "target", labels=True), read(given[1], "target")
     except ValueError:  # lists of uneven lengths
         return None
     if classes.ndim == 0 or weights.ndim == 0 or classes.dtype.kind not in "iu" or _kind(weights) != "f":
@@ -93,7 +184,7 @@ def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) ->
 
 def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str, ignored: int | None) -> Array:
     """Make labels of booleans, the integers from `lowest` to 1, the ignored one, or floats."""
-    array = np.asarray(given)
+    array = read(given, "target", labels=True)
     if _kind(array) not in "biuf":
         raise TypeError(f"target must be boolean, integer or floating, got {_what(array)}")
     labels = array.astype(dtype)
@@ -110,12 +201,12 @@ def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str
 
 def dtype_of(given: ArrayLike) -> str:
     """Name the dtype that an argument has as an array."""
-    return str(_what(np.asarray(given)))
+    return str(_what(read(given, "target", labels=True)))
 
 
 def as_integers(given: ArrayLike, name: str) -> Array:
     """Make int64 of integers and booleans; what is too large for it wraps around, so equal ones stay equal."""
-    array = np.asarray(given)
+    array = read(given, name, labels=True)
     if array.size and array.dtype.kind not in "biu":
         raise TypeError(f"{name} must be integers, got {_what(array)}")
     return _native(array.astype(np.int64))
@@ -123,7 +214,7 @@ def as_integers(given: ArrayLike, name: str) -> Array:
 
 def as_groups(given: ArrayLike) -> tuple[Array, int]:
     """Number the groups of any labels, 0, 1, 2, ..., and tell how many there are."""
-    array = np.asarray(given)
+    array = read(given, "group", labels=True)
     if array.dtype.kind == "O":  # labels that may not be comparable
         codes: dict[Any, int] = {}
         numbers = [codes.setdefault(label, len(codes)) for label in array.ravel().tolist()]
@@ -136,7 +227,7 @@ def as_groups(given: ArrayLike) -> tuple[Array, int]:
 
 def as_binary_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make numbers of yes and no: booleans, or the numbers 0 and 1."""
-    array = np.asarray(given)
+    array = read(given, name, labels=True)
     if _kind(array) not in "biuf":
         raise TypeError(f"{name} must be boolean, integer or floating, got {_what(array)}")
     if np.any(wrong := (array != 0) & (array != 1)):
@@ -145,9 +236,21 @@ def as_binary_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array
     return _native(array.astype(dtype))
 
 
+def fits(array: Array, shape: Sequence[int]) -> bool:
+    """Whether NumPy's rules would repeat an array to a shape."""
+    ones = (1,) * (len(shape) - array.ndim)
+    return array.ndim <= len(shape) and all(n in (1, whole) for n, whole in zip(ones + array.shape, shape, strict=True))
+
+
+def without_leading_ones(array: Array) -> Array:
+    """The same numbers without the axes that make a difference to nothing they are held against."""
+    first = next((axis for axis, n in enumerate(array.shape) if n != 1), array.ndim)
+    return array.reshape(array.shape[first:])
+
+
 def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     """Make numbers of a shape, repeating what has fewer or shorter axes."""
-    array = np.asarray(given)
+    array = read(given, name)
     if _kind(array) not in "biuf":
         raise TypeError(f"{name} must be floating, got {_what(array)}")
     shape = tuple(shape)
@@ -165,7 +268,7 @@ def as_beside_or_single(given: ArrayLike, name: str, dtype: np.dtype[Any], shape
 
 def as_samples(given: ArrayLike, name: str) -> Array:
     """Make a matrix of floats, a row for each sample."""
-    array = np.asarray(given)
+    array = read(given, name)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     elif array.dtype.kind != "f":
@@ -177,7 +280,7 @@ def as_samples(given: ArrayLike, name: str) -> Array:
 
 def in_order(given: ArrayLike, name: str, order: Array) -> Array:
     """Lay out the rows of an array in the order in which they are visited."""
-    array = np.asarray(given)
+    array = read(given, name)
     if array.shape[:1] != order.shape:
         raise ValueError(f"{name} must have {len(order)} rows, one for each row of x, got shape {array.shape}")
     return array[order]
@@ -197,7 +300,7 @@ def sum_to(grad: Array, given: ArrayLike) -> Array:
 
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make weights."""
-    array = np.asarray(given)
+    array = read(given, name)
     if _kind(array) not in "biuf":
         raise TypeError(f"{name} must be floating, got {_what(array)}")
     with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
@@ -206,7 +309,7 @@ def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
 
 def as_operand(given: ArrayLike, name: str, dtype: np.dtype[Any], computed: np.dtype[Any]) -> Array:
     """Make the weight or the bias of a layer, which has the dtype of `x`, an array of the dtype `computed`."""
-    array = np.asarray(given)
+    array = read(given, name)
     if array.dtype.kind not in "iub" and array.dtype.newbyteorder("=") not in (dtype, computed):
         raise TypeError(f"{name} must have the dtype of x, {dtype}, got {_what(array)}")
     return _native(array.astype(computed))
@@ -287,8 +390,18 @@ def _kind(array: Array) -> str:
 
 
 def _what(array: Array) -> object:
-    """What came, named in an error: the dtype or, of what NumPy only wraps up, such as a sparse array, the type."""
-    return type(array.item()).__name__ if array.dtype == object and array.ndim == 0 else array.dtype
+    """What came, named in an error: the dtype or, of what NumPy only wraps up, such as a sparse array, the type.
+
+    Of objects the first that is no number, which is what they are objects for.
+    """
+    if array.dtype != object:
+        return array.dtype
+    if array.ndim == 0:
+        return type(array.item()).__name__
+    for index, item in enumerate(array.ravel().tolist()):
+        if not isinstance(item, int | float | np.number | np.bool_) or item != item:
+            return f"object, with {item!r} at row {np.unravel_index(index, array.shape)[0]}"
+    return array.dtype
 
 
 def _native(array: Array) -> Array:

@@ -1,23 +1,39 @@
-"""The bodies of the losses: each calls a compiled function with the arguments of the same names.
+"""The bodies of the public functions: each calls a compiled one with the arguments of the same names.
 
-A loss states its signature and its documentation. Written out, its body would repeat every argument in the order of the
-compiled function; it is made here instead, when the module is imported. What does not fit together fails then, and a
-call takes the time that it would take written out.
+A function states its signature and its documentation. Written out, its body would repeat every argument in the order of
+the compiled function; it is made here instead, when the module is imported. What does not fit together fails then, and
+a call takes the time that it would take written out. A call that the core refuses goes to `_mending`.
 """
 
+from __future__ import annotations
+
 import functools
-import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-__all__ = ["calls"]
+import numpy as np
+
+from ._arrays import refuse_masked
+from ._mending import mended
+
+__all__ = ["Expression", "calls", "readable"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+class Expression(str):
+    """A piece of Python: an argument that is made of parameters of the function, or the name of a type."""
+
+    __repr__ = str.__str__
+
+    def names(self) -> list[str]:
+        """All words in it."""
+        return self.translate(str.maketrans("(),", "   ")).split()
+
+
 def calls(
-    compiled: Callable[..., Any],
+    compiled: Any,
     *,
     order: int = 0,
     returns: Callable[[Any], Any] | None = None,
@@ -28,40 +44,86 @@ def calls(
     Parameters
     ----------
     compiled : callable
-        Takes the arguments of the function, matched by name, and ``order`` and ``out``.
+        Takes the arguments of the function, matched by name, and maybe ``order`` and ``out``.
     order : int, default 0
         Which derivatives the compiled function gives: 0 for none, 1 for the gradient, 2 for the Hessian too.
     returns : callable, optional
         Takes the results, where they are not returned as they are.
     **constants
-        Arguments of `compiled` that the function lacks.
+        Arguments of `compiled` that the function lacks: values, or an `Expression` in its parameters.
     """
 
     def with_body(function: Function) -> Function:
-        parameters = inspect.signature(function).parameters.values()
-        # 1. The call.
-        given = {name: repr(value) for name, value in {"order": order, "out": None, **constants}.items()}
-        given |= {parameter.name: parameter.name for parameter in parameters}
-        taken = inspect.signature(compiled).parameters
-        if differences := taken.keys() ^ given.keys():
+        code = function.__code__
+        positional, names = (
+            code.co_varnames[: code.co_argcount],
+            code.co_varnames[: code.co_argcount + code.co_kwonlyargcount],
+        )
+        # 1. The call. What text a compiled function has of its signature is a list of names.
+        taken = compiled.__text_signature__.strip("()").split(", ")
+        given = {name: repr(value) for name, value in {"order": order, "out": None}.items() if name in taken}
+        given |= {name: repr(value) for name, value in constants.items()}
+        used = {name for value in constants.values() if isinstance(value, Expression) for name in value.names()}
+        given |= {name: name for name in names if name not in used}
+        if differences := set(taken) ^ given.keys():
             raise TypeError(f"{function.__name__} and {compiled} differ in {', '.join(sorted(differences))}")
         call = f"compiled({', '.join(given[name] for name in taken)})"
-        # 2. A function of the same parameters that makes it.
-        bare = inspect.Signature([inspect.Parameter(parameter.name, parameter.kind) for parameter in parameters])
-        source = f"lambda compiled, returns: lambda {str(bare)[1:-1]}: {f'returns({call})' if returns else call}"
-        made = eval(source)(compiled, returns)
+        mend = f"mended(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}})"
+        if returns:
+            call, mend = f"returns({call})", f"returns({mend})"
+        # 2. A function of the same parameters that makes it. To the core a masked array is an array as any other, so
+        #    masks are looked for here. A fault costs nothing until there is one.
+        arrays = [name for name in names if str(function.__annotations__[name]).startswith(("ArrayLike", "Target"))]
+        optional = {*positional[len(positional) - len(function.__defaults__ or ()) :], *(function.__kwdefaults__ or ())}
+        strange = [
+            f"{name} is not None and type({name}) is not ndarray"
+            if name in optional
+            else f"type({name}) is not ndarray"
+            for name in arrays
+        ]
+        bare = ", ".join([*positional, "*", *names[len(positional) :]] if len(names) > len(positional) else positional)
+        source = f"""
+def factory(compiled, returns, ndarray, refuse_masked_in, mended):
+    def made({bare}):
+        if {" or ".join(strange) or False}:
+            refuse_masked_in({", ".join(f"{name}={name}" for name in arrays)})
+        try:
+            return {call}
+        except Exception as fault:
+            return {mend}
+    return made
+"""
+        defined: dict[str, Any] = {}
+        exec(source, defined)
+        made = defined["factory"](compiled, returns, np.ndarray, _refuse_masked_in, mended)
         # 3. Its code in the place of the function's, where tracebacks and documentation look for it.
-        here = function.__code__
         code = made.__code__.replace(
-            co_name=here.co_name,
-            co_qualname=here.co_qualname,
-            co_filename=here.co_filename,
-            co_firstlineno=here.co_firstlineno,
+            co_name=code.co_name,
+            co_qualname=code.co_qualname,
+            co_filename=code.co_filename,
+            co_firstlineno=code.co_firstlineno,
         )
         body = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, made.__closure__)
         body.__kwdefaults__ = function.__kwdefaults__
         functools.update_wrapper(body, function)
         del vars(body)["__wrapped__"]
-        return cast(Function, body)
+        return readable(cast(Function, body))
 
     return with_body
+
+
+def readable(function: Function) -> Function:
+    """Show, in help and at the prompt, what an argument that must be given is, in a word; of others the default."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    shown = (*code.co_varnames[: code.co_argcount - len(defaults)], "return")
+    function.__annotations__ = {
+        name: Expression(kind) for name, kind in function.__annotations__.items() if name in shown
+    }
+    return function
+
+
+def _refuse_masked_in(**arguments: object) -> None:
+    """Refuse what the core would take for an array; what it takes for none is looked at where one is made of it."""
+    for name, given in arguments.items():
+        if isinstance(given, np.ndarray):
+            refuse_masked(given, name)

@@ -4,6 +4,8 @@ An attack asks of a model nothing but ``input_gradient(X, y)``, the gradient of 
 the sample, which the classifiers in `xentrs.models` have.
 """
 
+from __future__ import annotations
+
 from typing import Protocol
 
 import numpy as np

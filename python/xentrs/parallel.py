@@ -4,6 +4,8 @@ A result has the same bits whatever that number is; it decides nothing but the t
 thread.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -4,6 +4,8 @@ As for the losses there are two functions for each: ``f(...)`` gives the penalty
 ``(loss, grad)``, whose ``loss`` is the penalty.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 from numpy.typing import ArrayLike

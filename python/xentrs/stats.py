@@ -1,5 +1,7 @@
 """Significance: whether one model is better than another, or just luckier in the draw of the observations."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import partial

@@ -216,9 +216,11 @@ PAIRS = {
 each_pair = pytest.mark.parametrize("name", PAIRS)
 
 
-def exactly(name: str, mean_p: float, var_p: float, mean_q: float, var_q: float) -> float:
+def exactly(name: str, mean_p: float, var_p: float, mean_q: float, var_q: float, logs: str = "") -> float:
+    """`logs` names the variances that are logarithms."""
     with mpmath.workdps(60):
         mp, vp, mq, vq = (mpmath.mpf(float(x)) for x in (mean_p, var_p, mean_q, var_q))
+        vp, vq = (mpmath.exp(v) if which in logs else v for which, v in (("p", vp), ("q", vq)))
         square = (mp - mq) ** 2 / vq
         if name == "kl_divergence":
             return float((vp / vq - 1 - mpmath.log(vp / vq) + square) / 2)
@@ -241,10 +243,56 @@ def test_closed_forms_against_sixty_digits(name: str, dtype: type) -> None:
         assert_close(value, truth, 8 * eps, size, float(np.finfo(dtype).tiny))
 
 
+def with_logs(function: Callable[..., Any], logs: str) -> Callable[..., Any]:
+    """The function of means and spreads, of which those in `logs` are logarithms of variances."""
+
+    def call(mean_p: Any, spread_p: Any, mean_q: Any, spread_q: Any) -> Any:
+        spreads = {
+            ("log_" if which in logs else "") + f"var_{which}": x
+            for which, x in zip("pq", (spread_p, spread_q), strict=True)
+        }
+        return function(mean_p, mean_q=mean_q, **spreads)
+
+    return call
+
+
+@each_dtype
 @each_pair
-def test_closed_forms_and_their_gradients(name: str) -> None:
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 1.0, 30.0, 2000.0])
+def test_log_variances_against_sixty_digits(name: str, dtype: type, scale: float) -> None:
+    """Nearly equal, and of variances far beyond the floats."""
+    rng, eps = np.random.default_rng(108), float(np.finfo(dtype).eps)
+    mean_p, mean_q = rng.normal(size=(2, 300)).astype(dtype)
+    log_p = (rng.normal(size=300) * rng.choice([1, 30, 2000], 300)).astype(dtype)
+    log_q = (log_p + scale * rng.normal(size=300)).astype(dtype)
+    for means in ((mean_p, mean_q), (mean_p, mean_p)):
+        given = (means[0], log_p, means[1], log_q)
+        value = with_logs(PAIRS[name][0], "pq")(*given)
+        truth = np.array([exactly(name, *row, logs="pq") for row in zip(*given, strict=True)])
+        size = np.abs(truth) + (1 + np.abs(log_q.astype(float)) if name == "cross_entropy" else 0)
+        assert value.dtype == dtype
+        truth, size = (np.where(np.abs(x) > np.finfo(dtype).max, np.inf, x) for x in (truth, size))
+        assert_close(value, truth, 4 * eps, size, float(np.finfo(dtype).tiny))
+
+
+@each_pair
+@pytest.mark.parametrize("logs", ["p", "q"])
+def test_one_log_variance_beside_a_variance(name: str, logs: str) -> None:
+    rng = np.random.default_rng(109)
+    mean_p, mean_q, log_p, log_q = rng.normal(size=(4, 200)) * [[1], [1], [5], [5]]
+    log_q[:50] = log_p[:50] + rng.normal(size=50) * 1e-3
+    given = (mean_p, log_p if "p" in logs else np.exp(log_p), mean_q, log_q if "q" in logs else np.exp(log_q))
+    truth = np.array([exactly(name, *row, logs=logs) for row in zip(*given, strict=True)])
+    np.testing.assert_allclose(with_logs(PAIRS[name][0], logs)(*given), truth, rtol=1e-13, atol=1e-15)
+    far = {"p": (0.0, -800.0, 0.0, 1e-300), "q": (0.0, 1e-300, 0.0, -800.0)}[logs]
+    assert with_logs(PAIRS[name][0], logs)(*far) == pytest.approx(exactly(name, *far, logs=logs), rel=1e-13)
+
+
+@each_pair
+@pytest.mark.parametrize("logs", ["", "p", "q", "pq"])
+def test_closed_forms_and_their_gradients(name: str, logs: str) -> None:
     rng, h = np.random.default_rng(106), 1e-6
-    function, with_grad = PAIRS[name]
+    function, with_grad = (with_logs(f, logs) for f in PAIRS[name])
     for shapes in [((3, 4),) * 4, ((3, 4), (4,), (), (3, 1)), ((), (), (5,), ()), ((),) * 4]:
         given = [rng.uniform(0.5, 2, shape) for shape in shapes]
         value, *gradients = with_grad(*given)
@@ -267,6 +315,10 @@ def test_entropy_of_a_gaussian() -> None:
     np.testing.assert_allclose(grad, 0.5 / var, rtol=1e-15)
     assert_same_bits(xe.gaussian_entropy(var), value)
     assert xe.gaussian_entropy(np.float32(2)).dtype == np.float32
+    value, grad = xe.gaussian_entropy_with_grad(log_var=np.log(var))
+    np.testing.assert_allclose(value, xe.gaussian_entropy(var), rtol=1e-13, atol=1e-14)
+    np.testing.assert_array_equal(grad, 0.5)
+    assert xe.gaussian_entropy(log_var=-800.0) == pytest.approx(0.5 * (np.log(2 * np.pi) + 1 - 800), rel=1e-15)
     np.testing.assert_allclose(xe.gaussian_cross_entropy(3.0, var, 3.0, var), value, rtol=1e-13, atol=1e-14)
 
 
@@ -305,6 +357,25 @@ def test_errors_of_the_closed_forms() -> None:
     assert np.isnan(xe.gaussian_entropy(nan))
     with pytest.raises(TypeError, match="var must be floating"):
         xe.gaussian_entropy("one")
+    for call in (function for pair in PAIRS.values() for function in pair):
+        for options, message in [
+            ({"var_p": 1.0}, "var_q or log_var_q must be given, one of the two, got neither"),
+            (
+                {"var_p": 1.0, "log_var_p": 0.0, "var_q": 1.0},
+                "var_p or log_var_p must be given, one of the two, got both",
+            ),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                call(0.0, mean_q=0.0, **options)
+        with pytest.raises(TypeError, match="mean_q must be given"):
+            call(0.0, 1.0, var_q=1.0)
+        with pytest.raises(TypeError, match="log_var_q must be floating"):
+            call(0.0, 1.0, 0.0, log_var_q="one")
+        with pytest.raises(ValueError, match=r"mean_p, log_var_p, mean_q, var_q must broadcast"):
+            call([0.0, 1.0], None, 0.0, [1.0, 2.0, 3.0], log_var_p=0.0)
+    for function in (xe.gaussian_entropy, xe.gaussian_entropy_with_grad):
+        with pytest.raises(ValueError, match="var or log_var must be given, one of the two, got neither"):
+            function()
     message = r"mean_p, var_p, mean_q, var_q must broadcast .* got the shapes \(2,\), \(\), \(3,\), \(\)"
     with pytest.raises(ValueError, match=message):
         xe.gaussian_kl_divergence([0.0, 1.0], 1.0, [0.0, 1.0, 2.0], 1.0)
@@ -329,6 +400,54 @@ def test_far_apart_and_of_extreme_widths(p: tuple[float, float], q: tuple[float,
     assert xe.gaussian_kl_divergence_with_grad(*p, *q).value == pytest.approx(divergence, rel=1e-14, nan_ok=True)
     xe.gaussian_cross_entropy_with_grad(*p, *q)
     xe.gaussian_entropy_with_grad(p[1])
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "divergence"),
+    [
+        ((0.0, -800.0), (0.0, 0.0), 399.5),
+        ((0.0, -2000.0), (0.0, -2000.0), 0.0),
+        ((1e-300, -2500.0), (0.0, -2500.0), inf),
+        ((1e-300, -1400.0), (0.0, -1400.0), exactly("kl_divergence", 1e-300, -1400.0, 0.0, -1400.0, logs="pq")),
+        ((0.0, 0.0), (0.0, -800.0), inf),
+        ((0.0, 0.0), (0.0, 800.0), 399.5),
+        ((1e300, 0.0), (0.0, 100.0), inf),
+        ((1e300, 0.0), (0.0, 800.0), exactly("kl_divergence", 1e300, 0.0, 0.0, 800.0, logs="pq")),
+        ((0.0, -inf), (0.0, 0.0), inf),
+        ((0.0, inf), (0.0, 0.0), inf),
+        ((0.0, 0.0), (0.0, inf), inf),
+        ((0.0, inf), (0.0, inf), nan),
+        ((0.0, nan), (0.0, 0.0), nan),
+    ],
+)
+def test_log_variances_far_apart(p: tuple[float, float], q: tuple[float, float], divergence: float) -> None:
+    value = with_logs(xe.gaussian_kl_divergence, "pq")(*p, *q)
+    assert value == pytest.approx(divergence, rel=1e-13, nan_ok=True)
+    result = with_logs(xe.gaussian_kl_divergence_with_grad, "pq")(*p, *q)
+    assert_same_bits(result.value, value)
+    assert np.isnan(divergence) or not np.isnan(result.grad_var_p)
+    with_logs(xe.gaussian_cross_entropy_with_grad, "pq")(*p, *q)
+
+
+@pytest.mark.parametrize("half", HALVES, ids=lambda half: half.__name__)
+@each_pair
+def test_values_of_half_precision_are_float32(name: str, half: type) -> None:
+    """An entropy of 2000 nats, and a divergence of 1e6, which float16 does not have."""
+    for arrays in [np.array([0.5, 2.0, 1.5, 0.25]).astype(half), np.array([1500, 1.0, 0.0, 1.0]).astype(half)]:
+        value, *grads = PAIRS[name][1](*arrays)
+        wide = PAIRS[name][0](*arrays.astype(np.float32))
+        assert value.dtype == np.float32 and [grad.dtype for grad in grads] == [half] * 4
+        assert_same_bits(value, wide)
+    value, grad = xe.gaussian_entropy_with_grad(arrays[:1])
+    assert (value.dtype, grad.dtype) == (np.float32, half)
+
+
+@pytest.mark.parametrize("dimensions", [33, 64])
+def test_more_dimensions_than_numpy_broadcasts(dimensions: int) -> None:
+    for function, with_grad in PAIRS.values():
+        given = [np.ones((1,) * dimensions)] * 4
+        assert function(*given).ndim == dimensions
+        assert [grad.ndim for grad in with_grad(*given)] == [dimensions] * 5
 
 
 def test_what_is_too_large_for_the_dtype_is_infinite() -> None:

@@ -201,7 +201,7 @@ def test_shapes_and_axes() -> None:
         (TypeError, r"target must be integers \(classes\), got float64", {"target": np.zeros((2, 3))}),
         (TypeError, r"target must be integers \(classes\), got float32", {"target": np.zeros(2, np.float32)}),
         (TypeError, "target must be .*got bool", {"target": [True, False]}),
-        (ValueError, r"sample_weight must have shape \(2,\), got \(1,\)", {"sample_weight": [1.0]}),
+        (ValueError, r"sample_weight must have shape \(2,\), got \(3,\)", {"sample_weight": [1.0] * 3}),
         (ValueError, "sample_weight must be finite and non-negative, got -1", {"sample_weight": [1.0, -1.0]}),
         (TypeError, "logits must be floating", {"logits": np.zeros((2, 3), complex)}),
         (ValueError, "logits must have at least one dimension", {"logits": 1.0, "target": 0}),

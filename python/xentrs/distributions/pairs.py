@@ -1,11 +1,17 @@
 """What two distributions have between them: cross-entropy and divergences."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
 from .. import _core
+from .._calls import calls
 from ..losses.results import FloatArray
+from .single import OPTIONS
 
 
 class ValueGrads(NamedTuple):
@@ -21,6 +27,10 @@ class ValueGrads(NamedTuple):
     """The gradient of the sum of the values with respect to `q`, in its shape."""
 
 
+value_grads: Callable[[Any], ValueGrads] = partial(tuple.__new__, ValueGrads)
+
+
+@calls(_core.cross_entropy, options=OPTIONS, with_grad=False)
 def cross_entropy(
     p: ArrayLike,
     q: ArrayLike,
@@ -92,9 +102,9 @@ def cross_entropy(
     >>> print(xe.cross_entropy([0.5, 0.5], [[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]).round(4))
     [0.6931 0.837     inf]
     """
-    return _core.cross_entropy(p, q, (base, axis, normalize, from_logits), False)
 
 
+@calls(_core.cross_entropy, returns=value_grads, options=OPTIONS, with_grad=True)
 def cross_entropy_with_grad(
     p: ArrayLike,
     q: ArrayLike,
@@ -142,9 +152,9 @@ def cross_entropy_with_grad(
     >>> print(grad_p.round(4), grad_q.round(4))
     [1.3863 0.2877] [-2.     -0.6667]
     """
-    return ValueGrads(*_core.cross_entropy(p, q, (base, axis, normalize, from_logits), True))
 
 
+@calls(_core.kl_divergence, options=OPTIONS, with_grad=False)
 def kl_divergence(
     p: ArrayLike,
     q: ArrayLike,
@@ -208,9 +218,9 @@ def kl_divergence(
     >>> print(f"{xe.kl_divergence(p, q):.6g}")
     2e-20
     """
-    return _core.kl_divergence(p, q, (base, axis, normalize, from_logits), False)
 
 
+@calls(_core.kl_divergence, returns=value_grads, options=OPTIONS, with_grad=True)
 def kl_divergence_with_grad(
     p: ArrayLike,
     q: ArrayLike,
@@ -261,9 +271,9 @@ def kl_divergence_with_grad(
     >>> print(grad_p.round(4), grad_q.round(4))
     [ 0.6931 -0.4055] [-1.      0.3333]
     """
-    return ValueGrads(*_core.kl_divergence(p, q, (base, axis, normalize, from_logits), True))
 
 
+@calls(_core.js_divergence, options=OPTIONS, with_grad=False)
 def js_divergence(
     p: ArrayLike,
     q: ArrayLike,
@@ -321,9 +331,9 @@ def js_divergence(
     >>> print(xe.js_divergence([1.0, 0.0], [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], base=2).round(4))
     [0.     0.3113 1.    ]
     """
-    return _core.js_divergence(p, q, weight, (base, axis, normalize, from_logits), False)
 
 
+@calls(_core.js_divergence, returns=value_grads, options=OPTIONS, with_grad=True)
 def js_divergence_with_grad(
     p: ArrayLike,
     q: ArrayLike,
@@ -372,4 +382,3 @@ def js_divergence_with_grad(
     >>> print(grad_p.round(4), grad_q.round(4))
     [ 0.1438 -0.1116] [-0.2027  0.0912]
     """
-    return ValueGrads(*_core.js_divergence(p, q, weight, (base, axis, normalize, from_logits), True))

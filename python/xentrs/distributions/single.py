@@ -1,11 +1,20 @@
 """What one distribution has: entropy and perplexity."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
 from .. import _core
+from .._calls import Expression, calls
 from ..losses.results import FloatArray
+
+OPTIONS = Expression("(base, axis, normalize, from_logits)")
+"""How the core takes the options of distributions."""
+OPTIONS_WITHOUT_BASE = Expression("(None, axis, normalize, from_logits)")
 
 
 class ValueGrad(NamedTuple):
@@ -18,6 +27,10 @@ class ValueGrad(NamedTuple):
     """The gradient of the sum of the values, in the shape and dtype of `p`."""
 
 
+value_grad: Callable[[Any], ValueGrad] = partial(tuple.__new__, ValueGrad)
+
+
+@calls(_core.entropy, options=OPTIONS, with_grad=False)
 def entropy(
     p: ArrayLike,
     *,
@@ -90,9 +103,9 @@ def entropy(
     >>> print(f"{xe.entropy([40.0, 0.0], from_logits=True):.5g}")
     1.7418e-16
     """
-    return _core.entropy(p, (base, axis, normalize, from_logits), False)
 
 
+@calls(_core.entropy, returns=value_grad, options=OPTIONS, with_grad=True)
 def entropy_with_grad(
     p: ArrayLike,
     *,
@@ -138,9 +151,9 @@ def entropy_with_grad(
     >>> grad.round(4)
     array([-0.3069,  0.3863,  0.3863])
     """
-    return ValueGrad(*_core.entropy(p, (base, axis, normalize, from_logits), True))
 
 
+@calls(_core.perplexity, options=OPTIONS_WITHOUT_BASE, with_grad=False)
 def perplexity(
     p: ArrayLike,
     *,
@@ -181,9 +194,9 @@ def perplexity(
     >>> print(xe.perplexity([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]))
     [1. 4.]
     """
-    return _core.perplexity(p, (None, axis, normalize, from_logits), False)
 
 
+@calls(_core.perplexity, returns=value_grad, options=OPTIONS_WITHOUT_BASE, with_grad=True)
 def perplexity_with_grad(
     p: ArrayLike,
     *,
@@ -220,4 +233,3 @@ def perplexity_with_grad(
     >>> print(value.round(12), grad.round(4))
     2.0 [-0.6137 -0.6137]
     """
-    return ValueGrad(*_core.perplexity(p, (None, axis, normalize, from_logits), True))

@@ -1,12 +1,15 @@
 """Figures of merit over data that comes in pieces, exact under any split."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, NamedTuple, Self
 
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .rows import SoftmaxStats, softmax_stats
+from .._arrays import refuse_masked
+from .rows import SoftmaxStats, softmax_stats, warn_of_probabilities
 
 __all__ = ["EvaluationResult", "LossAccumulator"]
 
@@ -48,8 +51,9 @@ class LossAccumulator:
     weight to float64, before they are summed: both depend on the row alone. A row of infinite or NaN loss that has
     weight is counted, not summed, and makes the mean loss infinite or NaN, whatever the order.
 
-    Accumulators can be compared, copied and pickled. One accumulator must not be updated by two threads at once: give
-    each its own and merge them.
+    Accumulators can be compared, added, copied and pickled: ``a + b`` has the rows of both, ``a += b`` is
+    ``a.merge(b)``, and ``sum`` adds any number of them. One accumulator must not be updated by two threads at once:
+    give each its own and add them.
 
     Examples
     --------
@@ -63,6 +67,8 @@ class LossAccumulator:
     True
     >>> first.result().accuracy
     0.5
+    >>> sum(xe.LossAccumulator().update(row, y) for row, y in zip(logits, [0, 2], strict=True)) == first
+    True
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -83,7 +89,8 @@ class LossAccumulator:
         Parameters
         ----------
         logits, target, sample_weight, ignore_index
-            As in `softmax_stats`; the class axis is the last one.
+            As in `softmax_stats`; the class axis is the last one. Of a binary model, log-odds of shape (n,) and labels
+            that are boolean, or 0 and 1.
 
         Returns
         -------
@@ -95,13 +102,22 @@ class LossAccumulator:
         IndexError, ValueError, TypeError
             As in `softmax_stats`. Nothing is added then.
 
+        Warns
+        -----
+        UserWarning
+            If all rows, of which there are several, are distributions: then probabilities were given for logits.
+
         Examples
         --------
         >>> import xentrs as xe
         >>> xe.LossAccumulator().update([[0.0, 0.0]], [1]).result().perplexity
         2.0
+        >>> xe.LossAccumulator().update([3.0, -2.0, 0.5], [True, False, False]).result().accuracy == 2 / 3
+        True
         """
-        return self.update_stats(softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index))
+        stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
+        warn_of_probabilities(logits, stats)
+        return self.update_stats(stats)
 
     def update_stats(self, stats: SoftmaxStats) -> Self:
         """Add the rows of a batch whose statistics are there already.
@@ -132,10 +148,12 @@ class LossAccumulator:
         """
         if not isinstance(stats, SoftmaxStats):
             raise TypeError(f"stats must be a SoftmaxStats, got {type(stats).__name__}")
+        for name, array in zip(stats._fields, stats, strict=True):
+            refuse_masked(array, name)
         self._tally += _Tally(*_core._tally(stats.loss, stats.weight, stats.correct))
         return self
 
-    def merge(self, other: "LossAccumulator") -> Self:
+    def merge(self, other: LossAccumulator) -> Self:
         """Add all rows that another accumulator has seen.
 
         Parameters
@@ -164,6 +182,16 @@ class LossAccumulator:
             raise TypeError(f"other must be a LossAccumulator, got {type(other).__name__}")
         self._tally += other._tally
         return self
+
+    def __add__(self, other: LossAccumulator) -> LossAccumulator:
+        return LossAccumulator().merge(self).merge(other) if isinstance(other, LossAccumulator) else NotImplemented
+
+    def __iadd__(self, other: LossAccumulator) -> Self:
+        return self.merge(other) if isinstance(other, LossAccumulator) else NotImplemented
+
+    def __radd__(self, other: object) -> LossAccumulator:
+        """Let ``sum`` begin with 0, as it does."""
+        return LossAccumulator().merge(self) if type(other) is int and other == 0 else NotImplemented
 
     def result(self) -> EvaluationResult:
         """Tell the figures over all rows so far.
@@ -212,7 +240,7 @@ class _Tally(NamedTuple):
     infinite: int = 0
     nan: int = 0
 
-    def __add__(self, other: tuple[Any, ...]) -> "_Tally":
+    def __add__(self, other: tuple[Any, ...]) -> _Tally:
         return _Tally(*(a + b for a, b in zip(self, other, strict=True)))
 
     def mean_loss(self) -> float:

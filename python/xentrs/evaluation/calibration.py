@@ -1,17 +1,22 @@
 """Whether a model is as sure as it is right."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._arrays import read, two_columns
+from .._calls import readable
 from .._numbers import positive_integer
 from ..losses import softmax_cross_entropy
-from .rows import softmax_stats
+from .rows import softmax_stats, warn_of_probabilities
 
 __all__ = ["expected_calibration_error"]
 
 
+@readable
 def expected_calibration_error(
     logits: ArrayLike,
     target: ArrayLike,
@@ -32,9 +37,10 @@ def expected_calibration_error(
     Parameters
     ----------
     logits : array_like, shape (..., c)
-        Unnormalised log-probabilities; of probabilities `p` pass ``numpy.log(p)``.
+        Unnormalised log-probabilities; of probabilities `p` pass ``numpy.log(p)``. Of two classes, also the log-odds of
+        the second alone, of shape (n,): they are the logits ``[0, z]``.
     target : array_like of int, shape (...)
-        Classes in ``[0, c)``.
+        Classes in ``[0, c)``; of two they may be boolean.
     n_bins : int, default 15
         Bins of equal width; the one of number ``b = 1, ..., n_bins`` holds ``(b - 1) / n_bins < conf <= b / n_bins``.
     sample_weight : array_like, shape (...), optional
@@ -58,6 +64,11 @@ def expected_calibration_error(
         If a shape does not fit, a weight is negative or not finite, or `temperature` or `n_bins` is not positive.
     TypeError
         If `logits` are not real numbers, or `target` or `n_bins` is not integers.
+
+    Warns
+    -----
+    UserWarning
+        If all rows, of which there are several, are distributions: then probabilities were given for logits.
 
     See Also
     --------
@@ -83,12 +94,20 @@ def expected_calibration_error(
     >>> logits = np.log([[0.9, 0.1]] * 3)
     >>> round(xe.expected_calibration_error(logits, [0, 0, 1]), 4)
     0.2333
+
+    The same of log-odds:
+
+    >>> round(xe.expected_calibration_error(logits[:, 1] - logits[:, 0], [False, False, True]), 4)
+    0.2333
     """
     n_bins = positive_integer("n_bins", n_bins)
     stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
+    warn_of_probabilities(logits, stats)
     counts = stats.weight > 0
     if (stats.argmax[counts] == -1).any():
         return math.nan
+    if np.ndim(logits) == np.ndim(stats.argmax):  # log-odds
+        logits = two_columns(read(logits, "logits"))
     surprise = softmax_cross_entropy(  # minus the logarithm of the largest probability
         logits, stats.argmax, ignore_index=-1, temperature=temperature, reduction="none"
     )

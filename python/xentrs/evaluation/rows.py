@@ -1,11 +1,19 @@
 """What a model's logits say, row by row."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from .._arrays import read
+from .._calls import calls
 from ..losses import FloatArray
 
 __all__ = ["SoftmaxStats", "softmax_stats"]
@@ -33,6 +41,10 @@ class SoftmaxStats(NamedTuple):
     """The sample weight; 0 for an ignored row."""
 
 
+_softmax_stats_of: Callable[[Any], SoftmaxStats] = partial(tuple.__new__, SoftmaxStats)
+
+
+@calls(_core.softmax_stats, returns=_softmax_stats_of)
 def softmax_stats(
     logits: ArrayLike,
     target: ArrayLike,
@@ -52,10 +64,13 @@ def softmax_stats(
     ----------
     logits : array_like, shape (..., c)
         Unnormalised log-probabilities: float16, bfloat16, float32 or float64. Integers and lists are taken as float64.
+        Of two classes, also the log-odds of the second alone, of shape (n,): they are the logits ``[0, z]``.
     target : array_like of int, shape (...)
-        Classes in ``[0, c)``, in the shape of `logits` without the class axis.
+        Classes in ``[0, c)``, in the shape of `logits` without the class axis; of log-odds their shape, (n,). Of two
+        classes they may be boolean.
     sample_weight : array_like, shape (...), optional
-        Non-negative weight of each row. It does not enter the losses; it is handed on as `weight`.
+        Non-negative weight of each row, or what NumPy's rules repeat to these. It does not enter the losses; it is
+        handed on as `weight`.
     ignore_index : int or None, default -100
         A row with this class has loss 0 and weight 0. None ignores nothing.
     axis : int, default -1
@@ -104,5 +119,28 @@ def softmax_stats(
     array([0.8324, 0.3666, 1.0986])
     >>> stats.argmax, stats.correct
     (array([0, 1, 0]), array([ True, False, False]))
+
+    The log-odds of a binary model, which is sure of its second answer, and wrong:
+
+    >>> xe.softmax_stats([2.0, -5.0], [True, True]).loss.round(4)
+    array([0.1269, 5.0067])
     """
-    return SoftmaxStats(*_core.softmax_stats(logits, target, sample_weight, ignore_index, axis))
+
+
+def warn_of_probabilities(logits: ArrayLike, stats: SoftmaxStats) -> None:
+    """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake."""
+    # The first row nearly always tells: by the mean of its logits, weighted by their softmax, its first and its sum.
+    if stats.loss.size < 2 or not -0.01 < stats.logsumexp.item(0) - stats.entropy.item(0) < 1.01:
+        return
+    rows = read(logits, "logits")
+    if rows.ndim < 2 or not rows.item(0) >= 0 or not abs(float(rows[(0,) * (rows.ndim - 1)].sum()) - 1) < 0.02:
+        return
+
+    tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
+    sums = rows.sum(axis=-1, dtype=np.float64)
+    if np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance) and np.any(rows % 1):
+        frame, level = sys._getframe(1), 2
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
+            frame, level = frame.f_back, level + 1
+        message = "logits are probabilities, it seems: every row is non-negative and sums to 1; write numpy.log(logits)"
+        warnings.warn(message, stacklevel=level)

@@ -1,5 +1,7 @@
 """Losses of targets that are numbers."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core
@@ -41,8 +43,7 @@ def gaussian_nll(
     full : bool, default True
         Whether the constant ``ln(2 pi) / 2`` is part of the loss.
     sample_weight : array_like, optional
-        Non-negative weights ``s``: one for each element, in the shape of `mean`, or one for each row, in the shape of
-        `mean` without its last axis.
+        Non-negative weights ``s`` of elements or rows, as in `sigmoid_cross_entropy`.
     reduction : {"mean", "sum", "none"}, default "mean"
         "none" gives ``s loss`` for each element, "sum" their sum, "mean" the sum divided by the sum of the sample
         weights over all elements.

@@ -1,5 +1,7 @@
 """From a loss to the function that gives its gradient too."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from typing import Any

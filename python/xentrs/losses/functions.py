@@ -1,13 +1,17 @@
 """The functions underneath the losses."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core
+from .._calls import calls
 from .results import FloatArray
 
 __all__ = ["log_sigmoid", "log_softmax", "logsumexp", "sigmoid", "softmax", "softplus"]
 
 
+@calls(_core.logsumexp)
 def logsumexp(x: ArrayLike, *, axis: int = -1, keepdims: bool = False) -> FloatArray:
     """Logarithm of the sum of exponentials along an axis: a smooth maximum.
 
@@ -54,9 +58,9 @@ def logsumexp(x: ArrayLike, *, axis: int = -1, keepdims: bool = False) -> FloatA
     >>> xe.logsumexp([[0.0, 0.0], [1000.0, 0.0]]).round(4)
     array([6.931e-01, 1.000e+03])
     """
-    return _core.logsumexp(x, axis, keepdims)
 
 
+@calls(_core.softmax)
 def softmax(x: ArrayLike, *, axis: int = -1, out: FloatArray | None = None) -> FloatArray:
     """Probabilities from logits: ``softmax(x)_k = exp(x_k) / sum_j exp(x_j)`` along an axis.
 
@@ -96,9 +100,9 @@ def softmax(x: ArrayLike, *, axis: int = -1, out: FloatArray | None = None) -> F
     >>> xe.softmax([2.0, 1.0, 0.0]).round(4)
     array([0.6652, 0.2447, 0.09  ])
     """
-    return _core.softmax(x, axis, out)
 
 
+@calls(_core.log_softmax)
 def log_softmax(x: ArrayLike, *, axis: int = -1, out: FloatArray | None = None) -> FloatArray:
     """Log-probabilities from logits: ``log_softmax(x)_k = x_k - logsumexp(x)`` along an axis, in nats.
 
@@ -131,9 +135,9 @@ def log_softmax(x: ArrayLike, *, axis: int = -1, out: FloatArray | None = None) 
     >>> print(xe.log_softmax([40.0, 0.0]))
     [-4.24835426e-18 -4.00000000e+01]
     """
-    return _core.log_softmax(x, axis, out)
 
 
+@calls(_core.sigmoid)
 def sigmoid(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     """Probability from log-odds: ``sigmoid(x) = 1 / (1 + exp(-x))``, element by element.
 
@@ -168,9 +172,9 @@ def sigmoid(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     >>> xe.sigmoid([-2.0, 0.0, 2.0]).round(4)
     array([0.1192, 0.5   , 0.8808])
     """
-    return _core.sigmoid(x, out)
 
 
+@calls(_core.log_sigmoid)
 def log_sigmoid(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     """Logarithm of the sigmoid: ``log_sigmoid(x) = -ln(1 + exp(-x)) = -softplus(-x)``, element by element, in nats.
 
@@ -200,9 +204,9 @@ def log_sigmoid(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     >>> print(xe.log_sigmoid([-1000.0, 0.0, 40.0]))
     [-1.00000000e+03 -6.93147181e-01 -4.24835426e-18]
     """
-    return _core.log_sigmoid(x, out)
 
 
+@calls(_core.softplus)
 def softplus(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     """Smooth ramp: ``softplus(x) = ln(1 + exp(x))``, element by element, whose derivative is the sigmoid.
 
@@ -234,4 +238,3 @@ def softplus(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     >>> print(xe.softplus([-40.0, 0.0, 1000.0]))
     [4.24835426e-18 6.93147181e-01 1.00000000e+03]
     """
-    return _core.softplus(x, out)

@@ -1,5 +1,7 @@
 """The loss of a linear layer's outputs, and its gradients to the layer: the outputs are never stored."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -58,7 +60,7 @@ def linear_cross_entropy(
     class_weight : array_like, shape (c,), optional
         As in `softmax_cross_entropy`; of the kind "softmax" alone.
     pos_weight : array_like, shape (c,), optional
-        As in `sigmoid_cross_entropy`; of the kind "sigmoid" alone.
+        Non-negative weight of the positive answers to each label, or one for all; of the kind "sigmoid" alone.
     sample_weight : array_like, optional
         As in the loss of this kind.
     ignore_index : int or None, default -100

@@ -1,5 +1,7 @@
 """Losses of scores that ask for a margin."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core
@@ -35,8 +37,7 @@ def hinge_loss(
     squared : bool, default False
         Whether to square: the loss is then smooth, and more afraid of outliers.
     sample_weight : array_like, optional
-        Non-negative weights: one for each element, in the shape of `scores`, or one for each row, in the shape of
-        `scores` without its last axis.
+        Non-negative weights of elements or rows, as in `sigmoid_cross_entropy`.
     reduction : {"mean", "sum", "none"}, default "mean"
         "none" gives the weighted loss of each element, "sum" their sum, "mean" the sum divided by the sum of the
         sample weights.

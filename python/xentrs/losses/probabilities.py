@@ -1,5 +1,7 @@
 """Losses of probabilities, for models that give no logits."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core
@@ -46,7 +48,8 @@ def categorical_cross_entropy(
     class_weight : array_like, shape (c,), optional
         Non-negative weight ``w_k`` of each class.
     sample_weight : array_like, shape (...), optional
-        Non-negative weight ``s_i`` of each row, in the shape of `p` without the class axis.
+        Non-negative weight ``s_i`` of each row, in the shape of `p` without the class axis, or what NumPy's rules
+        repeat to it.
     ignore_index : int or None, default -100
         A row with this class has no loss, no weight and zero gradient. None ignores nothing.
     eps : float in [0, 0.5], default 0.0
@@ -189,10 +192,9 @@ def binary_cross_entropy(
     target : array_like, shape (...)
         The answers, in the shape of `p`: booleans, the integers 0 and 1, or floats in [0, 1].
     pos_weight : array_like, optional
-        Non-negative weight ``b`` of the positive answers: a scalar, or one for each position of the last axis.
+        Non-negative weight ``b`` of the positive answers, as in `sigmoid_cross_entropy`.
     sample_weight : array_like, optional
-        Non-negative weights: one for each element, in the shape of `p`, or one for each row, in the shape of `p`
-        without its last axis.
+        Non-negative weights of elements or rows, as in `sigmoid_cross_entropy`.
     eps : float in [0, 0.5), default 0.0
         Probabilities are clipped to ``[eps, 1 - eps]``. At 0 none is.
     reduction : {"mean", "sum", "none"}, default "mean"

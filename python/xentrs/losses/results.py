@@ -1,5 +1,7 @@
 """What the losses return, and the types of what they take."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias

@@ -1,5 +1,7 @@
 """Losses of labels that are independent of each other: the sigmoid family."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core
@@ -42,10 +44,13 @@ def sigmoid_cross_entropy(
     target : array_like, shape (...)
         The answers, in the shape of `logits`: booleans, the integers 0 and 1, or floats in [0, 1].
     pos_weight : array_like, optional
-        Non-negative weight ``b`` of the positive answers: a scalar, or one for each position of the last axis.
+        Non-negative weight ``b`` of the positive answers: a scalar, one for each position of the last axis, or what
+        NumPy's rules repeat to the shape of `logits`. Of channels that are on the second axis of four it is of shape
+        (c, 1, 1).
     sample_weight : array_like, optional
-        Non-negative weights ``s``: one for each element, in the shape of `logits`, or one for each row, in the shape
-        of `logits` without its last axis.
+        Non-negative weights ``s``: one for each element, in the shape of `logits`, or what NumPy's rules repeat to it.
+        An array of one axis less has one for each row: its shape is that of `logits` without the last axis, or what is
+        repeated to that. So it means the same where there are as many rows as labels.
     ignore_index : int or None, default None
         An element with this target has no loss, no weight and zero gradient, whatever its logit. It may be outside of
         [0, 1], as -100 or -1 are, and a floating target may hold it too. None ignores nothing.

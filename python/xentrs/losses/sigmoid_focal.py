@@ -1,5 +1,7 @@
 """The focal loss of independent labels: cross-entropy with its eye on what is answered badly."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from .. import _core

@@ -1,5 +1,7 @@
 """Losses of classes that exclude each other: the softmax family."""
 
+from __future__ import annotations
+
 from .. import _core
 from .._calls import calls
 from .results import ArrayLike, FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target, loss_grad, loss_grad_hess
@@ -47,7 +49,8 @@ def softmax_cross_entropy(
     class_weight : array_like, shape (c,), optional
         Non-negative weight ``w_k`` of each class.
     sample_weight : array_like, shape (...), optional
-        Non-negative weight ``s_i`` of each row, in the shape of `logits` without the class axis.
+        Non-negative weight ``s_i`` of each row, in the shape of `logits` without the class axis, or what NumPy's rules
+        repeat to it.
     ignore_index : int or None, default -100
         A row with this class has no loss, no weight and zero gradient. None ignores nothing.
     label_smoothing : float in [0, 1], default 0.0

@@ -1,5 +1,7 @@
 """The focal loss of classes that exclude each other."""
 
+from __future__ import annotations
+
 from .. import _core
 from .._calls import calls
 from .results import ArrayLike, FloatArray, Loss, LossGrad, Reduction, Target, loss_grad

@@ -1,10 +1,13 @@
 """Functions of each number alone, which make a network more than one weighted sum."""
 
+from __future__ import annotations
+
 import math
 from abc import abstractmethod
 
 import numpy as np
 
+from .._arrays import read
 from ..losses import FloatArray, sigmoid
 from .layers import Layer, checked
 
@@ -67,6 +70,7 @@ class Activation(Layer):
         """Value of the function, number by number."""
         if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind != "f":
             raise TypeError(f"x must be a floating array, got {getattr(x, 'dtype', type(x).__name__)}")
+        x = read(x, "x")[()]
         self._x, self._y = x, self.value(x)
         return self._y
 

@@ -1,5 +1,7 @@
 """Layers that make up a network: the weighted sum, and one layer after the other."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from typing import Self
@@ -7,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .._arrays import read
 from .._numbers import positive_integer
 from .._seeds import Seed, drawing
 from ..losses import FloatArray
@@ -292,7 +295,7 @@ class Dense(Layer):
         if weight.ndim != 2:
             raise ValueError(f"weight must have two dimensions, got {weight.ndim}")
         layer = cls.__new__(cls)
-        layer.weight, layer.bias = weight, checked("bias", bias, weight, weight.shape[:1])
+        layer.weight, layer.bias = read(weight, "weight"), checked("bias", bias, weight, weight.shape[:1])
         return layer
 
     @property
@@ -308,7 +311,7 @@ class Dense(Layer):
     def forward(self, x: FloatArray) -> FloatArray:
         """``x W^T + b``."""
         n = np.shape(x)[0] if np.ndim(x) == 2 else 1
-        self._x = checked("x", x, self.weight, (n, self.weight.shape[1]))
+        self._x = x = checked("x", x, self.weight, (n, self.weight.shape[1]))
         y: FloatArray = x @ self.weight.T
         y += self.bias
         return y
@@ -316,13 +319,13 @@ class Dense(Layer):
     def backward(self, grad: FloatArray) -> FloatArray:
         """Give ``g W``."""
         self.backward_params(grad)
-        to_input: FloatArray = grad @ self.weight
+        to_input: FloatArray = read(grad, "grad") @ self.weight
         return to_input
 
     def backward_params(self, grad: FloatArray) -> None:
         """Keep ``g^T x`` and the sum of the rows of ``g``."""
         x = self._last_input()
-        checked("grad", grad, self.weight, (len(x), len(self.weight)))
+        grad = checked("grad", grad, self.weight, (len(x), len(self.weight)))
         self._grads = [grad.T @ x, grad.sum(axis=0)]
 
 
@@ -334,4 +337,4 @@ def checked(name: str, array: FloatArray, like: FloatArray, shape: tuple[int, ..
         raise TypeError(f"{name} must be an array of {like.dtype}, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    return array
+    return read(array, name)

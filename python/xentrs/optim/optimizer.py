@@ -1,9 +1,12 @@
 """What every optimiser has: parameters, a step size that may change, and the check of the gradients."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from .._arrays import refuse_masked
 from .._numbers import in_range
 from ..losses import FloatArray
 
@@ -19,6 +22,7 @@ class Optimizer:
         for i, param in enumerate(self.params):
             if not isinstance(param, np.ndarray) or param.dtype.kind != "f" or not param.flags.writeable:
                 raise TypeError(f"params[{i}] must be a writable floating array, got {_dtype_of(param)}")
+            refuse_masked(param, f"params[{i}]")
         self.learning_rate = learning_rate
         self.n_steps = 0
 
@@ -40,6 +44,7 @@ class Optimizer:
                 raise ValueError(f"grads[{i}] must have shape {param.shape}, got {np.shape(grad)}")
             if not isinstance(grad, np.ndarray | np.generic) or grad.dtype != param.dtype:
                 raise TypeError(f"grads[{i}] must have dtype {param.dtype}, got {_dtype_of(grad)}")
+            refuse_masked(grad, f"grads[{i}]")
 
 
 def _check_sequence(name: str, arrays: object) -> None:

@@ -4,6 +4,8 @@ A schedule is a function that makes of a step, 0, 1, 2, ..., the learning rate o
 those of all of them.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias

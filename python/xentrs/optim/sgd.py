@@ -1,5 +1,7 @@
 """Stochastic gradient descent: a step at a time, or a whole epoch of a linear model at once."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .._arrays import as_samples, as_weights, in_order, shares_memory
+from .._arrays import (
+    as_samples,
+    as_weights,
+    fits,
+    in_order,
+    read,
+    refuse_masked,
+    shares_memory,
+    without_leading_ones,
+)
+from .._calls import readable
 from .._numbers import in_range, positive_integer
 from .._seeds import Seed, drawing
 from ..losses import FloatArray, Target
@@ -152,6 +164,7 @@ class SGD(Optimizer):
                 grad = grad + self.momentum * velocity if self.nesterov else velocity
             param -= self.learning_rate * grad
 
+    @readable
     def linear_epoch(
         self,
         x: FloatArray,
@@ -234,6 +247,15 @@ class SGD(Optimizer):
         x = as_samples(x, "x")
         self._check_linear(x, [target, class_weight, pos_weight, sample_weight])
         n = len(x)
+        for name, given in (("target", target), ("class_weight", class_weight)):
+            refuse_masked(given, name)
+        if sample_weight is not None:
+            sample_weight = read(sample_weight, "sample_weight")
+            whole = (n,) if sample_weight.ndim < 2 else (n, len(self.params[0]))
+            if fits(sample_weight, whole):
+                sample_weight = np.broadcast_to(sample_weight, whole)
+        if pos_weight is not None:
+            pos_weight = without_leading_ones(read(pos_weight, "pos_weight"))
         batch_size = min(positive_integer("batch_size", batch_size), max(n, 1))
         rates = self._rates(-(-n // batch_size), schedule)
 

@@ -1,0 +1,98 @@
+"""What a newcomer sees first: help, completion and the command line."""
+
+import inspect
+import os
+import pydoc
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import xentrs as xe
+
+PYTHON = [sys.executable, "-W", "error"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PYTHON, *arguments], capture_output=True, text=True, timeout=300)
+
+
+def public_functions() -> dict[str, Callable[..., Any]]:
+    functions = {f"xe.{name}": getattr(xe, name) for name in xe.__all__ if inspect.isfunction(getattr(xe, name))}
+    for module in (xe.attacks, xe.nn, xe.optim, xe.stats):
+        for name in module.__all__:
+            item = getattr(module, name)
+            members = {name: item} if inspect.isfunction(item) else dict(inspect.getmembers(item, inspect.isfunction))
+            functions |= {f"{module.__name__}.{name}.{member}": function for member, function in members.items()}
+    return functions
+
+
+FUNCTIONS = public_functions()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_help_shows_a_signature_that_one_can_read(name: str) -> None:
+    function = FUNCTIONS[name]
+    text = pydoc.plain(pydoc.render_doc(function))
+    shown = text.split("\n")[2]
+    assert f"{function.__name__}(" in shown
+    assert len(shown) <= 400
+    assert "Union[" not in shown and "typing." not in shown
+
+
+def test_what_must_be_given_is_a_word() -> None:
+    shown = str(inspect.signature(xe.softmax_cross_entropy))
+    assert shown.startswith("(logits: ArrayLike, target: Target, *, class_weight=None,")
+    assert shown.endswith("reduction='mean') -> Loss")
+
+
+def test_completion_shows_what_is_public() -> None:
+    names = [name for name in dir(xe) if not name.startswith("__")]
+    assert set(names) == {*xe.__all__, "attacks", "models", "nn", "optim", "stats"}
+    assert "__version__" in dir(xe)
+
+
+@pytest.mark.parametrize("module", ["attacks", "models", "nn", "optim", "stats"])
+def test_modules_are_imported_when_they_are_asked_for(module: str) -> None:
+    program = f"import sys, xentrs; assert 'xentrs.{module}' not in sys.modules; print(xentrs.{module}.__name__)"
+    assert run("-c", program).stdout.strip() == f"xentrs.{module}"
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'xentrs' has no attribute 'softmx'"):
+        xe.softmx  # noqa: B018
+    assert not hasattr(xe, "bench_mark")
+
+
+def test_the_command_without_a_word_prints_its_help() -> None:
+    done = run("-m", "xentrs")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "bench" in done.stdout and "--version" in done.stdout
+    assert done.stdout == run("-m", "xentrs", "--help").stdout
+
+
+def test_the_command_tells_its_version() -> None:
+    done = run("-m", "xentrs", "--version")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"xentrs {xe.__version__}", "")
+
+
+def test_a_word_that_is_no_command() -> None:
+    done = run("-m", "xentrs", "bunch")
+    assert done.returncode == 2 and "invalid choice: 'bunch'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["bench", "--quick"]])
+def test_a_closed_pipe_is_no_error(arguments: list[str]) -> None:
+    """As with ``| head -0``: whoever reads is gone before the first line."""
+    read, write = os.pipe()
+    os.close(read)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [*PYTHON, "-m", "xentrs", *arguments]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=300, env=buffered)
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 141
