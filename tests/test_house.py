@@ -66,11 +66,11 @@ PYTHON_FLOORS = """
     distributions
     losses
     parallel
-    _blas
     _core
     _calls
     _mending
     _arrays
+    _blas
     _numbers
     _seeds
     _lazy
