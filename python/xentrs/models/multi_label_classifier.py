@@ -194,12 +194,7 @@ class MultiLabelClassifier(LinearClassifier):
         Parameters
         ----------
         X : array_like or sparse matrix, shape (n_samples, n_features)
-<<<<<<< HEAD
             The samples. Products with float32 are made in float32, all else in float64.
-        y : array_like or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
-            Which labels they have: booleans, 0 and 1, or soft labels between. Of one dimension: two values of any kind.
-=======
-            The samples. float32 is trained in float32, everything else in float64.
         y : array_like, data frame or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
             Which labels they have: booleans, 0 and 1, or soft labels between; NaN where that is not known. The columns
             of a data frame are the names of the labels. Of one dimension: two values of any kind.
@@ -390,9 +385,11 @@ class MultiLabelClassifier(LinearClassifier):
         return samples, y  # which `_read` reads
 
     def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool
+        self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool, may_be_idle: bool
     ) -> tuple[Any, NDArray[Any], FloatArray]:
-        samples, target, weight = super()._check_data(X, y, sample_weight, classes=classes, fresh=fresh)
+        samples, target, weight = super()._check_data(
+            X, y, sample_weight, classes=classes, fresh=fresh, may_be_idle=may_be_idle
+        )
         if fresh:
             self.sparse_output_ = ("array" if isinstance(y, sparray) else "matrix") if issparse(y) else None
         return samples, target, weight
@@ -402,18 +399,10 @@ class MultiLabelClassifier(LinearClassifier):
         if answers.ndim == 1:
             found, target = _read_values(answers, classes if fresh or self._is_single() else None)
         else:
-<<<<<<< HEAD
-            target = _read_answers(y)
-            found = np.arange(target.shape[1])
-        n = target.shape[1]
-        if not fresh and (n != len(self.intercept_) or not np.array_equal(found, self.classes_)):
-            before = _name_labels(self.classes_, len(self.intercept_))
-            raise ValueError(f"y must have the labels of the last call, {before}, got {_name_labels(found, n)}")
-=======
             target = answers
             found = np.arange(target.shape[1]) if names is None else names
         if not fresh:
-            given, before, n = found, self.classes_, self.coef_.shape[0]
+            given, before, n = found, self.classes_, len(self.intercept_)
             numbers = np.arange(n)
             if answers.ndim == 2 and not self._is_single() and (names is None or np.array_equal(before, numbers)):
                 found = before  # either has no names
