@@ -245,6 +245,10 @@ BAD_TARGETS = {
         (lambda y: y + y[:, 1:2], r"y must be labels, or numbers in \[0, 1\], got 2 at row \d+, label \d"),
         (lambda y: y.astype(str), "y must be labels, or numbers in|could not convert string"),
         (lambda y: y.astype(str).astype(object), r"y must be labels, or numbers in \[0, 1\], got str"),
+        (
+            lambda y: np.ma.masked_equal(y, 1),
+            r"y must not be masked, got \d+ masked .* y\.astype\(float\)\.filled\(numpy\.n",
+        ),
         (lambda y: np.full(len(y), np.nan), "y must have labels, got missing values alone"),
         (lambda y: np.where(np.arange(len(y)) % 2, np.nan, 1.0), "y must have at least 2 classes, got only one class"),
     ],

@@ -26,7 +26,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, softmax
-from .classification import LogitsMixin, read_labels
+from .classification import LogitsMixin, read_labels, refuse_masked
 from .saving import SaveMixin
 from .training import all_or_nothing, mean_one_factor, total_weight
 
@@ -315,6 +315,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
     def _read_logits(self, X: Any, *, reset: bool) -> tuple[FloatArray, tuple[int, ...]]:
         """Make float32 or float64 logits in columns, as many as those of `fit` unless `reset`; tell their shape."""
         given = X if self.estimator is None else _logits_of(self.estimator, X)
+        refuse_masked(given, "logits", "for classes that are left out write logits.filled(-numpy.inf)")
         checked: FloatArray = check_array(
             given,
             dtype=[np.float64, np.float32],
