@@ -5,10 +5,12 @@ import pytest
 import scipy.sparse
 from scipy.optimize import minimize
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
+from sklearn.model_selection import cross_val_score
+from sklearn.preprocessing import scale
 
 import xentrs as xe
 from xentrs.models import GaussianRegressor
@@ -28,7 +30,8 @@ def planted():
 def objective(model, X, y, s):
     log_var = X @ model.log_var_coef_ + model.log_var_intercept_
     loss = xe.gaussian_nll(model.predict(X), y, log_var=log_var, sample_weight=s)
-    return loss + (np.sum(model.coef_**2) + np.sum(model.log_var_coef_**2)) / (2 * model.C * np.sum(s))
+    spread = np.sqrt(np.average((y - np.average(y, weights=s)) ** 2, weights=s))
+    return loss + (np.sum((model.coef_ / spread) ** 2) + np.sum(model.log_var_coef_**2)) / (2 * model.C * np.sum(s))
 
 
 def test_finds_what_was_planted(planted):
@@ -68,15 +71,108 @@ def test_it_is_the_minimum_of_the_objective(form, C):
     assert best.fun >= model.loss_curve_[-1] - 1e-9
 
 
-@pytest.mark.parametrize(("factor", "shift"), [(1e-6, 0.0), (1e8, -1e9)])
-def test_units_do_not_matter(planted, factor, shift):
+UNITS = [(1e-6, 3e-6), (1e6, -1e7), (-3.0, 7.0), (1e30, 1e31), (1e200, -1e201), (1e-200, 0.0)]
+
+
+@pytest.mark.parametrize("C", [1.0, 0.01, np.inf])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("factor", "shift"), UNITS)
+def test_units_do_not_matter(planted, factor, shift, weighted, C):
+    """Iteration by iteration, up to the rounding of `y`."""
     X, y, *_ = planted
     X, y = X[:500], y[:500]
-    one = GaussianRegressor(C=np.inf, **TIGHT).fit(X, y)
-    other = GaussianRegressor(C=np.inf, **TIGHT).fit(X, factor * y + shift)
-    np.testing.assert_allclose(other.coef_, factor * one.coef_, rtol=1e-5)
-    np.testing.assert_allclose(other.log_var_coef_, one.log_var_coef_, atol=1e-5)
-    np.testing.assert_allclose(other.loss_curve_[-1], one.loss_curve_[-1] + np.log(factor), rtol=1e-6)
+    weight = np.random.default_rng(0).uniform(0, 2, size=500) if weighted else None
+    one, other = GaussianRegressor(C=C).fit(X, y, weight), GaussianRegressor(C=C).fit(X, factor * y + shift, weight)
+    assert other.n_iter_ == one.n_iter_
+    (mean, std), (other_mean, other_std) = (model.predict(X, return_std=True) for model in (one, other))
+    np.testing.assert_allclose((other_mean - shift) / factor, mean, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(other_std / abs(factor), std, rtol=1e-8)
+    np.testing.assert_allclose(np.subtract(other.loss_curve_, np.log(abs(factor))), one.loss_curve_, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1e-3, 0.0), (-1e4, 1e4), (1e30, 0.0)])
+def test_units_do_not_matter_in_single_precision(planted, factor, shift):
+    X, y, *_ = planted
+    X, y = X[:500].astype(np.float32), y[:500]
+    one, other = GaussianRegressor().fit(X, y), GaussianRegressor().fit(X, factor * y + shift)
+    (mean, std), (other_mean, other_std) = (model.predict(X, return_std=True) for model in (one, other))
+    np.testing.assert_allclose((other_mean.astype(float) - shift) / factor, mean, atol=2e-5)
+    np.testing.assert_allclose(other_std / abs(factor), std, rtol=2e-5)
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-200])
+def test_units_that_single_precision_does_not_hold(planted, factor):
+    X, y, *_ = planted
+    with pytest.raises(ValueError, match="y must have mean and standard deviation within float32, the type of X, got "):
+        GaussianRegressor().fit(X[:100].astype(np.float32), factor * y[:100])
+
+
+def test_numbers_of_no_weight_have_no_part(planted):
+    X, y, *_ = planted
+    X, y, weight = X[:200], y[:200].copy(), np.ones(200)
+    weight[:20] = 0.0
+    without = GaussianRegressor(**TIGHT).fit(X[20:], y[20:])
+    for wild in (1e6, 1e300, -1.7e308):
+        y[:20] = wild
+        np.testing.assert_allclose(GaussianRegressor(**TIGHT).fit(X, y, weight).coef_, without.coef_, rtol=1e-6)
+
+
+def test_real_data_with_defaults():
+    X, y = load_diabetes(return_X_y=True)
+    model = GaussianRegressor().fit(scale(X), y)
+    assert model.score(scale(X), y) > 0.51
+    assert cross_val_score(GaussianRegressor(), scale(X), y).mean() > 0.47
+    X, y = make_regression(1000, 10, noise=10, random_state=0)
+    assert GaussianRegressor().fit(X, y).score(X, y) > 0.99
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # the likelihood has no maximum
+@pytest.mark.parametrize("seed", range(3))
+def test_the_means_come_first_where_variance_could_explain_all(seed):
+    """As many features as samples: whoever learns both at once blames some samples on the noise."""
+    X, y = make_regression(noise=10, random_state=seed)
+    assert GaussianRegressor(max_iter=50).fit(X, y).score(X, y) > 0.99
+
+
+# Features as people have them: their means and spreads.
+FEATURES = {
+    "kelvins": ([298.0, 310.0], [5.0, 0.1]),
+    "seconds since 1970": ([1.7e9, 300.0], [3e7, 20.0]),
+    "prices": ([2e5, 3.5], [1e5, 0.5]),
+    "tiny": ([0.0, 1.0], [1e-9, 1e-4]),
+    "years": ([2010.0, 1e6], [8.0, 1e6]),
+}
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse", "float32"])
+@pytest.mark.parametrize("C", [1.0, np.inf])
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_in_any_unit_lead_to_the_minimum(name, C, form):
+    """Told by the objective itself, which is looked at in standardised coordinates."""
+    center, width = map(np.array, FEATURES[name])
+    rng = np.random.default_rng(1)
+    Z = rng.normal(size=(400, 2))
+    y = 100 * (Z @ [1.0, -2.0] + np.exp(0.4 * Z[:, 0]) * rng.normal(size=400))
+    X = center + width * Z
+    samples = {"dense": X, "sparse": scipy.sparse.csr_array(X), "float32": X.astype(np.float32)}[form]
+    model = GaussianRegressor(C=C).fit(samples, y)
+    if form == "float32":
+        X = samples.astype(np.float64)
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+
+    def value(params):
+        w, u, b, a = params[:2], params[2:4], params[4], params[5]
+        penalty = (np.sum((w / X.std(axis=0)) ** 2) / y.std() ** 2 + np.sum((u / X.std(axis=0)) ** 2)) / (2 * C * 400)
+        return xe.gaussian_nll(Z @ w + b, y, log_var=Z @ u + a) + penalty
+
+    w, u = model.coef_ * X.std(axis=0), model.log_var_coef_ * X.std(axis=0)
+    b = model.intercept_ + X.mean(axis=0) @ model.coef_.astype(float)
+    a = model.log_var_intercept_ + X.mean(axis=0) @ model.log_var_coef_.astype(float)
+    found = np.array([*w, *u, b, a])
+    unit = np.array([y.std(), y.std(), 1, 1, y.std(), 1])
+    best = minimize(lambda p: value(p * unit), found / unit, method="Powell", options={"xtol": 1e-9, "ftol": 1e-14})
+    assert value(found) <= best.fun + (1e-8 if form != "float32" else 1e-4)
+    assert model.loss_curve_[-1] == pytest.approx(value(found), abs=1e-9 if form != "float32" else 1e-3)
 
 
 def test_sample_weights_are_repetitions(planted):
@@ -119,14 +215,17 @@ def test_warm_start_goes_on_from_where_it_was(planted):
     assert np.isfinite(model.fit(X, 1000 * y).loss_curve_[-1])  # other numbers, from the old weights
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("y", [np.full(50, 7.0), np.zeros(50)])
-def test_numbers_without_noise_have_a_variance_above_their_rounding(y):
-    X = np.random.default_rng(0).normal(size=(50, 2))
-    model = GaussianRegressor().fit(X, y)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [1, 50])
+@pytest.mark.parametrize("number", [7.0, 0.0, 0.1, -1e-5, 1e300])
+def test_numbers_that_are_all_the_same(number, n, weighted):
+    """The mean is exact, and the variance above its rounding error."""
+    X = np.random.default_rng(0).normal(size=(n, 2))
+    weight = np.random.default_rng(1).uniform(0.1, 2.0, size=n) if weighted else None
+    model = GaussianRegressor().fit(X, np.full(n, number), weight)
     mean, std = model.predict(X, return_std=True)
-    np.testing.assert_allclose(mean, y, atol=1e-9)
-    assert np.all((std > 0) & (std < 1e-6))
+    np.testing.assert_array_equal(mean, number)
+    np.testing.assert_allclose(std, np.finfo(float).eps * (abs(number) or 1.0), rtol=1e-9)
     assert np.isfinite(model.loss_curve_).all()
 
 

@@ -226,7 +226,7 @@ BAD_DATA = [
     (lambda X, y: (with_nan(X), y), "Input X contains NaN"),
     (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array instead"),
     (lambda X, y: (X[:-1], y), "Found input variables with inconsistent numbers of samples"),
-    (lambda X, y: (X, np.where(y == y.max(), np.nan, y)), "Input y contains NaN"),
+    (lambda X, y: (X, np.where(y == y.max(), np.inf, y)), "Input y contains infinity"),
     (lambda X, y: (X, y, -np.ones(len(y))), "Negative values in data passed to `sample_weight`"),
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
     (lambda X, y: (X, y, np.zeros(len(y))), "[Ss]ample.weight"),  # scikit-learn's words, or ours where it has none
@@ -234,6 +234,7 @@ BAD_DATA = [
 ]
 BAD_TARGETS = {
     LogisticRegression: [
+        (lambda y: np.where(y == 2, np.nan, y), "Input y contains NaN"),
         (lambda y: y + 0.5, "Unknown label type: continuous"),
         (lambda y: np.eye(3, dtype=int)[y], "y should be a 1d array, got an array of shape"),
         (lambda y: np.eye(3)[y] - 0.1, r"y must be labels, or distributions in \[0, 1\], got -0.1 at row 0"),
@@ -243,11 +244,18 @@ BAD_TARGETS = {
         (lambda y: y[:, 0] + 0.5 * y[:, 1], "Only binary classification is supported|Unknown label type"),
         (lambda y: y + y[:, 1:2], r"y must be labels, or numbers in \[0, 1\], got 2 at row \d+, label \d"),
         (lambda y: y.astype(str), "y must be labels, or numbers in|could not convert string"),
+        (lambda y: y.astype(str).astype(object), r"y must be labels, or numbers in \[0, 1\], got str"),
+        (
+            lambda y: np.ma.masked_equal(y, 1),
+            r"y must not be masked, got \d+ masked .* y\.astype\(float\)\.filled\(numpy\.n",
+        ),
+        (lambda y: np.full(len(y), np.nan), "y must have labels, got missing values alone"),
+        (lambda y: np.where(np.arange(len(y)) % 2, np.nan, 1.0), "y must have at least 2 classes, got only one class"),
     ],
     GaussianRegressor: [
+        (lambda y: np.where(y == 2, np.nan, y), "Input y contains NaN"),
         (lambda y: np.column_stack([y, y]), "y should be a 1d array"),
         (lambda y: y.astype(str), "y must be numbers, got <U"),
-        (lambda y: 1e200 * y, r"y must have a finite variance, got numbers up to 2e\+200"),
     ],
 }
 BAD_PARAMETERS = {

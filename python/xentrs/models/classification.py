@@ -3,11 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from sklearn.utils import column_or_1d, compute_class_weight
+from scipy.sparse import issparse
+from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from ..losses import (
@@ -28,9 +30,12 @@ __all__ = [
     "LossWithGrad",
     "as_target",
     "encode",
+    "is_missing",
     "loss_of",
     "partial_fit_classes",
+    "read_answers",
     "read_labels",
+    "refuse_masked",
     "smooth",
     "two_columns",
     "weigh",
@@ -171,6 +176,84 @@ def read_labels(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any
     if len(found) < 2:
         raise ValueError(f"y must have at least 2 classes, got only one class: {found.tolist()[0]!r}")
     return found, places
+
+
+def read_answers(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+    """Names of the columns of `y`, if it has any, and `y` as an array that may have missing values.
+
+    Of two dimensions it has a column for each label: numbers in [0, 1], and NaN where a label is not known. Of one it
+    is what it was.
+    """
+    refuse_masked(y, "y", "for labels that are not known write y.astype(float).filled(numpy.nan)")
+    names, array = _column_names(y), _as_array(y)
+    if array.ndim == 1:
+        return None, array
+    if array.dtype == object:
+        array = _numbers(array)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"y must be labels, or numbers in [0, 1], got {array.dtype}")
+    if (wrong := (array < 0) | (array > 1)).any():
+        row, label = np.argwhere(wrong)[0].tolist()
+        raise ValueError(f"y must be labels, or numbers in [0, 1], got {array[row, label]} at row {row}, label {label}")
+    return names, array
+
+
+def refuse_masked(given: Any, name: str, way_out: str) -> None:
+    """Refuse masked arrays, whose masks scikit-learn takes off, unless nothing is masked."""
+    if np.ma.is_masked(given):
+        raise ValueError(f"{name} must not be masked, got {np.sum(given.mask)} masked elements; {way_out}")
+
+
+def is_missing(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell where nothing is known: NaN, NaT, and among objects also None and pandas' NA."""
+    missing: NDArray[np.bool_]
+    if y.dtype.kind == "f":
+        missing = np.isnan(y)
+    elif y.dtype.kind in "mM":
+        missing = np.isnat(y)
+    elif y.dtype == object:
+        missing = np.fromiter(map(_is_unknown, y.flat), bool, y.size).reshape(y.shape)
+    else:
+        missing = np.zeros(y.shape, bool)
+    return missing
+
+
+def _is_unknown(value: Any) -> bool:
+    """Whether an object is None, or not equal to itself: NaN, NaT and NA."""
+    if value is None:
+        return True
+    same = value == value
+    return not (isinstance(same, bool | np.bool_) and same)
+
+
+def _as_array(y: Any) -> NDArray[Any]:
+    """Make an array of one or two dimensions, in which NaN is allowed; of a sparse matrix a dense one."""
+    checked = check_array(
+        y, accept_sparse=True, dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y"
+    )
+    array: NDArray[Any] = checked.toarray() if issparse(checked) else checked
+    return array
+
+
+def _numbers(answers: NDArray[Any]) -> FloatArray:
+    """Numbers of objects, NaN for those that are missing."""
+    missing = is_missing(answers)
+    for kind in {type(value) for value in answers[~missing].tolist()}:
+        if not issubclass(kind, Real | np.bool_):
+            raise ValueError(f"y must be labels, or numbers in [0, 1], got {kind.__name__}")
+    numbers: FloatArray = np.where(missing, np.nan, answers).astype(np.float64)
+    return numbers
+
+
+def _column_names(y: Any) -> NDArray[Any] | None:
+    """The names of the columns of a data frame: an array of objects or, where all are integers, of these."""
+    names = getattr(y, "column_names", None)  # of pyarrow, whose `columns` are the columns themselves
+    names = getattr(y, "columns", None) if names is None else names
+    if names is None:
+        return None
+    named = np.empty(len(names), object)
+    named[:] = list(names)
+    return named.astype(np.int64) if all(isinstance(name, int | np.integer) for name in named) else named
 
 
 def smooth(target: NDArray[Any], n_classes: int, label_smoothing: float) -> NDArray[Any]:

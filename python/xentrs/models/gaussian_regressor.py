@@ -2,9 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from numbers import Real
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +31,9 @@ from .training import (
 
 __all__ = ["GaussianRegressor"]
 
+# The search for the start is over after so many iterations, or where no derivative is larger: it need not be exact.
+STEPS_TO_START, CLOSE = 50, 1e-3
+
 
 class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator):
     """Linear regression of the mean and of the logarithm of the variance, by maximum likelihood.
@@ -43,9 +45,11 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
     so that noise may differ from sample to sample. What is minimised is the mean `gaussian_nll` plus a penalty::
 
-        sum_i s_i loss(m_i, v_i, y_i) / n + (||w||^2 + ||u||^2) / (2 C n)       n = sum_i s_i
+        sum_i s_i loss(m_i, v_i, y_i) / n + (||w / r||^2 + ||u||^2) / (2 C n)       n = sum_i s_i
 
-    where the sample weights ``s`` are 1 unless given.
+    where the sample weights ``s`` are 1 unless given, and ``r`` is the standard deviation of `y`, by these weights. So
+    the units of `y` make no difference: ``a y + b`` has the means ``a m + b`` and the variances ``a^2 v``. Those of the
+    features do, as in `LogisticRegression`: standardise them, or set `C` to inf.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
     max_iter : int, default 1000
         The most iterations that `fit` makes.
     tol : float or None, default 1e-4
-        `fit` stops when no derivative of the objective is larger, `y` being measured in standard deviations. None never
+        `fit` stops when no derivative of the objective is larger, features and `y` being standardised. None never
         stops.
     warm_start : bool, default False
         Whether `fit` goes on from where the last call ended.
@@ -83,11 +87,16 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
     Notes
     -----
-    It starts from mean and variance of `y`, and is trained by L-BFGS. The objective is not convex in the weights of
-    mean and variance together.
+    The objective is not convex in the weights of mean and variance together. As in [1]_ the means come first: `fit`
+    starts from ridge regression, and from the variance of what that leaves. Mean and variance together are then trained
+    by L-BFGS.
 
     Where a line goes through all of `y`, as with more features than samples, the likelihood grows without bound as the
-    variance falls, and a fit means little. The intercept of ``ln v`` stays above the rounding errors of `y` even then.
+    variance falls, and a fit means little. The variance of a mean sample stays above the rounding errors of `y` even
+    then. A `y` that is always the same has no standard deviation, and is measured by its magnitude.
+
+    Inside, features are centred and scaled, so that features in any unit (kelvins, prices, seconds since 1970) lead to
+    the minimum; the objective is the one above.
 
     `X` may be sparse, and `fit` is all or nothing, as in `LogisticRegression`.
 
@@ -175,37 +184,44 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             y, total = _as_numbers(y), total_weight(weight)
             weight = weight * mean_one_factor(len(y), total)
 
-            # 2. Standardise y: z = (y - center) / scale. The objective does not change.
-            with np.errstate(over="ignore", invalid="ignore"):
-                center = float(np.average(y, weights=weight))
-                scale = float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
-            if not scale < np.inf:
-                raise ValueError(f"y must have a finite variance, got numbers up to {np.abs(y).max():g}")
-            with np.errstate(over="ignore"):  # an overflow shows in the loss
-                l2 = np.array([[scale**2], [1.0]]) * l2_from_C(self.C, total)
+            # 2. Standardise y: z = (y - center) / spread. That takes the constant ln spread from the objective.
+            center, spread = _center_and_spread(y[weight > 0], weight[weight > 0])
+            tiny, largest = (float(limit) for limit in (np.finfo(X.dtype).tiny, np.finfo(X.dtype).max))
+            if not (spread > tiny and spread + abs(center) < largest):
+                raise ValueError(
+                    f"y must have mean and standard deviation within {X.dtype}, the type of X, "
+                    f"got {center:g} and {spread:g}"
+                )
+            log_spread = float(np.log(spread))
+            with np.errstate(over="ignore"):  # of samples without weight
+                z = ((y - center) / spread).astype(X.dtype)
+            z[weight == 0] = 0.0
             objective = Objective(
                 X,
-                ((y - center) / scale).astype(X.dtype),
+                z,
                 weight.astype(X.dtype),
-                partial(_gaussian_loss_with_grad, log_scale=np.log(scale)),
+                _gaussian_loss_with_grad,
                 n_outputs=2,
-                l2=l2,
+                l2=l2_from_C(self.C, total),
                 loss_with_hess=_gaussian_loss_with_hess,
             )
+            lowest = 2 * np.log(np.finfo(X.dtype).eps)
             params = slopes, offsets = objective.zeros()
             if not fresh:
-                slopes[:] = self.coef_ / scale, self.log_var_coef_
-                offsets[:] = (self.intercept_ - center) / scale, self.log_var_intercept_ - 2 * np.log(scale)
+                slopes[:] = self.coef_ / spread, self.log_var_coef_
+                offsets[:] = (self.intercept_ - center) / spread, self.log_var_intercept_ - 2 * log_spread
+            problem = Standardised(objective, lowest=np.array([-np.inf, lowest]))
+            if fresh:
+                _start(problem, params)
 
             def tell(*_: object) -> None:
                 """Bring what was learnt back to the units of y."""
-                self.coef_, self.log_var_coef_ = scale * slopes[0], slopes[1].copy()
-                self.intercept_ = float(scale * offsets[0] + center)
-                self.log_var_intercept_ = float(offsets[1] + 2 * np.log(scale))
+                self.coef_, self.log_var_coef_ = spread * slopes[0], slopes[1].copy()
+                self.intercept_ = float(spread * offsets[0] + center)
+                self.log_var_intercept_ = float(offsets[1] + 2 * log_spread)
 
             # 3. L-BFGS; the variance of a mean sample is kept above the squared rounding error of y.
-            lowest = 2 * np.log(np.finfo(X.dtype).eps)
-            with Monitor(
+            with _Monitor(
                 self,
                 params,
                 total=self.max_iter,
@@ -213,13 +229,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 verbose=self.verbose,
                 callbacks=[tell, *as_callables(self.callbacks)],
             ) as monitor:
-                message = lbfgs(
-                    Standardised(objective, lowest=np.array([-np.inf, lowest])),
-                    params,
-                    monitor,
-                    max_iter=self.max_iter,
-                    tol=self.tol,
-                )
+                monitor.constant = log_spread
+                message = lbfgs(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
                 tell()
         if message:
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
@@ -290,6 +301,87 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
         return tags
 
 
+class _Means:
+    """The problem of the means alone, at the variance that `y` has: ridge regression."""
+
+    def __init__(self, problem: Standardised) -> None:
+        self._problem = problem
+        self._rest = problem.lower.size // 2
+        self.lower = problem.lower[: self._rest]
+
+    def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        value, grad = self._problem(self.whole(state, 0.0))
+        return value, grad[: self._rest]
+
+    def units(self, state: FloatArray) -> FloatArray:
+        """Those of the means."""
+        return self._problem.units(self.whole(state, 0.0))[: self._rest]
+
+    hessian_rows = 0
+
+    def hessian(self, state: FloatArray) -> list[FloatArray]:
+        """None is known."""
+        raise NotImplementedError
+
+    def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
+        """The part of the means."""
+        return self._problem.state(weight, bias)[: self._rest]
+
+    def write(self, state: FloatArray, weight: FloatArray, bias: FloatArray) -> None:
+        """Write the means, and the variance of what they leave, the same for all samples."""
+        samples = self._problem.samples
+        left = samples.target - samples.logits(*self._problem.inner(self.whole(state, 0.0)))[:, 0]
+        with np.errstate(divide="ignore"):
+            log_var = np.log(np.average(left.astype(np.float64) ** 2, weights=samples.sample_weight))
+        whole = np.maximum(self.whole(state, log_var), self._problem.lower)
+        self._problem.write(whole, weight, bias)
+
+    def whole(self, means: FloatArray, log_var: float) -> FloatArray:
+        """The vector of the whole problem, where all variances are the same."""
+        whole: FloatArray = np.append(means, np.zeros(self._rest))
+        whole[-1] = log_var
+        return whole
+
+
+class _Start:
+    """What a search for the start tells its iterations to."""
+
+    stopped = False
+
+    def __call__(self, loss: float) -> bool:
+        return False
+
+
+def _start(problem: Standardised, params: list[FloatArray]) -> None:
+    """Start from the means of ridge regression, and the variance of what they leave."""
+    means, quiet = _Means(problem), cast(Monitor, _Start())
+    lbfgs(means, params, quiet, max_iter=STEPS_TO_START, tol=CLOSE)
+    means.write(means.state(*params), *params)
+
+
+class _Monitor(Monitor):
+    """One that is told the losses less a constant."""
+
+    constant = 0.0
+
+    def __call__(self, loss: float) -> bool:
+        return super().__call__(loss + self.constant)
+
+
+def _center_and_spread(y: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
+    """Weighted mean and standard deviation; without any, the magnitude in place of it. No square overflows."""
+    if (y == y[0]).all():
+        return float(y[0]), float(abs(y[0])) or 1.0
+    half = np.abs(y).max() / 2  # of which differences are finite
+    center = half * np.average(y / half, weights=weight)
+    with np.errstate(over="ignore"):
+        deviations = y / 2 - center / 2
+        widest = np.abs(deviations).max()
+        spread = 2 * widest * np.sqrt(np.average((deviations / widest) ** 2, weights=weight))
+    return float(center), float(spread)
+
+
 def _as_numbers(y: Any) -> NDArray[np.float64]:
     """`y` in double precision, whatever it came in."""
     if y.dtype.kind not in "biuf":
@@ -303,7 +395,7 @@ def _gaussian_loss_with_hess(
 ) -> LossGradHess:
     """The same with the curvature that is to be expected: ``1 / v`` along the mean, 1/2 along the log-variance."""
     loss, grad = _gaussian_loss_with_grad(
-        logits, target, log_scale=0.0, out=np.empty_like(logits), reduction=reduction, sample_weight=sample_weight
+        logits, target, out=np.empty_like(logits), reduction=reduction, sample_weight=sample_weight
     )
     with np.errstate(over="ignore"):
         hess = np.column_stack([np.exp(-logits[:, 1]), np.full(len(logits), 0.5)])
@@ -314,12 +406,11 @@ def _gaussian_loss_with_grad(
     logits: FloatArray,
     target: NDArray[Any],
     *,
-    log_scale: float,
     out: FloatArray,
     reduction: Literal["sum"],
     sample_weight: ArrayLike | None = None,
 ) -> LossGrad:
-    """Gaussian loss of the columns mean and log-variance, of targets divided by a scale, with weights of mean 1."""
+    """Gaussian loss of the columns mean and log-variance."""
     loss, out[:, 0], out[:, 1] = gaussian_nll_with_grad(
         logits[:, 0].copy(),
         target,
@@ -327,4 +418,4 @@ def _gaussian_loss_with_grad(
         sample_weight=sample_weight,
         reduction=reduction,
     )
-    return LossGrad(loss + len(target) * log_scale, out)
+    return LossGrad(loss, out)

@@ -211,7 +211,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     ) -> tuple[Any, NDArray[Any], FloatArray]:
         """Make samples, target and weights of what was given, checked in scikit-learn's ways and words."""
         dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
-        X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", multi_output=True, reset=fresh)
+        X, y = self._check_arrays(X, y, dtype, reset=fresh)
         self.classes_, target = self._read(y, classes, fresh)
         idle = may_be_idle and sample_weight is not None and not np.any(sample_weight)
         given = np.ones(np.shape(sample_weight)) if idle else sample_weight  # scikit-learn refuses nothing but zeros
@@ -221,6 +221,13 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     def _penalties(self) -> tuple[float, float]:
         """Inverse strength of the penalty on the weights, and the share in it of their absolute values."""
         return self.C, self.l1_ratio or 0.0
+
+    def _check_arrays(self, X: Any, y: Any, dtype: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Make arrays of samples and labels, as many of these as of those."""
+        checked: tuple[Any, Any] = validate_data(
+            self, X, y, dtype=dtype, accept_sparse="csr", multi_output=True, reset=reset
+        )
+        return checked
 
     def _penalised(self, objective: Objective, seen: NDArray[np.float64]) -> Objective:
         """Scale the weights to a mean of 1, so that they leave the size of a step alone, and add the penalties.
@@ -363,9 +370,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
 
     def _input_gradient(self, X: Any, y: Any) -> FloatArray:
         check_is_fitted(self)
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], accept_sparse="csr", multi_output=True, reset=False
-        )
+        X, y = self._check_arrays(X, y, [np.float64, np.float32], reset=False)
         _, target = self._read(y, self.classes_, fresh=False)
         return self._objective(X, target, None).input_gradient(_dense(self.coef_), self.intercept_)
 

@@ -1,24 +1,33 @@
 """Linear classification into labels that do not exclude each other."""
 
+import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
-from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval
+from scipy.sparse import csr_array, csr_matrix, issparse, sparray
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from .._arrays import as_weights
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
-from .classification import read_labels, two_columns
+from .classification import is_missing, read_answers, read_labels, two_columns
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import LogitPenalty, Objective
 from .training import Callback
 
 __all__ = ["MultiLabelClassifier"]
+
+# What stands in a target, for the losses, where a label is not known.
+IGNORED = -1
+
+_SPARSE = {"array": csr_array, "matrix": csr_matrix}
 
 
 class MultiLabelClassifier(LinearClassifier):
@@ -38,8 +47,10 @@ class MultiLabelClassifier(LinearClassifier):
         Inverse strength of the penalty on the weights; inf stands for none.
     l1_ratio, fit_intercept
         As in `LogisticRegression`.
-    pos_weight : float or array_like of shape (n_labels,), default None
-        A factor on the loss of the labels that a sample has, to be more than 1 for rare ones. None: 1.
+    pos_weight : float, array_like of shape (n_labels,) or "balanced", default None
+        A factor on the loss of the labels that a sample has, to be more than 1 for rare ones. None: 1. "balanced": for
+        each label the weight of the samples without it, divided by that of those with it; 1 where all samples are
+        alike. Samples whose label is not known count in neither.
     label_smoothing : float in [0, 1], default 0.0
         Share of each target that becomes 1/2.
     gamma : float in [0, 1e9], default 0.0
@@ -62,7 +73,12 @@ class MultiLabelClassifier(LinearClassifier):
     intercept_ : ndarray of shape (n_labels,)
         The intercepts ``b``.
     classes_ : ndarray of shape (n_labels,)
-        The numbers of the labels, 0, 1, 2, ...; for a `y` of one dimension its two values.
+        The names of the labels: the columns of `y`, if it was a data frame, else 0, 1, 2, ...; for a `y` of one
+        dimension its two values.
+    pos_weight_ : ndarray of shape (n_labels,) or None
+        The factors that were used; None if `pos_weight` is None.
+    sparse_output_ : {"array", "matrix"} or None
+        The form of the sparse `y` of the first call, which `predict` answers in; None if it was dense.
     loss_curve_, validation_loss_curve_ : list of float
         As in `LogisticRegression`, per sample, summed over its labels.
     n_iter_ : ndarray of shape (1,)
@@ -81,6 +97,10 @@ class MultiLabelClassifier(LinearClassifier):
     -----
     A `y` of shape (n_samples,) with two values is a single label, and is predicted as such.
 
+    What is NaN in `y` (among objects also None, and pandas' NA) is not known, and has no loss. So each label has the
+    weights that `LogisticRegression` gives it on the samples whose label is known. Where it is known of none, the
+    penalty keeps its weights at 0.
+
     Sparse samples, scales of features, and what an exception leaves behind: as in `LogisticRegression`. Its weights are
     those of ``sklearn.multiclass.OneVsRestClassifier(LogisticRegression(C=C))``.
 
@@ -95,12 +115,22 @@ class MultiLabelClassifier(LinearClassifier):
     array([[0, 0],
            [0, 1],
            [1, 1]])
+
+    Half of the samples have not been looked at for the second label:
+
+    >>> partly = np.where(np.arange(100)[:, np.newaxis] % 2 * [0, 1], np.nan, y)
+    >>> MultiLabelClassifier().fit(X, partly).predict([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    array([[0, 0],
+           [0, 1],
+           [1, 1]])
     """
 
     pos_weight: ArrayLike | None
+    pos_weight_: NDArray[np.float64] | None
+    sparse_output_: Literal["array", "matrix"] | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = LinearClassifier._parameter_constraints | {
-        "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", None],
+        "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", StrOptions({"balanced"}), None],
     }
 
     def __init__(
@@ -165,8 +195,9 @@ class MultiLabelClassifier(LinearClassifier):
         ----------
         X : array_like or sparse matrix, shape (n_samples, n_features)
             The samples. Products with float32 are made in float32, all else in float64.
-        y : array_like or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
-            Which labels they have: booleans, 0 and 1, or soft labels between. Of one dimension: two values of any kind.
+        y : array_like, data frame or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
+            Which labels they have: booleans, 0 and 1, or soft labels between; NaN where that is not known. The columns
+            of a data frame are the names of the labels. Of one dimension: two values of any kind.
         sample_weight : array_like, shape (n_samples,), optional
             Non-negative weight ``s_i`` of each sample.
 
@@ -199,8 +230,8 @@ class MultiLabelClassifier(LinearClassifier):
         ----------
         X : array_like or sparse matrix, shape (n_samples, n_features)
             The samples, which are trained in the precision of the first call.
-        y : array_like or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
-            Which labels they have, as in `fit`.
+        y : array_like, data frame or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
+            Which labels they have, as in `fit`. The names of the columns of a data frame are those of the first call.
         classes : array_like, shape (2,), optional
             For a `y` of one dimension its two values, if the first call may lack one of them.
         sample_weight : array_like, shape (n_samples,), optional
@@ -214,9 +245,13 @@ class MultiLabelClassifier(LinearClassifier):
         Raises
         ------
         ValueError
-            As in `fit`, or if the number of labels has changed, or for early stopping or the schedule "cosine", which
-            need to know what is still to come.
+            As in `fit`, or if the labels have changed, or for early stopping, the schedule "cosine" or `pos_weight`
+            "balanced", which need to know what is still to come.
         """
+        if isinstance(self.pos_weight, str) and self.pos_weight == "balanced":
+            raise ValueError(
+                "pos_weight='balanced' is not supported for partial_fit: pass an array of a factor for each label"
+            )
         return self._partial_fit(X, y, classes, sample_weight)
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -245,12 +280,43 @@ class MultiLabelClassifier(LinearClassifier):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels) or (n_samples,)
-            0 and 1; for a single label its values.
+        ndarray or sparse matrix of shape (n_samples, n_labels), or ndarray of shape (n_samples,)
+            0 and 1, a column for each label in the order of ``classes_``; a sparse matrix (CSR) if the `y` of the first
+            call was one. For a `y` of one dimension its values.
         """
         answers = (self.decision_function(X) > 0).astype(int)
-        labels: NDArray[Any] = self.classes_[answers] if self._is_single() else answers
+        if self._is_single():
+            answers = self.classes_[answers]
+        labels: NDArray[Any] = _SPARSE[self.sparse_output_](answers) if self.sparse_output_ else answers
         return labels
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the samples all of whose known labels are predicted right.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+        y : array_like, data frame or sparse matrix, shape (n_samples, n_labels) or (n_samples,)
+            Which labels they have, as in `fit`. Samples of which no label is known do not count.
+        sample_weight : array_like, shape (n_samples,), optional
+            Non-negative weight of each sample.
+
+        Returns
+        -------
+        float
+            ``sklearn.metrics.accuracy_score`` of what is known; NaN where nothing is.
+        """
+        predicted = (self._logits(X) > 0).astype(int)
+        _, target = self._read(y, self.classes_, fresh=False)
+        check_consistent_length(predicted, target)
+        missing = is_missing(target)
+        counts = ~missing.all(axis=1)
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, predicted)[counts]
+        if not counts.any() or (weight is not None and not weight.any()):
+            return math.nan
+        known = np.where(missing, predicted, target)[counts]
+        return float(accuracy_score(known, predicted[counts], sample_weight=weight))
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Probability of each label.
@@ -312,43 +378,90 @@ class MultiLabelClassifier(LinearClassifier):
     def _is_single(self) -> bool:
         return len(self.classes_) != len(self.intercept_)
 
+    def _check_arrays(self, X: Any, y: Any, dtype: Any, *, reset: bool) -> tuple[Any, Any]:
+        samples = validate_data(
+            self, X, None if y is None else "no_validation", dtype=dtype, accept_sparse="csr", reset=reset
+        )
+        return samples, y  # which `_read` reads
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool, may_be_idle: bool
+    ) -> tuple[Any, NDArray[Any], FloatArray]:
+        samples, target, weight = super()._check_data(
+            X, y, sample_weight, classes=classes, fresh=fresh, may_be_idle=may_be_idle
+        )
+        if fresh:
+            self.sparse_output_ = ("array" if isinstance(y, sparray) else "matrix") if issparse(y) else None
+        return samples, target, weight
+
     def _read(self, y: Any, classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-        if y.ndim == 1:
-            if (kind := type_of_target(y, input_name="y", raise_unknown=True)) == "multiclass":
-                raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-            found, target = read_labels(y, classes if fresh or self._is_single() else None)
-            target = target[:, np.newaxis]
+        names, answers = read_answers(y)
+        if answers.ndim == 1:
+            found, target = _read_values(answers, classes if fresh or self._is_single() else None)
         else:
-            target = _read_answers(y)
-            found = np.arange(target.shape[1])
-        n = target.shape[1]
-        if not fresh and (n != len(self.intercept_) or not np.array_equal(found, self.classes_)):
-            before = _name_labels(self.classes_, len(self.intercept_))
-            raise ValueError(f"y must have the labels of the last call, {before}, got {_name_labels(found, n)}")
+            target = answers
+            found = np.arange(target.shape[1]) if names is None else names
+        if not fresh:
+            given, before, n = found, self.classes_, len(self.intercept_)
+            numbers = np.arange(n)
+            if answers.ndim == 2 and not self._is_single() and (names is None or np.array_equal(before, numbers)):
+                found = before  # either has no names
+            if target.shape[1] != n or not np.array_equal(found, before):
+                raise ValueError(
+                    f"y must have the labels of the last call, {_name_labels(before, n)}, "
+                    f"got {_name_labels(given, target.shape[1])}"
+                )
         return found, target
 
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         weight = np.ones(len(target)) if sample_weight is None else sample_weight
-        pos_weight = np.full(target.shape[1], self.pos_weight) if isinstance(self.pos_weight, Real) else self.pos_weight
-        options = {"pos_weight": pos_weight, "label_smoothing": self.label_smoothing}
+        check_consistent_length(X, target)
+        missing = is_missing(target)
+        if sample_weight is not None:  # in training
+            self.pos_weight_ = self._pos_weights(target, missing, weight)
+        options = {"pos_weight": self.pos_weight_, "label_smoothing": self.label_smoothing}
         options |= {"gamma": self.gamma} if self.gamma else {}
+        if missing.any():
+            target, options["ignore_index"] = np.where(missing, IGNORED, target), IGNORED
         loss_with_grad = sigmoid_focal_loss_with_grad if self.gamma else sigmoid_cross_entropy_with_grad
         return Objective(X, target.astype(X.dtype), weight, loss_with_grad, target.shape[1], options)
 
+    def _pos_weights(
+        self, target: NDArray[Any], missing: NDArray[np.bool_], weight: FloatArray
+    ) -> NDArray[np.float64] | None:
+        """Return the factor of each label."""
+        n = target.shape[1]
+        if self.pos_weight is None:
+            return None
+        if isinstance(self.pos_weight, str):
+            shares = weight / (weight.max() or 1.0)  # whose sums are finite
+            known = np.where(missing, 0.0, shares[:, np.newaxis])
+            positive = np.sum(known * np.where(missing, 0.0, target), axis=0)
+            negative = known.sum(axis=0) - positive
+            both = (positive > 0) & (negative > 0)
+            factors: NDArray[np.float64] = np.divide(negative, positive, out=np.ones(n), where=both)
+            return factors
+        given = as_weights(self.pos_weight, "pos_weight", np.dtype(np.float64))
+        return np.full(n, given) if given.ndim == 0 else given
+
 
 def _name_labels(classes: NDArray[Any], n_outputs: int) -> str:
-    """Say what the labels are: the two values of a single one, or a column for each of several."""
-    return f"{n_outputs} columns" if len(classes) == n_outputs else f"the values {classes.tolist()}"
+    """Say what the labels are: the two values of a single one, or the columns for each of several."""
+    if len(classes) != n_outputs:
+        return f"the values {classes.tolist()}"
+    return f"{n_outputs} columns" if np.array_equal(classes, np.arange(n_outputs)) else f"{classes.tolist()}"
 
 
-def _read_answers(y: Any) -> NDArray[Any]:
-    """Make numbers in [0, 1], a column for each label, of an array or a sparse matrix."""
-    answers: NDArray[Any] = y.toarray() if issparse(y) else y
-    if answers.dtype.kind not in "biuf":
-        raise ValueError(f"y must be labels, or numbers in [0, 1], got {answers.dtype}")
-    if (wrong := (answers < 0) | (answers > 1)).any():
-        row, label = np.argwhere(wrong)[0].tolist()
-        raise ValueError(
-            f"y must be labels, or numbers in [0, 1], got {answers[row, label]} at row {row}, label {label}"
-        )
-    return answers
+def _read_values(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Tell the two values of a single label, and which of them a sample has, NaN where that is not known."""
+    known = ~is_missing(y)
+    if not known.any():
+        if classes is None:
+            raise ValueError("y must have labels, got missing values alone")
+        return unique_labels(classes), np.full((len(y), 1), np.nan)
+    if (kind := type_of_target(y[known], input_name="y", raise_unknown=True)) == "multiclass":
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    found, places = read_labels(y[known], classes)
+    target = np.full((len(y), 1), np.nan)
+    target[known, 0] = places
+    return found, target
