@@ -411,20 +411,6 @@ def test_partial_fit_refuses_what_it_cannot_use():
     refused(model, "partial_fit", r"y contains previously unseen labels: .*3", X, y + 1)
 
 
-def test_an_interrupted_fit_leaves_the_estimator_as_it_was():
-    X, y = standardised(load_iris)
-    model = MLPClassifier(**FEW).fit(X, y)
-
-    def interrupt(model, loss):
-        raise KeyboardInterrupt
-
-    model.set_params(callbacks=interrupt, warm_start=True)
-    kept = pickle.dumps((model.coefs_, model._memory, model.loss_curve_))
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
-    assert pickle.dumps((model.coefs_, model._memory, model.loss_curve_)) == kept
-
-
 def test_early_stopping_needs_weight_on_both_sides():
     X, y = standardised(load_iris)
     weight = np.zeros(len(y))

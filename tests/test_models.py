@@ -17,9 +17,8 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
-from refusals import refused, state, with_nan
+from refusals import refused, with_nan
 from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier
-from xentrs.optim import SGD
 
 # Every estimator with every solver.
 ESTIMATORS = [
@@ -384,39 +383,6 @@ def test_other_features_and_no_training_are_refused(estimator):
             refused(model, method, f"X has 3 features, but {name} is expecting 4", X[:, 1:])
             refused(model, method, "Input X contains NaN", with_nan(X))
     refused(model.set_params(warm_start=True), "fit", f"X has 3 features, but {name} is expecting 4", X[:, 1:], y)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
-def test_an_interrupt_leaves_the_model_as_it_was(estimator):
-    X, y = data(estimator)
-    model = short(estimator).fit(X, y)
-    before = state(model)
-
-    def interrupt(model, loss):
-        if model.n_iter_ == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        model.set_params(callbacks=interrupt).fit(X, y)
-    assert state(model.set_params(callbacks=None)) == before
-
-
-@pytest.mark.parametrize("estimator", STEP_BY_STEP, ids=repr)
-def test_an_interrupt_between_batches_leaves_the_model_as_it_was(estimator, monkeypatch):
-    X, y = data(estimator)
-    model = short(estimator).set_params(batch_size=10).fit(X, y)
-    before = state(model)
-    epoch = SGD.linear_epoch
-
-    def interrupted(optimizer, x, target, **options):
-        epoch(optimizer, x[:50], target[:50], **options)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(SGD, "linear_epoch", interrupted)
-    for train in (model.fit, model.partial_fit):
-        with pytest.raises(KeyboardInterrupt):
-            train(X, y)
-    assert state(model) == before
 
 
 # ---------------------------------------------------------------------------------------------------------------- files

@@ -24,7 +24,6 @@ from .training import (
     LossCurveMixin,
     Monitor,
     all_or_nothing,
-    as_callables,
     mean_one_factor,
     total_weight,
 )
@@ -209,7 +208,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 total=self.max_iter,
                 unit="iteration",
                 verbose=self.verbose,
-                callbacks=[tell, *as_callables(self.callbacks)],
+                callbacks=self.callbacks,
+                publish=tell,
             ) as monitor:
                 message = lbfgs(
                     objective,

@@ -130,6 +130,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                 verbose=self.verbose,
                 callbacks=self.callbacks,
                 validation_loss=None if held_out is None else lambda: held_out(*params)[0],
+                penalty=lambda: 0.5 * float(objective.l2) * float(np.vdot(params[0], params[0])),
                 stop=self._has_stalled if held_out is not None or not by_lbfgs else lambda curve: False,
             ) as monitor:
                 if by_lbfgs:
