@@ -54,7 +54,7 @@ def bits(value):
 
 
 def interrupt(signals_at, train):
-    """Call `train`, with a SIGINT at the line of xentrs of each of these numbers, counted from 0; the lines there are."""
+    """Call `train`, with a SIGINT at the lines of xentrs with these numbers, counted from 0; how many there were."""
     lines = 0
 
     def trace(frame, event, argument):

@@ -354,7 +354,10 @@ BAD_PARAMETERS = [
     ),
     ({"class_weight": dict.fromkeys(range(3), 1e308)}, "a positive, finite sum to divide by, got inf"),
     ({"solver": "sgd", "momentum": 0.0}, "nesterov needs momentum > 0, got 0.0"),
-    ({"early_stopping": True, "validation_fraction": 1e-3}, "test_size = 1 should be greater or equal to"),
+    (
+        {"early_stopping": True, "validation_fraction": 1e-3},
+        r"cannot hold out validation_fraction=0.001 of 150 samples of 3 classes: 1 would be held out",
+    ),
 ]
 
 

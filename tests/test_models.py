@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
 from refusals import refused, with_nan
-from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier
+from xentrs.models import GaussianRegressor, LogisticRegression, MLPClassifier, MultiLabelClassifier
 
 # Every estimator with every solver.
 ESTIMATORS = [
@@ -309,6 +309,31 @@ def test_penalties_of_any_strength(estimator):
     np.testing.assert_allclose(largest.coef_, short(estimator).set_params(C=np.inf).fit(X, y).coef_, rtol=1e-9)
     smallest = short(estimator).set_params(C=5e-324)
     refused(smallest, "fit", r"C must be large enough for 1 / \(C n\) to be finite, got 5e-324 and n = 150", X, y)
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "message"),
+    [
+        (
+            slice(0, 150, 10),
+            0.1,
+            r"=0.1 of 15 samples of 3 classes: 2 would be .* fraction of 0.2 to 0.8, or set early",
+        ),
+        (slice(0, 150, 10), 0.9, r"=0.9 of 15 samples of 3 classes: 14 would be held out and 1 trained on"),
+        (slice(40, 101), 0.2, "=0.2 of every class: the rarest has a single sample. Leave that out, or set early_stop"),
+        ([0, 1, 50, 51], 0.2, "=0.2 of 4 samples of 2 classes: 1 .* fraction of 0.5 to 0.5, or set early"),
+    ],
+)
+@pytest.mark.parametrize("estimator", CLASSIFIERS + [MLPClassifier((3,))], ids=repr)
+def test_a_share_that_cannot_be_held_out(estimator, rows, share, message):
+    """scikit-learn's words name neither what was asked for nor what to write."""
+    X, y = load_iris(return_X_y=True)
+    model = short(estimator).set_params(early_stopping=True, validation_fraction=share)
+    if isinstance(estimator, MultiLabelClassifier):  # whose labels are in no proportion: it needs one sample a side
+        Y, few = np.eye(3, dtype=int)[y][:3], "=0.9 of 3 samples: 3 would be held out and 0 trained on"
+        refused(model.set_params(validation_fraction=0.9), "fit", few, X[:3], Y)
+    else:
+        refused(model, "fit", "early_stopping cannot hold out validation_fraction" + message, X[rows], y[rows])
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)

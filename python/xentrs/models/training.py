@@ -280,12 +280,27 @@ def hold_out(
     weight: FloatArray, share: float, random: np.random.RandomState, labels: NDArray[Any] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows to train on and, about this share, to hold out; in proportion of the labels, if there are any."""
-    parts = train_test_split(np.arange(len(weight)), test_size=share, random_state=random, stratify=labels)
+    n, counts = len(weight), np.ones(1, int) if labels is None else np.unique(labels, return_counts=True)[1]
+    refused = f"early_stopping cannot hold out validation_fraction={share:g}"
+    if labels is not None and counts.min() < 2:
+        raise ValueError(
+            f"{refused} of every class: the rarest has a single sample. Leave that out, or set early_stopping=False."
+        )
+    held_out, needed = math.ceil(share * n), len(counts)  # as many as there are classes on either side
+    if not needed <= held_out <= n - needed:
+        least, most = needed / n, math.floor(1000 * (n - needed) / n) / 1000
+        way_out = f"Choose a fraction of {least:.3g} to {most:.3g}, or set" if least <= most else "Set"
+        of = f"{n} samples" if labels is None else f"{n} samples of {needed} classes"
+        raise ValueError(
+            f"{refused} of {of}: {held_out} would be held out and {n - held_out} trained on, and both must be at least "
+            f"{needed}. {way_out} early_stopping=False."
+        )
+    parts = train_test_split(np.arange(n), test_size=share, random_state=random, stratify=labels)
     for rows, what_for in zip(parts, ("to train on", "held out"), strict=True):
         if not weight[rows].any():
             raise ValueError(f"sample_weight must have a positive sum over the samples {what_for}, got only zeros")
-    train, held_out = parts
-    return train, held_out
+    train, test = parts
+    return train, test
 
 
 def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) -> bool:
@@ -316,8 +331,8 @@ _FINISHED: dict[int, dict[str, Any]] = {}
 class all_or_nothing:
     """Give the estimator its attributes back if the block raises; it goes back as it was before.
 
-    Only what ends a program from outside, such as KeyboardInterrupt, leaves the work that is done: where a `Monitor` has
-    seen iterations, the estimator is then as if the last one finished had been the last one asked for.
+    Only what ends a program from outside, such as KeyboardInterrupt, leaves the work that is done: where a `Monitor`
+    has seen iterations, the estimator is then as if the last one finished had been the last one asked for.
 
     The block must not change the arrays among the attributes that are there before. All attributes change places in one
     step, so a second interrupt does no harm.
