@@ -94,7 +94,7 @@ def test_the_worst_of_a_linear_model_is_found(norm, dtype):
 def test_a_network_is_hurt_and_more_so_by_more_steps(norm):
     X, y = load_digits(return_X_y=True)
     X = X / 16
-    model = MLPClassifier(learning_rate=0.01, max_iter=30, tol=None, random_state=0).fit(X[:1200], y[:1200])
+    model = MLPClassifier(learning_rate_init=0.01, max_iter=30, tol=None, random_state=0).fit(X[:1200], y[:1200])
     X, y, eps = X[1200:], y[1200:], 0.15 if norm == "linf" else 0.8
 
     def loss(X):

@@ -37,10 +37,10 @@ def test_scikit_learns_checks(estimator, check):
 def test_the_exclusive_or_is_learnt(activation):
     """What no linear model can: its loss stays at ln 2."""
     X, y = XOR
-    model = MLPClassifier(16, activation=activation, learning_rate=0.1, tol=None, random_state=0).fit(X, y)
+    model = MLPClassifier(16, activation=activation, learning_rate_init=0.1, tol=None, random_state=0).fit(X, y)
     assert xe.sigmoid_cross_entropy(model.decision_function(X), y) < 0.05
     np.testing.assert_array_equal(model.predict(X), y)
-    linear = MLPClassifier((), alpha=0.0, learning_rate=0.3, tol=None, random_state=0).fit(X, y)
+    linear = MLPClassifier((), alpha=0.0, learning_rate_init=0.3, tol=None, random_state=0).fit(X, y)
     assert xe.sigmoid_cross_entropy(linear.decision_function(X), y) == pytest.approx(np.log(2), abs=1e-3)
     product = np.column_stack([X, X[:, 0] * X[:, 1]])
     assert xe.sigmoid_cross_entropy(linear.fit(product, y).decision_function(product), y) < 0.05
@@ -61,7 +61,7 @@ def test_learns_as_well_as_scikit_learns(load, solver):
 def test_without_hidden_layers_it_is_logistic_regression(load):
     X, y = standardised(load)
     X = X[:, :10]
-    options = {"solver": "sgd", "batch_size": 10**6, "learning_rate": 0.3, "max_iter": 20_000, "tol": 1e-13}
+    options = {"solver": "sgd", "batch_size": 10**6, "learning_rate_init": 0.3, "max_iter": 20_000, "tol": 1e-13}
     model = MLPClassifier((), alpha=1 / len(X), n_iter_no_change=200, **options).fit(X, y)
     peer = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y)
     np.testing.assert_allclose(model.coefs_[0], peer.coef_.T, atol=2e-4)
@@ -82,9 +82,15 @@ def test_the_first_step_goes_down_the_gradient_of_the_objective(load, options, s
     X, n_classes, rng = X[:, :4], y.max() + 1, np.random.default_rng(0)
     sample_weight = rng.uniform(0.5, 2.0, len(X))
     target = rng.dirichlet(np.ones(n_classes), len(X)) if soft else np.eye(n_classes)[y]
-    step = {"solver": "sgd", "momentum": 0.0, "nesterov": False, "learning_rate": 0.5, "batch_size": len(X)}
+    step = {
+        "solver": "sgd",
+        "momentum": 0.0,
+        "nesterovs_momentum": False,
+        "learning_rate_init": 0.5,
+        "batch_size": len(X),
+    }
     model = MLPClassifier(3, activation="tanh", alpha=0.1, max_iter=1, tol=None, random_state=0, **step, **options)
-    still = clone(model).set_params(learning_rate=1e-300).fit(X, target if soft else y, sample_weight)
+    still = clone(model).set_params(learning_rate_init=1e-300).fit(X, target if soft else y, sample_weight)
     moved = clone(model).fit(X, target if soft else y, sample_weight)
 
     factors = np.ones(n_classes)
@@ -210,7 +216,7 @@ def test_early_stopping_ends_with_the_best_of_the_samples_held_out():
     X, y = standardised(load_digits)
     rng = np.random.default_rng(0)
     X, y = X[:300], np.where(rng.random(300) < 0.3, rng.integers(0, 10, 300), y[:300])  # noise to be learnt by heart
-    options = {"learning_rate": 0.01, "n_iter_no_change": 5, "random_state": 0}
+    options = {"learning_rate_init": 0.01, "n_iter_no_change": 5, "random_state": 0}
     model = MLPClassifier(early_stopping=True, **options).fit(X, y)
     curve = model.validation_loss_curve_
     assert 5 < len(curve) == model.n_iter_ < 200
@@ -272,7 +278,7 @@ def test_callbacks_see_every_epoch_and_may_stop():
     model = MLPClassifier(
         random_state=0,
         callbacks=[lambda model, loss: seen.append(loss), lambda model, loss: len(seen) == 4],
-        learning_rate=0.05,
+        learning_rate_init=0.05,
     )
     assert model.fit(X, y).loss_curve_ == seen
     assert model.n_iter_ == 4
@@ -331,14 +337,14 @@ BAD_DATA = [
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
     (lambda X, y: (X, y, np.full(len(y), 1e308)), "a positive, finite sum to divide by, got inf"),
     (lambda X, y: (X, y, np.full(len(y), 1e-320)), "a positive, finite sum to divide by, got 1.49998e-318"),
-    (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X or lower learning_rate=0.001"),
+    (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X or lower learning_rate_init=0.001"),
 ]
 
 BAD_PARAMETERS = [
     ({"alpha": -1.0}, "The 'alpha' parameter of MLPClassifier must be"),
     ({"solver": "lbfgs"}, "The 'solver' parameter of MLPClassifier must be"),
     ({"activation": "sine"}, "The 'activation' parameter of MLPClassifier must be"),
-    ({"learning_rate": 0.0}, "The 'learning_rate' parameter of MLPClassifier must be"),
+    ({"learning_rate_init": 0.0}, "The 'learning_rate' parameter of MLPClassifier must be"),
     ({"gamma": -1.0}, "The 'gamma' parameter of MLPClassifier must be"),
     ({"gamma": np.inf}, "The 'gamma' parameter of MLPClassifier must be"),
     ({"random_state": "seed"}, "The 'random_state' parameter of MLPClassifier must be"),

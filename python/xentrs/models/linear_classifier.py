@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
+from .direction import logits_direction
 from .objective import Objective, Penalty, l2_from_C
 from .saving import SaveMixin
 from .solvers import lbfgs, sgd_epoch
@@ -264,6 +265,37 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         )
         _, target = self._read(y, self.classes_, fresh=False)
         return self._objective(X, target, None).input_gradient(self.coef_, self.intercept_)
+
+    def input_direction(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
+        """Direction in which the loss of each sample rises most: `input_gradient`, but for a positive factor a row.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+        y : array_like or sparse matrix
+            What is to be told of them, as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In double precision, the gradient to the logits divided by its largest entry on the way. It does not
+            underflow, however sure the answer is: a row of zeros is a loss that has no slope.
+
+        See Also
+        --------
+        xentrs.attacks.fgsm, xentrs.attacks.pgd : what it is good for.
+        """
+        check_is_fitted(self)
+        samples, given = validate_data(
+            self, X, y, dtype=np.float64, accept_sparse="csr", multi_output=True, reset=False
+        )
+        _, target = self._read(given, self.classes_, fresh=False)
+        objective = self._objective(samples, target, None)
+        weight, options = self.coef_.astype(np.float64), {"gamma": self.gamma} | objective.options
+        logits = samples @ weight.T + self.intercept_
+        direction: FloatArray = logits_direction(objective.loss_with_grad, logits, objective.target, **options) @ weight
+        return direction
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
