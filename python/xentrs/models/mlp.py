@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import pairwise
 from numbers import Integral, Real
@@ -21,6 +22,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .. import nn
+from .._blas import blas_threads_for
 from ..losses import (
     FloatArray,
     LossGrad,
@@ -351,17 +353,20 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                 samples, held_out = samples.rows(train_rows), samples.rows(test_rows)
             self._set_weights(samples.X, random, fresh=fresh)
             optimizer = self._optimizer(fresh=fresh) if self.solver in DEFAULT_RATE else None
-            with Monitor(
-                self,
-                [*self.coefs_, *self.intercepts_],
-                total=self.max_iter,
-                unit="iteration" if self.solver == "lbfgs" else "epoch",
-                verbose=self.verbose,
-                callbacks=self.callbacks,
-                validation_loss=None if held_out is None else partial(self._validate, held_out),
-                penalty=lambda: self._penalty(len(samples)),
-                stop=self._stop(optimizer) if optimizer or held_out else lambda curve: False,
-            ) as monitor:
+            with (
+                self._blas_threads(len(samples)),
+                Monitor(
+                    self,
+                    [*self.coefs_, *self.intercepts_],
+                    total=self.max_iter,
+                    unit="iteration" if self.solver == "lbfgs" else "epoch",
+                    verbose=self.verbose,
+                    callbacks=self.callbacks,
+                    validation_loss=None if held_out is None else partial(self._validate, held_out),
+                    penalty=lambda: self._penalty(len(samples)),
+                    stop=self._stop(optimizer) if optimizer or held_out else lambda curve: False,
+                ) as monitor,
+            ):
                 if optimizer is None:
                     self.__dict__.pop("_memory", None)
                     failure = lbfgs(
@@ -429,7 +434,8 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             samples, _ = self._check(X, y, sample_weight, classes=classes, fresh=fresh, seen=seen)
             random = check_random_state(self.random_state)
             self._set_weights(samples.X, random, fresh=fresh)
-            loss = self._epoch(samples, self._optimizer(fresh=fresh), random)
+            with self._blas_threads(len(samples)):
+                loss = self._epoch(samples, self._optimizer(fresh=fresh), random)
             self.loss_curve_ = [*([] if fresh else self.loss_curve_), loss]
             self.n_iter_ = len(self.loss_curve_)
         return self
@@ -569,7 +575,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         tags.classifier_tags.multi_label = True
         return tags
 
-    # ------------------------------------------------------------------------------------------------------ what goes in
+    # ----------------------------------------------------------------------------------------------------- what goes in
 
     def _check(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any, fresh: bool, seen: NDArray[np.float64]
@@ -683,6 +689,11 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
 
     def _batch(self, n: int) -> int:
         return min(200, n) if self.batch_size == "auto" else int(self.batch_size)
+
+    def _blas_threads(self, n: int) -> AbstractContextManager[None]:
+        """Few threads for small products: `n` samples are trained on."""
+        rows = min(n, n if self.solver == "lbfgs" else self._batch(n))
+        return blas_threads_for(rows, *max((coef.shape for coef in self.coefs_), key=math.prod))
 
     def _penalty(self, n: int) -> float:
         """What the objective of `n` samples has of penalty, by the weights as they are."""
