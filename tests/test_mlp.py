@@ -297,17 +297,18 @@ WARNINGS = [
     (
         {"max_iter": 3},
         1.0,
-        r"after max_iter=3 epochs, .* by tol=0.0001: at 1\S+ nats it still fell by 0\S+ in the last 2",
+        r"above the 2.3 nats of guessing; it still fell by 0\S+ in the last 2 epochs. Raise max_iter=3 or learning",
     ),
     (
         {"max_iter": 30},
         1.0,
-        r"it still fell by 0\S+ in the last 10 epochs. Raise max_iter=30 or learning_rate_init=0.001.",
+        r"after max_iter=30 epochs, before the loss had stalled by tol=0.0001: at 0\S+ nats it still fell by 0\S+ in "
+        r"the last 10 epochs. Raise max_iter=30 or learning_rate_init=0.001.",
     ),
     (
         {"max_iter": 1},
         1000.0,
-        r"above the 2.3 nats of guessing; .* Standardise X, .* reach 5\S+ \(root .* or raise max_",
+        r"above the 2.3 nats of guessing; .* Standardise X, .* reach 1\S+ \(root .* or raise max_",
     ),
     (
         {"max_iter": 1, "solver": "sgd", "learning_rate_init": 1e-6},
@@ -317,7 +318,7 @@ WARNINGS = [
     (
         {"solver": "sgd", "learning_rate_init": 30.0, "tol": 0.01},
         1.0,
-        r"of guessing. Lower learning_rate_init=30, or st",
+        r"of guessing. Standardise X, or lower learning_rate_init=30.",
     ),
     (
         {"solver": "lbfgs", "max_iter": 3},
@@ -353,9 +354,19 @@ def test_features_in_odd_units_are_blamed():
     rng = np.random.default_rng(0)
     days = rng.uniform(0, 365, 300)
     X, y = (1.7e9 + 86400 * days)[:, np.newaxis], days > 180
-    for options in ({}, {"activation": "tanh"}, {"solver": "sgd"}, {"solver": "lbfgs"}):
-        with pytest.warns(ConvergenceWarning, match="[Ss]tandardise X"):
-            MLPClassifier(random_state=0, **options).fit(X, y)
+    for solver in ("adam", "sgd", "lbfgs"):
+        for activation in ("relu", "tanh"):
+            with pytest.warns(ConvergenceWarning, match="[Ss]tandardise X"):
+                MLPClassifier((20,), activation=activation, solver=solver, random_state=0).fit(X, y)
+
+
+def test_a_slope_is_no_end():
+    """The loss stalls at a multiple of what can be reached, as features stand far from 0."""
+    X, y = standardised(load_iris)
+    with pytest.warns(
+        ConvergenceWarning, match=r"stalled by tol=0.0001 on a slope: its largest derivative is \d.* Stand"
+    ):
+        MLPClassifier((50,), random_state=0, n_iter_no_change=3).fit(X + 9, y)
 
 
 # ------------------------------------------------------------------------------------------- scikit-learn's arguments
@@ -374,8 +385,11 @@ def test_arguments_are_scikit_learns():
 
 @UNTRAINED
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1")
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@pytest.mark.parametrize("activation", ["identity", "tanh", "logistic", "relu"])
+@pytest.mark.parametrize(
+    ("solver", "activation"),
+    [(solver, activation) for solver in ("adam", "sgd") for activation in ("identity", "tanh", "logistic", "relu")]
+    + [("lbfgs", "tanh"), ("lbfgs", "logistic")],
+)
 def test_the_first_steps_are_scikit_learns(solver, activation):
     """From the same weights, with a strong penalty, in batches, with weights of samples."""
     X, y = standardised(load_iris)
@@ -383,7 +397,7 @@ def test_the_first_steps_are_scikit_learns(solver, activation):
     options = {"solver": solver, "activation": activation, "alpha": 3.0, "shuffle": False, "learning_rate_init": 0.01}
     options |= {"max_iter": 4, "tol": 1e-9, "batch_size": 25, "random_state": 0, "epsilon": 1e-20}
     if solver == "lbfgs":
-        options["max_iter"] = 200
+        options["max_iter"] = 2000
     peer = sklearn.neural_network.MLPClassifier((7,), **options)
     start = sklearn.neural_network.MLPClassifier((7,), **options | {"solver": "sgd", "max_iter": 1}).set_params(
         learning_rate_init=1e-300, momentum=0.0
@@ -402,7 +416,9 @@ def test_the_first_steps_are_scikit_learns(solver, activation):
     model.fit(X, y, weight)
     peer.fit(X, y, weight)
     for ours, theirs in zip(model.coefs_ + model.intercepts_, peer.coefs_ + peer.intercepts_, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-3 if solver == "lbfgs" else 1e-9)
+        np.testing.assert_allclose(ours, theirs, atol=0.02 if solver == "lbfgs" else 1e-9)
+    if solver == "lbfgs":  # of steps the curve counts the penalty otherwise
+        assert model.loss_curve_[-1] == pytest.approx(peer.loss_, rel=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 1e-2, 0.1, 1.0])
@@ -461,7 +477,8 @@ def test_lbfgs_ends_where_no_derivative_is_larger_than_tol(load, soft):
 
     flat = (model.coefs_[0] * scales[:, np.newaxis]).ravel()
     assert objective(flat) == pytest.approx(model.loss_curve_[-1], rel=1e-9)
-    assert np.abs(approx_fprime(flat, objective, 1e-6)).max() < 2e-5
+    steps = 1e-6 * np.eye(flat.size)
+    assert max(abs(objective(flat + step) - objective(flat - step)) / 2e-6 for step in steps) < 1.1e-5
 
 
 @UNTRAINED
@@ -473,7 +490,11 @@ def test_lbfgs_goes_on_stops_early_and_has_no_partial_fit():
     assert model.fit(X, y).loss_curve_[0] < loss
     seen = []
     early = MLPClassifier(
-        (50,), early_stopping=True, max_iter=500, **options | {"tol": 1e-3}, callbacks=lambda m, l: seen.append(l)
+        (50,),
+        early_stopping=True,
+        max_iter=500,
+        **options | {"tol": 1e-3},
+        callbacks=lambda model, loss: seen.append(loss),
     )
     curve = early.fit(X, y).validation_loss_curve_
     assert seen == early.loss_curve_
@@ -528,7 +549,7 @@ def labels_of_iris():
 @UNTRAINED
 def test_several_labels_a_sample(solver):
     X, Y = labels_of_iris()
-    options = {"solver": solver, "random_state": 0, "max_iter": 300}
+    options = {"solver": solver, "random_state": 0, "learning_rate_init": 0.03}
     model = MLPClassifier((10,), **options).fit(X, Y)
     assert model.score(X, Y) > 0.9
     assert model.predict(X).tolist() == (model.predict_proba(X) > 0.5).astype(int).tolist()
@@ -551,6 +572,7 @@ def test_the_loss_of_several_labels_is_summed_over_them(options):
     losses = xe.sigmoid_focal_loss(model.decision_function(X), Y, reduction="none", **focal).sum(axis=1)
     assert model.loss_curve_ == [pytest.approx(np.average(losses, weights=weight), rel=1e-12)]
     early = MLPClassifier(**{**FEW, "max_iter": 1}, **still, **options, early_stopping=True).fit(X, Y)
+    losses = xe.sigmoid_focal_loss(early.decision_function(X), Y, reduction="none", **focal).sum(axis=1)
     assert early.validation_loss_curve_[0] == pytest.approx(losses.mean(), rel=0.3)
 
     def loss(x, y):
@@ -582,6 +604,7 @@ def test_several_labels_go_on_and_keep_their_kind(tmp_path):
     refused(weighty, "fit", "class_weight must be None where y has a column for each label", X, Y)
 
 
+@UNTRAINED
 def test_partial_fit_with_nothing_but_zero_weights_changes_nothing():
     X, y = standardised(load_iris)
     for target in (y, labels_of_iris()[1]):
@@ -636,10 +659,6 @@ BAD_DATA = [
     (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array instead"),
     (lambda X, y: (X[:-1], y), "Found input variables with inconsistent numbers of samples"),
     (lambda X, y: (X, y + 0.5), "Unknown label type: continuous"),
-    (
-        lambda X, y: (X, 2 * np.eye(3, dtype=int)[y]),
-        "y must be 0 or 1 in the column of each label, got 2 at row 0, col",
-    ),
     (lambda X, y: (X, np.array([["a", "b"]] * 150)), r"y should be a 1d array, got an array of shape \(150, 2\)"),
     (lambda X, y: (X, distributions(y, [0.5, 0.5, 0.1])), "distributions whose rows sum to 1, got 1.1 at row 5"),
     (lambda X, y: (X, distributions(y, [1.5, -0.5, 0])), r"distributions in \[0, 1\], got -0.5 at row 5"),
@@ -697,6 +716,14 @@ def test_bad_data_leaves_the_estimator_as_it_was(data, message, warm_start):
 def test_bad_parameters_leave_the_estimator_as_it_was(params, message):
     X, y = standardised(load_iris)
     refused(MLPClassifier(**{**FEW, **params}), "fit", message, X, y)
+
+
+def test_columns_of_more_than_yes_and_no_are_refused():
+    X, y = standardised(load_iris)
+    for wrong in (2, -1):
+        columns = wrong * np.eye(3, dtype=int)[y]
+        message = f"y must be 0 or 1 in the column of each label, got {wrong} at row 0, column 0"
+        refused(MLPClassifier(**FEW), "fit", message, X, columns)
 
 
 def test_callbacks_and_labels_of_other_kinds_are_refused():

@@ -22,12 +22,14 @@ __all__ = [
     "SummedLoss",
     "feature_scales",
     "init_weights",
+    "largest_derivative",
     "lbfgs",
     "network_of",
     "optimizer_state",
     "penalty_of_epoch",
     "resume",
     "train",
+    "value_and_grads",
 ]
 
 # The function between layers; "identity" has no layer of its own.
@@ -140,14 +142,14 @@ def train(
     alpha: float,
     batch_size: int,
     order: NDArray[np.intp],
-) -> float:
+) -> tuple[float, float]:
     """One pass over the samples, a step of `optimizer` per batch: down the mean loss plus ``alpha / (2 m) ||W||^2``.
 
-    Here ``m`` is the size of the batch. Returns the mean over the batches of the losses, each before its step, and of
-    the penalty, before the first.
+    Here ``m`` is the size of the batch. Returns the mean over the batches of the losses, each before its step, and that
+    of the penalty, before the first.
     """
     coefs = network.params[::2]
-    total = len(order) * penalty_of_epoch(coefs, alpha, len(order), batch_size)
+    total, penalty = 0.0, penalty_of_epoch(coefs, alpha, len(order), batch_size)
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported once, below
         for batch in _batches(len(order), batch_size):
             X, target, weight = samples.rows(order[batch])
@@ -159,12 +161,30 @@ def train(
                 coef_grad += alpha / m * coef
             optimizer.step(grads)
             total += m * loss
-    if not (math.isfinite(total) and all(np.isfinite(param).all() for param in optimizer.params)):
+    if not (math.isfinite(total + penalty) and all(np.isfinite(param).all() for param in optimizer.params)):
         raise ValueError(f"The loss overflows. Standardise X or lower learning_rate_init={optimizer.learning_rate}.")
-    return total / len(order)
+    return total / len(order), penalty
 
 
 # ------------------------------------------------------------------------------------------------- all samples at once
+
+
+def value_and_grads(
+    network: nn.Sequential, samples: Samples, summed_loss: SummedLoss, alpha: float
+) -> tuple[float, list[FloatArray]]:
+    """The mean loss of all samples plus ``alpha / (2 n) ||W||^2``, and its derivatives."""
+    n = len(samples)
+    loss, grad = summed_loss(network.forward(samples.X), samples.target, samples.weight / n)
+    network.backward_params(grad)
+    for coef, coef_grad in zip(network.params[::2], network.grads[::2], strict=True):
+        coef_grad += alpha / n * coef
+        loss += alpha / (2 * n) * float(np.vdot(coef, coef))
+    return loss, network.grads
+
+
+def largest_derivative(grads: Sequence[FloatArray], scales: FloatArray) -> float:
+    """The largest of the derivatives, those to the first weights taken per unit of their feature."""
+    return max(float(np.abs(grad).max()) for grad in [grads[0] / scales, *grads[1:]])
 
 
 def lbfgs(
@@ -184,11 +204,8 @@ def lbfgs(
     to the first weights are taken per unit of the root mean square of their feature. Returns why it ended short of
     that, if it did.
     """
-    params, n = network.params, len(samples)
-    coefs = params[::2]
+    params, scales = network.params, feature_scales(samples.X)
     ends = np.cumsum([param.size for param in params])[:-1]
-    units = np.concatenate([np.ones(param.shape) for param in params], axis=None)
-    units[: params[0].size] = np.broadcast_to(1 / feature_scales(samples.X), params[0].shape).ravel()
     slope = math.inf  # where the last gradient was taken, the largest derivative
 
     def set_params(state: FloatArray) -> None:
@@ -198,15 +215,9 @@ def lbfgs(
     def value_and_grad(state: FloatArray) -> tuple[float, FloatArray]:
         nonlocal slope
         set_params(state)
-        loss, grad = summed_loss(network.forward(samples.X), samples.target, samples.weight / n)
-        network.backward_params(grad)
-        grads = network.grads
-        for coef, coef_grad in zip(coefs, grads[::2], strict=True):
-            coef_grad += alpha / n * coef
-            loss += alpha / (2 * n) * float(np.vdot(coef, coef))
-        flat = np.concatenate(grads, axis=None, dtype=np.float64)
-        slope = float(np.abs(flat * units).max())
-        return loss, flat
+        loss, grads = value_and_grads(network, samples, summed_loss, alpha)
+        slope = largest_derivative(grads, scales)
+        return loss, np.concatenate(grads, axis=None, dtype=np.float64)
 
     def iterate(intermediate_result: OptimizeResult) -> None:
         set_params(intermediate_result.x)  # where the gradient was taken last
@@ -231,7 +242,7 @@ def lbfgs(
     else:
         kind = samples.X.dtype.name
         why = f"{result.nit} iterations, as no step lowers the loss further in {kind}"
-        remedy = "Standardise X, raise tol" + (", or pass X in float64." if kind == "float32" else ".")
+        remedy = "Standardise X, or raise tol" + (", or pass X in float64." if kind == "float32" else ".")
     return f"lbfgs ended after {why}: the largest derivative is {slope:.2g} nats, above tol={tol:g}. {remedy}"
 
 

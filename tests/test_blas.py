@@ -1,0 +1,136 @@
+"""The threads of NumPy's BLAS: one for small products, as many as before afterwards, whoever else is inside."""
+
+import multiprocessing
+import os
+import threading
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from xentrs import _blas, nn
+from xentrs.models import MLPClassifier
+
+SMALL, LARGE = (200, 64, 100), (1000, 1000, 1000)
+
+
+class Library:
+    """Stands for a BLAS of so many threads, and notes what is set."""
+
+    def __init__(self, n):
+        self.num_threads, self.seen = n, []
+
+    def set_num_threads(self, n):
+        self.num_threads = n
+        self.seen.append(n)
+
+
+@pytest.fixture
+def libraries(monkeypatch):
+    made = [Library(8), Library(1), Library(2)]
+    monkeypatch.setattr(_blas, "_libraries", lambda: made)
+    return made
+
+
+def threads_of(libraries):
+    return [library.num_threads for library in libraries]
+
+
+def test_small_products_get_one_thread_and_large_ones_all(libraries):
+    with _blas.blas_threads_for(*SMALL):
+        assert threads_of(libraries) == [1, 1, 1]
+        with _blas.blas_threads_for(*LARGE), _blas.blas_threads_for(*SMALL):
+            assert threads_of(libraries) == [1, 1, 1]
+        assert threads_of(libraries) == [1, 1, 1]
+    assert threads_of(libraries) == [8, 1, 2]
+    assert [library.seen for library in libraries] == [[1, 8], [], [1, 2]]
+    with _blas.blas_threads_for(*LARGE):
+        assert threads_of(libraries) == [8, 1, 2]
+    with pytest.raises(ZeroDivisionError), _blas.blas_threads_for(*SMALL):
+        raise ZeroDivisionError
+    assert threads_of(libraries) == [8, 1, 2]
+
+
+def test_the_last_one_out_gives_the_threads_back(libraries):
+    """Of two threads that overlap, the one that entered second leaves last, and must not restore the 1 it has met."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def second():
+        with _blas.blas_threads_for(*SMALL):
+            entered.set()
+            assert leave.wait(60)
+
+    other = threading.Thread(target=second)
+    with _blas.blas_threads_for(*SMALL):
+        other.start()
+        assert entered.wait(60)
+    assert threads_of(libraries) == [1, 1, 1]
+    leave.set()
+    other.join()
+    assert threads_of(libraries) == [8, 1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_counts_anew(libraries):
+    with _blas.blas_threads_for(*SMALL):
+        receiver, sender = multiprocessing.Pipe()
+
+        def child():
+            with _blas.blas_threads_for(*SMALL):
+                sender.send(threads_of(libraries))
+            sender.send(_blas._inside)
+
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        assert receiver.recv() == [1, 1, 1]
+        assert receiver.recv() == 0
+        process.join()
+
+
+def test_networks_and_layers_keep_to_it():
+    """With the BLAS that there is."""
+    X, y = load_iris(return_X_y=True)
+    seen = []
+
+    def numbers():
+        return {one["num_threads"] for one in ThreadpoolController().info() if one["user_api"] == "blas"}
+
+    class Watched(np.ndarray):
+        """Notes the number of threads when it is multiplied."""
+
+        def __array_ufunc__(self, ufunc, method, *inputs, **options):
+            if ufunc is np.matmul:
+                seen.append(numbers())
+            plain = [np.asarray(one) if isinstance(one, Watched) else one for one in inputs]
+            return getattr(ufunc, method)(*plain, **options)
+
+    with threadpool_limits(2, user_api="blas"):
+        if numbers() != {2}:
+            pytest.skip("this BLAS has one thread")
+        for options in ({}, {"solver": "lbfgs"}):
+            MLPClassifier((5,), max_iter=2, tol=None, callbacks=lambda m, loss: seen.append(numbers()), **options).fit(
+                X, y
+            )
+        layer, x = nn.Dense(4, 3), X.view(Watched)
+        layer.backward(np.ones_like(layer.forward(x)))
+        assert len(seen) >= 6
+        assert set.union(*seen) == {1}
+        assert numbers() == {2}
+        seen.clear()
+        MLPClassifier(
+            (1000,), max_iter=1, tol=None, batch_size=1000, callbacks=lambda m, loss: seen.append(numbers())
+        ).fit(np.ones((1000, 200)) * np.arange(1000)[:, np.newaxis] % 7, np.arange(1000) % 2)
+        assert set.union(*seen) == {2}
+
+
+def test_without_threadpoolctl_nothing_happens(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
+    _blas._libraries.cache_clear()
+    try:
+        with _blas.blas_threads_for(*SMALL):
+            assert _blas._inside == 0
+        assert _blas._libraries() == []
+    finally:
+        _blas._libraries.cache_clear()
