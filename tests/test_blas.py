@@ -89,13 +89,17 @@ def test_a_child_counts_anew(libraries):
         process.join()
 
 
-def test_networks_and_layers_keep_to_it():
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_networks_and_layers_keep_to_it(monkeypatch):
     """With the BLAS that there is."""
     X, y = load_iris(return_X_y=True)
     seen = []
 
     def numbers():
         return {one["num_threads"] for one in ThreadpoolController().info() if one["user_api"] == "blas"}
+
+    def look(model, loss):
+        seen.append(numbers())
 
     class Watched(np.ndarray):
         """Notes the number of threads when it is multiplied."""
@@ -109,19 +113,16 @@ def test_networks_and_layers_keep_to_it():
     with threadpool_limits(2, user_api="blas"):
         if numbers() != {2}:
             pytest.skip("this BLAS has one thread")
-        for options in ({}, {"solver": "lbfgs"}):
-            MLPClassifier((5,), max_iter=2, tol=None, callbacks=lambda m, loss: seen.append(numbers()), **options).fit(
-                X, y
-            )
+        for solver in ("adam", "lbfgs"):
+            MLPClassifier((5,), solver=solver, max_iter=2, tol=None, callbacks=look).fit(X, y)
         layer, x = nn.Dense(4, 3), X.view(Watched)
         layer.backward(np.ones_like(layer.forward(x)))
         assert len(seen) >= 6
         assert set.union(*seen) == {1}
         assert numbers() == {2}
         seen.clear()
-        MLPClassifier(
-            (1000,), max_iter=1, tol=None, batch_size=1000, callbacks=lambda m, loss: seen.append(numbers())
-        ).fit(np.ones((1000, 200)) * np.arange(1000)[:, np.newaxis] % 7, np.arange(1000) % 2)
+        monkeypatch.setattr(_blas, "WORTHWHILE", 150 * 4 * 5 * 2)
+        MLPClassifier((5,), max_iter=1, tol=None, callbacks=look).fit(X, y)
         assert set.union(*seen) == {2}
 
 

@@ -70,6 +70,7 @@ PYTHON_FLOORS = """
     _calls
     _mending
     _arrays
+    _blas
     _numbers
     _seeds
     _lazy

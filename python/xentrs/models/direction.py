@@ -76,7 +76,7 @@ def _against_labels(z: FloatArray, t: FloatArray, gamma: float, pos_weight: Any)
     logs = (1 + gamma) * log_sigmoid(sign * z)
     if pos_weight is not None:
         with np.errstate(divide="ignore"):
-            logs = logs + np.where(t == 1, np.log(np.asarray(pos_weight, np.float64)), 0.0)
+            logs = logs + np.where(t == 1, np.log(np.array(pos_weight, np.float64)), 0.0)
     return _times_exp(sign, logs)
 
 

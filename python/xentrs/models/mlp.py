@@ -433,7 +433,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                 classes = partial_fit_classes(self, classes)
             seen = np.zeros(2) if fresh else self._seen
             if not fresh and sample_weight is not None and not np.any(sample_weight):
-                before, ones = dict(vars(self)), 1 + np.asarray(sample_weight, np.float64)
+                before, ones = dict(vars(self)), 1 + np.array(sample_weight, np.float64)
                 self._check(X, y, ones, classes=classes, fresh=False, seen=seen)
                 self.__dict__ = before
                 return self
@@ -764,7 +764,7 @@ def has_columns(y: Any) -> bool:
     """Whether `y` has a column for each of several labels that do not exclude each other."""
     if issparse(y):
         return True
-    array = np.asarray(y)
+    array = np.array(y)
     return array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biu"
 
 

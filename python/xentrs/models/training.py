@@ -100,7 +100,7 @@ class LossCurveMixin:
                 ) from missing
             _, ax = pyplot.subplots()
         held_out = getattr(self, "validation_loss_curve_", [])
-        training = np.asarray(self.loss_curve_)
+        training = np.array(self.loss_curve_)
         by_epoch = getattr(self, "solver", None) in ("adam", "sgd")
         places = np.arange(1, len(training) + 1)
         if held_out:
