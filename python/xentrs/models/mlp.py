@@ -16,13 +16,14 @@ from scipy.sparse import issparse
 from scipy.special import xlogy
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .. import nn
 from .._blas import blas_threads_for
+from .._seeds import Seed, random_state_of
 from ..losses import (
     FloatArray,
     LossGrad,
@@ -117,7 +118,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         The most epochs, that is passes over the samples, or for "lbfgs" iterations, that `fit` makes.
     shuffle : bool, default True
         Whether every epoch visits the samples in another order.
-    random_state : int, RandomState or None, default None
+    random_state : int, RandomState, Generator or None, default None
         The seed of the first weights, the samples held out and the order. The same seed gives the same bits.
     tol : float or None, default 1e-4
         `fit` stops when the last `n_iter_no_change` epochs have not lowered the loss by `tol` nats: that of the samples
@@ -270,7 +271,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: Seed = None,
         tol: float | None = 1e-4,
         verbose: bool | None = None,
         warm_start: bool = False,
@@ -348,7 +349,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         with all_or_nothing(self):
             fresh = not (self.warm_start and hasattr(self, "coefs_"))
             samples, labels = self._check(X, y, sample_weight, classes=None, fresh=fresh, seen=np.zeros(2))
-            random = check_random_state(self.random_state)
+            random = random_state_of(self.random_state)
             held_out = None
             if self.early_stopping:
                 train_rows, test_rows = hold_out(samples.weight, self.validation_fraction, random, labels)
@@ -438,7 +439,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                 self.__dict__ = before
                 return self
             samples, _ = self._check(X, y, sample_weight, classes=classes, fresh=fresh, seen=seen)
-            random = check_random_state(self.random_state)
+            random = random_state_of(self.random_state)
             self._set_weights(samples.X, random, fresh=fresh)
             with self._blas_threads(len(samples)):
                 loss, penalty = self._epoch(samples, self._optimizer(fresh=fresh), random)
@@ -833,7 +834,7 @@ def _stuck_on_a_slope(model: MLPClassifier, samples: Samples, advice: str) -> st
     """Complain of a loss that does not fall although there is a way down."""
     with np.errstate(over="ignore", invalid="ignore"):
         _, grads = value_and_grads(model._network(), samples, model._summed_loss, model._alpha())
-    if (slope := largest_derivative(grads, feature_scales(samples.X))) <= STEEP:
+    if (slope := largest_derivative(grads, feature_scales(samples))) <= STEEP:
         return None
     return (
         f"The loss has stalled by tol={model.tol:g} on a slope: its largest derivative is {slope:.2g} nats, per unit "
@@ -851,7 +852,7 @@ def _stuck_at_constant(model: MLPClassifier, samples: Samples, loss: float) -> s
 
 def _how_to_standardise(samples: Samples) -> str:
     """Say so, if features are large or small."""
-    extent = float(feature_scales(samples.X).max())
+    extent = float(feature_scales(samples).max())
     return "" if 0.01 < extent < 10 else f"Standardise X, whose features reach {extent:.2g} (root mean square)"
 
 

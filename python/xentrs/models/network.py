@@ -204,7 +204,7 @@ def lbfgs(
     to the first weights are taken per unit of the root mean square of their feature. Returns why it ended short of
     that, if it did.
     """
-    params, scales = network.params, feature_scales(samples.X)
+    params, scales = network.params, feature_scales(samples)
     ends = np.cumsum([param.size for param in params])[:-1]
     slope = math.inf  # where the last gradient was taken, the largest derivative
 
@@ -246,9 +246,10 @@ def lbfgs(
     return f"lbfgs ended after {why}: the largest derivative is {slope:.2g} nats, above tol={tol:g}. {remedy}"
 
 
-def feature_scales(X: Any) -> FloatArray:
-    """The root mean square of each feature; 1 for one that is 0 throughout."""
-    X = X.astype(np.float64)
-    squares = np.ravel((X.multiply(X) if issparse(X) else X * X).mean(axis=0))
+def feature_scales(samples: Samples) -> FloatArray:
+    """The root mean square of each feature, by the weights of the samples; 1 for one that is 0 throughout."""
+    X, weight = samples.X.astype(np.float64), samples.weight.astype(np.float64)
+    with np.errstate(over="ignore"):
+        squares = np.ravel((X.multiply(X) if issparse(X) else X * X).T @ (weight / weight.sum()))
     roots: FloatArray = np.sqrt(squares)
     return np.where((roots > 0) & np.isfinite(roots), roots, 1.0)
