@@ -1,5 +1,6 @@
 """The threads of NumPy's BLAS: one for small products, as many as before afterwards, whoever else is inside."""
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -9,6 +10,7 @@ import pytest
 from sklearn.datasets import load_iris
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
+from test_interrupts import interrupt
 from xentrs import _blas, nn
 from xentrs.models import MLPClassifier
 
@@ -52,6 +54,23 @@ def test_small_products_get_one_thread_and_large_ones_all(libraries):
     assert threads_of(libraries) == [8, 1, 2]
 
 
+def test_an_interrupt_leaves_nobody_inside(libraries):
+    """At any line: there is no lock to be left locked."""
+
+    def use():
+        with _blas.blas_threads_for(*SMALL):
+            pass
+
+    for line in range(interrupt((), use)):
+        with pytest.raises(KeyboardInterrupt):
+            interrupt((line,), use)
+        gc.collect()
+        use()
+        assert threads_of(libraries) == [8, 1, 2]
+        assert not _blas._inside
+        assert not _blas._before
+
+
 def test_the_last_one_out_gives_the_threads_back(libraries):
     """Of two threads that overlap, the one that entered second leaves last, and must not restore the 1 it has met."""
     entered, leave = threading.Event(), threading.Event()
@@ -80,7 +99,7 @@ def test_a_child_counts_anew(libraries):
         def child():
             with _blas.blas_threads_for(*SMALL):
                 sender.send(threads_of(libraries))
-            sender.send(_blas._inside)
+            sender.send(len(_blas._inside))
 
         process = multiprocessing.get_context("fork").Process(target=child)
         process.start()
@@ -131,7 +150,7 @@ def test_without_threadpoolctl_nothing_happens(monkeypatch):
     _blas._libraries.cache_clear()
     try:
         with _blas.blas_threads_for(*SMALL):
-            assert _blas._inside == 0
+            assert _blas._libraries() == []
         assert _blas._libraries() == []
     finally:
         _blas._libraries.cache_clear()

@@ -26,8 +26,10 @@ TRAINED += [clone(model).set_params(early_stopping=True) for model in TRAINED if
 
 
 def short(estimator, n=EPOCHS):
-    seed = {"random_state": 0} if is_classifier(estimator) else {}
-    return clone(estimator).set_params(max_iter=n, tol=None, **seed)
+    options = {"random_state": 0} if is_classifier(estimator) else {}
+    if "schedule" in estimator.get_params():
+        options["schedule"] = "constant"  # one that knows the end would be another with another end
+    return clone(estimator).set_params(max_iter=n, tol=None, **options)
 
 
 def samples(estimator):

@@ -5,50 +5,49 @@ threads of a BLAS wait for one another. `docs/threads.md` has the figures.
 """
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
+from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 __all__ = ["blas_threads_for"]
 
 # Products of fewer multiplications and additions than this are left to one thread.
 WORTHWHILE = 2e8
 
-# The number of threads is the whole process's: how many ask for one at this time, and what there was before the first.
-_lock = threading.Lock()
-_inside = 0
-_before: list[tuple[Any, int]] = []
 
-
-@contextmanager
-def blas_threads_for(rows: int, inputs: int, outputs: int) -> Iterator[None]:
+class blas_threads_for:
     """Inside, BLAS takes one thread if a product of this size, the largest that is to come, is small.
 
-    Without threadpoolctl, which comes with scikit-learn, nothing happens.
+    The number is the whole process's. Of several that overlap, in as many threads, the last one out gives back what the
+    first has found. Without threadpoolctl, which comes with scikit-learn, nothing happens.
     """
-    global _inside, _before
-    if 2.0 * rows * inputs * outputs >= WORTHWHILE or not _libraries():
-        yield
-        return
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _before = [(library, library.num_threads) for library in _libraries()]
-            _set([(library, 1) for library, n in _before if n != 1])
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _set([(library, n) for library, n in _before if n != 1])
+
+    def __init__(self, rows: int, inputs: int, outputs: int) -> None:
+        self._small = 2.0 * rows * inputs * outputs < WORTHWHILE
+
+    def __enter__(self) -> None:
+        if self._small:
+            _inside.add(self)
+            for library in _libraries():
+                if (n := library.num_threads) > 1:
+                    _before[library] = n
+                    library.set_num_threads(1)
+
+    def __exit__(
+        self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _inside.discard(self)
+        if not _inside:
+            for library in list(_before):
+                library.set_num_threads(_before.pop(library))
 
 
-def _set(numbers: list[tuple[Any, int]]) -> None:
-    for library, n in numbers:
-        library.set_num_threads(n)
+# Who is inside, and how many threads there were before. There is no lock: an interrupt could leave one locked, and
+# every later product would wait for ever. One that an interrupt has cut off on its way out is forgotten, and the next
+# one out gives the threads back.
+_inside: "WeakSet[blas_threads_for]" = WeakSet()
+_before: dict[Any, int] = {}
 
 
 @cache
@@ -62,11 +61,5 @@ def _libraries() -> list[Any]:
     return libraries
 
 
-def _after_fork() -> None:
-    """A child has the thread that forked alone, so nobody else is inside, and no lock is held."""
-    global _lock, _inside
-    _lock, _inside = threading.Lock(), 0
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_inside.clear)  # nobody but the thread that forked lives on in a child
