@@ -32,7 +32,7 @@ UNTRAINED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWa
     [
         MLPClassifier(),
         MLPClassifier((5, 3), solver="sgd", activation="gelu", gamma=1.0),
-        # Ten iterations: two of the checks ask for the same seven digits of two fits that round otherwise, by weights and
+        # Ten iterations: two checks ask for the same seven digits of two fits that round otherwise, by weights and
         # by repetitions, and far from an end L-BFGS lets such an error grow with every step (to 1.5e-7 in 200).
         MLPClassifier((5,), solver="lbfgs", max_iter=10),
     ]
