@@ -36,7 +36,7 @@ X, X_test, y, y_test = train_test_split(digits.data / 16, digits.target, test_si
 
 def train(prepare, epochs=30):
     """Return a network that is trained, batch by batch, on what `prepare` makes of the images."""
-    model = MLPClassifier((128,), alpha=0.0, learning_rate=5e-3, random_state=0)
+    model = MLPClassifier((128,), alpha=0.0, learning_rate_init=5e-3, random_state=0)
     rng = np.random.default_rng(0)
     model.partial_fit(X[:200], y[:200], classes=np.arange(10))
     for _ in range(epochs):

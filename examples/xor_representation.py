@@ -57,7 +57,7 @@ print("product: weights", product.coef_[0].round(3))
 def train(seed):
     """Return a network of two hidden numbers, trained from the weights that this seed draws, and its loss."""
     network = MLPClassifier(
-        2, activation="tanh", alpha=1e-5, learning_rate=0.05, max_iter=400, tol=None, random_state=seed
+        2, activation="tanh", alpha=1e-5, learning_rate_init=0.05, max_iter=400, tol=None, random_state=seed
     ).fit(POINTS, DIFFER)
     return xe.sigmoid_cross_entropy(network.decision_function(POINTS), DIFFER), network
 

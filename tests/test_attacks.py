@@ -1,5 +1,9 @@
 """Attacks: never further than allowed, always uphill, exact where the model is linear, and what is refused."""
 
+import pickle
+from functools import partial
+
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +13,7 @@ from sklearn.datasets import load_digits
 
 import xentrs as xe
 from xentrs.attacks import fgsm, pgd
-from xentrs.models import MLPClassifier
+from xentrs.models import GaussianRegressor, LogisticRegression, MLPClassifier, MultiLabelClassifier
 
 NORMS = ["linf", "l2"]
 
@@ -94,7 +98,7 @@ def test_the_worst_of_a_linear_model_is_found(norm, dtype):
 def test_a_network_is_hurt_and_more_so_by_more_steps(norm):
     X, y = load_digits(return_X_y=True)
     X = X / 16
-    model = MLPClassifier(learning_rate=0.01, max_iter=30, tol=None, random_state=0).fit(X[:1200], y[:1200])
+    model = MLPClassifier(learning_rate_init=0.01, max_iter=30, tol=None, random_state=0).fit(X[:1200], y[:1200])
     X, y, eps = X[1200:], y[1200:], 0.15 if norm == "linf" else 0.8
 
     def loss(X):
@@ -118,6 +122,143 @@ def test_confidence_is_no_shelter():
     np.testing.assert_allclose(moved, X - np.sqrt(0.5), rtol=1e-6)
     tiny = fgsm(Scripted([[3e-200, -4e-200]]), np.zeros((1, 2)), y, eps=5.0, norm="l2")
     np.testing.assert_allclose(tiny, [[3.0, -4.0]], rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------------- however sure the model is
+
+
+def of(kind, seed=0):
+    """Samples of which a model of its kind is trained, briefly, and their labels."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 4)).astype(np.float32)
+    scores = X @ rng.normal(size=(4, 3))
+    if kind == "several labels":
+        return X, (scores > 0).astype(int)
+    return X, scores[:, 0] > 0 if kind == "two classes" else scores.argmax(axis=1)
+
+
+LINEAR = {
+    "several labels": MultiLabelClassifier,
+    "two classes": LogisticRegression,
+    "three classes": LogisticRegression,
+}
+
+
+def made_sure(model, factor):
+    """Its logits times a factor, so that their margins grow as long as one likes."""
+    if isinstance(model, MLPClassifier):
+        model.coefs_[-1] *= factor
+        model.intercepts_[-1] *= factor
+    else:
+        model.coef_ *= factor
+        model.intercept_ *= factor
+    return model
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("network", [None, "relu", "tanh", "logistic", "gelu", "identity"])
+@pytest.mark.parametrize("kind", LINEAR)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_every_sample_moves_however_sure_the_model_is(kind, network, gamma):
+    """In single precision, at margins of up to 1e6 where every gradient is 0 in any precision; and uphill."""
+    X, y = of(kind)
+    if network is None:
+        model = LINEAR[kind](gamma=gamma).fit(X, y)
+    else:
+        model = MLPClassifier((8,), activation=network, gamma=gamma, solver="lbfgs", alpha=1.0, random_state=0).fit(
+            X, y
+        )
+    if kind == "several labels":  # the answers of the model itself, so that all of them are sure
+        y = model.predict(X)
+    else:
+        y = np.take(model.classes_, np.searchsorted(model.classes_, model.predict(X)))
+    plain = fgsm(model, X, y, eps=0.1)
+    for factor in (1e2, 1e5):
+        sure = made_sure(pickle.loads(pickle.dumps(model)), factor)
+        for attack in (fgsm, partial(pgd, n_iter=2, random_start=False)):
+            for norm in NORMS:
+                moved = attack(sure, X, y, eps=0.1, norm=norm)
+                assert (moved != X).any(axis=1).all()
+        if kind == "two classes" and network in (None, "identity"):
+            np.testing.assert_array_equal(fgsm(sure, X, y, eps=0.1), plain)
+        assert (log_loss(sure, fgsm(sure, X, y, eps=1e-3), y) > log_loss(sure, X, y)).all()
+
+
+def log_loss(model, X, y):
+    """The logarithm of the loss of each sample, which grows with it and does not underflow."""
+    logits = model.decision_function(X).astype(np.float64)
+    if logits.ndim == 1:
+        logits, y = logits[:, np.newaxis], y[:, np.newaxis]
+    if y.ndim == 2:
+        margins = np.where(y, logits, -logits)
+    else:
+        rows, others = np.arange(len(y)), logits.copy()
+        others[rows, y] = -np.inf
+        margins = (logits[rows, y] - xe.logsumexp(others))[:, np.newaxis]
+    with np.errstate(divide="ignore"):
+        logs = np.where(margins > 30, -margins, np.log(xe.softplus(-margins)))
+    return xe.logsumexp(logs + model.gamma * xe.log_sigmoid(-margins))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("activation", ["tanh", "logistic", "gelu"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_flat_functions_between_the_layers_hide_nothing(activation, depth):
+    """Where their slope underflows too: the direction is that of the unit which is least saturated."""
+    X, y = of("three classes")
+    model = MLPClassifier((6,) * depth, activation=activation, max_iter=1, tol=None, random_state=0).fit(X, y)
+    for coef in model.coefs_[:-1]:
+        coef *= 3000.0
+    direction = model.input_direction(X, y)
+    assert np.isfinite(direction).all()
+    assert (direction != 0).any(axis=1).all()
+    assert (fgsm(model, X, y, eps=0.1) != X).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"gamma": 1.5}, {"label_smoothing": 0.1}, {"gamma": 0.5, "label_smoothing": 0.2}]
+)
+@pytest.mark.parametrize("network", [None, "relu", "tanh", "logistic", "gelu", "identity"])
+@pytest.mark.parametrize("kind", LINEAR)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_direction_is_that_of_the_gradient(kind, network, options):
+    X, y = of(kind)
+    X = X.astype(np.float64)
+    if network is None:
+        model = LINEAR[kind](max_iter=20, **options).fit(X, y)
+    else:
+        model = MLPClassifier((20, 20), activation=network, max_iter=5, random_state=0, **options).fit(X, y)
+    for target in (y, 0.8 * np.eye(3)[y] + 0.2 / 3) if kind == "three classes" else (y,):
+        direction, gradient = model.input_direction(X, target), model.input_gradient(X, target)
+        along, size = np.linalg.norm(direction, axis=1), np.linalg.norm(gradient, axis=1)
+        assert np.mean(size > 0) > 0.8  # all of a network may be off for a sample
+        np.testing.assert_allclose(
+            size[:, np.newaxis] * direction, along[:, np.newaxis] * gradient, rtol=1e-6, atol=1e-9
+        )
+
+
+def test_the_direction_in_the_limit_is_exact():
+    """At a margin of 1000 the softmax of all classes but the label, as 60 digits have it; pos_weight, too, counts."""
+    X, y = of("three classes")
+    model = LogisticRegression().fit(X.astype(float), y)
+    model.coef_[:], model.intercept_[:] = np.eye(3, 4), [1000.0, 0.0, -1.0]
+    with mpmath.workdps(700):
+        p = [mpmath.exp(z) for z in (1000, 0, -1)]
+        exact = [-(p[1] + p[2]) / sum(p), p[1] / sum(p), p[2] / sum(p)]
+        exact = [float(value / -exact[0]) for value in exact]
+    np.testing.assert_allclose(model.input_direction(np.zeros((1, 4)), [0])[0, :3], exact, rtol=1e-14)
+    labels = MultiLabelClassifier(pos_weight=[3.0, 1.0, 1.0], gamma=1.0).fit(X, (X[:, :3] > 0).astype(int))
+    labels.coef_[:], labels.intercept_[:] = np.eye(3, 4), [1000.0, -1000.0, -1001.0]
+    direction = labels.input_direction(np.zeros((1, 4)), [[1, 0, 0]])[0, :3]
+    np.testing.assert_allclose(direction, [-1.0, 1 / 3, np.exp(-2) / 3], rtol=1e-6)
+
+
+def test_a_regressor_of_wide_variances_has_a_direction():
+    X = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    model = GaussianRegressor().fit(X, np.arange(30) % 7)
+    model.log_var_coef_[:], model.log_var_intercept_ = 0, 110.0
+    assert not model.input_gradient(X, X[:, 1]).any()
+    assert (fgsm(model, X, X[:, 1], eps=0.1) != X).any(axis=1).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)

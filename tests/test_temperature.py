@@ -188,7 +188,9 @@ def test_the_true_temperature_is_found_and_calibrates():
 def test_a_network_that_is_too_sure():
     X, y = load_digits(return_X_y=True)
     X = X / 16 + np.random.default_rng(0).normal(scale=0.5, size=X.shape)
-    model = MLPClassifier(alpha=0.0, learning_rate=0.01, max_iter=60, tol=None, random_state=0).fit(X[:600], y[:600])
+    model = MLPClassifier(alpha=0.0, learning_rate_init=0.01, max_iter=60, tol=None, random_state=0).fit(
+        X[:600], y[:600]
+    )
     scaler = TemperatureScaler().fit(model.decision_function(X[600:1200]), y[600:1200])
     assert scaler.temperature_ > 1.2
     rest = model.decision_function(X[1200:])

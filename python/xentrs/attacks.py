@@ -1,7 +1,8 @@
 """Adversarial examples: samples moved a little, in the direction that hurts a model most.
 
 An attack asks of a model nothing but ``input_gradient(X, y)``, the gradient of the loss of each sample with respect to
-the sample, which the classifiers in `xentrs.models` have.
+the sample. All it needs of that is the direction, so it asks for ``input_direction(X, y)`` instead where there is one:
+that of the estimators in `xentrs.models` does not underflow, however sure the model is.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def fgsm(
 
     Parameters
     ----------
-    model : object with a method ``input_gradient(X, y)``
+    model : object with a method ``input_gradient(X, y)``, or also ``input_direction(X, y)``
         What is attacked.
     X : array_like, shape (n_samples, n_features)
         The samples.
@@ -63,7 +64,7 @@ def fgsm(
     Returns
     -------
     ndarray of shape (n_samples, n_features)
-        The samples moved, in the dtype of `X`; a sample whose gradient is zero stays. No feature is further from where
+        The samples moved, in the dtype of `X`; a sample whose loss has no slope stays. No feature is further from where
         it was than `eps`, not by a rounding; nor, in the l2 norm and but for that of the norm itself, is a sample.
 
     Raises
@@ -79,7 +80,9 @@ def fgsm(
 
     Notes
     -----
-    The gradients of confident predictions do not round to zero here, so a model cannot hide behind its confidence.
+    The gradient of a confident prediction is as small as the chance that it is wrong, and rounds to zero at a margin of
+    about 100 in single precision. The direction does not: the estimators of `xentrs.models` leave the factor out, so
+    none can hide behind its confidence. A model that has no ``input_direction`` can, once its gradient is zero.
 
     References
     ----------
@@ -92,7 +95,7 @@ def fgsm(
     >>> from xentrs.attacks import fgsm
     >>> from xentrs.models import MLPClassifier
     >>> X, y = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), [0, 1, 1, 0]
-    >>> model = MLPClassifier(8, activation="tanh", learning_rate=0.05, random_state=0).fit(X, y)
+    >>> model = MLPClassifier(8, activation="tanh", learning_rate_init=0.05, random_state=0).fit(X, y)
     >>> attacked = fgsm(model, X, y, eps=0.25, clip=(0, 1))
     >>> bool((model.predict_proba(attacked).max(axis=1) < model.predict_proba(X).max(axis=1)).all())
     True
@@ -121,7 +124,7 @@ def pgd(
 
     Parameters
     ----------
-    model : object with a method ``input_gradient(X, y)``
+    model : object with a method ``input_gradient(X, y)``, or also ``input_direction(X, y)``
         What is attacked.
     X : array_like, shape (n_samples, n_features)
         The samples.
@@ -170,7 +173,7 @@ def pgd(
     >>> from xentrs.attacks import pgd
     >>> from xentrs.models import MLPClassifier
     >>> X, y = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), [0, 1, 1, 0]
-    >>> model = MLPClassifier(8, activation="tanh", learning_rate=0.05, random_state=0).fit(X, y)
+    >>> model = MLPClassifier(8, activation="tanh", learning_rate_init=0.05, random_state=0).fit(X, y)
     >>> attacked = pgd(model, X, y, eps=0.7, norm="l2", random_state=0)
     >>> model.predict(X), model.predict(attacked)
     (array([0, 1, 1, 0]), array([1, 0, 0, 1]))
@@ -189,11 +192,12 @@ def pgd(
 
 def _direction(model: Model, X: FloatArray, y: ArrayLike, norm: str) -> FloatArray:
     """Of the steepest ascent: of length 1 by the norm, or 0 where there is no slope."""
-    grad = np.array(model.input_gradient(X, y), np.float64)
+    name = "input_direction" if callable(getattr(model, "input_direction", None)) else "input_gradient"
+    grad = np.array(getattr(model, name)(X, y), np.float64)
     if grad.shape != X.shape:
-        raise ValueError(f"input_gradient must give an array of shape {X.shape}, got {grad.shape}")
+        raise ValueError(f"{name} must give an array of shape {X.shape}, got {grad.shape}")
     if not (finite := np.isfinite(grad).all(axis=1)).all():
-        raise ValueError(f"input_gradient must be finite, got {grad[finite.argmin()]} at row {finite.argmin()}")
+        raise ValueError(f"{name} must be finite, got {grad[finite.argmin()]} at row {finite.argmin()}")
     if norm == "linf":
         sign: FloatArray = np.sign(grad)
         return sign

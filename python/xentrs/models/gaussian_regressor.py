@@ -24,7 +24,6 @@ from .training import (
     LossCurveMixin,
     Monitor,
     all_or_nothing,
-    as_callables,
     mean_one_factor,
     total_weight,
 )
@@ -227,7 +226,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
                 total=self.max_iter,
                 unit="iteration",
                 verbose=self.verbose,
-                callbacks=[tell, *as_callables(self.callbacks)],
+                callbacks=self.callbacks,
+                publish=tell,
             ) as monitor:
                 monitor.constant = log_spread
                 message = lbfgs(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
@@ -278,18 +278,38 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
         ndarray of shape (n_samples, n_features)
             A row for each sample, not divided by their number. Penalties have no part in it.
         """
+        return self._gradient(X, y, [np.float64, np.float32])
+
+    def input_direction(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
+        """Direction in which the loss of each sample rises most: `input_gradient` in double precision.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+        y : array_like, shape (n_samples,)
+            The numbers to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            A row for each sample, which does not underflow where single precision would.
+        """
+        return self._gradient(X, y, np.float64)
+
+    def _gradient(self, X: Any, y: Any, dtype: Any) -> FloatArray:
         check_is_fitted(self)
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], accept_sparse="csr", y_numeric=True, reset=False
-        )
-        mean, log_var = self._mean_and_log_var(X)
+        X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", y_numeric=True, reset=False)
+        mean, log_var = self._moments(X)
         _, pull, widen = gaussian_nll_with_grad(mean, _as_numbers(y), log_var=log_var, reduction="sum")
         grad: FloatArray = np.column_stack([pull, widen]) @ np.stack([self.coef_, self.log_var_coef_])
         return grad
 
     def _mean_and_log_var(self, X: Any) -> tuple[FloatArray, FloatArray]:
         check_is_fitted(self)
-        samples = validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False)
+        return self._moments(validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False))
+
+    def _moments(self, samples: Any) -> tuple[FloatArray, FloatArray]:
         return (
             samples @ self.coef_ + samples.dtype.type(self.intercept_),
             samples @ self.log_var_coef_ + samples.dtype.type(self.log_var_intercept_),

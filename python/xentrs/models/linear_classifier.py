@@ -21,6 +21,7 @@ from .._blas import blas_threads_for
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from ..optim.schedules import Schedule
+from .direction import logits_direction
 from .objective import LogitPenalty, Objective, l2_from_C
 from .saving import SaveMixin
 from .solvers import excess, lbfgs, newton_cholesky, sgd_epoch
@@ -153,6 +154,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                     verbose=self.verbose,
                     callbacks=self.callbacks,
                     validation_loss=None if held_out is None else lambda: held_out(*params)[0],
+                    penalty=lambda: objective.weight_penalty(params[0]),
                     stop=self._has_stalled if held_out is not None or self._may_stall() else lambda curve: False,
                 ) as monitor,
             ):
@@ -373,6 +375,35 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         X, y = self._check_arrays(X, y, [np.float64, np.float32], reset=False)
         _, target = self._read(y, self.classes_, fresh=False)
         return self._objective(X, target, None).input_gradient(_dense(self.coef_), self.intercept_)
+
+    def input_direction(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
+        """Direction in which the loss of each sample rises most: `input_gradient`, but for a positive factor a row.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+            The samples.
+        y : array_like or sparse matrix
+            What is to be told of them, as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In double precision, the gradient to the logits divided by its largest entry on the way. It does not
+            underflow, however sure the answer is: a row of zeros is a loss that has no slope.
+
+        See Also
+        --------
+        xentrs.attacks.fgsm, xentrs.attacks.pgd : what it is good for.
+        """
+        check_is_fitted(self)
+        samples, given = self._check_arrays(X, y, np.float64, reset=False)
+        _, target = self._read(given, self.classes_, fresh=False)
+        objective = self._objective(samples, target, None)
+        weight, options = _dense(self.coef_).astype(np.float64), {"gamma": self.gamma} | objective.options
+        logits = samples @ weight.T + self.intercept_
+        direction: FloatArray = logits_direction(objective.loss_with_grad, logits, objective.target, **options) @ weight
+        return direction
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

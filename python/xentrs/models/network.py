@@ -1,37 +1,58 @@
-"""How `MLPClassifier` trains its network: the layers, the rule of the step, and an epoch of steps."""
+"""How `MLPClassifier` trains its network: the layers, the rule of the step, an epoch of steps, and L-BFGS."""
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.optimize import OptimizeResult, minimize
+from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
 from .. import nn
-from ..losses import FloatArray
+from ..losses import FloatArray, LossGrad
 from ..optim import SGD, Adam
-from .classification import LossWithGrad
+from .training import Monitor
 
-__all__ = ["ACTIVATIONS", "Samples", "init_weights", "network_of", "optimizer_of", "optimizer_state", "train"]
+__all__ = [
+    "ACTIVATIONS",
+    "Samples",
+    "SummedLoss",
+    "feature_scales",
+    "init_weights",
+    "largest_derivative",
+    "lbfgs",
+    "network_of",
+    "optimizer_state",
+    "penalty_of_epoch",
+    "resume",
+    "train",
+    "value_and_grads",
+]
 
-ACTIVATIONS: dict[str, type[nn.Activation]] = {
+# The function between layers; "identity" has no layer of its own.
+ACTIVATIONS: dict[str, type[nn.Activation] | None] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
     "logistic": nn.Sigmoid,
+    "identity": None,
 }
 
 # The attributes of an optimiser that depend on the steps before.
 STATE = {Adam: ["mean", "mean_square", "n_steps"], SGD: ["velocity"]}
 
+# Of logits, which the gradient replaces, a target and the weights of the samples: the sum of the losses.
+SummedLoss = Callable[[FloatArray, NDArray[Any], FloatArray], LossGrad]
+
 
 class Samples(NamedTuple):
     """What a network is trained on."""
 
-    X: FloatArray
-    """The samples, one a row."""
+    X: Any
+    """The samples, one a row, dense or in CSR."""
 
     target: NDArray[Any]
     """What the loss takes as their target."""
@@ -42,6 +63,28 @@ class Samples(NamedTuple):
     def rows(self, index: NDArray[np.intp]) -> Self:
         """Some of the samples."""
         return type(self)(*(array[index] for array in self))
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+class _Dense(nn.Dense):
+    """A dense layer whose input may be sparse; the parameters are dense, and so is what it puts out."""
+
+    def forward(self, x: Any) -> FloatArray:
+        if not issparse(x):
+            return super().forward(x)
+        self._x = x
+        y: FloatArray = x @ self.weight.T
+        y += self.bias
+        return y
+
+    def backward_params(self, grad: FloatArray) -> None:
+        x: Any = self._last_input()
+        if not issparse(x):
+            super().backward_params(grad)
+        else:
+            self._grads = [(x.T @ grad).T, grad.sum(axis=0)]
 
 
 def init_weights(
@@ -59,28 +102,21 @@ def init_weights(
 def network_of(coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray], activation: str) -> nn.Sequential:
     """The layers, on these arrays."""
     layers: list[nn.Layer] = []
+    function = ACTIVATIONS[activation]
     for coef, intercept in zip(coefs, intercepts, strict=True):
-        layers += [nn.Dense.of(coef.T, intercept), ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1])
+        if layers and function is not None:
+            layers.append(function())
+        layers.append(_Dense.of(coef.T, intercept))
+    return nn.Sequential(*layers)
 
 
-def optimizer_of(
-    params: Sequence[FloatArray],
-    solver: str,
-    learning_rate: float | None,
-    momentum: float,
-    nesterov: bool,
-    state: dict[str, Any],
-) -> SGD | Adam:
-    """The rule of the step, which goes on from what it remembers of its own, in arrays that are not changed."""
-    optimizer: SGD | Adam
-    if solver == "adam":
-        optimizer = Adam(params, learning_rate=learning_rate or 0.001)
-    else:
-        optimizer = SGD(params, learning_rate=learning_rate or 0.1, momentum=momentum, nesterov=nesterov)
+# ---------------------------------------------------------------------------------------------------- step by step
+
+
+def resume(optimizer: SGD | Adam, state: dict[str, Any]) -> None:
+    """Let an optimiser go on from the state of another of its kind, in arrays that are not changed."""
     if state.keys() == optimizer_state(optimizer).keys():
         vars(optimizer).update(copy.deepcopy(state))
-    return optimizer
 
 
 def optimizer_state(optimizer: SGD | Adam) -> dict[str, Any]:
@@ -88,31 +124,132 @@ def optimizer_state(optimizer: SGD | Adam) -> dict[str, Any]:
     return {name: getattr(optimizer, name) for name in STATE[type(optimizer)]}
 
 
+def _batches(n: int, size: int) -> list[slice]:
+    return list(gen_batches(n, size, min_batch_size=size // 2))
+
+
+def penalty_of_epoch(coefs: Sequence[FloatArray], alpha: float, n: int, batch_size: int) -> float:
+    """The mean over the samples of the penalty that `train` counts, if no step changed the weights."""
+    return alpha / 2 * len(_batches(n, batch_size)) / n * sum(float(np.vdot(coef, coef)) for coef in coefs)
+
+
 def train(
     network: nn.Sequential,
     samples: Samples,
-    loss_with_grad: LossWithGrad,
+    summed_loss: SummedLoss,
     optimizer: SGD | Adam,
     *,
     alpha: float,
     batch_size: int,
     order: NDArray[np.intp],
-) -> float:
-    """One pass over the samples, a step of `optimizer` per batch; the mean of the batches' objectives."""
+) -> tuple[float, float]:
+    """One pass over the samples, a step of `optimizer` per batch: down the mean loss plus ``alpha / (2 m) ||W||^2``.
+
+    Here ``m`` is the size of the batch. Returns the mean over the batches of the losses, each before its step, and that
+    of the penalty, before the first.
+    """
     coefs = network.params[::2]
-    total = 0.0
+    total, penalty = 0.0, penalty_of_epoch(coefs, alpha, len(order), batch_size)
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported once, below
-        for batch in gen_batches(len(order), batch_size, min_batch_size=batch_size // 2):
+        for batch in _batches(len(order), batch_size):
             X, target, weight = samples.rows(order[batch])
-            logits = network.forward(X)
-            loss, grad = loss_with_grad(logits, target, sample_weight=weight / len(X), reduction="sum", out=logits)
+            m = len(weight)
+            loss, grad = summed_loss(network.forward(X), target, weight / m)
             network.backward_params(grad)
             grads = network.grads
             for coef, coef_grad in zip(coefs, grads[::2], strict=True):
-                coef_grad += alpha * coef
-                loss += alpha / 2 * float(np.vdot(coef, coef))
+                coef_grad += alpha / m * coef
             optimizer.step(grads)
-            total += len(X) * loss
-    if not (math.isfinite(total) and all(np.isfinite(param).all() for param in optimizer.params)):
-        raise ValueError(f"The loss overflows. Standardise X or lower learning_rate={optimizer.learning_rate}.")
-    return total / len(order)
+            total += m * loss
+    if not (math.isfinite(total + penalty) and all(np.isfinite(param).all() for param in optimizer.params)):
+        raise ValueError(f"The loss overflows. Standardise X or lower learning_rate_init={optimizer.learning_rate}.")
+    return total / len(order), penalty
+
+
+# ------------------------------------------------------------------------------------------------- all samples at once
+
+
+def value_and_grads(
+    network: nn.Sequential, samples: Samples, summed_loss: SummedLoss, alpha: float
+) -> tuple[float, list[FloatArray]]:
+    """The mean loss of all samples plus ``alpha / (2 n) ||W||^2``, and its derivatives."""
+    n = len(samples)
+    loss, grad = summed_loss(network.forward(samples.X), samples.target, samples.weight / n)
+    network.backward_params(grad)
+    for coef, coef_grad in zip(network.params[::2], network.grads[::2], strict=True):
+        coef_grad += alpha / n * coef
+        loss += alpha / (2 * n) * float(np.vdot(coef, coef))
+    return loss, network.grads
+
+
+def largest_derivative(grads: Sequence[FloatArray], scales: FloatArray) -> float:
+    """The largest of the derivatives, those to the first weights taken per unit of their feature."""
+    return max(float(np.abs(grad).max()) for grad in [grads[0] / scales, *grads[1:]])
+
+
+def lbfgs(
+    network: nn.Sequential,
+    samples: Samples,
+    summed_loss: SummedLoss,
+    monitor: Monitor,
+    *,
+    alpha: float,
+    max_iter: int,
+    max_fun: int,
+    tol: float | None,
+) -> str | None:
+    """Minimise the mean loss plus ``alpha / (2 n) ||W||^2`` from the parameters given, which change in place.
+
+    The state is in double precision, whatever the samples are. It ends when no derivative is larger than `tol`; those
+    to the first weights are taken per unit of the root mean square of their feature. Returns why it ended short of
+    that, if it did.
+    """
+    params, scales = network.params, feature_scales(samples)
+    ends = np.cumsum([param.size for param in params])[:-1]
+    slope = math.inf  # where the last gradient was taken, the largest derivative
+
+    def set_params(state: FloatArray) -> None:
+        for param, part in zip(params, np.split(state, ends), strict=True):
+            param[...] = part.reshape(param.shape)
+
+    def value_and_grad(state: FloatArray) -> tuple[float, FloatArray]:
+        nonlocal slope
+        set_params(state)
+        loss, grads = value_and_grads(network, samples, summed_loss, alpha)
+        slope = largest_derivative(grads, scales)
+        return loss, np.concatenate(grads, axis=None, dtype=np.float64)
+
+    def iterate(intermediate_result: OptimizeResult) -> None:
+        set_params(intermediate_result.x)  # where the gradient was taken last
+        if monitor(float(intermediate_result.fun)) or (tol is not None and slope <= tol):
+            raise StopIteration
+
+    with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long overflows and is shortened
+        start = np.concatenate(params, axis=None, dtype=np.float64)
+        options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": 0.0, "ftol": 0.0, "maxls": 50, "maxcor": 20}
+        result = minimize(value_and_grad, start, method="L-BFGS-B", jac=True, callback=iterate, options=options)
+        if not math.isfinite(result.fun):
+            raise ValueError("The loss overflows. Standardise X.")
+        value_and_grad(result.x)
+    if result.nit == 0:  # the start was the optimum
+        monitor(float(result.fun))
+    if monitor.stopped or tol is None or slope <= tol:
+        return None
+    if result.nit >= max_iter:
+        why, remedy = f"max_iter={max_iter} iterations", "Raise max_iter, standardise X, or raise tol."
+    elif result.nfev >= max_fun:
+        why, remedy = f"max_fun={max_fun} evaluations", "Raise max_fun, standardise X, or raise tol."
+    else:
+        kind = samples.X.dtype.name
+        why = f"{result.nit} iterations, as no step lowers the loss further in {kind}"
+        remedy = "Standardise X, or raise tol" + (", or pass X in float64." if kind == "float32" else ".")
+    return f"lbfgs ended after {why}: the largest derivative is {slope:.2g} nats, above tol={tol:g}. {remedy}"
+
+
+def feature_scales(samples: Samples) -> FloatArray:
+    """The root mean square of each feature, by the weights of the samples; 1 for one that is 0 throughout."""
+    X, weight = samples.X.astype(np.float64), samples.weight.astype(np.float64)
+    with np.errstate(over="ignore"):
+        squares = np.ravel((X.multiply(X) if issparse(X) else X * X).T @ (weight / weight.sum()))
+    roots: FloatArray = np.sqrt(squares)
+    return np.where((roots > 0) & np.isfinite(roots), roots, 1.0)

@@ -92,6 +92,10 @@ class Objective:
         value = loss / n + 0.5 * float(np.vdot(decay, weight))
         return value, grad_weight.astype(weight.dtype) / n + decay, grad_bias.astype(weight.dtype) / n
 
+    def weight_penalty(self, weight: FloatArray) -> float:
+        """What the value contains for the size of the weights, in absolute values too."""
+        return 0.5 * float(np.vdot(self.l2 * weight, weight)) + self.l1 * float(np.abs(weight).sum())
+
     def curvature(self, weight: FloatArray, bias: FloatArray) -> FloatArray | None:
         """Second derivative of the loss of each sample by each of its logits; None where it is not known."""
         with_hess = self.loss_with_hess or _WITH_HESS.get(self.loss_with_grad)

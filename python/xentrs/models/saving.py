@@ -9,7 +9,8 @@ object of one key, its kind: array, scalar, objects (an array of Python objects)
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -88,21 +89,32 @@ class SaveMixin:
         Raises
         ------
         ValueError
-            If the file holds another class, is of a later format or damaged, or is something else altogether.
+            If the file is empty, cut short or damaged, holds another class, is of a later format, or is something else
+            altogether. The message says which.
         OSError
-            If the file cannot be read.
+            If the file cannot be read: FileNotFoundError where there is none, IsADirectoryError for a directory.
         """
+        file = os.fspath(path)
         arrays = _read(path)
-        with _blamed_on(path):
-            header = json.loads(arrays[HEADER].tobytes())
-            written, name = header["format"], header["class"]
-        if written != FORMAT:
-            raise ValueError(f"{os.fspath(path)} must be of format {FORMAT}, got {written}: update xentrs")
-        if name != cls.__name__:
-            raise ValueError(f"{os.fspath(path)} must hold a {cls.__name__}, got a {name}")
-        with _blamed_on(path):
-            estimator = cls(**{name: _decode(value, arrays) for name, value in header["params"].items()})
-            vars(estimator).update({name: _decode(value, arrays) for name, value in header["fitted"].items()})
+        if HEADER not in arrays:
+            raise ValueError(f"{file} is an archive of arrays, but not of an estimator: it has {_named(arrays)}")
+        with _blamed_on(file):
+            header = dict(json.loads(arrays[HEADER].tobytes()))
+        if (written := header.get("format")) != FORMAT:
+            raise ValueError(f"{file} must be of format {FORMAT}, got {written!r}: update xentrs")
+        if (name := header.get("class")) != cls.__name__:
+            raise ValueError(f"{file} must hold a {cls.__name__}, got a {name}")
+        with _blamed_on(file):
+            params, fitted = (
+                {key: _decode(value, arrays) for key, value in header[part].items()} for part in ("params", "fitted")
+            )
+        if unknown := sorted(set(params) - set(cls._get_param_names())):  # type: ignore[attr-defined]  # of BaseEstimator
+            raise ValueError(
+                f"{file} is of another version of xentrs: the parameters of its {name} that are unknown here are "
+                f"{', '.join(unknown)}. Load it with that version, or train anew."
+            )
+        estimator = cls(**params)
+        vars(estimator).update(fitted)
         return estimator
 
 
@@ -136,10 +148,10 @@ def _decode(value: Any, arrays: Arrays) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
-    if kind == "array":
-        return arrays[content]
-    if kind == "scalar":
-        return arrays[content][()]
+    if kind in ("array", "scalar"):
+        if content not in arrays:
+            raise ValueError(f"the array {content!r} is missing")
+        return arrays[content] if kind == "array" else arrays[content][()]
     if kind == "objects":
         items, shape = content
         array = np.empty(prod(shape), object)
@@ -169,15 +181,71 @@ def _replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _read(path: str | os.PathLike[str]) -> Arrays:
-    """All arrays of an archive."""
-    with open(path, "rb") as file, _blamed_on(path), np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """All arrays of an archive, or what is wrong with the file."""
+    name = os.fspath(path)
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{name} must be a file that save has written, got a directory")
+    with open(path, "rb") as file:
+        head = file.read(8)
+        if not head:
+            raise ValueError(f"{name} is empty: perhaps the writing of it, or a copy, was cut off")
+        if not head.startswith(b"PK"):
+            raise ValueError(f"{name} must be a file that save has written, got {_kind_of_file(head)}")
+        file.seek(0)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.namelist()
+                if not members or not all(member.endswith(".npy") for member in members):
+                    raise ValueError(
+                        f"{name} is a zip archive, but not of arrays: it has {_named(members) or 'nothing in it'}"
+                    )
+                return {member.removesuffix(".npy"): _array(archive, member, name) for member in members}
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            raise ValueError(f"{name} is cut short or damaged: the list of its contents cannot be read") from error
+
+
+def _array(archive: zipfile.ZipFile, member: str, name: str) -> NDArray[Any]:
+    """One of the arrays."""
+    what = repr(member.removesuffix(".npy"))
+    try:
+        with archive.open(member) as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            if file.read(1):  # asks for the end, where the checksum is looked at
+                raise EOFError
+            return array
+    except Exception as error:  # damaged members raise half a dozen kinds of errors
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{name} has Python objects in the array {what}, which load never unpickles") from None
+        raise ValueError(f"{name} is damaged: the array {what} cannot be read") from error
 
 
 @contextmanager
-def _blamed_on(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say which file it was. Damaged archives raise half a dozen kinds of errors."""
+def _blamed_on(file: str) -> Iterator[None]:
+    """Say which file it was where the text that describes the estimator makes no sense."""
     try:
         yield
-    except Exception as reason:
-        raise ValueError(f"{os.fspath(path)} is damaged or no saved estimator: {reason}") from reason
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = str(error) if "is missing" in str(error) else "the text that describes the estimator makes no sense"
+        raise ValueError(f"{file} is damaged: {reason}") from error
+
+
+def _kind_of_file(head: bytes) -> str:
+    """What a file is, by its first bytes."""
+    kinds = {
+        b"\x93NUMPY": "a single NumPy array (.npy)",
+        b"\x80": "a pickle: pickle.load reads it, if you trust where it is from",
+        b"\x89HDF": "an HDF5 file",
+        b"\x1f\x8b": "a compressed file (.gz): unpack it first",
+        b"PAR1": "a Parquet file",
+    }
+    for start, kind in kinds.items():
+        if head.startswith(start):
+            return kind
+    printable = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
+    return f"text: {head.decode()!r} ..." if printable else f"a file that begins with the bytes {head.hex(' ')}"
+
+
+def _named(names: Iterable[str]) -> str:
+    """A few names, to recognise a file by."""
+    shown = list(names)
+    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")

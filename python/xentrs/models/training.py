@@ -1,8 +1,7 @@
-"""What every training has in common: all or nothing, the loss curve, progress, callbacks, early stopping."""
+"""What every training has in common: what an exception leaves, the loss curve, progress, callbacks, early stopping."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,9 +12,9 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
 from ..losses import FloatArray
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +55,7 @@ CONSTRAINTS_OF_CLASSIFIERS = CONSTRAINTS | {
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-    "random_state": ["random_state"],
+    "random_state": ["random_state", np.random.Generator],
 }
 
 
@@ -65,10 +64,16 @@ class LossCurveMixin:
 
     loss_curve_: list[float]
     validation_loss_curve_: list[float]
+    penalty_curve_: list[float]
     n_iter_: Any  # int, or array of one
 
     def plot_loss_curve(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw the loss of every iteration and, after early stopping, that of the samples held out.
+        """Draw the objective of every iteration or, after early stopping, the loss in training and that held out.
+
+        After early stopping both curves are means of the same loss, by the same weights of samples and classes, and
+        both without penalty: ``loss_curve_`` less ``penalty_curve_``, and ``validation_loss_curve_``. Where training
+        takes a step a batch, its loss is the mean over an epoch, each batch before its step. It is drawn in the middle
+        of the epoch, that of the samples held out at its end.
 
         Parameters
         ----------
@@ -94,46 +99,59 @@ class LossCurveMixin:
                     f"plot_loss_curve needs {missing.name}: pip install 'xentrs[plot]'", name=missing.name
                 ) from missing
             _, ax = pyplot.subplots()
-        curves = {type(self).__name__: self.loss_curve_, "held out": getattr(self, "validation_loss_curve_", [])}
-        for label, curve in curves.items():
-            if curve:
-                ax.plot(range(1, len(curve) + 1), curve, label=label)
+        held_out = getattr(self, "validation_loss_curve_", [])
+        training = np.array(self.loss_curve_)
+        by_epoch = getattr(self, "solver", None) in ("adam", "sgd")
+        places = np.arange(1, len(training) + 1)
+        if held_out:
+            training = training - self.penalty_curve_
+        ax.plot(places - 0.5 if by_epoch else places, training, label="training")
+        if held_out:
+            ax.plot(places, held_out, label="held out")
         ax.legend()
-        by_iteration = getattr(self, "solver", "lbfgs") == "lbfgs"
-        ax.set(xlabel="iteration" if by_iteration else "epoch", ylabel="loss (nats)")
+        ax.set(xlabel="epoch" if by_epoch else "iteration", ylabel="loss (nats)" if held_out else "objective (nats)")
         return ax
 
 
 class Monitor:
     """Watches a training: called with the loss after every iteration, it tells whether to stop.
 
-    It keeps ``loss_curve_``, ``n_iter_`` and, with early stopping, ``validation_loss_curve_`` of the estimator, moves a
-    progress bar with loss and rate, and asks the callbacks. With early stopping the parameters end as they were when
-    the loss of the samples held out was least::
+    It keeps ``loss_curve_``, ``n_iter_`` and, with early stopping, ``validation_loss_curve_`` and ``penalty_curve_`` of
+    the estimator, moves a progress bar with loss and rate, and asks the callbacks. With early stopping the parameters
+    end as they were when the loss of the samples held out was least::
 
         with all_or_nothing(self), Monitor(self, [weight, bias], total=self.max_iter, unit="epoch") as monitor:
             for _ in range(self.max_iter):
                 if monitor(epoch()):
                     break
 
+    Every call copies what the estimator holds, so that `all_or_nothing` can go back to there from the middle of the
+    next iteration. Arrays among the attributes may change in place, hence, but everything that an iteration changes
+    must be an attribute, or stand in one, by the time of the call: see `publish`.
+
     Parameters
     ----------
     estimator : object
         The estimator in training.
     params : sequence of ndarray
-        Its parameters, current at every call.
+        Its parameters, current at every call: with early stopping the very arrays in its attributes.
     total : int
         The most iterations there will be.
-    unit : str
-        What the progress bar calls an iteration.
+    unit : {"iteration", "epoch"}
+        What the progress bar calls an iteration. The loss of an iteration is that after it; that of an epoch is a mean
+        over its steps, and counts the penalty as it was before them.
     verbose : bool or None
-        Whether to show a progress bar. None: in a terminal, once the training takes more than a second.
+        Whether to show a progress bar. None: in a terminal or a notebook, once the training takes more than a second.
     callbacks : callable, sequence of callables, or None
         Each is called ``callback(estimator, loss)`` after every iteration. A true answer stops the training.
     validation_loss : callable, optional
         The loss of the samples held out, by the parameters as they are.
+    penalty : callable, optional
+        The penalty that the losses contain, by the parameters as they are; 0 if not given.
     stop : callable, optional
         Tells from a loss curve, that of the samples held out if there are such, whether the training has converged.
+    publish : callable, optional
+        Called first after every iteration: brings the attributes of the estimator up to date.
 
     Attributes
     ----------
@@ -151,25 +169,25 @@ class Monitor:
         verbose: bool | None = None,
         callbacks: Callback | Iterable[Callback] | None = None,
         validation_loss: Callable[[], float] | None = None,
+        penalty: Callable[[], float] = lambda: 0.0,
         stop: Callable[[list[float]], bool] = lambda curve: False,
+        publish: Callable[[], object] = lambda: None,
     ) -> None:
         self.stopped = False
         self._estimator, self._params = estimator, params
         self._callbacks = as_callables(callbacks)
-        self._validation_loss, self._stop = validation_loss, stop
+        self._validation_loss, self._stop, self._publish = validation_loss, stop, publish
+        self._penalty, self._by_epoch = penalty, unit == "epoch"
+        self._penalty_before = 0.0 if validation_loss is None else penalty()
         self._best: list[FloatArray] = []
-        self._bar = tqdm(
-            total=total,
-            desc=type(estimator).__name__,
-            unit=unit,
-            disable=None if verbose is None else not verbose,
-            delay=0 if verbose else 1,
-        )
+        self._given = set(estimator.get_params(deep=False))  # type: ignore[attr-defined]  # of BaseEstimator
+        self._bar = progress_bar(total=total, desc=type(estimator).__name__, unit=unit, verbose=verbose)
         estimator.loss_curve_ = []
         estimator.n_iter_ = 0
-        vars(estimator).pop("validation_loss_curve_", None)
+        for name in ("validation_loss_curve_", "penalty_curve_"):
+            vars(estimator).pop(name, None)
         if validation_loss is not None:
-            estimator.validation_loss_curve_ = []
+            estimator.validation_loss_curve_, estimator.penalty_curve_ = [], []
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +195,8 @@ class Monitor:
     def __exit__(
         self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and hasattr(self._bar, "container"):
+            self._bar.total = self._bar.n  # a bar of a notebook turns red where it is closed before its end
         self._bar.close()
         if error is None:
             for param, best in zip(self._params, self._best, strict=False):
@@ -186,24 +206,51 @@ class Monitor:
         """Take note of an iteration, and tell whether to stop."""
         # 1. The loss curve.
         estimator = self._estimator
+        self._publish()
         estimator.loss_curve_.append(loss)
         estimator.n_iter_ = len(estimator.loss_curve_)
-        if not self._bar.disable:
-            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            self._bar.update()
+        curve, shown = estimator.loss_curve_, {"loss": f"{loss:.4f}"}
 
         # 2. The validation loss, and the parameters with the best one.
-        curve = estimator.loss_curve_
         if self._validation_loss is not None:
             curve = estimator.validation_loss_curve_
             curve.append(self._validation_loss())
             if curve[-1] <= min(curve):
                 self._best = [param.copy() for param in self._params]
+            after = self._penalty()
+            estimator.penalty_curve_.append(self._penalty_before if self._by_epoch else after)
+            self._penalty_before = after
+            shown["held out"] = f"{curve[-1]:.4f}"
 
-        # 3. All callbacks are called, also after one has asked to stop.
+        # 3. The iteration is finished: from here on an interrupt keeps it.
+        _FINISHED[id(estimator)] = self._copy()
+        if not self._bar.disable:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+
+        # 4. All callbacks are called, also after one has asked to stop.
         answers = [self._stop(curve), *(callback(estimator, loss) for callback in self._callbacks)]
         self.stopped = self.stopped or any(answers)
         return self.stopped
+
+    def _copy(self) -> dict[str, Any]:
+        """The attributes of the estimator as the training would leave them here, in arrays of their own."""
+        best = {id(param): best for param, best in zip(self._params, self._best, strict=False)}
+        attributes = vars(self._estimator).items()
+        return {name: value if name in self._given else _copied(value, best) for name, value in attributes}
+
+
+def _copied(value: Any, instead: dict[int, FloatArray]) -> Any:
+    """Copy the arrays in `value`, or take what stands `instead`, by their ids; lists and dicts are new ones too."""
+    if isinstance(value, np.ndarray):
+        other = instead.get(id(value))
+        return value.copy(order="K") if other is None else other
+    if isinstance(value, list):
+        numbers = bool(value) and isinstance(value[0], float)  # a curve may be long
+        return value.copy() if numbers else [_copied(item, instead) for item in value]
+    if isinstance(value, dict):
+        return {key: _copied(item, instead) for key, item in value.items()}
+    return value
 
 
 def as_callables(callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:
@@ -233,12 +280,27 @@ def hold_out(
     weight: FloatArray, share: float, random: np.random.RandomState, labels: NDArray[Any] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows to train on and, about this share, to hold out; in proportion of the labels, if there are any."""
-    parts = train_test_split(np.arange(len(weight)), test_size=share, random_state=random, stratify=labels)
+    n, counts = len(weight), np.ones(1, int) if labels is None else np.unique(labels, return_counts=True)[1]
+    refused = f"early_stopping cannot hold out validation_fraction={share:g}"
+    if labels is not None and counts.min() < 2:
+        raise ValueError(
+            f"{refused} of every class: the rarest has a single sample. Leave that out, or set early_stopping=False."
+        )
+    held_out, needed = math.ceil(share * n), len(counts)  # as many as there are classes on either side
+    if not needed <= held_out <= n - needed:
+        least, most = needed / n, math.floor(1000 * (n - needed) / n) / 1000
+        way_out = f"Choose a fraction of {least:.3g} to {most:.3g}, or set" if least <= most else "Set"
+        of = f"{n} samples" if labels is None else f"{n} samples of {needed} classes"
+        raise ValueError(
+            f"{refused} of {of}: {held_out} would be held out and {n - held_out} trained on, and both must be at least "
+            f"{needed}. {way_out} early_stopping=False."
+        )
+    parts = train_test_split(np.arange(n), test_size=share, random_state=random, stratify=labels)
     for rows, what_for in zip(parts, ("to train on", "held out"), strict=True):
         if not weight[rows].any():
             raise ValueError(f"sample_weight must have a positive sum over the samples {what_for}, got only zeros")
-    train, held_out = parts
-    return train, held_out
+    train, test = parts
+    return train, test
 
 
 def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) -> bool:
@@ -279,13 +341,34 @@ def convergence_warning(
     return None
 
 
-@contextmanager
-def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
-    """Give the estimator its attributes back if the block raises. The block must not change the arrays among them."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+# By the id of an estimator in training: its attributes as the last finished iteration has left them.
+_FINISHED: dict[int, dict[str, Any]] = {}
+
+
+class all_or_nothing:
+    """Give the estimator its attributes back if the block raises; it goes back as it was before.
+
+    Only what ends a program from outside, such as KeyboardInterrupt, leaves the work that is done: where a `Monitor`
+    has seen iterations, the estimator is then as if the last one finished had been the last one asked for.
+
+    The block must not change the arrays among the attributes that are there before. All attributes change places in one
+    step, so a second interrupt does no harm.
+    """
+
+    def __init__(self, estimator: BaseEstimator) -> None:
+        self._estimator = estimator
+
+    def __enter__(self) -> None:
+        self._before = dict(vars(self._estimator))
+        self._around = _FINISHED.pop(id(self._estimator), None)  # of a fit whose callback has called another
+
+    def __exit__(
+        self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            from_outside = not issubclass(error, Exception)
+            finished = _FINISHED.get(id(self._estimator)) if from_outside else None
+            self._estimator.__dict__ = self._before if finished is None else finished
+        _FINISHED.pop(id(self._estimator), None)
+        if self._around is not None:
+            _FINISHED[id(self._estimator)] = self._around

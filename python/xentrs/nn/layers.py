@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .._arrays import read
+from .._blas import blas_threads_for
 from .._numbers import positive_integer
 from .._seeds import Seed, drawing
 from ..losses import FloatArray
@@ -312,21 +313,24 @@ class Dense(Layer):
         """``x W^T + b``."""
         n = np.shape(x)[0] if np.ndim(x) == 2 else 1
         self._x = x = checked("x", x, self.weight, (n, self.weight.shape[1]))
-        y: FloatArray = x @ self.weight.T
+        with blas_threads_for(n, *self.weight.shape):
+            y: FloatArray = x @ self.weight.T
         y += self.bias
         return y
 
     def backward(self, grad: FloatArray) -> FloatArray:
         """Give ``g W``."""
         self.backward_params(grad)
-        to_input: FloatArray = read(grad, "grad") @ self.weight
+        with blas_threads_for(len(grad), *self.weight.shape):
+            to_input: FloatArray = read(grad, "grad") @ self.weight
         return to_input
 
     def backward_params(self, grad: FloatArray) -> None:
         """Keep ``g^T x`` and the sum of the rows of ``g``."""
         x = self._last_input()
         grad = checked("grad", grad, self.weight, (len(x), len(self.weight)))
-        self._grads = [grad.T @ x, grad.sum(axis=0)]
+        with blas_threads_for(len(x), *self.weight.shape):
+            self._grads = [grad.T @ x, grad.sum(axis=0)]
 
 
 def checked(name: str, array: FloatArray, like: FloatArray, shape: tuple[int, ...]) -> FloatArray:

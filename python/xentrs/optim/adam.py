@@ -98,7 +98,8 @@ class Adam(Optimizer):
         self.eps = in_range("eps", eps)
         self.weight_decay = in_range("weight_decay", weight_decay)
         self.mean, self.mean_square = (
-            [np.zeros(param.shape, np.result_type(param, np.float32)) for param in self.params] for _ in range(2)
+            [np.zeros_like(param, np.result_type(param, np.float32), subok=False) for param in self.params]
+            for _ in range(2)
         )
 
     def step(self, grads: Sequence[FloatArray]) -> None:

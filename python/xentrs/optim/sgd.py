@@ -127,7 +127,7 @@ class SGD(Optimizer):
         self.nesterov = nesterov
         if nesterov and not momentum:
             raise ValueError("nesterov needs momentum > 0, got 0.0")
-        self.velocity = [np.zeros(param.shape, param.dtype) for param in self.params]
+        self.velocity = [np.zeros_like(param, subok=False) for param in self.params]
 
     def step(self, grads: Sequence[FloatArray]) -> None:
         """Update every parameter by its gradient, in place.
