@@ -52,7 +52,8 @@ def data(estimator, load=load_iris):
 
 def short(estimator):
     """What trains a little, always the same, and without warnings."""
-    options = {"random_state": 0, "schedule": "constant"} if is_classifier(estimator) else {}
+    options = {"random_state": 0} if is_classifier(estimator) else {}
+    options |= {"schedule": "constant"} if hasattr(estimator, "schedule") else {}
     return clone(estimator).set_params(max_iter=5, tol=None, **options)
 
 
