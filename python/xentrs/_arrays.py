@@ -6,13 +6,18 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._core import NeedsConversion
+
 Array = NDArray[Any]
+
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
+"""The dtypes of logits, the finest first."""
 
 
 def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int | None]:
@@ -20,7 +25,7 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
     array = np.asarray(given)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
-    elif array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+    elif array.dtype.name not in _FLOATS:
         raise TypeError(f"{name} must be floating (float16, bfloat16, float32 or float64), got {_what(array)}")
     moved = None
     if axis is not None:
@@ -34,10 +39,11 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
     return _native(array), moved
 
 
-def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tuple[Array, Array, int | None]:
+def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tuple[Array, Array, int | None, str | None]:
     """Make two floating arrays of one dtype, with the class axis last, and tell where it was if it was elsewhere.
 
-    Beside an array of more dimensions, one of a single dimension is a single row, whose axis is its only one.
+    Beside an array of more dimensions, one of a single dimension is a single row, whose axis is its only one. Where the
+    dtypes differ, the name of the coarser one, whose rounding errors the numbers have.
     """
     given = [np.asarray(p), np.asarray(q)]
     most = max(array.ndim for array in given)
@@ -47,12 +53,14 @@ def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tupl
         array, was = as_logits(array, name, -1 if row else axis)
         arrays.append(array)
         moved = moved if was is None else was
+    coarser = None
     dtypes = [array.dtype for array in arrays]
     if dtypes[0] != dtypes[1]:
+        coarser = max((dtype.name for dtype in dtypes), key=_FLOATS.index)
         halves = all(dtype.itemsize == 2 for dtype in dtypes)
         dtype = np.dtype(np.float32) if halves else max(dtypes, key=lambda dtype: dtype.itemsize)
         arrays = [_native(array.astype(dtype)) for array in arrays]
-    return arrays[0], arrays[1], moved
+    return arrays[0], arrays[1], moved, coarser
 
 
 def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any]) -> Array:
@@ -268,6 +276,65 @@ def check_out(
     if shares_memory(out, inputs if _same_view(out, logits) else [logits, *inputs]):
         raise ValueError("out must not overlap an input, unless it is the logits themselves")
     return has_dtype
+
+
+def repeated(compiled: Callable[..., Any], fault: ValueError, arguments: dict[str, Any]) -> Any:
+    """Call a compiled function again, after it has refused an argument that can be converted."""
+    message, how, name = fault.args
+    if how == "to_double":
+        return _in_double(compiled, arguments)
+    if name == "p" and not arguments["eps"]:
+        raise ValueError(message)
+    arguments = arguments | {name: _to_unit(arguments[name], message)}
+    try:
+        return compiled(**arguments)
+    except NeedsConversion as raised:
+        fault = raised
+    return repeated(compiled, fault, arguments)
+
+
+def _to_unit(given: ArrayLike, message: str) -> Array:
+    """Move what rounding put outside [0, 1] to its bounds; what is further off, or nothing, is an error."""
+    array = np.asarray(given)
+    tolerance = 8 * _EPS.get(array.dtype.name, 2.0**-23)
+    unit = np.clip(array, 0, 1)
+    moved = (array != unit) & (np.abs(array - unit) <= tolerance)
+    if not moved.any():
+        raise ValueError(message)
+    return np.where(moved, unit, array)
+
+
+_EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The rounding of numbers that come from these types; all others may come from float32."""
+
+
+def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Compute in float64 what float32 cannot hold, and round the results."""
+    places = arguments["out"] if isinstance(arguments["out"], tuple) else (arguments["out"], None, None)
+    operands = {name: np.asarray(given) for name, given in arguments.items() if name in _OPERANDS and given is not None}
+    dtype = next(iter(operands.values())).dtype
+    wide = {name: array.astype(np.float64) for name, array in operands.items()}
+    results = compiled(**arguments | wide | {"out": None})
+    with np.errstate(over="ignore", under="ignore"):
+        if not isinstance(results, tuple):
+            return _rounded(results, np.dtype(np.float32))
+        loss, *grads = results
+        for i, (place, grad) in enumerate(zip(places, grads, strict=False)):
+            if place is None:
+                grads[i] = _rounded(grad, dtype)
+            else:
+                place[...] = grad
+                grads[i] = place
+    return (_rounded(loss, np.dtype(np.float32)), *grads)
+
+
+_OPERANDS = ("logits", "scores", "p", "mean", "x", "weight", "bias")
+"""The arguments whose dtype is that of the gradients."""
+
+
+def _rounded(result: Any, dtype: np.dtype[Any]) -> Any:
+    """Of a dtype, but for a Python number, and None."""
+    return result.astype(dtype) if isinstance(result, np.ndarray | np.generic) else result
 
 
 def copy_to(out: Array, result: Array) -> Array:

@@ -7,9 +7,13 @@ call takes the time that it would take written out.
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
+
+from ._arrays import repeated
+from ._core import NeedsConversion
 
 __all__ = ["calls"]
 
@@ -46,10 +50,21 @@ def calls(
         if differences := taken.keys() ^ given.keys():
             raise TypeError(f"{function.__name__} and {compiled} differ in {', '.join(sorted(differences))}")
         call = f"compiled({', '.join(given[name] for name in taken)})"
-        # 2. A function of the same parameters that makes it.
+        again = f"repeated(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}})"
+        # 2. A function of the same parameters that makes it, and repeats it where an argument must be converted first.
         bare = inspect.Signature([inspect.Parameter(parameter.name, parameter.kind) for parameter in parameters])
-        source = f"lambda compiled, returns: lambda {str(bare)[1:-1]}: {f'returns({call})' if returns else call}"
-        made = eval(source)(compiled, returns)
+        made = _evaluated(
+            f"""
+            def factory(compiled, returns, repeated, NeedsConversion):
+                def made{bare}:
+                    try:
+                        return {f"returns({call})" if returns else call}
+                    except NeedsConversion as raised:
+                        fault = raised
+                    return {f"returns({again})" if returns else again}
+                return made
+            """
+        )(compiled, returns, repeated, NeedsConversion)
         # 3. Its code in the place of the function's, where tracebacks and documentation look for it.
         here = function.__code__
         code = made.__code__.replace(
@@ -65,3 +80,10 @@ def calls(
         return cast(Function, body)
 
     return with_body
+
+
+def _evaluated(source: str) -> Any:
+    """The function that is defined in some lines, `factory`."""
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(source), names)
+    return names["factory"]

@@ -23,6 +23,7 @@ mod softmax_family;
 mod targets;
 mod threads;
 mod via_numpy;
+mod weights;
 
 use crate::Isa;
 use pyo3::prelude::*;
@@ -38,6 +39,8 @@ mod _core {
     use super::distributions::{cross_entropy, entropy, js_divergence, kl_divergence, perplexity};
     #[pymodule_export]
     use super::epoch::linear_epoch;
+    #[pymodule_export]
+    use super::errors::NeedsConversion;
     #[pymodule_export]
     use super::evaluation::{softmax_stats, tally};
     #[pymodule_export]

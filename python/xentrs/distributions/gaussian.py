@@ -70,7 +70,8 @@ def gaussian_entropy(var: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        In the shape and dtype of `var`, in nats; a NumPy scalar where there are no axes.
+        In the shape and dtype of `var` (float32 where that is half precision), in nats; a NumPy scalar where there are
+        no axes.
 
     Raises
     ------
@@ -134,8 +135,8 @@ def gaussian_cross_entropy(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLik
     Returns
     -------
     ndarray
-        In the shape that the arguments broadcast to and the widest of their dtypes (float32 for float16 and bfloat16
-        together), in nats; a NumPy scalar where there are no axes.
+        In the shape that the arguments broadcast to and the widest of their dtypes (float32 where that is half
+        precision), in nats; a NumPy scalar where there are no axes.
 
     Raises
     ------
@@ -278,7 +279,12 @@ def _entropy(var: ArrayLike, with_grad: bool) -> tuple[Any, Any]:
     given = as_logits(var, "var", None)[0]
     v = _positive(given, "var")
     value, grad = 0.5 * (np.log(2 * np.pi * v) + 1), 0.5 / v if with_grad else v
-    return value.astype(given.dtype)[()], grad.astype(given.dtype)[()]
+    return value.astype(_of_values(given.dtype))[()], grad.astype(given.dtype)[()]
+
+
+def _of_values(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of what is computed from numbers of a dtype."""
+    return np.promote_types(dtype, np.float32)
 
 
 _Formula = Callable[[_Doubles, _Doubles, _Doubles, bool], tuple[_Doubles, ...]]
@@ -338,7 +344,7 @@ def _pair(
         raise ValueError(f"{', '.join(names)} must broadcast against each other, got the shapes {shapes}") from None
     value, *grads = formula(mp - mq, vp, vq, with_grad)
     summed = [sum_to(grad, array) for grad, array in zip(grads, given, strict=False)]
-    return tuple(result.astype(dtype)[()] for result in (value, *summed))
+    return value.astype(_of_values(dtype))[()], *(grad.astype(dtype)[()] for grad in summed)
 
 
 def _positive(var: NDArray[Any], name: str) -> _Doubles:
