@@ -67,8 +67,8 @@ PYTHON_FLOORS = """
     losses
     parallel
     _core
-    _arrays
     _calls
+    _arrays
     _numbers
     _seeds
 """.split()

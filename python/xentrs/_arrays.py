@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import NeedsConversion
-
 Array = NDArray[Any]
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
@@ -278,6 +276,10 @@ def check_out(
     return has_dtype
 
 
+class NeedsConversion(ValueError):
+    """What the core raises for an argument that must be converted: a message, how, and its name."""
+
+
 def repeated(compiled: Callable[..., Any], fault: ValueError, arguments: dict[str, Any]) -> Any:
     """Call a compiled function again, after it has refused an argument that can be converted."""
     message, how, name = fault.args
@@ -319,13 +321,14 @@ def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         if not isinstance(results, tuple):
             return _rounded(results, np.dtype(np.float32))
         loss, *grads = results
-        for i, (place, grad) in enumerate(zip(places, grads, strict=False)):
+        for i, grad in enumerate(grads):
+            place = places[i] if i < len(places) else None
             if place is None:
                 grads[i] = _rounded(grad, dtype)
             else:
                 place[...] = grad
                 grads[i] = place
-    return (_rounded(loss, np.dtype(np.float32)), *grads)
+        return _rounded(loss, np.dtype(np.float32)), *grads
 
 
 _OPERANDS = ("logits", "scores", "p", "mean", "x", "weight", "bias")

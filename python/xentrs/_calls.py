@@ -12,8 +12,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-from ._arrays import repeated
-from ._core import NeedsConversion
+from ._arrays import NeedsConversion, repeated
 
 __all__ = ["calls"]
 

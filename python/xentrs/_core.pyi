@@ -11,7 +11,6 @@ from typing import Any, TypeAlias, TypedDict, type_check_only
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "NeedsConversion",
     "_tally",
     "binary_cross_entropy",
     "build_info",
@@ -57,8 +56,6 @@ class _BuildInfo(TypedDict):
     num_threads: int
 
 _threads: ContextVar[int]
-
-class NeedsConversion(ValueError): ...
 
 # The parameters are those of the public functions; `xentrs._calls` matches them by name.
 binary_cross_entropy: _Loss

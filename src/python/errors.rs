@@ -2,14 +2,9 @@
 
 use crate::error::Error;
 use pyo3::exceptions::{PyIndexError, PyValueError};
-use pyo3::{PyErr, PyResult, create_exception};
+use pyo3::{PyErr, PyResult, import_exception};
 
-create_exception!(
-    xentrs._core,
-    NeedsConversion,
-    PyValueError,
-    "A message, how an argument must be converted, and its name: then the call can be repeated."
-);
+import_exception!(xentrs._arrays, NeedsConversion);
 
 /// The largest rounding error of a probability, of all types: a few units in the last place of bfloat16.
 const LARGEST_ROUNDING: f64 = 1.0 / 16.0;

@@ -40,8 +40,6 @@ mod _core {
     #[pymodule_export]
     use super::epoch::linear_epoch;
     #[pymodule_export]
-    use super::errors::NeedsConversion;
-    #[pymodule_export]
     use super::evaluation::{softmax_stats, tally};
     #[pymodule_export]
     use super::functions::{log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus};
