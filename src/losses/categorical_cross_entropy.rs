@@ -69,8 +69,8 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
         }
         check_number("eps", eps, "in [0, 0.5]", (0.0..=0.5).contains(&eps))?;
         let (lowest, mut highest) = (T::not_below(eps), T::not_above(1.0 - eps));
-        // 1 - eps may be rounded up.
-        if 1.0 - highest.to_f64() < eps {
+        // 1 - eps may be rounded to 1.
+        if eps > 0.0 && highest == T::ONE {
             highest = T::not_above(1.0 - f64::EPSILON / 2.0);
         }
         // 0 - ln, not -ln: the least cost is 0, not -0.

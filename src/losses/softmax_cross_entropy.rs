@@ -173,7 +173,10 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         let log_partition = sum.log_partition();
         let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
         let sparse = sparse.map_or(0.0, |sparse| sparse.cost(sum));
-        weights.total * log_partition + sparse + margins.total() + self.z_terms(sum.max.to_f64() + logits.lacks(), log_partition).0
+        weights.total * log_partition
+            + sparse
+            + margins.total()
+            + self.z_terms(sum.max.to_f64() + logits.lacks(), log_partition).0
     }
 
     /// Loss and gradient of a row with any target and any options.

@@ -309,7 +309,8 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     logits.row.output().fill(T::NAN);
                     return f64::NAN;
                 }
-                let (z_loss, z_slope) = self.cross_entropy.z_terms(terms.sum.max.to_f64() + logits.lacks(), log_partition);
+                let (z_loss, z_slope) =
+                    self.cross_entropy.z_terms(terms.sum.max.to_f64() + logits.lacks(), log_partition);
                 let (z_slope, infinite) = if z_slope == f64::INFINITY { (0.0, true) } else { (z_slope, false) };
                 // 1. (V + z) p_k - v_k
                 let total = terms.own + terms.others;

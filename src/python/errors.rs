@@ -15,8 +15,7 @@ impl From<Error> for PyErr {
             Error::Label { .. } => PyIndexError::new_err(error.to_string()),
             // A probability that rounding may have put outside.
             Error::Value { name: name @ ("p" | "target"), expected, got, .. }
-                if expected.starts_with("in [0, 1]")
-                    && (-LARGEST_ROUNDING..=1.0 + LARGEST_ROUNDING).contains(&got) =>
+                if expected.starts_with("in [0, 1]") && (-LARGEST_ROUNDING..=1.0 + LARGEST_ROUNDING).contains(&got) =>
             {
                 NeedsConversion::new_err((error.to_string(), "to_unit", name))
             }

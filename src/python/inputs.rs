@@ -55,7 +55,6 @@ pub(super) struct Input<'py, S> {
     unfit: Cell<Option<&'static str>>,
 }
 
-
 impl<'py> Logits<'py> {
     /// Logits with rows along `axis`; without an axis points, which are rows of one.
     pub(super) fn of(arg: Arg<'_, 'py>, name: &str, axis: Option<isize>) -> PyResult<Self> {

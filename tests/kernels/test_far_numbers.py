@@ -251,7 +251,7 @@ def test_a_temperature_far_from_1_has_its_limit(case: Case, dtype: type, tempera
                 note = f"c={c} {t.ndim} {list(options)} {softcap}"
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
                     truth = case.oracle(mapped(z, temperature, softcap), t, **options)
-                    # A type that cannot hold a softcap, or its product with 1 / temperature where it uses that, has none.
+                    # A type that cannot hold a softcap, or its quotient where it uses that, has none.
                     most = float(np.finfo(dtype).max)
                     is_near = temperature > (1e-9 if dtype is np.float32 else 1e-76)
                     flat = softcap is None or softcap > most or (is_near and softcap / temperature > most)
