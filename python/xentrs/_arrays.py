@@ -279,6 +279,9 @@ def check_out(
 class NeedsConversion(ValueError):
     """What the core raises for an argument that must be converted: a message, how, and its name."""
 
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 def repeated(compiled: Callable[..., Any], fault: ValueError, arguments: dict[str, Any]) -> Any:
     """Call a compiled function again, after it has refused an argument that can be converted."""
