@@ -23,7 +23,8 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     fn narrowed(isa: Isa, from: &[Self::Real], to: &mut [Self]);
 
     /// Largest rounding error of the sum of `classes` probabilities stored in this type: that of each number, and that
-    /// of the sum that they were divided by.
+    /// of the sum that they were divided by. Numbers in double precision may come from single precision, by way of a
+    /// list or a file, and have its errors.
     fn sum_tolerance(classes: usize) -> f64;
 }
 
@@ -54,7 +55,7 @@ macro_rules! as_they_are {
             }
 
             fn sum_tolerance(classes: usize) -> f64 {
-                4.0 * f64::from(<$t>::EPSILON) * (1.0 + (classes as f64).sqrt())
+                4.0 * f64::from(f32::EPSILON) * (1.0 + (classes as f64).sqrt())
             }
         }
 

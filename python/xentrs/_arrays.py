@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
+"""The dtypes of logits, the finest first."""
+
 
 def read(given: Any, name: str, *, labels: bool = False) -> Array:
     """Make an array of what a user passes.
@@ -107,7 +110,7 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
     array = read(given, name)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
-    elif array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+    elif array.dtype.name not in _FLOATS:
         raise TypeError(f"{name} must be floating (float16, bfloat16, float32 or float64), got {_what(array)}")
     moved = None
     if axis is not None:
@@ -121,10 +124,11 @@ def as_logits(given: ArrayLike, name: str, axis: int | None) -> tuple[Array, int
     return _native(array), moved
 
 
-def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tuple[Array, Array, int | None]:
+def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tuple[Array, Array, int | None, str | None]:
     """Make two floating arrays of one dtype, with the class axis last, and tell where it was if it was elsewhere.
 
-    Beside an array of more dimensions, one of a single dimension is a single row, whose axis is its only one.
+    Beside an array of more dimensions, one of a single dimension is a single row, whose axis is its only one. Where the
+    dtypes differ, the name of the coarser one, whose rounding errors the numbers have.
     """
     given = [read(array, name) for array, name in zip((p, q), names, strict=True)]
     most = max(array.ndim for array in given)
@@ -134,12 +138,14 @@ def as_pair(p: ArrayLike, q: ArrayLike, names: Sequence[str], axis: int) -> tupl
         array, was = as_logits(array, name, -1 if row else axis)
         arrays.append(array)
         moved = moved if was is None else was
+    coarser = None
     dtypes = [array.dtype for array in arrays]
     if dtypes[0] != dtypes[1]:
+        coarser = max((dtype.name for dtype in dtypes), key=_FLOATS.index)
         halves = all(dtype.itemsize == 2 for dtype in dtypes)
         dtype = np.dtype(np.float32) if halves else max(dtypes, key=lambda dtype: dtype.itemsize)
         arrays = [_native(array.astype(dtype)) for array in arrays]
-    return arrays[0], arrays[1], moved
+    return arrays[0], arrays[1], moved, coarser
 
 
 def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any]) -> Array:
@@ -371,6 +377,13 @@ def check_out(
     if shares_memory(out, inputs if _same_view(out, logits) else [logits, *inputs]):
         raise ValueError("out must not overlap an input, unless it is the logits themselves")
     return has_dtype
+
+
+class NeedsConversion(ValueError):
+    """What the core raises for an argument that must be converted: a message, how, and its name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def copy_to(out: Array, result: Array) -> Array:

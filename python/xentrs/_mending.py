@@ -1,6 +1,7 @@
 """What is made of a call that the core has refused: another one, with the arguments that were meant, or advice.
 
 The core takes weights of the shapes that its loops know. What NumPy's rules repeat to one of these is repeated here.
+Numbers that float32 cannot hold are computed in float64, and what rounding put outside [0, 1] is moved to its bounds.
 What cannot have been meant raises the core's error, with a word on what to write. None of this costs anything where a
 call succeeds.
 """
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import Array, check_out, fits, read, two_columns, without_leading_ones
+from ._arrays import Array, NeedsConversion, check_out, fits, read, two_columns, without_leading_ones
 
 __all__ = ["mended"]
 
@@ -36,6 +37,8 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
         The arguments of that call, by name.
     """
     try:
+        if isinstance(fault, NeedsConversion):
+            return converted(compiled, fault, arguments)
         call = Call.of(compiled, arguments) if type(fault) in (TypeError, ValueError, IndexError) else None
         if call is None:
             raise fault
@@ -62,6 +65,60 @@ def again(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return compiled(**arguments)
     except Exception as fault:
         return mended(compiled, fault, arguments)
+
+
+def converted(compiled: Callable[..., Any], fault: NeedsConversion, arguments: dict[str, Any]) -> Any:
+    """Call again, with the argument converted that the core has named."""
+    message, how, name = fault.args
+    if how == "to_double":
+        return _in_double(compiled, arguments)
+    if name == "p" and not arguments["eps"]:
+        raise ValueError(message) from None
+    return again(compiled, arguments | {name: _to_unit(read(arguments[name], name), message)})
+
+
+def _to_unit(array: Array, message: str) -> Array:
+    """Move what rounding put outside [0, 1] to its bounds; what is further off, or nothing, is an error."""
+    tolerance = 8 * _EPS.get(array.dtype.name, 2.0**-23)
+    unit = np.clip(array, 0, 1)
+    moved = (array != unit) & (np.abs(array - unit) <= tolerance)
+    if not moved.any():
+        raise ValueError(message) from None
+    return np.where(moved, unit, array)
+
+
+_EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The rounding of numbers that come from these types; all others may come from float32."""
+
+
+def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Compute in float64 what float32 cannot hold, and round the results."""
+    places = arguments["out"] if isinstance(arguments["out"], tuple) else (arguments["out"], None, None)
+    operands = {name: read(given, name) for name, given in arguments.items() if name in _OPERANDS and given is not None}
+    dtype = next(iter(operands.values())).dtype
+    wide = {name: array.astype(np.float64) for name, array in operands.items()}
+    results = again(compiled, arguments | wide | {"out": None})
+    with np.errstate(over="ignore", under="ignore"):
+        if not isinstance(results, tuple):
+            return _rounded(results, np.dtype(np.float32))
+        loss, *grads = results
+        for i, grad in enumerate(grads):
+            place = places[i] if i < len(places) else None
+            if place is None:
+                grads[i] = _rounded(grad, dtype)
+            else:
+                place[...] = grad
+                grads[i] = place
+        return _rounded(loss, np.dtype(np.float32)), *grads
+
+
+_OPERANDS = ("logits", "scores", "p", "mean", "x", "weight", "bias")
+"""The arguments whose dtype is that of the gradients."""
+
+
+def _rounded(result: Any, dtype: np.dtype[Any]) -> Any:
+    """Of a dtype, but for a Python number, and None."""
+    return result.astype(dtype) if isinstance(result, np.ndarray | np.generic) else result
 
 
 class Call(NamedTuple):

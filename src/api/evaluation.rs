@@ -27,8 +27,9 @@ pub struct SoftmaxStats<T> {
     pub correct: Vec<bool>,
     /// The first class with the largest logit; -1 if no distribution is defined.
     pub argmax: Vec<i64>,
-    /// The sample weight; 0 for an ignored row.
-    pub weight: Vec<T>,
+    /// The sample weight; 0 for an ignored row. In double precision: sums of weights must not depend on the type of the
+    /// logits.
+    pub weight: Vec<f64>,
 }
 
 /// Statistics of the softmax of every row, in one sweep over the logits.
@@ -39,7 +40,7 @@ pub struct SoftmaxStats<T> {
 pub fn softmax_stats<S: Storage>(
     logits: Rows<'_, S>,
     target: Classes<'_>,
-    sample_weight: Option<&[S::Real]>,
+    sample_weight: Option<&[f64]>,
 ) -> Result<SoftmaxStats<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if target.rows() != rows {
@@ -53,13 +54,13 @@ pub fn softmax_stats<S: Storage>(
         entropy: numbers(),
         correct: vec![false; rows],
         argmax: vec![0; rows],
-        weight: numbers(),
+        weight: vec![0.0; rows],
     };
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
     parallel::for_each(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
-            let block = Block { first: b * size, logits, target, sample_weight, place };
+            let block = Block { first: b * size, logits, target, place };
             if !tile::are_few(classes) {
                 return S::Real::dispatch(isa, block);
             }
@@ -68,6 +69,15 @@ pub fn softmax_stats<S: Storage>(
             })
         })
     });
+    for (row, (weight, loss)) in all.weight.iter_mut().zip(&mut all.loss).enumerate() {
+        if target.get(row).is_some() {
+            *weight = sample_weight.map_or(1.0, |weights| weights[row]);
+        }
+        // A row that does not count has no loss.
+        if *weight == 0.0 {
+            *loss = S::Real::ZERO;
+        }
+    }
     Ok(all)
 }
 
@@ -78,21 +88,19 @@ struct Place<'k, T> {
     entropy: &'k mut [T],
     correct: &'k mut [bool],
     argmax: &'k mut [i64],
-    weight: &'k mut [T],
 }
 
 impl<T> SoftmaxStats<T> {
     fn blocks(&mut self, size: usize) -> impl ExactSizeIterator<Item = Place<'_, T>> {
         let numbers = self.loss.chunks_mut(size).zip(self.logsumexp.chunks_mut(size));
-        let numbers = numbers.zip(self.entropy.chunks_mut(size)).zip(self.weight.chunks_mut(size));
+        let numbers = numbers.zip(self.entropy.chunks_mut(size));
         let answers = self.correct.chunks_mut(size).zip(self.argmax.chunks_mut(size));
-        numbers.zip(answers).map(|((((loss, logsumexp), entropy), weight), (correct, argmax))| Place {
+        numbers.zip(answers).map(|(((loss, logsumexp), entropy), (correct, argmax))| Place {
             loss,
             logsumexp,
             entropy,
             correct,
             argmax,
-            weight,
         })
     }
 }
@@ -102,7 +110,6 @@ struct Block<'k, T> {
     first: usize,
     logits: Rows<'k, T>,
     target: Classes<'k>,
-    sample_weight: Option<&'k [T]>,
     place: Place<'k, T>,
 }
 
@@ -110,22 +117,15 @@ impl<T: Real> Kernel<T> for Block<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Block { first, logits, target, sample_weight, place } = self;
+        let Block { first, logits, target, place } = self;
         for i in 0..logits.rows() {
             let class = target.get(first + i);
-            let weight = match (class, sample_weight) {
-                (None, _) => T::ZERO,
-                (_, None) => T::ONE,
-                (_, Some(weights)) => weights[first + i],
-            };
-            let RowStats { loss, logsumexp, entropy, argmax } =
-                row_stats(s, logits.row(i), class.filter(|_| weight != T::ZERO));
+            let RowStats { loss, logsumexp, entropy, argmax } = row_stats(s, logits.row(i), class);
             place.loss[i] = T::from_f64(loss);
             place.logsumexp[i] = T::from_f64(logsumexp);
             place.entropy[i] = T::from_f64(entropy);
             place.correct[i] = class.is_some() && argmax == class;
             place.argmax[i] = argmax.map_or(-1, |k| k as i64);
-            place.weight[i] = weight;
         }
     }
 }
@@ -153,7 +153,7 @@ impl Tally {
     /// # Errors
     /// [`Error::Shape`] unless all have the same length; [`Error::Value`] for a weight that is negative or not finite,
     /// or a negative loss.
-    pub fn of<T: Real>(loss: &[T], weight: &[T], correct: &[T]) -> Result<Self> {
+    pub fn of<T: Real>(loss: &[T], weight: &[f64], correct: &[T]) -> Result<Self> {
         if correct.len() != loss.len() {
             return Err(Error::Shape { name: "correct", expected: vec![loss.len()], got: vec![correct.len()] });
         }
@@ -163,8 +163,8 @@ impl Tally {
             return Err(Error::Value { name: "loss", expected: "non-negative", got, index });
         }
         let mut tally = Tally::default();
-        for ((loss, weight), correct) in loss.iter().zip(weight).zip(correct) {
-            let (loss, weight) = (loss.to_f64(), weight.to_f64());
+        for ((loss, &weight), correct) in loss.iter().zip(weight).zip(correct) {
+            let loss = loss.to_f64();
             if weight == 0.0 {
                 continue;
             }

@@ -38,6 +38,7 @@ use crate::simd::{Lanes, Mask, Simd};
 #[derive(Clone, Debug)]
 pub struct BinaryCrossEntropy<T> {
     weights: BinaryWeights<T>,
+    /// Rounded up: what is below it in this type is what is below `eps`.
     eps: T,
     /// The bounds of the costs: `-log1p(-eps)` and `-ln eps`.
     costs: [T; 2],
@@ -51,7 +52,7 @@ impl<T: Real> BinaryCrossEntropy<T> {
     pub fn new(pos_weight: Option<&[T]>, eps: f64) -> Result<Self> {
         check_number("eps", eps, "in [0, 0.5)", (0.0..0.5).contains(&eps))?;
         let costs = [-(-eps).ln_1p(), -eps.ln()].map(T::from_f64);
-        Ok(BinaryCrossEntropy { weights: BinaryWeights::new(pos_weight, 0.0, None)?, eps: T::from_f64(eps), costs })
+        Ok(BinaryCrossEntropy { weights: BinaryWeights::new(pos_weight, 0.0, None)?, eps: T::not_below(eps), costs })
     }
 
     /// `-ln(u + lost)`, clipped. `min` and `max` keep a NaN on their right side. For `eps = 0` the bounds are 0 and

@@ -19,8 +19,9 @@
 //! class, only `p_y` is read.
 //!
 //! # Clipping
-//! With `eps > 0`, `p_k` is clipped to `[eps, 1 - eps]`, and the derivative is 0 where clipping changes `p_k`.
-//! `eps = 0` clips nothing.
+//! With `eps > 0`, `p_k` is clipped to `[eps, 1 - eps]`, and the derivative is 0 where clipping changes `p_k`. It is the
+//! cost that is clipped, to `[-log1p(-eps), -ln eps]`: this is equivalent, and it also works if the type cannot represent
+//! `eps` or `1 - eps`. `eps = 0` clips nothing.
 //!
 //! # Precision
 //! No term is negative, so nothing cancels: a loss is as accurate as the logarithm, 1 ULP.
@@ -49,8 +50,11 @@ const MAX_CLASSES_BY_LANE: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub struct CategoricalCrossEntropy<'a, T> {
     class_weight: Option<&'a [T]>,
+    /// The probabilities that clipping leaves as they are.
     lowest: T,
     highest: T,
+    /// The bounds of the cost: `-log1p(-eps)` and `-ln eps`.
+    costs: [f64; 2],
 }
 
 impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
@@ -64,7 +68,15 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
             check_weights("class_weight", weights, &[classes])?;
         }
         check_number("eps", eps, "in [0, 0.5]", (0.0..=0.5).contains(&eps))?;
-        Ok(CategoricalCrossEntropy { class_weight, lowest: T::from_f64(eps), highest: T::from_f64(1.0 - eps) })
+        let (lowest, mut highest) = (T::not_below(eps), T::not_above(1.0 - eps));
+        // 1 - eps may be rounded to 1.
+        if eps > 0.0 && highest == T::ONE {
+            highest = T::not_above(1.0 - f64::EPSILON / 2.0);
+        }
+        // 0 - ln, not -ln: the least cost is 0, not -0.
+        let least = 0.0 - (-eps).ln_1p();
+        let costs = [least, least.max(-eps.ln())];
+        Ok(CategoricalCrossEntropy { class_weight, lowest, highest, costs })
     }
 
     /// The register of `u` that starts at class `k`.
@@ -78,25 +90,18 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
     #[inline(always)]
     fn of_class(&self, p: T, y: usize) -> (f64, f64, f64) {
         let weight = self.class_weight.map_or(1.0, |w| w[y].to_f64());
-        let clipped = if p < self.lowest {
-            self.lowest
-        } else if p > self.highest {
-            self.highest
-        } else {
-            p
-        };
+        let [least, most] = self.costs;
         // The derivative is 0 where `p` was clipped, and NaN where it is NaN.
         let slope = if p < self.lowest || p > self.highest { 0.0 } else { -1.0 / p.to_f64() };
-        // 0 - ln, not -ln: the loss at p = 1 is 0, not -0.
-        (weight, 0.0 - clipped.to_f64().ln(), slope)
+        (weight, (0.0 - p.to_f64().ln()).clamp(least, most), slope)
     }
 
     /// `-u ln p` of a register of probabilities.
     #[inline(always)]
     fn costs<S: Simd<T>>(&self, s: S, p: S::V, u: S::V) -> S::V {
-        let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
+        let (zero, [least, most]) = (s.splat(T::ZERO), self.costs.map(|cost| s.splat(T::from_f64(cost))));
         // `min` and `max` keep a NaN on their right side. u p is NaN for a NaN, and 0 for a probability if u = 0.
-        let cost = zero - ln(s, highest.min(lowest.max(p)));
+        let cost = most.min(least.max(zero - ln(s, p)));
         S::V::select(u.eq(zero), u * p, u * cost)
     }
 

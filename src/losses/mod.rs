@@ -73,6 +73,13 @@ pub trait RowLoss<T: Real>: Sync {
         LogitMap::identity()
     }
 
+    /// A factor and a divisor of the gradient that kernels leave out, since the type may not hold the results; the
+    /// caller applies them in double precision.
+    #[inline(always)]
+    fn left_out(&self) -> Option<[f64; 2]> {
+        None
+    }
+
     /// One weight per class; all 1 if absent.
     fn class_weight(&self) -> Option<&[T]>;
 

@@ -74,6 +74,9 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
             check_weights("class_weight", weights, &[classes])?;
         }
         check_fraction("label_smoothing", label_smoothing)?;
+        // A share that the type cannot hold is none.
+        let least = T::MIN_EXPONENT.to_f64().exp2() * classes as f64;
+        let label_smoothing = if label_smoothing < least { 0.0 } else { label_smoothing };
         let class_weight_sum = class_weight.map_or(classes as f64, |w| w.iter().map(|w| w.to_f64()).sum());
         let map = LogitMap::identity();
         Ok(SoftmaxCrossEntropy { class_weight, class_weight_sum, label_smoothing, z_loss: 0.0, map, classes })
@@ -95,6 +98,15 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
     pub fn with_z_loss(self, z_loss: f64) -> Result<Self> {
         check_non_negative("z_loss", z_loss)?;
         Ok(SoftmaxCrossEntropy { z_loss, ..self })
+    }
+
+    /// Whether the z-loss is so small or so large that single terms of it may be beyond the type.
+    fn has_far_z_loss(&self) -> bool {
+        self.z_loss != 0.0 && !(1.0 / Self::largest_z_loss()..Self::largest_z_loss()).contains(&self.z_loss)
+    }
+
+    fn largest_z_loss() -> f64 {
+        (-T::MIN_EXPONENT.to_f64() / 2.0).exp2()
     }
 
     /// The weights `u` of a row's classes.
@@ -161,7 +173,10 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         let log_partition = sum.log_partition();
         let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
         let sparse = sparse.map_or(0.0, |sparse| sparse.cost(sum));
-        weights.total * log_partition + sparse + margins.total() + self.z_terms(sum.max.to_f64(), log_partition).0
+        weights.total * log_partition
+            + sparse
+            + margins.total()
+            + self.z_terms(sum.max.to_f64() + logits.lacks(), log_partition).0
     }
 
     /// Loss and gradient of a row with any target and any options.
@@ -187,7 +202,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
             RowSum::sweep(s, &mut logits)
         };
         let log_partition = sum.log_partition();
-        let (z_loss, z_slope) = self.z_terms(sum.max.to_f64(), log_partition);
+        let (z_loss, z_slope) = self.z_terms(sum.max.to_f64() + logits.lacks(), log_partition);
         // With z-loss an infinite logit has gradient +inf; the others are unaffected.
         let (z_slope, infinite) = if z_slope == f64::INFINITY {
             let len = logits.row.source().len();
@@ -253,7 +268,9 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
         // With smoothing and class weights a class needs as much work as a distribution.
         let is_soft = !has_classes || (self.is_smoothed() && self.class_weight.is_some());
-        match (tile::are_few(classes), is_soft) {
+        // What has no place in the type is computed in double precision, by row.
+        let has_far_options = self.map.left_out().is_some() || self.has_far_z_loss();
+        match (tile::are_few(classes) && !has_far_options, is_soft) {
             (false, _) => LaneKernels::None,
             (true, false) => LaneKernels::Classes(self),
             (true, true) => LaneKernels::Distributions(self),
@@ -263,6 +280,15 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     #[inline(always)]
     fn logit_map(&self) -> LogitMap<T> {
         self.map
+    }
+
+    #[inline(always)]
+    fn left_out(&self) -> Option<[f64; 2]> {
+        let z_loss = self.z_loss.max(1.0);
+        match (self.map.left_out(), self.has_far_z_loss()) {
+            (None, false) => None,
+            (temperature, _) => Some([z_loss, temperature.unwrap_or(1.0)]),
+        }
     }
 
     #[inline(always)]

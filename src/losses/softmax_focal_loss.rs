@@ -52,6 +52,9 @@ pub struct SoftmaxFocalLoss<'a, T> {
     gamma: f64,
 }
 
+/// The largest focus of the kernels by lane, which take powers of rounded complements.
+const LARGEST_GAMMA_BY_LANE: f64 = 64.0;
+
 impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
     /// `gamma` is the rate at which well-classified examples lose weight: 0 gives cross-entropy, 2 is the authors'
     /// choice.
@@ -63,10 +66,17 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
         Ok(SoftmaxFocalLoss { cross_entropy, gamma })
     }
 
+    /// The largest focus that registers compute with: its products with costs are finite, and a larger one makes a
+    /// difference only for probabilities below 1e-18.
+    fn largest_gamma() -> f64 {
+        (-T::MIN_EXPONENT.to_f64() / 2.0).exp2()
+    }
+
     /// `q^gamma cost` and `A` of a class with probability `p`, its complement `q` and `cost = -ln p`.
     #[inline(always)]
     fn focus(&self, p: f64, q: f64, cost: f64) -> Focus {
-        let power = q.powf(self.gamma);
+        // A complement near 1 has lost the digits of p.
+        let power = if p < 0.5 { (self.gamma * (-p).ln_1p()).exp() } else { q.powf(self.gamma) };
         if p == 0.0 {
             Focus { loss: cost, slope: 1.0 }
         } else if q == 0.0 {
@@ -94,7 +104,7 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
         let sum = RowSum::of(s, logits);
         let top = position(s, logits, sum.max)?;
         let lanes = FocusLanes {
-            gamma: T::from_f64(self.gamma),
+            gamma: T::from_f64(self.gamma.min(Self::largest_gamma())),
             max: sum.max,
             log_partition: T::from_f64(sum.log_partition()),
             softmax: sum.softmax(1.0),
@@ -199,7 +209,16 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         self.cross_entropy.logit_map()
     }
 
+    #[inline(always)]
+    fn left_out(&self) -> Option<[f64; 2]> {
+        self.cross_entropy.left_out()
+    }
+
     fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
+        // A large power of a complement needs more digits than a lane has.
+        if self.gamma > LARGEST_GAMMA_BY_LANE {
+            return LaneKernels::None;
+        }
         match self.cross_entropy.lanes(classes, has_classes) {
             LaneKernels::None => LaneKernels::None,
             // With smoothing the power of every class is needed.
@@ -233,7 +252,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         let log_partition = sum.log_partition();
         // A row without a defined distribution gives NaN, whatever its target.
         let undefined = if log_partition.is_nan() { log_partition } else { 0.0 };
-        loss + undefined + self.cross_entropy.z_terms(sum.max.to_f64(), log_partition).0
+        loss + undefined + self.cross_entropy.z_terms(sum.max.to_f64() + logits.lacks(), log_partition).0
     }
 
     #[inline(always)]
@@ -255,7 +274,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 // 1. maximum and sum of exponentials; the exponentials are kept
                 let (sum, pivot) = RowSum::sweep(s, &mut logits);
                 let log_partition = sum.log_partition();
-                let (z_loss, z_slope) = self.cross_entropy.z_terms(sum.max.to_f64(), log_partition);
+                let (z_loss, z_slope) = self.cross_entropy.z_terms(sum.max.to_f64() + logits.lacks(), log_partition);
                 let (z_slope, infinite) = if z_slope == f64::INFINITY {
                     let len = logits.row.source().len();
                     (0.0, logits.row.kept(len).iter().position(|&e| e != T::ZERO))
@@ -290,7 +309,8 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     logits.row.output().fill(T::NAN);
                     return f64::NAN;
                 }
-                let (z_loss, z_slope) = self.cross_entropy.z_terms(terms.sum.max.to_f64(), log_partition);
+                let (z_loss, z_slope) =
+                    self.cross_entropy.z_terms(terms.sum.max.to_f64() + logits.lacks(), log_partition);
                 let (z_slope, infinite) = if z_slope == f64::INFINITY { (0.0, true) } else { (z_slope, false) };
                 // 1. (V + z) p_k - v_k
                 let total = terms.own + terms.others;

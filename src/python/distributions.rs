@@ -3,8 +3,9 @@
 use super::arrays::{Arg, Array, Number, check_shape, detached};
 use super::errors::refuse;
 use super::inputs::{Input, Logits, match_dtype};
-use super::outputs::{restored, rounded};
+use super::outputs::{numbers, restored};
 use crate::{Measure, MeasureInput, MeasureKind, Rows, Variable};
+use half::{bf16, f16};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -28,9 +29,17 @@ fn evaluate<'py>(
             return refuse("normalize", expected, "True");
         }
     };
-    let measure = Measure::new(kind, input, base)?;
+    let mut measure = Measure::new(kind, input, base)?;
     let (p, q) = match q {
-        Some(q) => Logits::pair([p, q], ["p", "q"], axis).map(|(p, q)| (p, Some(q)))?,
+        Some(q) => {
+            let (p, q, coarsest) = Logits::pair([p, q], ["p", "q"], axis)?;
+            measure = match coarsest.as_deref() {
+                Some("float16") => measure.of_stored::<f16>(),
+                Some("bfloat16") => measure.of_stored::<bf16>(),
+                _ => measure,
+            };
+            (p, Some(q))
+        }
         None => (Logits::of(p, "p", Some(axis))?, None),
     };
     match_dtype!(p, p => {
@@ -68,7 +77,7 @@ fn run<'py, S: Number>(
     let mut values = vec![Default::default(); rows];
     if !with_grad {
         detached(py, rows * classes, || crate::measure_value(measure, p_rows, q_rows, &mut values))?;
-        return rounded(p, &values, leading);
+        return numbers(py, values, leading);
     }
     // 3. and gradients
     let mut p_grad = Array::<S>::empty(p.dtype(), p_shape)?;
@@ -78,7 +87,7 @@ fn run<'py, S: Number>(
         let q = q_rows.zip(q_place).map(|(rows, grad)| Variable { rows, grad });
         crate::measure_value_and_grads(measure, Variable { rows: p_rows, grad: p_place }, q, &mut values)
     })?;
-    let value = rounded(p, &values, leading)?;
+    let value = numbers(py, values, leading)?;
     let as_given = |grad: &Array<'py, S>| {
         restored(py, grad.object().clone().into_any(), p.axis.filter(|_| grad.shape().len() > 1))
     };

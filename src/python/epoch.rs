@@ -4,6 +4,7 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits, data};
 use super::linear::LayerLoss;
 use super::options::{SoftmaxOptions, function, softmax_options};
+use super::weights::Use;
 use crate::linear;
 use crate::math::Real;
 use crate::storage::Storage;
@@ -69,7 +70,8 @@ impl<'py> Plan<'_, 'py> {
         let mut steps = private(self.steps, "steps")?;
         let (classes, py) = (model.weight.shape()[0], x.py());
         let x = x.with_outputs(classes);
-        loss.with_objective(&x, |loss| {
+        // The steps are proportional to the weights. What is too small for the type moves no parameter of the type.
+        loss.with_objective(&x, Use::AsTheyAre, |loss| {
             let Plan { batch_size, moment, weight_decay, .. } = self;
             let (rows, order) = (x.array.rows()?, data(&order));
             let [same, bias] = weight_decay.map(Decay::Same);

@@ -23,7 +23,7 @@ pub(super) fn softmax_stats<'py>(
     ) -> PyResult<Bound<'py, PyTuple>> {
         let (py, shape) = (logits.py(), logits.leading());
         let classes = logits.classes(target)?;
-        let sample_weight = logits.weights(sample_weight, "sample_weight", shape)?;
+        let sample_weight = logits.wide_weights(sample_weight, "sample_weight", shape)?;
         let classes = classes.checked(logits.array.columns(), ignore_index)?;
         let (rows, weights) = (logits.array.rows()?, data(&sample_weight));
         let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, weight } =
@@ -57,7 +57,7 @@ pub(super) fn tally<'py>(
         correct: Arg<'_, 'py>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = loss.py();
-        let weight = loss.weights(Some(weight), "weight", loss.array.shape())?;
+        let weight = loss.wide_weights(Some(weight), "weight", loss.array.shape())?;
         let isa = Isa::active()?;
         let correct = loss.binary_labels(correct, "correct")?;
         let (weight, correct) = (data(&weight).unwrap_or_default(), correct.data());

@@ -6,6 +6,7 @@ use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options;
 use super::outputs::{Io, Output, Want, evaluate, in_type_of, match_output, wrap};
 use super::via_numpy::{Numpy, via_numpy};
+use super::weights::Use;
 use crate::{Dispersion, GaussianNll, GaussianObjective};
 use pyo3::prelude::*;
 
@@ -33,12 +34,14 @@ impl<'py> Arguments<'_, 'py> {
         };
         let target = mean.broadcast(self.target, "target")?;
         let widths = mean.broadcast_or_single(given, name)?;
-        let sample_weight = mean.point_weights(self.sample_weight, "sample_weight")?;
+        let reduction = options::reduction(self.reduction)?;
+        let sample_weight = mean.point_weights(self.sample_weight, "sample_weight", Use::under(reduction))?;
         let output = self.want.output(|out| {
             let given = [Some(self.target), Some(given), self.sample_weight];
             Output::of(&mean, out, given, [target.span(), widths.span(), span(&sample_weight)])
         })?;
-        let (reduction, shape) = (options::reduction(self.reduction)?, mean.array.shape());
+        mean.check_fit()?;
+        let shape = mean.array.shape();
         let loss = GaussianNll { dispersion, full: self.full };
         let (target, sample_weight) = (target.data(), data(&sample_weight));
         let objective = GaussianObjective { loss, target, dispersion: widths.data(), sample_weight };

@@ -1,13 +1,16 @@
 //! Logits, and arrays that fit them in type and shape.
 
 use super::arrays::{Arg, Array, Number, Stored, check_shape};
+use super::errors::needs_double;
 use super::via_numpy::{Numpy, via_numpy};
+use super::weights::{self, Use};
 use crate::view::check_weights;
 use half::{bf16, f16};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Runs an expression for logits of any dtype.
@@ -48,6 +51,8 @@ pub(super) struct Input<'py, S> {
     pub(super) axis: Option<usize>,
     /// The number of outputs of the linear layer, if the rows are its inputs.
     outputs: Option<usize>,
+    /// The name of weights that the type of the computation cannot hold.
+    unfit: Cell<Option<&'static str>>,
 }
 
 impl<'py> Logits<'py> {
@@ -65,19 +70,24 @@ impl<'py> Logits<'py> {
     }
 
     /// Two arrays of the same dtype, with rows along `axis`: the first as an input, and the converted second one.
-    /// Either may be a single row.
-    pub(super) fn pair(args: [Arg<'_, 'py>; 2], names: [&str; 2], axis: isize) -> PyResult<(Self, Bound<'py, PyAny>)> {
+    /// Either may be a single row. If they had different dtypes, the name of the coarser one.
+    #[expect(clippy::type_complexity, reason = "three results, each named here")]
+    pub(super) fn pair(
+        args: [Arg<'_, 'py>; 2],
+        names: [&str; 2],
+        axis: isize,
+    ) -> PyResult<(Self, Bound<'py, PyAny>, Option<String>)> {
         let [first, second] = args;
         if axis == -1
             && let Some(logits) = Self::in_place(first, first, None, Some(axis))
             && match_dtype!(&logits, logits => logits.beside(second).is_some())
         {
-            return Ok((logits, second.clone()));
+            return Ok((logits, second.clone(), None));
         }
         let converted = via_numpy(first.py(), Numpy::AsPair, (first, second, names.to_vec(), axis))?;
-        let (array, other, moved): (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<usize>) = converted.extract()?;
+        let (array, other, moved, coarser): (Bound<'py, PyAny>, Bound<'py, PyAny>, _, _) = converted.extract()?;
         Self::in_place(&array, first, moved, Some(axis))
-            .map(|logits| (logits, other))
+            .map(|logits| (logits, other, coarser))
             .ok_or_else(|| PyTypeError::new_err("xentrs._arrays must give native C-ordered arrays"))
     }
 
@@ -114,7 +124,7 @@ impl<'py, S: Number> Input<'py, S> {
         if axis.is_none() {
             array.fold(1);
         }
-        Some(Input { array, given: given.clone(), axis: moved, outputs: None })
+        Some(Input { array, given: given.clone(), axis: moved, outputs: None, unfit: Cell::new(None) })
     }
 
     pub(super) fn py(&self) -> Python<'py> {
@@ -193,14 +203,25 @@ impl<'py, S: Number> Input<'py, S> {
         }
     }
 
-    /// Weights of a shape.
+    /// Weights of a shape; see [`as_weights`](Self::as_weights).
     pub(super) fn weights(
         &self,
         arg: Option<Arg<'_, 'py>>,
         name: &'static str,
         shape: &[usize],
+        use_of: Use,
     ) -> PyResult<Option<Array<'py, S::Real>>> {
-        arg.map(|arg| self.as_weights(arg, name)?.of_shape(name, shape)).transpose()
+        arg.map(|arg| self.as_weights(arg, name, use_of)?.of_shape(name, shape)).transpose()
+    }
+
+    /// Weights of a shape in double precision.
+    pub(super) fn wide_weights(
+        &self,
+        arg: Option<Arg<'_, 'py>>,
+        name: &'static str,
+        shape: &[usize],
+    ) -> PyResult<Option<Array<'py, f64>>> {
+        arg.map(|arg| self.in_double(arg, name)?.of_shape(name, shape)).transpose()
     }
 
     /// Weights of points, in the shape of the logits, or without its last axis: then one per row.
@@ -208,9 +229,10 @@ impl<'py, S: Number> Input<'py, S> {
         &self,
         arg: Option<Arg<'_, 'py>>,
         name: &'static str,
+        use_of: Use,
     ) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(arg) = arg else { return Ok(None) };
-        let (array, shape) = (self.as_weights(arg, name)?, self.shape());
+        let (array, shape) = (self.as_weights(arg, name, use_of)?, self.shape());
         if array.shape() != &*shape && !shape.is_empty() && array.shape() == self.leading() {
             check_weights(name, array.data(), array.shape())?;
             let whole = via_numpy(self.py(), Numpy::OneARow, (array.object(), shape.to_vec()))?;
@@ -222,18 +244,54 @@ impl<'py, S: Number> Input<'py, S> {
     /// `pos_weight`: one number for all labels, or one per label along the last axis.
     pub(super) fn pos_weight(&self, arg: Option<Arg<'_, 'py>>) -> PyResult<Option<Array<'py, S::Real>>> {
         let Some(arg) = arg else { return Ok(None) };
-        let array = self.as_weights(arg, "pos_weight")?;
+        let array = self.as_weights(arg, "pos_weight", Use::AsTheyAre)?;
         if !array.shape().is_empty() {
             check_shape("pos_weight", &[self.shape().last().copied().unwrap_or(1)], array.shape())?;
         }
         Ok(Some(array))
     }
 
-    fn as_weights(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
+    /// Weights in the type of the computation. Those of which only the ratios matter may be multiplied by a power of
+    /// two, if the type cannot hold them or their products.
+    #[inline]
+    fn as_weights(&self, arg: Arg<'_, 'py>, name: &'static str, use_of: Use) -> PyResult<Array<'py, S::Real>> {
+        match Array::<S::Real>::in_place(arg).filter(Array::is_flat) {
+            Some(array) if weights::are_plain(array.data()) => Ok(array),
+            _ => self.checked_weights(arg, name, use_of),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn checked_weights(&self, arg: Arg<'_, 'py>, name: &'static str, use_of: Use) -> PyResult<Array<'py, S::Real>> {
+        if let Some(array) = Array::<S::Real>::in_place(arg).filter(Array::is_flat) {
+            check_weights(name, array.data(), array.shape())?;
+            if weights::fit(array.data(), use_of) {
+                return Ok(array);
+            }
+        }
+        let wide = self.in_double(arg, name)?;
+        check_weights(name, wide.data(), wide.shape())?;
+        let mut narrow = Array::empty(self.real_dtype(), wide.shape())?;
+        if !weights::narrow::<S::Real>(wide.data(), narrow.data_mut(), use_of) {
+            self.unfit.set(Some(name));
+        }
+        Ok(narrow)
+    }
+
+    fn in_double(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, f64>> {
         match Array::in_place(arg).filter(Array::is_flat) {
             Some(array) => Ok(array),
-            None => Array::copy(&via_numpy(self.py(), Numpy::AsWeights, (arg, name, self.real_dtype()))?),
+            None => {
+                let double = numpy::dtype::<f64>(self.py());
+                Array::copy(&via_numpy(self.py(), Numpy::AsWeights, (arg, name, double))?)
+            }
         }
+    }
+
+    /// Refuses weights that the type of the computation cannot hold: the call must be repeated in double precision.
+    pub(super) fn check_fit(&self) -> PyResult<()> {
+        self.unfit.get().map_or(Ok(()), |name| Err(needs_double(name)))
     }
 
     /// Integers of a shape.

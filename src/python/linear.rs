@@ -6,6 +6,7 @@ use super::inputs::{Input, Logits, data, match_dtype};
 use super::options::{self, SigmoidOptions, SoftmaxOptions, choice, function, softmax_options};
 use super::outputs::{rounded, wrap};
 use super::via_numpy::{Numpy, via_numpy};
+use super::weights::Use;
 use crate::linear;
 use crate::{LinearGrads, LinearObjective, Objective, Reduction};
 use pyo3::prelude::*;
@@ -117,11 +118,12 @@ impl<'a, 'py> LayerLoss<'a, 'py> {
     pub(super) fn with_objective<S: Number, R>(
         self,
         x: &Input<'py, S>,
+        of_sample: Use,
         f: impl FnOnce(&dyn Objective<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
         match self {
-            LayerLoss::Softmax(target, options) => options.with_objective(x, target, f),
-            LayerLoss::Sigmoid(target, options) => options.with_objective(x, target, f),
+            LayerLoss::Softmax(target, options) => options.with_objective(x, target, of_sample, f),
+            LayerLoss::Sigmoid(target, options) => options.with_objective(x, target, of_sample, f),
         }
     }
 }
@@ -138,7 +140,8 @@ impl<'a, 'py> Layer<'a, 'py> {
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
         let reduction = options::reduction(reduction)?;
-        self.loss.with_objective(&x, |loss| {
+        self.loss.with_objective(&x, Use::under(reduction), |loss| {
+            x.check_fit()?;
             let objective = LinearObjective { loss, x: x.array.rows()?, weight: weight.rows()?, bias: data(&bias) };
             evaluate(&x, &objective, reduction, &self.loss.shape(&x), wanted)
         })

@@ -23,6 +23,7 @@ mod softmax_family;
 mod targets;
 mod threads;
 mod via_numpy;
+mod weights;
 
 use crate::Isa;
 use pyo3::prelude::*;

@@ -5,6 +5,7 @@ use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options::{SigmoidOptions, function, reduction, sigmoid_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::Floats;
+use super::weights::Use;
 use crate::simd::Float;
 use crate::{
     BinaryCrossEntropy, Domain, HingeLoss, Objective, PointHess, PointLoss, PointObjective, PointTargets, Reduction,
@@ -28,13 +29,14 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         target: Arg<'a, 'py>,
         options: SigmoidOptions<'a, 'py>,
         domain: Domain,
+        of_sample: Use,
     ) -> PyResult<Self> {
         let SigmoidOptions { pos_weight, sample_weight, .. } = options;
         Ok(Arguments {
             given: [Some(target), pos_weight, sample_weight],
             target: logits.labels(target, domain, options.ignore_index)?,
             pos_weight: logits.pos_weight(pos_weight)?,
-            sample_weight: logits.point_weights(sample_weight, "sample_weight")?,
+            sample_weight: logits.point_weights(sample_weight, "sample_weight", of_sample)?,
             ignored: options.ignore_index.map(|ignored| S::Real::from_f64(ignored as f64)),
         })
     }
@@ -101,7 +103,8 @@ impl<'py> Call<'_, 'py> {
             Option<Output<'py, S>>,
         ) -> PyResult<R>,
     ) -> PyResult<R> {
-        let arguments = Arguments::read(&logits, self.target, self.options, L::TARGETS)?;
+        let reduction = reduction(self.reduction)?;
+        let arguments = Arguments::read(&logits, self.target, self.options, L::TARGETS, Use::under(reduction))?;
         // The weights of positive labels repeat from row to row.
         if let Some(pos_weight) = &arguments.pos_weight {
             logits.array.fold(pos_weight.len());
@@ -110,7 +113,8 @@ impl<'py> Call<'_, 'py> {
             let spans = [arguments.target.span(), span(&arguments.pos_weight), span(&arguments.sample_weight)];
             Output::of(&logits, out, arguments.given, spans)
         })?;
-        let (loss, reduction) = (make(data(&arguments.pos_weight))?, reduction(self.reduction)?);
+        logits.check_fit()?;
+        let loss = make(data(&arguments.pos_weight))?;
         arguments.with_objective(loss, |objective| evaluate(&logits, objective, reduction, output))
     }
 }
@@ -126,9 +130,10 @@ impl<'a, 'py> SigmoidOptions<'a, 'py> {
         self,
         x: &Input<'py, S>,
         target: Arg<'a, 'py>,
+        of_sample: Use,
         f: impl FnOnce(&dyn Objective<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let arguments = Arguments::read(x, target, self, SigmoidCrossEntropy::<S::Real>::TARGETS)?;
+        let arguments = Arguments::read(x, target, self, SigmoidCrossEntropy::<S::Real>::TARGETS, of_sample)?;
         let loss = SigmoidCrossEntropy::new(data(&arguments.pos_weight), self.label_smoothing)?;
         arguments.with_objective(loss, |objective| f(objective))
     }

@@ -5,6 +5,7 @@ use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options::{self, SoftmaxOptions, function, softmax_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::{Floats, Target};
+use super::weights::Use;
 use crate::{
     CategoricalCrossEntropy, Labels, Objective, RowLoss, RowObjective, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
     Sparse, Targets,
@@ -28,12 +29,13 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         class_weight: Option<Arg<'a, 'py>>,
         sample_weight: Option<Arg<'a, 'py>>,
         ignore_index: Option<i64>,
+        [of_class, of_sample]: [Use; 2],
     ) -> PyResult<Self> {
         Ok(Arguments {
             given: [Some(target), class_weight, sample_weight],
             target: logits.target(target)?,
-            class_weight: logits.weights(class_weight, "class_weight", &[logits.class_count()])?,
-            sample_weight: logits.weights(sample_weight, "sample_weight", logits.leading())?,
+            class_weight: logits.weights(class_weight, "class_weight", &[logits.class_count()], of_class)?,
+            sample_weight: logits.weights(sample_weight, "sample_weight", logits.leading(), of_sample)?,
             ignore_index,
         })
     }
@@ -78,8 +80,16 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
 
 impl<'a, 'py> SoftmaxOptions<'a, 'py> {
     #[inline(always)]
-    fn arguments<S: Number>(self, logits: &Input<'py, S>, target: Arg<'a, 'py>) -> PyResult<Arguments<'a, 'py, S>> {
-        Arguments::read(logits, target, self.class_weight, self.sample_weight, self.ignore_index)
+    fn arguments<S: Number>(
+        self,
+        logits: &Input<'py, S>,
+        target: Arg<'a, 'py>,
+        of_sample: Use,
+    ) -> PyResult<Arguments<'a, 'py, S>> {
+        // The weights of the classes are no factor of the z-loss.
+        let of_class = if self.z_loss == 0.0 { of_sample } else { Use::AsTheyAre };
+        let uses = [of_class, of_sample];
+        Arguments::read(logits, target, self.class_weight, self.sample_weight, self.ignore_index, uses)
     }
 
     #[inline(always)]
@@ -98,9 +108,10 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         self,
         x: &Input<'py, S>,
         target: Arg<'a, 'py>,
+        of_sample: Use,
         f: impl FnOnce(&dyn Objective<S::Real>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let arguments = self.arguments(x, target)?;
+        let arguments = self.arguments(x, target, of_sample)?;
         arguments.with_objective(x, self.loss(x, &arguments)?, |objective| f(objective))
     }
 
@@ -112,10 +123,11 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         reduction: Arg<'_, 'py>,
         want: Want<'a, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let arguments = self.arguments(logits, target)?;
-        let (output, shape) = (arguments.output(logits, want)?, logits.leading());
-        let loss = self.loss(logits, &arguments)?;
         let reduction = options::reduction(reduction)?;
+        let arguments = self.arguments(logits, target, Use::under(reduction))?;
+        let (output, shape) = (arguments.output(logits, want)?, logits.leading());
+        logits.check_fit()?;
+        let loss = self.loss(logits, &arguments)?;
         if gamma == 0.0 {
             return arguments.with_objective(logits, loss, |objective| {
                 evaluate_curved(logits, objective, reduction, shape, output)
@@ -174,10 +186,12 @@ pub(super) fn categorical_cross_entropy<'py>(
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match_dtype!(Logits::of(p, "p", Some(axis))?, p => {
-        let arguments = Arguments::read(&p, target, class_weight, sample_weight, ignore_index)?;
-        let output = arguments.output(&p, Want { order, out })?;
-        let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
         let reduction = options::reduction(reduction)?;
+        let uses = [Use::under(reduction); 2];
+        let arguments = Arguments::read(&p, target, class_weight, sample_weight, ignore_index, uses)?;
+        let output = arguments.output(&p, Want { order, out })?;
+        p.check_fit()?;
+        let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
         arguments.with_objective(&p, loss, |objective| evaluate(&p, objective, reduction, p.leading(), output))
     })
 }

@@ -19,9 +19,17 @@
 //! `z'` is rounded to the type of the computation: to nearest for a temperature, within 4 ULP for a softcap. The loss is
 //! that of the rounded logits.
 //!
+//! # Options without a place in the type
+//! A temperature of 1e-40 has no place in single precision, and logits that are divided by it overflow, all of them. A
+//! temperature that is so far from 1 is used in double precision, a logit at a time ([`FarMap`]). The largest logit of
+//! the row is subtracted before the division, since a distribution depends on differences alone. So a margin is that
+//! of the formula, or infinite where it overflows, and loss and gradient have their limits. Kernels leave the division
+//! out of the gradient, which follows in double precision ([`LogitMap::left_out`]). A softcap that is too large for the
+//! type is none; one that is too small makes all logits alike.
+//!
 //! # Special values
 //! A softcap makes infinite logits finite: a masked class, -inf, becomes as probable as a class at `-softcap`. A logit
-//! that overflows in the division by a small temperature becomes infinite.
+//! that overflows in the division by a temperature of about 1 becomes infinite.
 //!
 //! # References
 //! G. Hinton, O. Vinyals and J. Dean, *Distilling the knowledge in a neural network*, 2015, arXiv:1503.02531 (temperature).
@@ -38,12 +46,14 @@ pub struct LogitMap<T> {
     cap: Option<Cap<T>>,
     /// 1 over the temperature.
     cool: Factor<T>,
+    /// The same map in double precision, if the temperature is far from 1.
+    far: Option<FarMap>,
 }
 
 impl<T: Real> LogitMap<T> {
     /// The map that leaves logits as they are.
     pub(crate) fn identity() -> Self {
-        LogitMap { temperature: 1.0, cap: None, cool: Factor::one() }
+        LogitMap { temperature: 1.0, cap: None, cool: Factor::one(), far: None }
     }
 
     /// # Errors
@@ -53,14 +63,13 @@ impl<T: Real> LogitMap<T> {
             return Ok(Self::identity());
         }
         check_positive("temperature", temperature)?;
-        let cap = match softcap {
-            Some(cap) => {
-                check_positive("softcap", cap)?;
-                Some(Cap { shrink: Factor::of(1.0, cap).whole(), stretch: Factor::of(cap, temperature).whole() })
-            }
-            None => None,
-        };
-        Ok(LogitMap { temperature, cap, cool: Factor::of(1.0, temperature) })
+        softcap.map_or(Ok(()), |cap| check_positive("softcap", cap))?;
+        // Within these bounds neither a factor nor the product with a logit below 1e29 overflows.
+        let exponent = -T::MIN_EXPONENT.to_f64();
+        let is_far = !((-exponent / 4.0).exp2()..(exponent * 0.75).exp2()).contains(&temperature);
+        let far = is_far.then_some(FarMap { softcap, temperature, top: 0.0 });
+        let cap = softcap.and_then(|cap| Cap::new(cap, if is_far { 1.0 } else { temperature }));
+        Ok(LogitMap { temperature, cap, cool: Factor::of(1.0, temperature), far })
     }
 
     #[inline(always)]
@@ -73,34 +82,58 @@ impl<T: Real> LogitMap<T> {
         self.cap.is_some()
     }
 
-    /// The divisor of every derivative.
+    /// The divisor of every derivative in kernels.
     #[inline(always)]
     pub(crate) fn temperature(&self) -> f64 {
-        self.temperature
+        if self.far.is_some() { 1.0 } else { self.temperature }
     }
 
-    /// The mapped logits, and the slope of the softcap at each if there is a softcap.
+    /// The divisor of every derivative that kernels leave out, if the temperature is far from 1.
     #[inline(always)]
-    fn register<S: Simd<T>>(&self, s: S, z: S::V) -> (S::V, S::V) {
+    pub(crate) fn left_out(&self) -> Option<f64> {
+        self.far.map(|far| far.temperature)
+    }
+
+    /// The same map for one row; the mapped logits may all differ by a constant.
+    #[inline(always)]
+    pub(crate) fn of_row(self, row: &[T]) -> Self {
+        match self.far {
+            None => self,
+            Some(far) => LogitMap { far: Some(far.of_row(row)), ..self },
+        }
+    }
+
+    /// The constant, which the mapped logits of a row lack.
+    #[inline(always)]
+    pub(crate) fn lacks(&self) -> f64 {
+        self.far.map_or(0.0, FarMap::lacks)
+    }
+
+    /// The mapped logits, if the temperature is not far from 1.
+    #[inline(always)]
+    fn register<S: Simd<T>>(&self, s: S, z: S::V) -> S::V {
         match self.cap {
-            None => (self.cool.times(s, z), s.splat(T::ONE)),
-            Some(cap) => {
-                let (tanh, slope) = tanh_with_slope(s, z * s.splat(cap.shrink));
-                (tanh * s.splat(cap.stretch), slope)
-            }
+            None => self.cool.times(s, z),
+            Some(cap) => tanh_with_slope(s, z * s.splat(cap.shrink)).0 * s.splat(cap.stretch),
         }
     }
 
     /// Maps a single logit.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, z: T) -> T {
-        lanes_of(s, self.register(s, s.splat(z)).0).as_ref()[0]
+        match self.far {
+            None => lanes_of(s, self.register(s, s.splat(z))).as_ref()[0],
+            Some(far) => T::from_f64(far.at(z.to_f64())),
+        }
     }
 
     /// Maps a row, or a block of one, and returns the largest result. The derivative of the softcap at each logit goes
     /// to `slopes`, which is empty if it is not needed.
     #[inline(always)]
     pub(crate) fn row<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+        if let Some(far) = self.far {
+            return far.row(row, slopes);
+        }
         match self.cap {
             None => {
                 let cool = self.cool;
@@ -165,6 +198,14 @@ struct Cap<T> {
 }
 
 impl<T: Real> Cap<T> {
+    /// `None` if the type cannot hold the softcap: no logit comes near it.
+    fn new(softcap: f64, temperature: f64) -> Option<Self> {
+        let largest = T::from_f64(softcap.max(softcap / temperature));
+        // An infinite factor would turn a logit of 0 into NaN.
+        let shrink = T::from_f64((1.0 / softcap).min((-T::MIN_EXPONENT).to_f64().exp2()));
+        (largest != T::INFINITY).then(|| Cap { shrink, stretch: T::from_f64(softcap / temperature) })
+    }
+
     /// Caps the logits of a row; see [`LogitMap::row`].
     #[inline(always)]
     fn row<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
@@ -194,6 +235,68 @@ impl<T: Real> Cap<T> {
     }
 }
 
+/// The map with a temperature far from 1: in double precision, a logit at a time.
+#[derive(Clone, Copy, Debug)]
+struct FarMap {
+    softcap: Option<f64>,
+    temperature: f64,
+    /// The largest logit of the row after the softcap.
+    top: f64,
+}
+
+impl FarMap {
+    /// Below this quotient of logit and softcap the softcap changes nothing.
+    const NEAR: f64 = 1e-9;
+
+    #[cold]
+    #[inline(never)]
+    fn of_row<T: Real>(self, row: &[T]) -> Self {
+        let largest = row.iter().fold(f64::NEG_INFINITY, |largest, z| largest.max(z.to_f64()));
+        FarMap { top: self.capped(largest), ..self }
+    }
+
+    /// `softcap tanh(z / softcap)`
+    fn capped(self, z: f64) -> f64 {
+        match self.softcap {
+            Some(cap) if (z / cap).abs() >= Self::NEAR => cap * (z / cap).tanh(),
+            _ => z,
+        }
+    }
+
+    /// The mapped logit without the constant.
+    fn at(self, z: f64) -> f64 {
+        let z = self.capped(z);
+        if self.top.is_infinite() {
+            // An infinite logit outweighs all finite ones, however far apart these are.
+            return if z.is_finite() { 0.0 } else { z };
+        }
+        let below = z - self.top;
+        // Rounding of tanh must not lift a logit above the largest one.
+        (if below > 0.0 { 0.0 } else { below }) / self.temperature
+    }
+
+    fn lacks(self) -> f64 {
+        if self.top.is_finite() { self.top / self.temperature } else { 0.0 }
+    }
+
+    /// See [`LogitMap::row`].
+    #[cold]
+    #[inline(never)]
+    fn row<T: Real>(self, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+        let mut largest = -T::INFINITY;
+        for k in 0..row.source().len() {
+            let z = row.source()[k].to_f64();
+            if let (Some(slope), Some(cap)) = (slopes.get_mut(k), self.softcap) {
+                *slope = T::from_f64((z / cap).cosh().powi(-2));
+            }
+            let mapped = T::from_f64(self.at(z));
+            row.output()[k] = mapped;
+            largest = if mapped > largest { mapped } else { largest };
+        }
+        largest
+    }
+}
+
 /// A positive number as the sum of two positive parts: a product is rounded once, and the product with an infinity is
 /// not NaN.
 #[derive(Clone, Copy, Debug)]
@@ -219,11 +322,6 @@ impl<T: Real> Factor<T> {
         let lost = if quotient == numerator / divisor { quotient.mul_add(-divisor, numerator) / divisor } else { 0.0 };
         let high = T::from_f64(quotient * (1.0 - f64::from(f32::EPSILON)));
         Factor { high, low: T::from_f64(quotient - high.to_f64() + lost) }
-    }
-
-    /// The factor rounded to one number.
-    fn whole(self) -> T {
-        T::from_f64(self.high.to_f64() + self.low.to_f64())
     }
 
     /// The product, within 0.51 ULP where there is FMA.
@@ -284,10 +382,12 @@ mod tests {
         let z = [f64::INFINITY, f64::NEG_INFINITY, 0.0, 1.0];
         for isa in Isa::available() {
             for temperature in [1e-300, 0.5, 1.0, 2.0, 1e300] {
-                let (mapped, _) = f64::dispatch(isa, Map(LogitMap::new(None, temperature).unwrap(), &z));
+                let map = LogitMap::new(None, temperature).unwrap().of_row(&z);
+                let (mapped, _) = f64::dispatch(isa, Map(map, &z));
                 assert_eq!(mapped[..3], [f64::INFINITY, f64::NEG_INFINITY, 0.0], "{temperature}");
                 let narrow = [f32::INFINITY, f32::NEG_INFINITY, 0.0];
-                let (mapped, _) = f32::dispatch(isa, Map(LogitMap::new(None, temperature).unwrap(), &narrow));
+                let map = LogitMap::new(None, temperature).unwrap().of_row(&narrow);
+                let (mapped, _) = f32::dispatch(isa, Map(map, &narrow));
                 assert_eq!(mapped, narrow, "{temperature}");
             }
             let (mapped, slopes) = f64::dispatch(isa, Map(LogitMap::new(Some(30.0), 1.0).unwrap(), &z));
@@ -310,6 +410,53 @@ mod tests {
                 let same = (among[place], mixed_slopes[place]);
                 assert_eq!((alone.to_bits(), slope.to_bits()), (same.0.to_bits(), same.1.to_bits()), "{}", isa.name());
             }
+        }
+    }
+
+    #[test]
+    fn options_without_a_place_in_the_type_have_their_limits() {
+        let z = [2.0, 1.0, 2.0, -3.0, f64::NEG_INFINITY];
+        let narrow = z.map(|z| z as f32);
+        let inf = f32::INFINITY;
+        for isa in Isa::available() {
+            // A softcap far above all logits changes none; one far below makes them alike.
+            for cap in [1e20, 1e30, 1e38, 1e39, 1e300] {
+                let (mapped, slopes) = f32::dispatch(isa, Map(LogitMap::new(Some(cap), 1.0).unwrap(), &narrow));
+                for (mapped, z) in mapped.iter().zip(&narrow[..4]) {
+                    assert!((mapped - z).abs() <= 1e-6 * z.abs(), "{cap}: {mapped} {z}");
+                }
+                assert!(cap > 1e38 || slopes[..4] == [1.0; 4], "{cap}: {slopes:?}");
+                assert_eq!(mapped[4], -cap as f32);
+            }
+            for cap in [1e-40, 1e-300] {
+                let (mapped, slopes) = f32::dispatch(isa, Map(LogitMap::new(Some(cap), 1.0).unwrap(), &narrow));
+                assert!(mapped.iter().all(|mapped| mapped.abs() <= 1e-40) && slopes == [0.0; 5], "{cap}");
+            }
+            // Small temperatures leave the largest logits, large ones no difference.
+            for temperature in [1e-300, 1e-40, 1e-12] {
+                for cap in [None, Some(30.0), Some(1e300)] {
+                    let map = LogitMap::new(cap, temperature).unwrap().of_row(&narrow);
+                    let (mapped, _) = f32::dispatch(isa, Map(map, &narrow));
+                    assert_eq!((mapped[0], mapped[2]), (0.0, 0.0));
+                    assert!(mapped[1] <= -9e11 && mapped[3] < mapped[1] || mapped[1] == -inf, "{mapped:?}");
+                    assert_eq!(map.left_out(), Some(temperature));
+                }
+            }
+            for temperature in [1e30, 1e300] {
+                let map = LogitMap::new(None, temperature).unwrap().of_row(&narrow);
+                let (mapped, _) = f32::dispatch(isa, Map(map, &narrow));
+                assert!(mapped[..4].iter().all(|mapped| mapped.abs() < 1e-29) && mapped[4] == -inf, "{mapped:?}");
+            }
+            // Options and logits may be small together.
+            let small = [2e-40f32, 1e-40, 0.0];
+            let (mapped, _) = f32::dispatch(isa, Map(LogitMap::new(None, 1e-40).unwrap().of_row(&small), &small));
+            assert!(mapped.iter().zip([0.0, -1.0, -2.0]).all(|(mapped, truth)| (mapped - truth).abs() < 1e-4));
+            // An infinite logit outweighs all others; NaN stays.
+            let wild = [inf, 3e38, -inf, f32::NAN];
+            let map = LogitMap::new(None, 1e-300).unwrap().of_row(&wild);
+            let (mapped, _) = f32::dispatch(isa, Map(map, &wild[..3]));
+            assert_eq!(mapped, [inf, 0.0, -inf]);
+            assert!(map.far.unwrap().at(f64::NAN).is_nan());
         }
     }
 

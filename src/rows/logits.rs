@@ -24,6 +24,7 @@ impl<'a, T: Real> Logits<'a, T> {
     /// Logits that are mapped into `scratch`, which has the same length, unless the map is the identity.
     #[inline(always)]
     pub(crate) fn new(raw: &'a [T], map: LogitMap<T>, scratch: &'a mut [T]) -> Self {
+        let map = if map.is_identity() { map } else { map.of_row(raw) };
         Logits { raw, map, mapped: scratch }
     }
 
@@ -37,6 +38,12 @@ impl<'a, T: Real> Logits<'a, T> {
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
         if self.map.is_identity() { self.raw[class] } else { self.map.at(s, self.raw[class]) }
+    }
+
+    /// The constant that the mapped logits lack.
+    #[inline(always)]
+    pub(crate) fn lacks(&self) -> f64 {
+        self.map.lacks()
     }
 
     /// All mapped logits.
@@ -91,14 +98,23 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     /// `slopes`.
     #[inline(always)]
     pub(crate) fn new(row: RowIo<'a, T>, map: LogitMap<T>, slopes: &'a mut [T]) -> Self {
-        let row = if map.is_identity() { row } else { row.mapped() };
-        LogitsIo { row, map, slopes }
+        if map.is_identity() {
+            return LogitsIo { row, map, slopes };
+        }
+        let map = map.of_row(row.input());
+        LogitsIo { row: row.mapped(), map, slopes }
     }
 
     /// Whether the map is the identity.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         self.map.is_identity()
+    }
+
+    /// The constant that the mapped logits lack.
+    #[inline(always)]
+    pub(crate) fn lacks(&self) -> f64 {
+        self.map.lacks()
     }
 
     /// A single mapped logit, before a sweep overwrites it.

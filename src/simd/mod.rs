@@ -92,6 +92,10 @@ pub trait Float:
     fn from_f64(x: f64) -> Self;
     /// The same number as an `f64`.
     fn to_f64(self) -> f64;
+    /// The least number of this type that is not below `x`.
+    fn not_below(x: f64) -> Self;
+    /// The greatest number of this type that is not above `x`.
+    fn not_above(x: f64) -> Self;
 
     /// Runs a kernel on an instruction set that this processor has.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
@@ -248,6 +252,15 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+
+            fn not_below(x: f64) -> Self {
+                let near = x as $t;
+                if near.to_f64() < x { near.next_up() } else { near }
+            }
+
+            fn not_above(x: f64) -> Self {
+                -Self::not_below(-x)
             }
 
             #[inline(always)]

@@ -64,13 +64,14 @@ def cross_entropy(
     Returns
     -------
     ndarray
-        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar
-        where no axis is left.
+        One value for each row: in the dtype of the distributions (float32 where that is half precision), and in their
+        shape without `axis`; a NumPy scalar where no axis is left.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or as in `entropy`, for each of the two.
+        If the shapes do not fit, or as in `entropy`, for each of the two; of two dtypes the rounding of the coarser one
+        is accepted in both.
     TypeError
         If `p` or `q` is not real numbers of one of these dtypes.
 
@@ -178,8 +179,8 @@ def kl_divergence(
     Returns
     -------
     ndarray
-        One value for each row: in the dtype of the distributions, and in their shape without `axis`; a NumPy scalar
-        where no axis is left.
+        One value for each row: in the dtype of the distributions (float32 where that is half precision), and in their
+        shape without `axis`; a NumPy scalar where no axis is left.
 
     Raises
     ------
@@ -301,8 +302,8 @@ def js_divergence(
     Returns
     -------
     ndarray
-        One value for each row, between 0 and ``-w ln w - v ln v``: in the dtype of the distributions, and in their
-        shape without `axis`; a NumPy scalar where no axis is left.
+        One value for each row, between 0 and ``-w ln w - v ln v``: in the dtype of the distributions (float32 where
+        that is half precision), and in their shape without `axis`; a NumPy scalar where no axis is left.
 
     Raises
     ------

@@ -59,15 +59,16 @@ def entropy(
     Returns
     -------
     ndarray
-        One value for each row: in the dtype of `p`, and in its shape without `axis`; a NumPy scalar where no axis is
-        left.
+        One value for each row: in the dtype of `p` (float32 where that is half precision), and in its shape without
+        `axis`; a NumPy scalar where no axis is left.
 
     Raises
     ------
     ValueError
         If a number is negative, or the sum of a row is off 1 by more than ``4 eps (1 + sqrt(c))``, where ``eps`` is
-        that of the dtype; the message names the row. (For half precision it is ``4 eps`` and the bound of float32, and
-        half the smallest number for each class.) With `normalize`, if a sum is not positive and finite. If `base` is
+        that of float32, in float64 too: lists and files hold numbers that were computed in float32. The message names
+        the row. (For half precision it is ``4 eps`` and the bound of float32, and half the smallest number for each
+        class.) With `normalize`, if a sum is not positive and finite. If `base` is
         not above 1, `axis` does not exist, or both `normalize` and `from_logits` are set.
     TypeError
         If `p` is not real numbers of one of these dtypes.
@@ -171,8 +172,8 @@ def perplexity(
     Returns
     -------
     ndarray
-        One value for each row, between 1 and ``c``: in the dtype of `p`, and in its shape without `axis`; a NumPy
-        scalar where no axis is left.
+        One value for each row, between 1 and ``c``: in the dtype of `p` (float32 where that is half precision), and in
+        its shape without `axis`; a NumPy scalar where no axis is left.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def expected_calibration_error(
     confidence = np.exp(np.negative(surprise, dtype=np.float64)[counts])
     if not confidence.size:
         return 0.0
-    weight = stats.weight[counts].astype(np.float64)
+    weight = stats.weight[counts]
     weight /= weight.max()  # keeps the sum finite
     _, bins = np.unique(np.maximum(np.ceil(confidence * n_bins), 1), return_inverse=True)
     gaps = np.bincount(bins, weight * (stats.correct[counts] - confidence))

@@ -37,8 +37,8 @@ class SoftmaxStats(NamedTuple):
     argmax: NDArray[np.int64]
     """The first class with the largest logit; -1 where no distribution is defined."""
 
-    weight: FloatArray
-    """The sample weight; 0 for an ignored row."""
+    weight: NDArray[np.float64]
+    """The sample weight; 0 for an ignored row. It is float64, whatever the logits."""
 
 
 _softmax_stats_of: Callable[[Any], SoftmaxStats] = partial(tuple.__new__, SoftmaxStats)
@@ -80,7 +80,8 @@ def softmax_stats(
     -------
     SoftmaxStats
         The named tuple ``(loss, logsumexp, entropy, correct, argmax, weight)`` of arrays in the shape of `target`:
-        floats in the dtype of the logits (float32 where that is half precision), `correct` boolean, `argmax` int64.
+        floats in the dtype of the logits (float32 where that is half precision), but `weight` float64, `correct`
+        boolean, `argmax` int64.
 
     Raises
     ------

@@ -53,7 +53,9 @@ def categorical_cross_entropy(
     ignore_index : int or None, default -100
         A row with this class has no loss, no weight and zero gradient. None ignores nothing.
     eps : float in [0, 0.5], default 0.0
-        Probabilities are clipped to ``[eps, 1 - eps]``. Without it they are taken as they are.
+        Probabilities are clipped to ``[eps, 1 - eps]``, also where the dtype can hold neither bound, and what rounding
+        has put outside [0, 1], by a few units in the last place of float32, is taken for 0 or 1. Without it they are
+        taken as they are.
     axis : int, default -1
         The class axis of `p`.
     reduction : {"mean", "sum", "none"}, default "mean"
@@ -196,7 +198,8 @@ def binary_cross_entropy(
     sample_weight : array_like, optional
         Non-negative weights of elements or rows, as in `sigmoid_cross_entropy`.
     eps : float in [0, 0.5), default 0.0
-        Probabilities are clipped to ``[eps, 1 - eps]``. At 0 none is.
+        Probabilities are clipped to ``[eps, 1 - eps]``, also where the dtype can hold neither bound, and what rounding
+        has put outside [0, 1], by a few units in the last place of float32, is taken for 0 or 1. At 0 none is.
     reduction : {"mean", "sum", "none"}, default "mean"
         "none" gives the weighted loss of each element, "sum" their sum, "mean" the sum divided by the sum of the
         sample weights.

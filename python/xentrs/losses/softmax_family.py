@@ -105,6 +105,10 @@ def softmax_cross_entropy(
     `temperature` and `softcap` round each logit once more, to its type, or to float32 for half precision; the loss is
     right for the logits so rounded. A softcap turns -inf into ``-softcap``, so that a masked class is masked no more.
 
+    A mean depends on the ratios of the weights alone: weights of 1e-46 or 1e300 do in float32 what 1 does. Options are
+    used in float64, and one that the type of the logits cannot hold has the effect of its limit. A temperature of 1e-40
+    leaves the largest logit: loss 0 where it is that of the target, and infinite elsewhere. A softcap of 1e300 is none.
+
     Against ``torch.nn.functional.cross_entropy``: the class axis is the last, not the second. "mean" divides by the
     total weight for distributions too, not by the number of rows, so classes and their one-hot rows cost the same. The
     mean of nothing is 0, not NaN.

@@ -307,6 +307,7 @@ def _check_distributions(y: FloatArray) -> None:
         row = int(wrong.argmax())
         raise ValueError(f"y must be labels, or distributions in [0, 1], got {y[row].min()} at row {row}")
     sums = y.sum(axis=1, dtype=np.float64)
-    if (wrong := np.abs(sums - 1) > np.sqrt(np.finfo(y.dtype).eps)).any():
+    # Distributions in float64 may come from float32.
+    if (wrong := np.abs(sums - 1) > np.sqrt(np.finfo(np.float32).eps)).any():
         row = int(wrong.argmax())
         raise ValueError(f"y must be labels, or distributions whose rows sum to 1, got {sums[row]} at row {row}")

@@ -56,7 +56,7 @@ pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
     let shared = p.is_shared() || q.as_ref().is_some_and(Variable::is_shared);
     let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
     let count = rows.div_ceil(size);
-    let task = Task { isa, measure, tolerance: S::sum_tolerance(classes), classes };
+    let task = Task { isa, measure, tolerance: measure.sum_tolerance::<S>(classes), classes };
     let mut sums = [vec![0.0; 0], vec![0.0; 0]];
     let [p_sums, q_sums] = &mut sums;
     let mut p_places = GradPlaces::of(&mut p, count, p_sums);

@@ -56,6 +56,8 @@ pub struct Measure {
     input: MeasureInput,
     /// The unit of the result, in nats.
     unit: f64,
+    /// [`Storage::sum_tolerance`] of the type that one of the distributions was stored in before.
+    tolerance: fn(usize) -> f64,
 }
 
 impl Measure {
@@ -70,7 +72,18 @@ impl Measure {
         if let MeasureKind::JsDivergence { weight } = kind {
             check_fraction("weight", weight)?;
         }
-        Ok(Measure { kind, input, unit: base.map_or(1.0, f64::ln) })
+        Ok(Measure { kind, input, unit: base.map_or(1.0, f64::ln), tolerance: f32::sum_tolerance })
+    }
+
+    /// The same measure of distributions one of which was stored as `S` before: its rounding errors are accepted.
+    #[must_use]
+    pub fn of_stored<S: Storage>(self) -> Self {
+        Measure { tolerance: S::sum_tolerance, ..self }
+    }
+
+    /// The largest rounding error of the sum of a distribution.
+    fn sum_tolerance<S: Storage>(&self, classes: usize) -> f64 {
+        S::sum_tolerance(classes).max((self.tolerance)(classes))
     }
 
     /// Whether there is a second distribution.
@@ -151,7 +164,7 @@ pub fn measure_value<S: Storage>(
 ) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows(), p.columns());
     measure.check([rows, classes], q.map(|q| [q.rows(), q.columns()]), out.len())?;
-    let (size, tolerance) = (parallel::block_rows(classes), S::sum_tolerance(classes));
+    let (size, tolerance) = (parallel::block_rows(classes), measure.sum_tolerance::<S>(classes));
     let mut rest = out;
     let blocks = (0..rows.div_ceil(size)).map(|b| {
         let (out, after) = std::mem::take(&mut rest).split_at_mut(size.min(rows - b * size));
@@ -248,7 +261,7 @@ fn fault<S: Storage>(isa: Isa, measure: &Measure, first: usize, p: Rows<'_, S>, 
             let fault = match negative {
                 Some((class, value)) => Some(Fault::Negative(value, class)),
                 None if divides => (sum == 0.0 || sum == f64::INFINITY).then_some(Fault::Scale(sum)),
-                None => (off > S::sum_tolerance(p.columns())).then_some(Fault::Sum(sum)),
+                None => (off > measure.sum_tolerance::<S>(p.columns())).then_some(Fault::Sum(sum)),
             };
             if let Some(fault) = fault {
                 return Error::Distribution { name, row, fault };

@@ -3,7 +3,7 @@
 use super::{Block, Place};
 use crate::losses::{GroupSums, LaneRowStats};
 use crate::math::Real;
-use crate::simd::{Kernel, Lanes, Mask, Simd, inlined, lanes_of, read, write};
+use crate::simd::{Kernel, Lanes, Mask, Simd, inlined, lanes_of, write};
 use crate::tile::{Tile, for_groups};
 
 /// The statistics of a block of rows.
@@ -16,7 +16,7 @@ impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
-        let Block { first, logits, target, sample_weight, .. } = self.block;
+        let Block { first, logits, target, .. } = self.block;
         let (count, classes) = (logits.rows(), logits.columns());
         for_groups(
             s,
@@ -32,12 +32,8 @@ impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
             }),
             // 2. statistics
             inlined!(|work, g, rows, sums| {
-                let sample = match sample_weight {
-                    Some(weights) => read(s, &weights[..first + count], first + rows.start, T::ZERO),
-                    None => s.splat(T::ONE),
-                };
                 let stats = sums.stats(s, &Tile::of(s, work.scratch, g, classes));
-                work.block.place.write(s, rows.start, sample, sums.class, stats);
+                work.block.place.write(s, rows.start, sums.class, stats);
             }),
         );
     }
@@ -46,14 +42,12 @@ impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
 impl<T: Real> Place<'_, T> {
     /// Writes the statistics of a group of rows from row `i` on.
     #[inline(always)]
-    fn write<S: Simd<T>>(&mut self, s: S, i: usize, sample: S::V, class: S::V, stats: LaneRowStats<S::V>) {
+    fn write<S: Simd<T>>(&mut self, s: S, i: usize, class: S::V, stats: LaneRowStats<S::V>) {
         let zero = s.splat(T::ZERO);
-        // 1. numbers; a row that does not count has no loss
-        let weight = S::V::select(class.lt(zero), zero, sample);
-        write(s, S::V::select(weight.eq(zero), zero, stats.loss), self.loss, i);
+        // 1. numbers; an ignored row has no loss
+        write(s, S::V::select(class.lt(zero), zero, stats.loss), self.loss, i);
         write(s, stats.logsumexp, self.logsumexp, i);
         write(s, stats.entropy, self.entropy, i);
-        write(s, weight, self.weight, i);
         // 2. predictions; an ignored row has class -1 and is never correct
         let is_correct = S::V::select(class.lt(zero), s.splat(T::NAN), class).eq(stats.argmax).bits();
         for (lane, correct) in self.correct[i..].iter_mut().take(S::LANES).enumerate() {

@@ -59,7 +59,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let RowGrads { objective, first, mut rows, scratch, divisor, mut each } = self;
         let (count, classes, map) = (rows.rows(), rows.columns(), objective.loss.logit_map());
-        let divisor = divisor * map.temperature();
+        let left_out = objective.loss.left_out();
+        let divisor = divisor * map.temperature() * left_out.map_or(1.0, |[factor, _]| factor);
         let mut total = 0.0;
         let streams = rows.scratch_len();
         let scratch = Scratch::of(objective, classes, streams, scratch);
@@ -72,12 +73,24 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
             let (target, scale) = (densified(target, scratch.dense), weight / divisor);
             let row = LogitsIo::new(rows.row(i, scratch.streamed), map, scratch.slopes);
             let loss = weight * objective.loss.value_and_grad(s, row, target, scale);
+            if let Some(left_out) = left_out {
+                apply(left_out, target_row(&mut rows, i));
+            }
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);
             }
             total += loss;
         }
         total
+    }
+}
+
+/// Multiplies and divides derivatives by what kernels have left out, in double precision.
+#[cold]
+#[inline(never)]
+fn apply<T: Real>([factor, divisor]: [f64; 2], derivatives: &mut [T]) {
+    for derivative in derivatives {
+        *derivative = T::from_f64(derivative.to_f64() * factor / divisor);
     }
 }
 
@@ -108,10 +121,16 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
                     let logits = if map.is_identity() {
                         logits.row(i)
                     } else {
+                        let map = map.of_row(logits.row(i));
                         map.row(s, &mut RowIo::new(logits.row(i), scratch.mapped), &mut []);
                         &*scratch.mapped
                     };
                     objective.loss.hess(s, logits, target, scale, hess);
+                    // Of the logits before the map, whose derivative enters twice.
+                    if let Some([_, divisor]) = objective.loss.left_out() {
+                        apply([1.0, divisor], hess);
+                        apply([1.0, divisor], hess);
+                    }
                 }
                 _ => hess.fill(T::ZERO),
             }
