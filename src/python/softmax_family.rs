@@ -112,6 +112,7 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         reduction: Arg<'_, 'py>,
         want: Want<'a, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        logits.warn_of_probabilities("logits")?;
         let arguments = self.arguments(logits, target)?;
         let (output, shape) = (arguments.output(logits, want)?, logits.leading());
         let loss = self.loss(logits, &arguments)?;
