@@ -651,6 +651,14 @@ def test_an_error_holds_no_arrays_alive() -> None:
 # --- Probabilities given for logits -----------------------------------------------------------------------------------
 
 JUDGES: dict[str, Callable[..., Any]] = {
+    "softmax_cross_entropy": xe.softmax_cross_entropy,
+    "softmax_cross_entropy_with_grad": xe.softmax_cross_entropy_with_grad,
+    "softmax_cross_entropy_with_hess": xe.softmax_cross_entropy_with_hess,
+    "softmax_focal_loss": xe.softmax_focal_loss,
+    "classes on the first axis": lambda logits, target: xe.softmax_cross_entropy(
+        np.moveaxis(np.array(logits), -1, 0), target, axis=0
+    ),
+    "softmax_stats": xe.softmax_stats,
     "LossAccumulator.update": lambda logits, target: xe.LossAccumulator().update(logits, target),
     "expected_calibration_error": xe.expected_calibration_error,
 }

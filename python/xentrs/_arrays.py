@@ -7,6 +7,7 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -89,6 +90,21 @@ def two_columns(log_odds: Array) -> Array:
     logits = np.zeros((*log_odds.shape, 2), dtype)
     logits[..., 1] = log_odds
     return logits
+
+
+def warn_of_probabilities(logits: Any, name: str, axis: int) -> None:
+    """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake."""
+    rows = np.moveaxis(read(logits, name), axis, -1)
+    tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
+    sums = rows.sum(axis=-1, dtype=np.float64)
+    if np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance) and np.any(rows % 1):
+        frame, level = sys._getframe(1), 2
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
+            frame, level = frame.f_back, level + 1
+        message = (
+            f"{name} are probabilities, it seems: every row is non-negative and sums to 1; write numpy.log({name})"
+        )
+        warnings.warn(message, stacklevel=level)
 
 
 def _with_integers(given: Any, array: Array) -> Array:

@@ -12,9 +12,6 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numpy as np
-
-from ._arrays import refuse_masked
 from ._mending import mended
 
 __all__ = ["Expression", "calls", "readable"]
@@ -71,22 +68,11 @@ def calls(
         mend = f"mended(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}})"
         if returns:
             call, mend = f"returns({call})", f"returns({mend})"
-        # 2. A function of the same parameters that makes it. To the core a masked array is an array as any other, so
-        #    masks are looked for here. A fault costs nothing until there is one.
-        arrays = [name for name in names if str(function.__annotations__[name]).startswith(("ArrayLike", "Target"))]
-        optional = {*positional[len(positional) - len(function.__defaults__ or ()) :], *(function.__kwdefaults__ or ())}
-        strange = [
-            f"{name} is not None and type({name}) is not ndarray"
-            if name in optional
-            else f"type({name}) is not ndarray"
-            for name in arrays
-        ]
+        # 2. A function of the same parameters that makes it. A fault costs nothing until there is one.
         bare = ", ".join([*positional, "*", *names[len(positional) :]] if len(names) > len(positional) else positional)
         source = f"""
-def factory(compiled, returns, ndarray, refuse_masked_in, mended):
+def factory(compiled, returns, mended):
     def made({bare}):
-        if {" or ".join(strange) or False}:
-            refuse_masked_in({", ".join(f"{name}={name}" for name in arrays)})
         try:
             return {call}
         except Exception as fault:
@@ -95,7 +81,7 @@ def factory(compiled, returns, ndarray, refuse_masked_in, mended):
 """
         defined: dict[str, Any] = {}
         exec(source, defined)
-        made = defined["factory"](compiled, returns, np.ndarray, _refuse_masked_in, mended)
+        made = defined["factory"](compiled, returns, mended)
         # 3. Its code in the place of the function's, where tracebacks and documentation look for it.
         code = made.__code__.replace(
             co_name=code.co_name,
@@ -120,10 +106,3 @@ def readable(function: Function) -> Function:
         name: Expression(kind) for name, kind in function.__annotations__.items() if name in shown
     }
     return function
-
-
-def _refuse_masked_in(**arguments: object) -> None:
-    """Refuse what the core would take for an array; what it takes for none is looked at where one is made of it."""
-    for name, given in arguments.items():
-        if isinstance(given, np.ndarray):
-            refuse_masked(given, name)

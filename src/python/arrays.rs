@@ -20,6 +20,7 @@ use numpy::{
     Element, PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -65,7 +66,10 @@ impl Stored for bf16 {
 }
 
 /// A type of logits.
-pub(super) trait Number: Storage<Real: Place<Self> + Stored + Element> + Place<Self> + Stored {}
+pub(super) trait Number:
+    Storage<Real: Place<Self> + Stored + Element> + Place<Self> + Stored + Into<f64>
+{
+}
 
 impl Number for f32 {}
 impl Number for f64 {}
@@ -86,6 +90,23 @@ pub(super) fn check_shape(name: &'static str, expected: &[usize], got: &[usize])
     Err(Error::Shape { name, expected: expected.to_vec(), got: got.to_vec() })
 }
 
+/// The object as an array, unless it is of a subclass that masks elements, as `numpy.ma` does: `xentrs._arrays` looks at
+/// the mask.
+#[inline(always)]
+fn as_array<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyUntypedArray>> {
+    #[cold]
+    #[inline(never)]
+    fn of_subclass<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyUntypedArray>> {
+        object.cast().ok().filter(|_| !object.hasattr(intern!(object.py(), "mask")).unwrap_or(true))
+    }
+    if object.is_exact_instance_of::<PyUntypedArray>() {
+        // SAFETY: the object is an array, as has just been checked.
+        Some(unsafe { object.cast_unchecked() })
+    } else {
+        of_subclass(object)
+    }
+}
+
 /// An array whose numbers are read in place: of type `T`, native and aligned. Its last axis is contiguous, and all
 /// other axes have one common stride.
 pub(super) struct Array<'py, T> {
@@ -101,7 +122,7 @@ pub(super) struct Array<'py, T> {
 impl<'py, T: Stored> Array<'py, T> {
     /// `None` if the object is not such an array.
     pub(super) fn in_place(object: &Bound<'py, PyAny>) -> Option<Self> {
-        let array = object.cast::<PyUntypedArray>().ok()?;
+        let array = as_array(object)?;
         if !T::is(&array.dtype()) {
             return None;
         }

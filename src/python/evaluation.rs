@@ -21,6 +21,7 @@ pub(super) fn softmax_stats<'py>(
         sample_weight: Option<Arg<'_, 'py>>,
         ignore_index: Option<i64>,
     ) -> PyResult<Bound<'py, PyTuple>> {
+        logits.warn_of_probabilities("logits")?;
         let (py, shape) = (logits.py(), logits.leading());
         let classes = logits.classes(target)?;
         let sample_weight = logits.wide_weights(sample_weight, "sample_weight", shape)?;

@@ -127,6 +127,22 @@ impl<'py, S: Number> Input<'py, S> {
         Some(Input { array, given: given.clone(), axis: moved, outputs: None, unfit: Cell::new(None) })
     }
 
+    /// Warns where probabilities were given for logits: all rows, of which there are several, are distributions. Two
+    /// numbers of the first nearly always tell that they are not.
+    #[inline]
+    pub(super) fn warn_of_probabilities(&self, name: &str) -> PyResult<()> {
+        let row = self.array.data().get(..self.array.columns()).unwrap_or_default();
+        let sum = || row.iter().map(|&z| z.into()).sum::<f64>();
+        if self.array.row_count() > 1
+            && row.iter().all(|&z| (0.0..=1.0).contains(&z.into()))
+            && (sum() - 1.0).abs() < 0.01
+        {
+            let axis = self.axis.map_or(-1, |axis| axis as isize);
+            via_numpy(self.py(), Numpy::WarnOfProbabilities, (&self.given, name, axis))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn py(&self) -> Python<'py> {
         self.given.py()
     }

@@ -127,6 +127,7 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         let arguments = self.arguments(logits, target, Use::under(reduction))?;
         let (output, shape) = (arguments.output(logits, want)?, logits.leading());
         logits.check_fit()?;
+        logits.warn_of_probabilities("logits")?;
         let loss = self.loss(logits, &arguments)?;
         if gamma == 0.0 {
             return arguments.with_objective(logits, loss, |objective| {

@@ -43,6 +43,7 @@ functions! {
     OneARow = "one_a_row",
     RestoreAxis = "restore_axis",
     SumTo = "sum_to",
+    WarnOfProbabilities = "warn_of_probabilities",
 }
 
 /// Calls a function of `xentrs._arrays`.

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._arrays import refuse_masked
-from .rows import SoftmaxStats, softmax_stats, warn_of_probabilities
+from .rows import SoftmaxStats, softmax_stats
 
 __all__ = ["EvaluationResult", "LossAccumulator"]
 
@@ -105,7 +105,7 @@ class LossAccumulator:
         Warns
         -----
         UserWarning
-            If all rows, of which there are several, are distributions: then probabilities were given for logits.
+            As in `softmax_stats`.
 
         Examples
         --------
@@ -115,9 +115,7 @@ class LossAccumulator:
         >>> xe.LossAccumulator().update([3.0, -2.0, 0.5], [True, False, False]).result().accuracy == 2 / 3
         True
         """
-        stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
-        warn_of_probabilities(logits, stats)
-        return self.update_stats(stats)
+        return self.update_stats(softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index))
 
     def update_stats(self, stats: SoftmaxStats) -> Self:
         """Add the rows of a batch whose statistics are there already.

@@ -11,7 +11,7 @@ from .._arrays import read, two_columns
 from .._calls import readable
 from .._numbers import positive_integer
 from ..losses import softmax_cross_entropy
-from .rows import softmax_stats, warn_of_probabilities
+from .rows import softmax_stats
 
 __all__ = ["expected_calibration_error"]
 
@@ -68,7 +68,7 @@ def expected_calibration_error(
     Warns
     -----
     UserWarning
-        If all rows, of which there are several, are distributions: then probabilities were given for logits.
+        As in `softmax_stats`.
 
     See Also
     --------
@@ -102,7 +102,6 @@ def expected_calibration_error(
     """
     n_bins = positive_integer("n_bins", n_bins)
     stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
-    warn_of_probabilities(logits, stats)
     counts = stats.weight > 0
     if (stats.argmax[counts] == -1).any():
         return math.nan

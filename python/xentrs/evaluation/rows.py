@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .._arrays import read
 from .._calls import calls
 from ..losses import FloatArray
 
@@ -92,6 +89,11 @@ def softmax_stats(
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is not integers.
 
+    Warns
+    -----
+    UserWarning
+        If all rows, of which there are several, are distributions: then probabilities were given for logits.
+
     See Also
     --------
     LossAccumulator : loss, perplexity and accuracy over many batches.
@@ -126,22 +128,3 @@ def softmax_stats(
     >>> xe.softmax_stats([2.0, -5.0], [True, True]).loss.round(4)
     array([0.1269, 5.0067])
     """
-
-
-def warn_of_probabilities(logits: ArrayLike, stats: SoftmaxStats) -> None:
-    """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake."""
-    # The first row nearly always tells: by the mean of its logits, weighted by their softmax, its first and its sum.
-    if stats.loss.size < 2 or not -0.01 < stats.logsumexp.item(0) - stats.entropy.item(0) < 1.01:
-        return
-    rows = read(logits, "logits")
-    if rows.ndim < 2 or not rows.item(0) >= 0 or not abs(float(rows[(0,) * (rows.ndim - 1)].sum()) - 1) < 0.02:
-        return
-
-    tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
-    sums = rows.sum(axis=-1, dtype=np.float64)
-    if np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance) and np.any(rows % 1):
-        frame, level = sys._getframe(1), 2
-        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
-            frame, level = frame.f_back, level + 1
-        message = "logits are probabilities, it seems: every row is non-negative and sums to 1; write numpy.log(logits)"
-        warnings.warn(message, stacklevel=level)

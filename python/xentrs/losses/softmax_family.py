@@ -85,6 +85,11 @@ def softmax_cross_entropy(
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is neither integers nor floats.
 
+    Warns
+    -----
+    UserWarning
+        If all rows, of which there are several, are distributions: then probabilities were given for logits.
+
     See Also
     --------
     softmax_cross_entropy_with_grad : the loss together with its gradient.

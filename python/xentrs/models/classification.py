@@ -1,5 +1,7 @@
 """What a classifier is trained on, and what it answers: labels or distributions, weights, logits."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial

@@ -4,6 +4,8 @@ The gradient of a sure prediction is as small as the chance that it is wrong: at
 is 0 in every type. Its direction is not: with the factor left out it is that of the runner-up against the label.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Linear regression that predicts how sure it is."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from numbers import Real

@@ -8,6 +8,8 @@ probabilities that the softmax makes of its logits, the Hessian of the loss has 
 For labels that do not exclude each other there are only blocks ``k = l``, of the second derivatives of each loss.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +26,7 @@ _BLOCK = 1024  # rows whose products stay in a cache
 _FLAT = 1e-12  # a curvature that is none, where those of features are about 1/4
 
 
-def diagonal(problem: "Standardised", state: FloatArray) -> FloatArray | None:
+def diagonal(problem: Standardised, state: FloatArray) -> FloatArray | None:
     """Diagonal of the Hessian; None for a loss whose second derivatives are not known."""
     curvature = problem.samples.curvature(*problem.inner(state))
     if curvature is None:
@@ -40,7 +42,7 @@ def diagonal(problem: "Standardised", state: FloatArray) -> FloatArray | None:
     return problem.join(squares / n + problem.decay, total / n)
 
 
-def rows_of_hessian(problem: "Standardised") -> int:
+def rows_of_hessian(problem: Standardised) -> int:
     """The rows of its largest block, 0 if it is not known."""
     samples, size = problem.samples, problem.lower.size
     return {None: 0, "softmax": size, "sigmoid": size // samples.n_outputs}[
@@ -48,7 +50,7 @@ def rows_of_hessian(problem: "Standardised") -> int:
     ]
 
 
-def hessian(problem: "Standardised", state: FloatArray) -> list[FloatArray]:
+def hessian(problem: Standardised, state: FloatArray) -> list[FloatArray]:
     """The blocks along the diagonal that are not 0: one for the softmax, else one for each output.
 
     It takes softmax or sigmoid cross-entropy, and one pass over the samples. Directions that change no logits or no

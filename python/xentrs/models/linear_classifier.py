@@ -1,5 +1,7 @@
 """What the linear classifiers share: fitting by either solver, step by step or at once, and their logits."""
 
+from __future__ import annotations
+
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._blas import blas_threads_for
+from .._seeds import Seed, random_state_of
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from ..optim.schedules import Schedule
@@ -98,7 +101,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     n_iter_no_change: int
     warm_start: bool
     callbacks: Callback | Sequence[Callback] | None
-    random_state: int | np.random.RandomState | None
+    random_state: Seed
     verbose: bool | None
 
     # ---------------------------------------------------------------------------------------- what the subclasses add
@@ -129,7 +132,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         with all_or_nothing(self):
             self._check_params()
             fresh = not (self.warm_start and hasattr(self, "coef_"))
-            rng = check_random_state(self.random_state)
+            rng = random_state_of(self.random_state)
             X, target, weight = self._check_data(X, y, sample_weight, classes=None, fresh=fresh, may_be_idle=False)
             objective, held_out = self._objective(X, target, weight), None
             if self.early_stopping:
@@ -190,7 +193,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             params = self._params(objective, fresh)
             optimizer = self._optimizer(params, self._velocity_of(params, fresh), float(objective.l2))
             schedule = self._schedule(objective, float(objective.l2), endless=True)
-            order = check_random_state(self.random_state) if self.shuffle else None
+            order = random_state_of(self.random_state) if self.shuffle else None
             loss = sgd_epoch(objective, optimizer, schedule, self.batch_size, order)
             self._step = optimizer.n_steps
             self.loss_curve_ = [*self.loss_curve_, loss]

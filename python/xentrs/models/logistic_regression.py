@@ -1,5 +1,7 @@
 """Logistic regression: linear logits, one label a sample."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from .._seeds import Seed
 from ..losses import FloatArray
 from .classification import LogitsMixin, as_target, encode, loss_of, partial_fit_classes, weigh
 from .linear_classifier import LinearClassifier, trains_step_by_step
@@ -97,7 +100,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     callbacks : callable, sequence of callables or None, default None
         Called as ``callback(estimator, loss)`` after every iteration of `fit`, when the estimator has the weights of
         that iteration (arrays that change in place) and the curves up to it. A true answer stops the training there.
-    random_state : int, RandomState or None, default None
+    random_state : int, RandomState, Generator or None, default None
         The seed of order and of what is held out. The same seed gives the same bits.
     verbose : bool or None, default None
         Whether `fit` shows a progress bar, with loss and rate. None: in a terminal, once it takes more than a second.
@@ -218,7 +221,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         callbacks: Callback | Sequence[Callback] | None = None,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: Seed = None,
         verbose: bool | None = None,
         penalty: str | None = "deprecated",
     ) -> None:

@@ -1,5 +1,7 @@
 """A network of dense layers that classifies."""
 
+from __future__ import annotations
+
 import copy
 import math
 import warnings

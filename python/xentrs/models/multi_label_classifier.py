@@ -1,5 +1,7 @@
 """Linear classification into labels that do not exclude each other."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -16,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._arrays import as_weights
+from .._seeds import Seed
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
 from .classification import is_missing, read_answers, read_labels, two_columns
 from .linear_classifier import LinearClassifier, trains_step_by_step
@@ -159,7 +162,7 @@ class MultiLabelClassifier(LinearClassifier):
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         callbacks: Callback | Sequence[Callback] | None = None,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: Seed = None,
         verbose: bool | None = None,
     ) -> None:
         self.C = C

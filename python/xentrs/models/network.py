@@ -1,5 +1,7 @@
 """How `MLPClassifier` trains its network: the layers, the rule of the step, an epoch of steps, and L-BFGS."""
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable, Sequence

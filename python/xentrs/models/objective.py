@@ -11,6 +11,8 @@ and, where ``G`` is the gradient of the first and the last term with respect to 
 The penalty ``l1 ||W||_1`` has no derivative where a weight is 0, and is left to the solver.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

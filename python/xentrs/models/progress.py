@@ -1,5 +1,7 @@
 """The progress bar of a training: that of the terminal, or the notebook's."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 from functools import cache

@@ -6,6 +6,8 @@ the attributes the arrays belong. In that text numbers, strings, None and lists 
 object of one key, its kind: array, scalar, objects (an array of Python objects), tuple or dict.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import secrets

@@ -4,6 +4,8 @@ The first two end where no derivative of the objective, in the coordinates of st
 `tol`. That is looked at here, whatever the search says of its success.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -64,7 +66,7 @@ def newton_cholesky(
     return search.complaint(f"Newton solver did not converge after {search.n_iter} iterations")
 
 
-def _newton_step(search: "_Search") -> bool:
+def _newton_step(search: _Search) -> bool:
     """One iteration of Newton's method; tells whether the Hessian had an inverse."""
     try:
         step = -_solve(search.problem.hessian(search.state), search.grad)

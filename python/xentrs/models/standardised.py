@@ -8,6 +8,8 @@ The objective and its minimum stay what they are: the penalties are those on ``W
 more than along others, whatever the units of the features, and products lose no digits to their distance from 0.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol

@@ -1,5 +1,7 @@
 """Calibration: one number that makes a trained model as confident as it is right."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """What every training has in common: what an exception leaves, the loss curve, progress, callbacks, early stopping."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
@@ -67,7 +69,7 @@ class LossCurveMixin:
     penalty_curve_: list[float]
     n_iter_: Any  # int, or array of one
 
-    def plot_loss_curve(self, ax: "Axes | None" = None) -> "Axes":
+    def plot_loss_curve(self, ax: Axes | None = None) -> Axes:
         """Draw the objective of every iteration or, after early stopping, the loss in training and that held out.
 
         After early stopping both curves are means of the same loss, by the same weights of samples and classes, and
