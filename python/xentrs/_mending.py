@@ -1,9 +1,9 @@
 """What is made of a call that the core has refused: another one, with the arguments that were meant, or advice.
 
 The core takes weights of the shapes that its loops know. What NumPy's rules repeat to one of these is repeated here.
-Numbers that float32 cannot hold are computed in float64, and what rounding put outside [0, 1] is moved to its bounds.
-What cannot have been meant raises the core's error, with a word on what to write. None of this costs anything where a
-call succeeds.
+What cannot have been meant raises the core's error, with a word on what to write. What rounding put outside [0, 1] is
+moved to its bounds, and a call with weights that float32 cannot hold is made in float64. None of this costs anything
+where a call succeeds.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
     arguments : dict
         The arguments of that call, by name.
     """
+    if isinstance(fault, NeedsConversion):
+        return _converted(compiled, fault, arguments)
     try:
-        if isinstance(fault, NeedsConversion):
-            return converted(compiled, fault, arguments)
         call = Call.of(compiled, arguments) if type(fault) in (TypeError, ValueError, IndexError) else None
         if call is None:
             raise fault
@@ -67,24 +67,23 @@ def again(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return mended(compiled, fault, arguments)
 
 
-def converted(compiled: Callable[..., Any], fault: NeedsConversion, arguments: dict[str, Any]) -> Any:
-    """Call again, with the argument converted that the core has named."""
+def _converted(compiled: Callable[..., Any], fault: NeedsConversion, arguments: dict[str, Any]) -> Any:
+    """Call again with what the core asks for: numbers moved into [0, 1], or all of the call in float64."""
     message, how, name = fault.args
     if how == "to_double":
         return _in_double(compiled, arguments)
-    if name == "p" and not arguments["eps"]:
-        raise ValueError(message) from None
-    return again(compiled, arguments | {name: _to_unit(read(arguments[name], name), message)})
+    unit = _to_unit(read(arguments[name], name)) if name != "p" or arguments["eps"] else None
+    if unit is None:
+        return mended(compiled, ValueError(message), arguments)
+    return again(compiled, arguments | {name: unit})
 
 
-def _to_unit(array: Array, message: str) -> Array:
-    """Move what rounding put outside [0, 1] to its bounds; what is further off, or nothing, is an error."""
+def _to_unit(array: Array) -> Array | None:
+    """Move what rounding put outside [0, 1] to its bounds; None where nothing is there, or only what is further off."""
     tolerance = 8 * _EPS.get(array.dtype.name, 2.0**-23)
     unit = np.clip(array, 0, 1)
     moved = (array != unit) & (np.abs(array - unit) <= tolerance)
-    if not moved.any():
-        raise ValueError(message) from None
-    return np.where(moved, unit, array)
+    return np.where(moved, unit, array) if moved.any() else None
 
 
 _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -94,7 +93,7 @@ _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Compute in float64 what float32 cannot hold, and round the results."""
     places = arguments["out"] if isinstance(arguments["out"], tuple) else (arguments["out"], None, None)
-    operands = {name: read(given, name) for name, given in arguments.items() if name in _OPERANDS and given is not None}
+    operands = {name: read(arguments[name], name) for name in _OPERANDS if arguments.get(name) is not None}
     dtype = next(iter(operands.values())).dtype
     wide = {name: array.astype(np.float64) for name, array in operands.items()}
     results = again(compiled, arguments | wide | {"out": None})
@@ -112,7 +111,7 @@ def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return _rounded(loss, np.dtype(np.float32)), *grads
 
 
-_OPERANDS = ("logits", "scores", "p", "mean", "x", "weight", "bias")
+_OPERANDS = (*DATA, "weight", "bias")
 """The arguments whose dtype is that of the gradients."""
 
 

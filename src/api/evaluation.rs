@@ -69,13 +69,14 @@ pub fn softmax_stats<S: Storage>(
             })
         })
     });
-    for (row, (weight, loss)) in all.weight.iter_mut().zip(&mut all.loss).enumerate() {
-        if target.get(row).is_some() {
-            *weight = sample_weight.map_or(1.0, |weights| weights[row]);
-        }
+    for (row, weight) in all.weight.iter_mut().enumerate() {
+        *weight = f64::from(u8::from(target.get(row).is_some()));
+    }
+    for (i, &sample) in sample_weight.unwrap_or_default().iter().enumerate() {
+        all.weight[i] *= sample;
         // A row that does not count has no loss.
-        if *weight == 0.0 {
-            *loss = S::Real::ZERO;
+        if sample == 0.0 {
+            all.loss[i] = S::Real::ZERO;
         }
     }
     Ok(all)
