@@ -54,8 +54,9 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
     Parameters
     ----------
-    C : float, default 1.0
-        Inverse strength of the penalty; inf stands for none.
+    C : float, default 10.0
+        Inverse strength of the penalty; inf stands for none. The default is weak enough for features of a spread of
+        0.05, such as scikit-learn's diabetes data.
     max_iter : int, default 1000
         The most iterations that `fit` makes.
     tol : float or None, default 1e-4
@@ -134,7 +135,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
     def __init__(
         self,
         *,
-        C: float = 1.0,
+        C: float = 10.0,
         max_iter: int = 1000,
         tol: float | None = 1e-4,
         warm_start: bool = False,
