@@ -71,7 +71,6 @@ impl<'py> Logits<'py> {
 
     /// Two arrays of the same dtype, with rows along `axis`: the first as an input, and the converted second one.
     /// Either may be a single row. If they had different dtypes, the name of the coarser one.
-    #[expect(clippy::type_complexity, reason = "three results, each named here")]
     pub(super) fn pair(
         args: [Arg<'_, 'py>; 2],
         names: [&str; 2],
