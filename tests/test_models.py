@@ -77,6 +77,26 @@ def test_lives_in_pipelines_and_searches():
     assert search.best_score_ > 0.95
 
 
+# ------------------------------------------------------------------------------------------------------- masked arrays
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # after five epochs of a network
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, MLPClassifier(4)], ids=repr)
+def test_masked_arrays_are_refused(estimator, name):
+    """scikit-learn's `check_array` takes the mask off, and what it hides would count."""
+    X, y = data(estimator)
+    given = {"X": X, "y": y, "sample_weight": np.ones(len(X))}
+    masked = given | {name: np.ma.masked_where(np.arange(given[name].size).reshape(given[name].shape) < 2, given[name])}
+    with pytest.raises(ValueError, match=rf"^{name} must not be masked, got 2 of \d+ elements masked; write {name}"):
+        short(estimator).fit(**masked)
+    if name == "X":
+        with pytest.raises(ValueError, match=r"^X must not be masked"):
+            short(estimator).fit(**given).predict(masked["X"])
+    unmasked = given | {name: np.ma.array(given[name])}
+    assert short(estimator).fit(**unmasked).score(X, y) == short(estimator).fit(**given).score(X, y)
+
+
 # ------------------------------------------------------------------------------------------------------- sparse samples
 
 
@@ -247,7 +267,7 @@ BAD_TARGETS = {
         (lambda y: y.astype(str).astype(object), r"y must be labels, or numbers in \[0, 1\], got str"),
         (
             lambda y: np.ma.masked_equal(y, 1),
-            r"y must not be masked, got \d+ masked .* y\.astype\(float\)\.filled\(numpy\.n",
+            r"y must not be masked, got \d+ of \d+ elements masked; write y\.astype\(float\)\.filled\(numpy\.n",
         ),
         (lambda y: np.full(len(y), np.nan), "y must have labels, got missing values alone"),
         (lambda y: np.where(np.arange(len(y)) % 2, np.nan, 1.0), "y must have at least 2 classes, got only one class"),

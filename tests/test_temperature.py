@@ -274,7 +274,7 @@ TOO_FEW_OR_MANY = r"y must have as many classes as the logits have columns, 3, o
         (
             np.ma.masked_equal(np.eye(2), 0),
             [0, 1],
-            r"must not be masked, got 2 masked .* logits\.filled\(-numpy\.inf\)",
+            r"must not be masked, got 2 of \d+ elements masked; write logits\.filled\(-numpy\.inf\)",
         ),
         (np.zeros((2, 2, 2)), [0, 1], "Found array with dim 3"),
         (np.zeros((0, 3)), [], "Found array with 0 sample"),

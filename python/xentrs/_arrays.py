@@ -44,8 +44,11 @@ def read(given: Any, name: str, *, labels: bool = False) -> Array:
     return _with_integers(given, array) if labels else array
 
 
-def refuse_masked(given: Any, name: str) -> None:
-    """Refuse masked arrays, also in lists and tuples, whose masks nothing here obeys, unless nothing is masked."""
+def refuse_masked(given: Any, name: str, way_out: str = "") -> None:
+    """Refuse masked arrays, also in lists and tuples, whose masks nothing here obeys, unless nothing is masked.
+
+    `way_out` is what to write instead, if it is not what the name says.
+    """
     ma = sys.modules.get("numpy.ma")
     if type(given) is np.ndarray or ma is None:  # nobody has made a masked array
         return
@@ -60,7 +63,7 @@ def refuse_masked(given: Any, name: str) -> None:
             way_out = f"{name}.filled(0)"
         elif name == "target":
             way_out = f"{name}.filled(-100), with ignore_index=-100, or give what is masked a sample_weight of 0"
-        else:
+        elif not way_out:
             way_out = f"{name}.filled(...), and leave what is masked out by ignore_index or a sample_weight of 0"
         raise ValueError(f"{name} must not be masked, got {count} of {size} elements masked; write {way_out}")
 

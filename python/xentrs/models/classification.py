@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
+from .._arrays import refuse_masked
 from ..losses import (
     FloatArray,
     LossGrad,
@@ -37,7 +38,6 @@ __all__ = [
     "partial_fit_classes",
     "read_answers",
     "read_labels",
-    "refuse_masked",
     "smooth",
     "two_columns",
     "weigh",
@@ -186,7 +186,7 @@ def read_answers(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
     Of two dimensions it has a column for each label: numbers in [0, 1], and NaN where a label is not known. Of one it
     is what it was.
     """
-    refuse_masked(y, "y", "for labels that are not known write y.astype(float).filled(numpy.nan)")
+    refuse_masked(y, "y", "y.astype(float).filled(numpy.nan) for labels that are not known")
     names, array = _column_names(y), _as_array(y)
     if array.ndim == 1:
         return None, array
@@ -198,12 +198,6 @@ def read_answers(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
         row, label = np.argwhere(wrong)[0].tolist()
         raise ValueError(f"y must be labels, or numbers in [0, 1], got {array[row, label]} at row {row}, label {label}")
     return names, array
-
-
-def refuse_masked(given: Any, name: str, way_out: str) -> None:
-    """Refuse masked arrays, whose masks scikit-learn takes off, unless nothing is masked."""
-    if np.ma.is_masked(given):
-        raise ValueError(f"{name} must not be masked, got {np.sum(given.mask)} masked elements; {way_out}")
 
 
 def is_missing(y: NDArray[Any]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ..losses import FloatArray, LossGrad, LossGradHess, gaussian_nll_with_grad
 from .objective import Objective, l2_from_C
@@ -27,6 +27,8 @@ from .training import (
     Monitor,
     all_or_nothing,
     mean_one_factor,
+    read_sample_weight,
+    read_samples,
     total_weight,
 )
 
@@ -181,8 +183,8 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             self._validate_params()
             fresh = not (self.warm_start and hasattr(self, "coef_"))
             dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
-            X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", y_numeric=True, reset=fresh)
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            X, y = read_samples(self, X, y, dtype=dtype, y_numeric=True, reset=fresh)
+            weight = read_sample_weight(sample_weight, X)
             y, total = _as_numbers(y), total_weight(weight)
             weight = weight * mean_one_factor(len(y), total)
 
@@ -302,7 +304,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
     def _gradient(self, X: Any, y: Any, dtype: Any) -> FloatArray:
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", y_numeric=True, reset=False)
+        X, y = read_samples(self, X, y, dtype=dtype, y_numeric=True, reset=False)
         mean, log_var = self._moments(X)
         _, pull, widen = gaussian_nll_with_grad(mean, _as_numbers(y), log_var=log_var, reduction="sum")
         grad: FloatArray = np.column_stack([pull, widen]) @ np.stack([self.coef_, self.log_var_coef_])
@@ -310,7 +312,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
     def _mean_and_log_var(self, X: Any) -> tuple[FloatArray, FloatArray]:
         check_is_fitted(self)
-        return self._moments(validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False))
+        return self._moments(read_samples(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def _moments(self, samples: Any) -> tuple[FloatArray, FloatArray]:
         return (

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._blas import blas_threads_for
 from .._seeds import Seed, random_state_of
@@ -39,6 +39,8 @@ from .training import (
     has_stalled,
     hold_out,
     mean_one_factor,
+    read_sample_weight,
+    read_samples,
 )
 
 __all__ = ["LinearClassifier", "trains_step_by_step"]
@@ -220,7 +222,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         self.classes_, target = self._read(y, classes, fresh)
         idle = may_be_idle and sample_weight is not None and not np.any(sample_weight)
         given = np.ones(np.shape(sample_weight)) if idle else sample_weight  # scikit-learn refuses nothing but zeros
-        weight = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+        weight = read_sample_weight(given, X)
         return X, target, 0 * weight if idle else weight
 
     def _penalties(self) -> tuple[float, float]:
@@ -229,9 +231,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
 
     def _check_arrays(self, X: Any, y: Any, dtype: Any, *, reset: bool) -> tuple[Any, Any]:
         """Make arrays of samples and labels, as many of these as of those."""
-        checked: tuple[Any, Any] = validate_data(
-            self, X, y, dtype=dtype, accept_sparse="csr", multi_output=True, reset=reset
-        )
+        checked: tuple[Any, Any] = read_samples(self, X, y, dtype=dtype, multi_output=True, reset=reset)
         return checked
 
     def _penalised(self, objective: Objective, seen: NDArray[np.float64]) -> Objective:
@@ -345,7 +345,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
 
     def _logits(self, X: Any) -> FloatArray:
         check_is_fitted(self)
-        samples = validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False)
+        samples = read_samples(self, X, dtype=[np.float64, np.float32], reset=False)
         logits: FloatArray = safe_sparse_dot(samples, self.coef_.T, dense_output=True) + self.intercept_
         return logits
 

@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import nn
 from .._blas import blas_threads_for
@@ -61,6 +61,8 @@ from .training import (
     has_stalled,
     hold_out,
     mean_one_factor,
+    read_sample_weight,
+    read_samples,
     total_weight,
 )
 
@@ -463,7 +465,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             For two classes the log-odds of ``classes_[1]``, otherwise a logit for each class or label.
         """
         check_is_fitted(self)
-        samples = validate_data(self, X, dtype=self.coefs_[0].dtype, accept_sparse="csr", reset=False)
+        samples = read_samples(self, X, dtype=self.coefs_[0].dtype, reset=False)
         logits = self._network().forward(samples)
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
@@ -602,8 +604,8 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
             )
         self._validate_params()
         dtype = [np.float64, np.float32] if fresh else self.coefs_[0].dtype
-        X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", reset=fresh, multi_output=True)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        X, y = read_samples(self, X, y, dtype=dtype, reset=fresh, multi_output=True)
+        weight: FloatArray = read_sample_weight(sample_weight, X)
         labels: NDArray[Any] | None = None
         multilabel = has_columns(y) if fresh else self._multilabel
         if multilabel:
@@ -637,7 +639,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         """Samples of this dtype, or of that of the weights, and what the loss takes as their target."""
         check_is_fitted(self)
         dtype = self.coefs_[0].dtype if dtype is None else dtype
-        X, y = validate_data(self, X, y, dtype=dtype, accept_sparse="csr", reset=False, multi_output=True)
+        X, y = read_samples(self, X, y, dtype=dtype, reset=False, multi_output=True)
         if self._multilabel:
             return X, self._smooth_columns(read_columns(y, len(self.classes_))).astype(dtype)
         _, target = encode(y, self.classes_)

@@ -15,7 +15,7 @@ from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from .._arrays import as_weights
 from .._seeds import Seed
@@ -23,7 +23,7 @@ from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_wit
 from .classification import is_missing, read_answers, read_labels, two_columns
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import LogitPenalty, Objective
-from .training import Callback
+from .training import Callback, read_samples
 
 __all__ = ["MultiLabelClassifier"]
 
@@ -382,9 +382,7 @@ class MultiLabelClassifier(LinearClassifier):
         return len(self.classes_) != len(self.intercept_)
 
     def _check_arrays(self, X: Any, y: Any, dtype: Any, *, reset: bool) -> tuple[Any, Any]:
-        samples = validate_data(
-            self, X, None if y is None else "no_validation", dtype=dtype, accept_sparse="csr", reset=reset
-        )
+        samples = read_samples(self, X, None if y is None else "no_validation", dtype=dtype, reset=reset)
         return samples, y  # which `_read` reads
 
     def _check_data(

@@ -24,13 +24,14 @@ from sklearn.utils import (
 )
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._arrays import refuse_masked
 from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, softmax
-from .classification import LogitsMixin, read_labels, refuse_masked
+from .classification import LogitsMixin, read_labels
 from .saving import SaveMixin
-from .training import all_or_nothing, mean_one_factor, total_weight
+from .training import all_or_nothing, mean_one_factor, read_sample_weight, total_weight
 
 __all__ = ["TemperatureScaler"]
 
@@ -204,7 +205,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
             logits = _paired(columns)
             self.classes_, target = self._read_labels(y, logits.shape[1])
             check_consistent_length(logits, target)
-            weight = _check_sample_weight(sample_weight, logits, dtype=np.float64, ensure_non_negative=True)
+            weight = read_sample_weight(sample_weight, logits)
             shares = weight * mean_one_factor(1, total_weight(weight))
             counts = weight > 0
             of_label = logits[np.arange(len(target)), target]
@@ -317,7 +318,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
     def _read_logits(self, X: Any, *, reset: bool) -> tuple[FloatArray, tuple[int, ...]]:
         """Make float32 or float64 logits in columns, as many as those of `fit` unless `reset`; tell their shape."""
         given = X if self.estimator is None else _logits_of(self.estimator, X)
-        refuse_masked(given, "logits", "for classes that are left out write logits.filled(-numpy.inf)")
+        refuse_masked(given, "logits", "logits.filled(-numpy.inf) for classes that are left out")
         checked: FloatArray = check_array(
             given,
             dtype=[np.float64, np.float32],

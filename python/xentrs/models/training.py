@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from .._arrays import refuse_masked
 from ..losses import FloatArray
 from .progress import progress_bar
 
@@ -33,6 +34,8 @@ __all__ = [
     "has_stalled",
     "hold_out",
     "mean_one_factor",
+    "read_sample_weight",
+    "read_samples",
     "total_weight",
 ]
 
@@ -303,6 +306,21 @@ def hold_out(
             raise ValueError(f"sample_weight must have a positive sum over the samples {what_for}, got only zeros")
     train, test = parts
     return train, test
+
+
+def read_samples(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
+    """What scikit-learn's `validate_data` makes of samples, sparse or not, and labels; it would take masks off."""
+    refuse_masked(X, "X", "X.filled(...), or leave the rows out")
+    for labels in y:
+        refuse_masked(labels, "y", "y.filled(...), or leave the rows out")
+    return validate_data(estimator, X, *y, accept_sparse="csr", **options)
+
+
+def read_sample_weight(sample_weight: Any, X: Any) -> NDArray[np.float64]:
+    """One weight a sample, in double precision: 1 if there are none."""
+    refuse_masked(sample_weight, "sample_weight")
+    weight: NDArray[np.float64] = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    return weight
 
 
 def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) -> bool:
