@@ -64,6 +64,7 @@ def short(estimator):
 @parametrize_with_checks(
     ESTIMATORS,
     expected_failed_checks=lambda estimator: UNBOUNDED if isinstance(estimator, GaussianRegressor) else {},
+    xfail_strict=False,  # rounding errors decide
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
