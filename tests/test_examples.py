@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,32 @@ ENVIRONMENT = {
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 
 
-@every_example
-def test_example(example, tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, example, tmp_path / "new" / "folder"],
-        cwd=tmp_path,
+def run(example, folder):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, example, folder / "new" / "folder"],
+        cwd=folder,
         env=os.environ | ENVIRONMENT,
         capture_output=True,
         encoding="utf-8",
-        timeout=LIMIT,
+        timeout=2 * LIMIT,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
-    pictures = [Path(name) for name in re.findall(r"^picture: (.+)$", run.stdout, re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """The examples that are asked for, as many at once as there are processors."""
+    asked_for = [item for item in request.session.items if item.name.startswith("test_example[")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        examples = [item.callspec.params["example"] for item in asked_for]
+        yield {example: pool.submit(run, example, tmp_path_factory.mktemp(example.stem)) for example in examples}
+
+
+@pytest.mark.timeout(4 * LIMIT)  # others run before it
+@every_example
+def test_example(example, runs):
+    done = runs[example].result()
+    assert done.returncode == 0, done.stdout + done.stderr
+    pictures = [Path(name) for name in re.findall(r"^picture: (.+)$", done.stdout, re.MULTILINE)]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
