@@ -343,12 +343,6 @@ class _Means:
         """Those of the means."""
         return self._problem.units(self.whole(state, 0.0))[: self._rest]
 
-    hessian_rows = 0
-
-    def hessian(self, state: FloatArray) -> list[FloatArray]:
-        """None is known."""
-        raise NotImplementedError
-
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The part of the means."""
         return self._problem.state(weight, bias)[: self._rest]

@@ -148,6 +148,8 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             self._step = 0
 
             by_steps = self.solver == "sgd"
+            if not by_steps:
+                self.__dict__.pop("_velocity", None)
             n, n_features = objective.X.shape
             with (
                 blas_threads_for(n, n_features, objective.n_outputs),
@@ -165,11 +167,11 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             ):
                 if by_steps:
                     failure = self._sgd(problem, params, monitor, rng, fresh)
+                elif self.solver == "newton-cholesky":
+                    failure = newton_cholesky(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
                 else:
-                    self.__dict__.pop("_velocity", None)
-                    minimise = newton_cholesky if self.solver == "newton-cholesky" else lbfgs
                     smooth = SplitBySign(problem) if objective.l1 else problem
-                    failure = minimise(smooth, params, monitor, max_iter=self.max_iter, tol=self.tol)
+                    failure = lbfgs(smooth, params, monitor, max_iter=self.max_iter, tol=self.tol)
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=3)
         return self

@@ -41,10 +41,11 @@ def lbfgs(
     takes long goes on by Newton's method, if that is cheap. Returns why it stopped short of the minimum, if it did.
     """
     search = _Search(problem, params, monitor, max_iter, tol)
-    stage, cheap = _STAGE, 0 < problem.hessian_rows <= _SMALL
+    stage = _STAGE
+    cheap = problem if isinstance(problem, Standardised) and 0 < problem.hessian_rows <= _SMALL else None
     while not (search.over or search.stuck):
         if cheap and search.n_iter >= _LONG:
-            cheap = _newton_step(search)
+            cheap = cheap if _newton_step(search, cheap) else None
         else:
             _descend(search, problem.units(search.state), stage)
             stage += stage // 2
@@ -52,7 +53,7 @@ def lbfgs(
 
 
 def newton_cholesky(
-    problem: Problem, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
+    problem: Standardised, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
 ) -> str | None:
     """Minimise by Newton's method, with the exact Hessian and steps that are halved until they lower the objective.
 
@@ -61,15 +62,15 @@ def newton_cholesky(
     """
     search = _Search(problem, params, monitor, max_iter, tol)
     while not (search.over or search.stuck):
-        if not _newton_step(search):
+        if not _newton_step(search, problem):
             return lbfgs(problem, params, monitor, max_iter=max(max_iter - search.n_iter - 1, 0), tol=tol)
     return search.complaint(f"Newton solver did not converge after {search.n_iter} iterations")
 
 
-def _newton_step(search: _Search) -> bool:
+def _newton_step(search: _Search, problem: Standardised) -> bool:
     """One iteration of Newton's method; tells whether the Hessian had an inverse."""
     try:
-        step = -_solve(search.problem.hessian(search.state), search.grad)
+        step = -_solve(problem.hessian(search.state), search.grad)
     except LinAlgError:
         return False
     slope = float(search.grad @ step)

@@ -40,13 +40,6 @@ class Problem(Protocol):
     def units(self, state: FloatArray) -> FloatArray:
         """The length of a step along each axis that the curvature asks for."""
 
-    @property
-    def hessian_rows(self) -> int:
-        """The rows of the largest block of the Hessian; 0 where it is not known."""
-
-    def hessian(self, state: FloatArray) -> list[FloatArray]:
-        """The blocks along the diagonal of the Hessian that are not 0."""
-
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The vector of a weight and a bias in units of the features."""
 
@@ -184,12 +177,6 @@ class SplitBySign:
         """Those of the difference, twice."""
         units = self._problem.units(self._difference(state))
         return np.append(units, self._problem.split(units)[0])
-
-    hessian_rows = 0
-
-    def hessian(self, state: FloatArray) -> list[FloatArray]:
-        """None that would serve: the objective is flat along what is added to both matrices."""
-        raise NotImplementedError
 
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The vector of a weight and a bias in units of the features."""
