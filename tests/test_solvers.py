@@ -174,18 +174,19 @@ def test_a_search_that_rounding_stops_far_from_the_optimum_says_so(solver):
 
 
 @pytest.mark.parametrize(
-    ("curve", "advice"),
+    ("start", "curve", "advice"),
     [
-        ([0.909, 0.89, 0.866], "It still falls: increase max_iter=60 or learning_rate=0.001."),
-        ([0.9], "It still falls: increase max_iter=60 or learning_rate=0.001."),
-        ([0.8, 5.0, 900.0], "Standardise X or lower learning_rate=0.001."),
-        ([5.0, 900.0, 4.0, 4.5], "Standardise X or lower learning_rate=0.001."),
+        (0.95, [0.909, 0.89, 0.866], "It still falls: increase max_iter=60."),
+        (0.95, [0.9], "It still falls: increase max_iter=60."),
+        (0.75, [0.8, 5.0, 900.0], "Standardise X or lower learning_rate=0.001."),
+        (6.0, [5.0, 900.0, 4.0, 4.5], "Standardise X or lower learning_rate=0.001."),
+        (0.69, [90.0, 50.0, 30.0], "Standardise X or lower learning_rate=0.001."),
     ],
 )
-def test_the_advice_is_not_the_opposite_of_what_helps(curve, advice):
+def test_the_advice_is_not_the_opposite_of_what_helps(start, curve, advice):
     """Of a loss above guessing: a standard normal X needs no scaling, and a loss that falls no smaller steps."""
     model = SimpleNamespace(loss_curve_=curve, max_iter=60, tol=1e-4, schedule="auto")
-    message = convergence_warning(model, guessing=np.log(2), converged=False, learning_rate=0.001)
+    message = convergence_warning(model, start=start, guessing=np.log(2), converged=False, learning_rate=0.001)
     assert message == f"The loss of {curve[-1]:.3g} nats is above the 0.693 nats of guessing. {advice}"
 
 

@@ -280,6 +280,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         optimizer = self._optimizer(inner, problem.copies(*velocity), problem.decay)
         schedule = self._schedule(problem.samples, float(problem.decay.max()), problem.shift)
         order = rng if self.shuffle else None
+        start = problem(problem.state(*params))[0]
         for _ in range(self.max_iter):
             loss = sgd_epoch(problem.samples, optimizer, schedule, self.batch_size, order, problem.shift)
             problem.write(problem.join(*inner), *params)
@@ -293,9 +294,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         asked = self.early_stopping or (monitor.stopped and not self._has_stalled(self.loss_curve_))
         return convergence_warning(
             self,
+            start=start,
             guessing=problem(np.zeros_like(problem.lower))[0],
             converged=stalled,
-            learning_rate=optimizer.learning_rate,
+            learning_rate=float(schedule(0)),
             excess=0.0 if asked else excess(problem, params, min(20, 5 + self.max_iter // 5)),
         )
 

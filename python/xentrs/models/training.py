@@ -330,17 +330,18 @@ def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) ->
 
 
 def convergence_warning(
-    model: Any, *, guessing: float, converged: bool, learning_rate: float, excess: float = 0.0
+    model: Any, *, start: float, guessing: float, converged: bool, learning_rate: float, excess: float = 0.0
 ) -> str | None:
     """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end.
 
+    `start` is the loss before the first step: where it was less, the steps are too long, however the loss falls since.
     `excess` is by how much the objective could be lowered from there, where that is known.
     """
     curve, loss = model.loss_curve_, model.loss_curve_[-1]
-    falling = loss <= min(curve) and (len(curve) == 1 or loss < curve[0])
+    falling = loss <= min(curve) and loss < start
     if loss > 1.1 * guessing:
         remedy = (
-            f"It still falls: increase max_iter={model.max_iter} or learning_rate={learning_rate:g}."
+            f"It still falls: increase max_iter={model.max_iter}."
             if falling
             else f"Standardise X or lower learning_rate={learning_rate:g}."
         )
