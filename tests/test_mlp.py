@@ -330,7 +330,22 @@ WARNINGS = [
     (
         {"solver": "sgd", "learning_rate_init": 30.0, "tol": 0.01},
         1.0,
-        r"of guessing. Standardise X, or lower learning_rate_init=30.",
+        r"of guessing. Lower learning_rate_init=30.$",
+    ),
+    (
+        {"solver": "sgd", "learning_rate_init": 30.0, "tol": 0.01},
+        0.2,
+        r"of guessing. Standardise X, or lower learning_rate_init=30.$",
+    ),
+    (
+        {"learning_rate_init": 1e-7},
+        1.0,
+        r"of guessing. Raise learning_rate_init=1e-07.$",
+    ),
+    (
+        {"solver": "sgd", "learning_rate_init": 1e-7},
+        0.2,
+        r"on a slope: .* per unit of a feature's root mean square. Standardise X, or raise learning_rate_init=1e-07.$",
     ),
     (
         {"solver": "lbfgs", "max_iter": 3},
@@ -340,7 +355,12 @@ WARNINGS = [
     (
         {"solver": "lbfgs", "max_fun": 4},
         1.0,
-        r"after max_fun=4 evaluations: .* above tol=0.0001. Raise max_fun, standard",
+        r"after max_fun=4 evaluations: .* above tol=0.0001. Raise max_fun, or raise tol.$",
+    ),
+    (
+        {"solver": "lbfgs", "max_fun": 4},
+        100.0,
+        r"above tol=0.0001. Standardise X, whose features reach \S+ \(root mean square\), or raise max_fun, or raise",
     ),
 ]
 
@@ -357,7 +377,9 @@ def test_what_ends_short_says_so(options, factor, message):
 
 def test_a_rounding_floor_says_so():
     X, y = standardised(load_iris)
-    with pytest.warns(ConvergenceWarning, match="no step lowers the loss further in float32: .* or pass X in float64"):
+    with pytest.warns(
+        ConvergenceWarning, match="no step lowers the loss further in float32: .* Pass X in float64, or raise tol"
+    ):
         MLPClassifier((), solver="lbfgs", tol=1e-12, max_iter=10_000).fit(X.astype(np.float32), y)
 
 
@@ -679,7 +701,7 @@ BAD_DATA = [
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
     (lambda X, y: (X, y, np.full(len(y), 1e308)), "a positive, finite sum to divide by, got inf"),
     (lambda X, y: (X, y, np.full(len(y), 1e-320)), "a positive, finite sum to divide by, got 1.49998e-318"),
-    (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X or lower learning_rate_init=0.001"),
+    (lambda X, y: (1e300 * X, y), r"The loss overflows. X reaches \S+e\+300: divide it by that, as .*MaxAbsScaler"),
 ]
 
 BAD_PARAMETERS = [
@@ -734,7 +756,9 @@ def test_columns_of_more_than_yes_and_no_are_refused():
     X, y = standardised(load_iris)
     for wrong in (2, -1):
         columns = wrong * np.eye(3, dtype=int)[y]
-        message = f"y must be 0 or 1 in the column of each label, got {wrong} at row 0, column 0"
+        message = (
+            rf"y must be labels, or numbers in \[0, 1\], got {wrong} at row 0, column 0. Several labels of more than"
+        )
         refused(MLPClassifier(**FEW), "fit", message, X, columns)
 
 

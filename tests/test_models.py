@@ -251,7 +251,7 @@ BAD_DATA = [
     (lambda X, y: (X, y, -np.ones(len(y))), "Negative values in data passed to `sample_weight`"),
     (lambda X, y: (X, y, np.ones(3)), "sample_weight.shape == "),
     (lambda X, y: (X, y, np.zeros(len(y))), "[Ss]ample.weight"),  # scikit-learn's words, or ours where it has none
-    (lambda X, y: (1e300 * X, y), "The loss overflows. Standardise X"),
+    (lambda X, y: (1e300 * X, y), r"The loss overflows. X reaches \S+e\+300: divide it by that, as .*MaxAbsScaler"),
 ]
 BAD_TARGETS = {
     LogisticRegression: [
@@ -263,7 +263,10 @@ BAD_TARGETS = {
     ],
     MultiLabelClassifier: [
         (lambda y: y[:, 0] + 0.5 * y[:, 1], "Only binary classification is supported|Unknown label type"),
-        (lambda y: y + y[:, 1:2], r"y must be labels, or numbers in \[0, 1\], got 2 at row \d+, label \d"),
+        (
+            lambda y: y + y[:, 1:2],
+            r"y must be labels, or numbers in \[0, 1\], got 2 at row \d+, column \d. Several labels",
+        ),
         (lambda y: y.astype(str), "y must be labels, or numbers in|could not convert string"),
         (lambda y: y.astype(str).astype(object), r"y must be labels, or numbers in \[0, 1\], got str"),
         (

@@ -1,6 +1,7 @@
 """Solvers that end at the optimum or say so: any units of the features, elastic net, no intercept, Newton's method."""
 
 import inspect
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -17,10 +18,10 @@ import xentrs as xe
 from datasets import standardised
 from refusals import state
 from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier
+from xentrs.models.convergence import end_of_linear_steps
 from xentrs.models.hessian import hessian
 from xentrs.models.solvers import lbfgs, newton_cholesky
 from xentrs.models.standardised import SplitBySign, Standardised
-from xentrs.models.training import convergence_warning
 
 SOLVERS = ["lbfgs", "newton-cholesky", "sgd"]
 TIGHT = {"tol": 1e-9, "max_iter": 10_000}
@@ -154,12 +155,13 @@ def test_a_tolerance_below_what_the_value_can_tell_is_met():
 
 
 @pytest.mark.parametrize("solver", [lbfgs, newton_cholesky])
-def test_a_search_that_rounding_stops_far_from_the_optimum_says_so(solver):
+@pytest.mark.parametrize(("dtype", "remedy"), [(np.float32, "give X in float64, or raise tol."), (float, "raise tol.")])
+def test_a_search_that_rounding_stops_far_from_the_optimum_says_so(solver, dtype, remedy):
     """An objective of which three decimals are left, with derivatives that are as wrong as that."""
     X, y = standardised(load_breast_cancer)
     model = LogisticRegression()
     model.classes_, target = model._read(y, None, fresh=True)
-    objective = model._penalised(model._objective(X, target, np.ones(len(y))), seen=np.zeros(2))
+    objective = model._penalised(model._objective(X.astype(dtype), target, np.ones(len(y))), seen=np.zeros(2))
     noise = np.random.default_rng(0)
 
     class Coarse(Standardised):
@@ -169,7 +171,7 @@ def test_a_search_that_rounding_stops_far_from_the_optimum_says_so(solver):
 
     params, told = objective.zeros(), []
     message = solver(Coarse(objective), params, lambda loss: told.append(loss), max_iter=1000, tol=1e-4)
-    assert "Rounding errors stop the search: give X in float64, or raise tol." in message
+    assert message.endswith(f"Rounding errors stop the search: {remedy}")
     assert len(told) < 1000
 
 
@@ -178,16 +180,71 @@ def test_a_search_that_rounding_stops_far_from_the_optimum_says_so(solver):
     [
         (0.95, [0.909, 0.89, 0.866], "It still falls: increase max_iter=60."),
         (0.95, [0.9], "It still falls: increase max_iter=60."),
-        (0.75, [0.8, 5.0, 900.0], "Standardise X or lower learning_rate=0.001."),
-        (6.0, [5.0, 900.0, 4.0, 4.5], "Standardise X or lower learning_rate=0.001."),
-        (0.69, [90.0, 50.0, 30.0], "Standardise X or lower learning_rate=0.001."),
+        (0.75, [0.8, 5.0, 900.0], "Lower learning_rate=0.001."),
+        (6.0, [5.0, 900.0, 4.0, 4.5], "Lower learning_rate=0.001."),
+        (0.69, [90.0, 50.0, 30.0], "Lower learning_rate=0.001."),
     ],
 )
 def test_the_advice_is_not_the_opposite_of_what_helps(start, curve, advice):
-    """Of a loss above guessing: a standard normal X needs no scaling, and a loss that falls no smaller steps."""
+    """Of a loss above guessing: features are standardised inside, and a loss that falls needs no smaller steps."""
     model = SimpleNamespace(loss_curve_=curve, max_iter=60, tol=1e-4, schedule="auto")
-    message = convergence_warning(model, start=start, guessing=np.log(2), converged=False, learning_rate=0.001)
+    message = end_of_linear_steps(model, start=start, guessing=np.log(2), converged=False, learning_rate=0.001)
     assert message == f"The loss of {curve[-1]:.3g} nats is above the 0.693 nats of guessing. {advice}"
+
+
+ENDS_SHORT = [
+    (LogisticRegression(max_iter=2), r"Increase max_iter\.$"),
+    (LogisticRegression(l1_ratio=0.5, max_iter=2), r"Increase max_iter\.$"),
+    (LogisticRegression(gamma=2.0, max_iter=2), r"Increase max_iter\.$"),
+    (LogisticRegression(solver="newton-cholesky", max_iter=2), r"Increase max_iter\.$"),
+    (LogisticRegression(solver="sgd", max_iter=2, tol=1e-6), r"Increase max_iter=2\.$"),
+    (LogisticRegression(solver="sgd", max_iter=2, schedule="constant"), r"increasing max_iter, or tol\.$"),
+    (LogisticRegression(solver="sgd", learning_rate=1e-7), r"Increase max_iter=100 or learning_rate=1e-07\.$"),
+    (LogisticRegression(solver="sgd", learning_rate=1e-7, schedule="constant"), r"\. Increase learning_rate=1e-07\.$"),
+    (
+        LogisticRegression(
+            solver="sgd", schedule="lipschitz", tol=0.01, n_iter_no_change=1, momentum=0, nesterov=False
+        ),
+        r"\. Lower tol=0\.01\.$",
+    ),
+    (
+        LogisticRegression(solver="sgd", learning_rate=1.0, schedule="constant"),
+        r"\. Let the steps fall to 0 by schedule",
+    ),
+    (LogisticRegression(solver="sgd", max_iter=9, learning_rate=1e3), r"of guessing\. Lower learning_rate=1000\.$"),
+    (LogisticRegression(solver="sgd", learning_rate=1e300), r"overflows\. Lower learning_rate=1e\+300\.$"),
+    (LogisticRegression(solver="sgd", learning_rate=1e300, gamma=1.0), r"overflows\. Lower learning_rate=1e\+300\.$"),
+    (LogisticRegression(logit_penalty=lambda z: (np.inf, 0 * z)), r"overflows .* look at pos_weight, logit_penalty"),
+    (MultiLabelClassifier(max_iter=2), r"Increase max_iter\.$"),
+    (MultiLabelClassifier(pos_weight=1e308), r"overflows .* look at pos_weight, logit_penalty"),
+    (MultiLabelClassifier(pos_weight=1e308, solver="sgd"), r"overflows\. Lower pos_weight\.$"),
+    (GaussianRegressor(max_iter=2), r"Increase max_iter\.$"),
+]
+
+
+@pytest.mark.parametrize(("estimator", "advice"), ENDS_SHORT, ids=repr)
+def test_no_linear_estimator_advises_what_it_does_itself(estimator, advice):
+    """That is to standardise features, whatever their units are."""
+    X, y = people()
+    target = np.eye(3, dtype=int)[y] if isinstance(estimator, MultiLabelClassifier) else y
+    seed = {"random_state": 0} if "random_state" in estimator.get_params() else {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            clone(estimator).set_params(**seed).fit(X, target)
+            said = [str(warning.message) for warning in caught]
+        except ValueError as error:
+            said = [str(error)]
+    assert len(said) == 1
+    assert re.search(advice, said[0])
+    assert "tandardise X" not in said[0]
+
+
+def test_partial_fit_advises_it_where_the_steps_are_too_long():
+    X, y = people()
+    model = LogisticRegression(solver="sgd", learning_rate=1e300)
+    with pytest.raises(ValueError, match=r"The loss overflows. Standardise X, or lower learning_rate=1e\+300.$"):
+        model.partial_fit(X, y, classes=[0, 1, 2])
 
 
 @pytest.mark.parametrize("load", [load_digits, load_breast_cancer, load_wine, load_iris])
@@ -208,7 +265,7 @@ def test_sgd_far_from_the_optimum_says_so():
     X, y = load_breast_cancer(return_X_y=True)
     with pytest.warns(ConvergenceWarning, match=r"nats can be lowered by 0.0\d+ or more. Increase max_iter=100\."):
         LogisticRegression(solver="sgd", random_state=0).fit(X, y)
-    with pytest.warns(ConvergenceWarning, match=r"or let the steps fall to 0 by schedule='cosine'\."):
+    with pytest.warns(ConvergenceWarning, match=r"or more\. Let the steps fall to 0 by schedule='cosine'\."):
         LogisticRegression(solver="sgd", schedule="constant", learning_rate=0.1, random_state=0).fit(X, y)
 
 

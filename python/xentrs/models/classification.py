@@ -33,10 +33,12 @@ __all__ = [
     "LossWithGrad",
     "as_target",
     "encode",
+    "has_columns",
     "is_missing",
     "loss_of",
     "partial_fit_classes",
     "read_answers",
+    "read_columns",
     "read_labels",
     "smooth",
     "two_columns",
@@ -192,12 +194,38 @@ def read_answers(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
         return None, array
     if array.dtype == object:
         array = _numbers(array)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"y must be labels, or numbers in [0, 1], got {array.dtype}")
-    if (wrong := (array < 0) | (array > 1)).any():
-        row, label = np.argwhere(wrong)[0].tolist()
-        raise ValueError(f"y must be labels, or numbers in [0, 1], got {array[row, label]} at row {row}, label {label}")
+    _check_columns(array)
     return names, array
+
+
+def has_columns(y: Any) -> bool:
+    """Whether `y` has a column for each of several labels that do not exclude each other."""
+    if issparse(y):
+        return True
+    array = np.array(y)
+    return array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biu"
+
+
+def read_columns(y: Any, n: int | None) -> NDArray[np.float64]:
+    """Which labels the samples have, in a column each; as many as in the last call, if there was one."""
+    array: NDArray[Any] = y.toarray() if issparse(y) else y
+    if array.ndim != 2 or (n is not None and array.shape[1] != n):
+        raise ValueError(f"y must have a column for each of {n} labels, as in the last call, got shape {array.shape}")
+    _check_columns(array)
+    columns: NDArray[np.float64] = array.astype(np.float64)
+    return columns
+
+
+def _check_columns(answers: NDArray[Any]) -> None:
+    """Refuse what is no answer to yes or no, a column for each label, nor a share of it; NaN is left to others."""
+    if answers.dtype.kind not in "biuf":
+        raise ValueError(f"y must be labels, or numbers in [0, 1], got {answers.dtype}")
+    if (wrong := (answers < 0) | (answers > 1)).any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"y must be labels, or numbers in [0, 1], got {answers[row, column]} at row {row}, column {column}. "
+            "Several labels of more than two values each are not supported: train a model for each."
+        )
 
 
 def is_missing(y: NDArray[Any]) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from .._seeds import Seed, random_state_of
 from ..losses import FloatArray
 from ..optim import SGD, constant, cosine, inverse_scaling, lipschitz
 from ..optim.schedules import Schedule
+from .convergence import end_of_linear_steps, overflow_of_features, overflow_of_linear_steps
 from .direction import logits_direction
 from .objective import LogitPenalty, Objective, l2_from_C
 from .saving import SaveMixin
@@ -35,7 +37,6 @@ from .training import (
     LossCurveMixin,
     Monitor,
     all_or_nothing,
-    convergence_warning,
     has_stalled,
     hold_out,
     mean_one_factor,
@@ -199,6 +200,8 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             schedule = self._schedule(objective, float(objective.l2), endless=True)
             order = random_state_of(self.random_state) if self.shuffle else None
             loss = sgd_epoch(objective, optimizer, schedule, self.batch_size, order)
+            if not math.isfinite(loss):
+                raise ValueError(overflow_of_linear_steps(float(schedule(0)), standardised=False))
             self._step = optimizer.n_steps
             self.loss_curve_ = [*self.loss_curve_, loss]
         return self
@@ -283,6 +286,8 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         start = problem(problem.state(*params))[0]
         for _ in range(self.max_iter):
             loss = sgd_epoch(problem.samples, optimizer, schedule, self.batch_size, order, problem.shift)
+            if not math.isfinite(loss):
+                raise ValueError(overflow_of_linear_steps(float(schedule(0)), standardised=True))
             problem.write(problem.join(*inner), *params)
             problem.write(problem.join(*optimizer.velocity), *velocity)
             self._step = optimizer.n_steps
@@ -292,7 +297,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
             return None
         stalled = monitor.stopped or not self._may_stall()
         asked = self.early_stopping or (monitor.stopped and not self._has_stalled(self.loss_curve_))
-        return convergence_warning(
+        return end_of_linear_steps(
             self,
             start=start,
             guessing=problem(np.zeros_like(problem.lower))[0],
@@ -318,7 +323,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         with np.errstate(over="ignore", invalid="ignore"):
             of_rows = samples.smoothness_of_rows(shift)
         if not np.isfinite(of_rows).all():
-            raise ValueError("The loss overflows. Standardise X.")
+            raise ValueError(overflow_of_features(samples.X) or "The loss overflows. Lower pos_weight.")
         if self.schedule == "lipschitz":
             if not samples.kind_of_loss or self.logit_penalty is not None:
                 raise ValueError(

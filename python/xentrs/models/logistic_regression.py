@@ -144,8 +144,8 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     so whether to standardise them is a question of what is to be held back, not of convergence. `partial_fit` cannot
     know what is still to come: put `sklearn.preprocessing.StandardScaler` in front of it.
 
-    `fit` and `partial_fit` are all or nothing: if one raises, or is interrupted, the estimator is as it was before. To
-    stop and keep what is there, let a callback say so.
+    `fit` and `partial_fit` are all or nothing: if one raises, the estimator is as it was before. Ctrl-C in `fit` arrives
+    as KeyboardInterrupt, and leaves it as if the last iteration finished had been the last one asked for.
 
     "lbfgs" is that of SciPy [1]_, begun anew every few iterations in coordinates along which the objective is curved
     alike. One that takes more than fifty iterations goes on by Newton's method where the Hessian is small. Where values

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-from scipy.special import xlogy
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
@@ -35,14 +34,24 @@ from ..losses import (
     sigmoid_focal_loss_with_grad,
 )
 from ..optim import SGD, Adam
-from .classification import LogitsMixin, LossWithGrad, as_target, encode, loss_of, partial_fit_classes, smooth, weigh
+from .classification import (
+    LogitsMixin,
+    LossWithGrad,
+    as_target,
+    encode,
+    has_columns,
+    loss_of,
+    partial_fit_classes,
+    read_columns,
+    smooth,
+    weigh,
+)
+from .convergence import end_of_network_steps, feature_scales, largest_derivative, stuck_at_constant
 from .direction import logits_direction, through_layers
 from .network import (
     ACTIVATIONS,
     Samples,
-    feature_scales,
     init_weights,
-    largest_derivative,
     lbfgs,
     network_of,
     optimizer_state,
@@ -388,13 +397,20 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
                     )
                     if failure is None and held_out is None and self.tol is not None:
                         loss = self.loss_curve_[-1] - self._penalty(len(samples))
-                        failure = _stuck_at_constant(self, samples, loss)
+                        failure = stuck_at_constant(self, samples, loss)
                 else:
                     for _ in range(self.max_iter):
                         loss, penalty = self._epoch(samples, optimizer, random)
                         if monitor(loss + penalty):
                             break
-                    failure = _complaint(self, samples, loss, stopped=monitor.stopped)
+                    failure = end_of_network_steps(
+                        self,
+                        samples,
+                        loss=loss,
+                        learning_rate=self._rate(),
+                        stopped=monitor.stopped,
+                        slope=lambda: self._slope(samples),
+                    )
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=2)
         return self
@@ -698,6 +714,10 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         n, total = self._seen.tolist()
         return self.alpha * mean_one_factor(n, total)
 
+    def _rate(self) -> float:
+        """The first step size."""
+        return self.learning_rate_init or DEFAULT_RATE[self.solver]
+
     def _batch(self, n: int) -> int:
         return min(200, n) if self.batch_size == "auto" else int(self.batch_size)
 
@@ -710,9 +730,15 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         """What the objective of `n` samples has of penalty, by the weights as they are."""
         return penalty_of_epoch(self.coefs_, self._alpha(), n, n if self.solver == "lbfgs" else self._batch(n))
 
+    def _slope(self, samples: Samples) -> float:
+        """The largest derivative of the objective."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            _, grads = value_and_grads(self._network(), samples, self._summed_loss, self._alpha())
+        return largest_derivative(grads, feature_scales(samples))
+
     def _optimizer(self, *, fresh: bool) -> SGD | Adam:
         """Set up the rule of the step, which goes on from its state of the last call."""
-        params, rate = self._network().params, self.learning_rate_init or DEFAULT_RATE[self.solver]
+        params, rate = self._network().params, self._rate()
         optimizer: SGD | Adam
         if self.solver == "adam":
             optimizer = Adam(params, learning_rate=rate, beta1=self.beta_1, beta2=self.beta_2, eps=self.epsilon)
@@ -727,9 +753,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         """One pass over the samples, whose loss and penalty are told; what the optimiser remembers is kept."""
         n = len(samples)
         if self.solver == "sgd" and self.learning_rate == "invscaling":
-            optimizer.learning_rate = (self.learning_rate_init or DEFAULT_RATE[self.solver]) / (
-                1 + self.t_
-            ) ** self.power_t
+            optimizer.learning_rate = self._rate() / (1 + self.t_) ** self.power_t
         answer = train(
             self._network(),
             samples,
@@ -763,108 +787,3 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
         X, target, weight = held_out
         with np.errstate(over="ignore", invalid="ignore"):  # the next epoch reports it
             return self._summed_loss(self._network().forward(X), target, weight).loss / total_weight(weight)
-
-
-def has_columns(y: Any) -> bool:
-    """Whether `y` has a column for each of several labels that do not exclude each other."""
-    if issparse(y):
-        return True
-    array = np.array(y)
-    return array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biu"
-
-
-def read_columns(y: Any, n: int | None) -> NDArray[np.float64]:
-    """Which labels the samples have, in a column each; as many as in the last call, if there was one."""
-    array: NDArray[Any] = y.toarray() if issparse(y) else y
-    if array.ndim != 2 or (n is not None and array.shape[1] != n):
-        raise ValueError(f"y must have a column for each of {n} labels, as in the last call, got shape {array.shape}")
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"y must be 0 or 1 in the column of each label, got {array.dtype}")
-    if (wrong := (array < 0) | (array > 1)).any():
-        row, column = np.argwhere(wrong)[0].tolist()
-        raise ValueError(
-            f"y must be 0 or 1 in the column of each label, got {array[row, column]} at row {row}, column {column}. "
-            "Several labels of more than two values each are not supported: train a model for each."
-        )
-    columns: NDArray[np.float64] = array.astype(np.float64)
-    return columns
-
-
-def _complaint(model: MLPClassifier, samples: Samples, loss: float, *, stopped: bool) -> str | None:
-    """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end.
-
-    `loss` is that of the last epoch, without penalty; `stopped` tells whether anything but `max_iter` ended it.
-    """
-    # 1. How much the loss has fallen of late.
-    held_out = getattr(model, "validation_loss_curve_", [])
-    curve = held_out or model.loss_curve_
-    n = int(min(model.n_iter_no_change, len(curve) - 1))
-    fallen = min(curve[:-n]) - min(curve[-n:]) if n else math.inf
-    of_late = f"it still fell by {fallen:.2g} in the last {n} epoch{'s'[: n > 1]}" if n else "it is that of one epoch"
-    falls = fallen > (model.tol or 0.0)
-
-    # 2. What to do about it.
-    rate = f"learning_rate_init={model.learning_rate_init or DEFAULT_RATE[model.solver]:g}"
-    longer, standardise = f"aise max_iter={model.max_iter} or {rate}.", _how_to_standardise(samples)
-    if falls:
-        advice = f"{standardise}, or r{longer}" if standardise else f"R{longer}"
-    else:
-        advice = f"{standardise or 'Standardise X'}, or lower {rate}."
-
-    # 3. Whether there is anything to complain of.
-    n_classes = len(model.classes_)
-    guessing = n_classes * math.log(2) if model._multilabel else math.log(n_classes)
-    if loss > 1.1 * guessing:
-        detail = f"; {of_late}" if falls else ""
-        return f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing{detail}. {advice}"
-    if model.tol is None:
-        return None
-    if not stopped:
-        return (
-            f"Training ended after max_iter={model.max_iter} epochs, before the loss had stalled by tol={model.tol:g}: "
-            f"at {loss:.3g} nats {of_late}. {advice}"
-        )
-    if held_out or falls:  # the best for samples held out is no minimum; else a callback has had enough
-        return None
-    return _stuck_at_constant(model, samples, loss) or _stuck_on_a_slope(model, samples, advice)
-
-
-# The largest derivative, in nats, of a training by steps that has stalled at its end. On digits, iris, wine,
-# breast_cancer and make_classification, standardised, it is at most 0.07; with features as they are up to 74.
-STEEP = 0.1
-
-
-def _stuck_on_a_slope(model: MLPClassifier, samples: Samples, advice: str) -> str | None:
-    """Complain of a loss that does not fall although there is a way down."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        _, grads = value_and_grads(model._network(), samples, model._summed_loss, model._alpha())
-    if (slope := largest_derivative(grads, feature_scales(samples))) <= STEEP:
-        return None
-    return (
-        f"The loss has stalled by tol={model.tol:g} on a slope: its largest derivative is {slope:.2g} nats, per unit "
-        f"of a feature's root mean square. {advice}"
-    )
-
-
-def _stuck_at_constant(model: MLPClassifier, samples: Samples, loss: float) -> str | None:
-    """Complain of a loss, without penalty, that needs no features, where their scale may be why."""
-    standardise = _how_to_standardise(samples)
-    if not standardise or model.gamma or loss < 0.98 * (constant := _of_constant(samples, model.out_activation_)):
-        return None
-    return f"The loss of {loss:.3g} nats is no better than the {constant:.3g} that need no features. {standardise}."
-
-
-def _how_to_standardise(samples: Samples) -> str:
-    """Say so, if features are large or small."""
-    extent = float(feature_scales(samples).max())
-    return "" if 0.01 < extent < 10 else f"Standardise X, whose features reach {extent:.2g} (root mean square)"
-
-
-def _of_constant(samples: Samples, out_activation: str) -> float:
-    """The least mean loss of an answer that is the same for all samples."""
-    weight = samples.weight.astype(np.float64) / total_weight(samples.weight)
-    shares = np.bincount(samples.target, weight) if samples.target.ndim == 1 else weight @ samples.target
-    terms = xlogy(shares, shares)
-    if out_activation == "logistic":
-        terms += xlogy(1 - shares, 1 - shares)
-    return -float(terms.sum())

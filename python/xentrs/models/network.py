@@ -16,15 +16,14 @@ from sklearn.utils import gen_batches
 from .. import nn
 from ..losses import FloatArray, LossGrad
 from ..optim import SGD, Adam
+from .convergence import advice_to_standardise, feature_scales, largest_derivative, overflow_of_features
 from .training import Monitor
 
 __all__ = [
     "ACTIVATIONS",
     "Samples",
     "SummedLoss",
-    "feature_scales",
     "init_weights",
-    "largest_derivative",
     "lbfgs",
     "network_of",
     "optimizer_state",
@@ -164,7 +163,12 @@ def train(
             optimizer.step(grads)
             total += m * loss
     if not (math.isfinite(total + penalty) and all(np.isfinite(param).all() for param in optimizer.params)):
-        raise ValueError(f"The loss overflows. Standardise X or lower learning_rate_init={optimizer.learning_rate}.")
+        standardise = advice_to_standardise(samples)
+        remedy = f"{standardise}, or lower" if standardise else "Lower"
+        raise ValueError(
+            overflow_of_features(samples.X)
+            or f"The loss overflows. {remedy} learning_rate_init={optimizer.learning_rate}."
+        )
     return total / len(order), penalty
 
 
@@ -182,11 +186,6 @@ def value_and_grads(
         coef_grad += alpha / n * coef
         loss += alpha / (2 * n) * float(np.vdot(coef, coef))
     return loss, network.grads
-
-
-def largest_derivative(grads: Sequence[FloatArray], scales: FloatArray) -> float:
-    """The largest of the derivatives, those to the first weights taken per unit of their feature."""
-    return max(float(np.abs(grad).max()) for grad in [grads[0] / scales, *grads[1:]])
 
 
 def lbfgs(
@@ -231,27 +230,22 @@ def lbfgs(
         options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": 0.0, "ftol": 0.0, "maxls": 50, "maxcor": 20}
         result = minimize(value_and_grad, start, method="L-BFGS-B", jac=True, callback=iterate, options=options)
         if not math.isfinite(result.fun):
-            raise ValueError("The loss overflows. Standardise X.")
+            raise ValueError(overflow_of_features(samples.X) or f"The loss overflows. Lower alpha={alpha:g}.")
         value_and_grad(result.x)
     if result.nit == 0:  # the start was the optimum
         monitor(float(result.fun))
     if monitor.stopped or tol is None or slope <= tol:
         return None
     if result.nit >= max_iter:
-        why, remedy = f"max_iter={max_iter} iterations", "Raise max_iter, standardise X, or raise tol."
+        why, remedies = f"max_iter={max_iter} iterations", ["raise max_iter"]
     elif result.nfev >= max_fun:
-        why, remedy = f"max_fun={max_fun} evaluations", "Raise max_fun, standardise X, or raise tol."
+        why, remedies = f"max_fun={max_fun} evaluations", ["raise max_fun"]
     else:
         kind = samples.X.dtype.name
         why = f"{result.nit} iterations, as no step lowers the loss further in {kind}"
-        remedy = "Standardise X, or raise tol" + (", or pass X in float64." if kind == "float32" else ".")
-    return f"lbfgs ended after {why}: the largest derivative is {slope:.2g} nats, above tol={tol:g}. {remedy}"
-
-
-def feature_scales(samples: Samples) -> FloatArray:
-    """The root mean square of each feature, by the weights of the samples; 1 for one that is 0 throughout."""
-    X, weight = samples.X.astype(np.float64), samples.weight.astype(np.float64)
-    with np.errstate(over="ignore"):
-        squares = np.ravel((X.multiply(X) if issparse(X) else X * X).T @ (weight / weight.sum()))
-    roots: FloatArray = np.sqrt(squares)
-    return np.where((roots > 0) & np.isfinite(roots), roots, 1.0)
+        remedies = ["pass X in float64"] if kind == "float32" else []
+    remedy = ", or ".join(filter(None, [advice_to_standardise(samples), *remedies, "raise tol."]))
+    return (
+        f"lbfgs ended after {why}: the largest derivative is {slope:.2g} nats, above tol={tol:g}. "
+        f"{remedy[0].upper()}{remedy[1:]}"
+    )

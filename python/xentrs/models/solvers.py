@@ -29,7 +29,7 @@ __all__ = ["lbfgs", "newton_cholesky", "sgd_epoch"]
 _STAGE = 20  # iterations of L-BFGS in the first coordinates, half as many more in the next, and so on
 _LONG, _SMALL = 50, 256  # iterations after which a Hessian of so many rows is worth its price
 _PART = 0.1  # the part of `tol` that is aimed at where all is smooth: a few steps more, and a digit of the weights
-_OVERFLOW = "The loss overflows. Standardise X, or raise C."
+_OVERFLOW = "The loss overflows where the search begins: look at pos_weight, logit_penalty and, with warm_start, coef_."
 
 
 def lbfgs(
@@ -163,9 +163,10 @@ class _Search:
         left = self.derivative()
         if left <= self.goal or (self.stuck and (left <= self.tol or self.gain <= self.rounding)):
             return None
-        remedy = (
-            "Rounding errors stop the search: give X in float64, or raise tol." if self.stuck else "Increase max_iter."
-        )
+        remedy = "Increase max_iter."
+        if self.stuck:
+            wider = "" if self.params[0].dtype == np.float64 else "give X in float64, or "
+            remedy = f"Rounding errors stop the search: {wider}raise tol."
         return (
             f"{what}: the largest derivative, by standardised features, is {left:.2g}, above {self.goal:.2g} "
             f"for tol={self.tol:g}. {remedy}"
@@ -248,7 +249,7 @@ def sgd_epoch(
 
     The parameters are the weight and, if there is one, the bias. `shift` is taken from each sample. The optimiser has
     the penalty on the weights as its weight decay. Returns the objective: the loss of each batch before its step, and
-    the penalty before the first.
+    the penalty before the first; not finite where the steps were far too long.
     """
     weight = optimizer.params[0]
     value = 0.5 * float(np.vdot(optimizer.weight_decay[0] * weight, weight))
@@ -263,10 +264,6 @@ def sgd_epoch(
             rng=rng,
             schedule=schedule,
             **objective.weighted_options,
-        )
-    if not math.isfinite(value):
-        raise ValueError(
-            f"The loss overflows. Standardise X, lower learning_rate={optimizer.learning_rate:g} or raise C."
         )
     return value
 
@@ -283,7 +280,7 @@ def _steps(
     n, total = len(objective), 0.0
     order = np.arange(n) if rng is None else rng.permutation(n)
     weight, bias = [*optimizer.params, np.zeros(objective.n_outputs, objective.X.dtype)][:2]
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported above
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow shows in what is returned
         for batch in gen_batches(n, batch_size):
             offset = bias if shift is None else bias - weight @ shift
             loss, *grads = objective.rows(order[batch])(weight, offset)

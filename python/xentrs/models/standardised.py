@@ -20,6 +20,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..losses import FloatArray
+from .convergence import overflow_of_features
 from .hessian import diagonal, hessian, rows_of_hessian
 from .objective import Objective
 
@@ -213,7 +214,7 @@ def _mean_and_spread(X: Any, sample_weight: FloatArray, centred: bool) -> tuple[
             mean, spread = np.zeros_like(mean), np.hypot(mean, spread)
         spread[spread <= _CONSTANT * np.abs(mean)] = 1.0
     if not np.isfinite(spread).all():
-        raise ValueError("The loss overflows. Standardise X, or raise C.")
+        raise ValueError(overflow_of_features(X))
     return mean, spread
 
 

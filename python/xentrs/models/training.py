@@ -30,7 +30,6 @@ __all__ = [
     "Monitor",
     "all_or_nothing",
     "as_callables",
-    "convergence_warning",
     "has_stalled",
     "hold_out",
     "mean_one_factor",
@@ -327,39 +326,6 @@ def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) ->
     """Whether the last `n_iter_no_change` values are not lower by `tol` than the least of those before."""
     before, recent = curve[:-n_iter_no_change], curve[-n_iter_no_change:]
     return tol is not None and len(before) > 0 and min(before) - min(recent) < tol
-
-
-def convergence_warning(
-    model: Any, *, start: float, guessing: float, converged: bool, learning_rate: float, excess: float = 0.0
-) -> str | None:
-    """What a `ConvergenceWarning` says of a training by steps that has led nowhere, or was not at its end.
-
-    `start` is the loss before the first step: where it was less, the steps are too long, however the loss falls since.
-    `excess` is by how much the objective could be lowered from there, where that is known.
-    """
-    curve, loss = model.loss_curve_, model.loss_curve_[-1]
-    falling = loss <= min(curve) and loss < start
-    if loss > 1.1 * guessing:
-        remedy = (
-            f"It still falls: increase max_iter={model.max_iter}."
-            if falling
-            else f"Standardise X or lower learning_rate={learning_rate:g}."
-        )
-        return f"The loss of {loss:.3g} nats is above the {guessing:.3g} nats of guessing. {remedy}"
-    if model.tol is None:
-        return None
-    if not converged:
-        return (
-            f"Maximum number of iterations ({model.max_iter}) reached before convergence. "
-            "Consider increasing max_iter, or tol."
-        )
-    if excess > max(0.01 * abs(loss), model.tol):
-        remedy = "." if model.schedule in ("auto", "cosine") else ", or let the steps fall to 0 by schedule='cosine'."
-        return (
-            f"The objective of {loss:.3g} nats can be lowered by {excess:.2g} or more. "
-            f"Increase max_iter={model.max_iter}{remedy}"
-        )
-    return None
 
 
 # By the id of an estimator in training: its attributes as the last finished iteration has left them.
