@@ -1,10 +1,13 @@
 """What a newcomer sees first: help, completion and the command line."""
 
+import ast
 import inspect
 import os
 import pydoc
+import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +43,47 @@ def test_help_shows_a_signature_that_one_can_read(name: str) -> None:
     assert f"{function.__name__}(" in shown
     assert len(shown) <= 400
     assert "Union[" not in shown and "typing." not in shown
+
+
+CLASSES = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (xe, xe.attacks, xe.models, xe.nn, xe.optim, xe.stats)
+    for name in module.__all__
+    if inspect.isclass(getattr(module, name))
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_help_shows_classes_that_one_can_read(name: str) -> None:
+    """Their own signature and those of their methods, but for what scikit-learn makes."""
+    shown = pydoc.plain(pydoc.render_doc(CLASSES[name])).split("\n")
+    signatures = [line for line in shown if re.match(r" \|  \w+\(.*\)", line)]
+    assert not inspect.signature(CLASSES[name]).parameters or signatures
+    assert max(map(len, signatures), default=0) <= 400
+    assert not [line for line in signatures if "typing." in line and not line.startswith(" |  set_")]
+
+
+@pytest.mark.parametrize("estimator", [getattr(xe.models, name) for name in xe.models.__all__])
+def test_a_signature_that_is_cut_still_has_every_parameter(estimator: Any) -> None:
+    """Tools see them all, with their defaults: scikit-learn, completion, the documentation."""
+    signature = inspect.signature(estimator)
+    written = ast.parse(textwrap.dedent(inspect.getsource(estimator.__init__))).body[0]
+    assert isinstance(written, ast.FunctionDef)
+    arguments = [argument.arg for argument in [*written.args.args[1:], *written.args.kwonlyargs]]
+    assert list(signature.parameters) == arguments
+    assert {name: item.default for name, item in signature.parameters.items()} == estimator().get_params(deep=False)
+    shown = str(signature)
+    assert [name for name in arguments if f"{name}=" in shown] == arguments or ", ..., " in shown
+    assert signature.parameters[arguments[0]].annotation is inspect.Parameter.empty
+
+
+def test_a_subclass_shows_its_own_signature() -> None:
+    class Weak(xe.models.LogisticRegression):
+        def __init__(self, C: float = 0.1) -> None:
+            super().__init__(C=C)
+
+    assert list(inspect.signature(Weak).parameters) == ["C"]
+    assert Weak().get_params() == {"C": 0.1}
 
 
 def test_what_must_be_given_is_a_word() -> None:

@@ -8,13 +8,17 @@ a call takes the time that it would take written out. A call that the core refus
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 from ._mending import mended
 
-__all__ = ["Expression", "calls", "readable"]
+__all__ = ["Expression", "calls", "readable", "readable_constructor"]
+
+# The most characters that are shown of a signature, the name in front not counted.
+LONGEST = 375
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -106,3 +110,26 @@ def readable(function: Function) -> Function:
         name: Expression(kind) for name, kind in function.__annotations__.items() if name in shown
     }
     return function
+
+
+def readable_constructor(constructor: Function) -> Function:
+    """Show, of a constructor of many parameters, as much of the signature as one can read."""
+    parameters = inspect.signature(constructor).parameters.values()
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    vars(constructor)["__signature__"] = _Short(bare)
+    return constructor
+
+
+class _Short(inspect.Signature):
+    """All parameters, for tools; in the text some behind the middle give way to ``...`` where they do not fit."""
+
+    def __str__(self) -> str:
+        text, parameters = super().__str__(), list(self.parameters.values())
+        for left_out in range(2, len(parameters)):
+            if len(text) <= LONGEST:
+                break
+            start = 2 * (len(parameters) - left_out) // 3  # what matters most comes first
+            before, after = parameters[:start], parameters[start + left_out :]
+            gap = inspect.Parameter("GAP", parameters[start + left_out - 1].kind)
+            text = str(inspect.Signature([*before, gap, *after])).replace("GAP", "...")
+        return text

@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from .._calls import readable_constructor
 from ..losses import FloatArray, LossGrad, LossGradHess, gaussian_nll_with_grad
 from .objective import Objective, l2_from_C
 from .saving import SaveMixin
@@ -134,6 +135,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
         "C": [Interval(Real, 0, None, closed="right")],
     }
 
+    @readable_constructor
     def __init__(
         self,
         *,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from .._calls import readable_constructor
 from .._seeds import Seed
 from ..losses import FloatArray
 from .classification import LogitsMixin, as_target, encode, loss_of, partial_fit_classes, weigh
@@ -144,8 +145,8 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     so whether to standardise them is a question of what is to be held back, not of convergence. `partial_fit` cannot
     know what is still to come: put `sklearn.preprocessing.StandardScaler` in front of it.
 
-    `fit` and `partial_fit` are all or nothing: if one raises, the estimator is as it was before. Ctrl-C in `fit` arrives
-    as KeyboardInterrupt, and leaves it as if the last iteration finished had been the last one asked for.
+    `fit` and `partial_fit` are all or nothing: if one raises, the estimator is as it was before. Ctrl-C in `fit`
+    arrives as KeyboardInterrupt, and leaves it as if the last iteration finished had been the last one asked for.
 
     "lbfgs" is that of SciPy [1]_, begun anew every few iterations in coordinates along which the objective is curved
     alike. One that takes more than fifty iterations goes on by Newton's method where the Hessian is small. Where values
@@ -195,6 +196,7 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         "penalty": [StrOptions({"deprecated", "l1", "l2", "elasticnet"}), None],
     }
 
+    @readable_constructor
     def __init__(
         self,
         *,

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import nn
 from .._blas import blas_threads_for
+from .._calls import readable_constructor
 from .._seeds import Seed, random_state_of
 from ..losses import (
     FloatArray,
@@ -271,6 +272,7 @@ class MLPClassifier(SaveMixin, LossCurveMixin, LogitsMixin, ClassifierMixin, Bas
     }
     _parameter_constraints.pop("nesterov")
 
+    @readable_constructor
     def __init__(
         self,
         hidden_layer_sizes: int | Iterable[int] = (100,),

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight
 
 from .._arrays import as_weights
+from .._calls import readable_constructor
 from .._seeds import Seed
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
 from .classification import is_missing, read_answers, read_labels, two_columns
@@ -136,6 +137,7 @@ class MultiLabelClassifier(LinearClassifier):
         "pos_weight": [Interval(Real, 0, None, closed="left"), "array-like", StrOptions({"balanced"}), None],
     }
 
+    @readable_constructor
     def __init__(
         self,
         *,

@@ -27,6 +27,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arrays import refuse_masked
+from .._calls import readable_constructor
 from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, softmax
 from .classification import LogitsMixin, read_labels
@@ -159,6 +160,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
         "estimator": [*(HasMethods(method) for method in METHODS), None],
     }
 
+    @readable_constructor
     def __init__(self, estimator: Any = None) -> None:
         self.estimator = estimator
 
