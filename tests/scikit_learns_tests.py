@@ -23,6 +23,7 @@ LEFT_OUT = {
     ],
     "asks for 'sag' and 'saga' by name, and for `intercept_scaling`": ["test_consistency_path.*"],
     "asks for 'liblinear' by name": [
+        "test_logistic_regression_callback_support_warning",
         "test_liblinear_.*",
         "test_sample_and_class_weight_equivalence_liblinear.*",
         "test_logisticregression_liblinear_sample_weight.*",
@@ -41,12 +42,15 @@ LEFT_OUT = {
     ],
     "asks for 'newton-cg' by name": ["test_single_feature_newton_cg"],
     "asks for 'sag' by name": ["test_warm_start_converge_LR.*"],
-    "hands all arguments of the constructor, `n_jobs` among them, to a private function": [
+    "hands all arguments of the constructor to a private function that knows scikit-learn's alone": [
         "test_logistic_cv_multinomial_score.*"
     ],
-    "asks for `n_jobs`, which scikit-learn has only to warn of it": ["test_logisticregression_warns_with_n_jobs"],
-    "asks for `set_callbacks`, scikit-learn's experimental protocol; here it is the argument `callbacks`": [
-        "test_logistic_regression_callback_.*"
+    "asks for `n_jobs`, which has no effect in scikit-learn either, and is to go in its version 1.10": [
+        "test_logisticregression_warns_with_n_jobs"
+    ],
+    "asks for `set_callbacks`, which scikit-learn has since 1.9, by private methods; here it is the argument `callbacks`": [
+        "test_logistic_regression_callback_support[[].*",
+        "test_logistic_regression_callback_fitted_estimator.*",
     ],
 }
 

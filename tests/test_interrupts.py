@@ -12,7 +12,7 @@ from sklearn.preprocessing import scale
 
 from refusals import state
 from test_models import ESTIMATORS, data
-from xentrs.models import MLPClassifier
+from xentrs.models import LogisticRegression, MLPClassifier, TemperatureScaler, temperature
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -144,6 +144,36 @@ def test_an_interrupt_before_the_first_iteration_changes_nothing(estimator):
             with pytest.raises(KeyboardInterrupt):
                 interrupt((line,), lambda train=train: train(X, y))
             assert state(model) == before
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_signal_leaves_the_temperature_of_the_last_step(monkeypatch, around):
+    X, y = load_iris(return_X_y=True)
+    classifier = LogisticRegression(max_iter=5, tol=None).fit(X[::3], y[::3])
+    given = X if around else classifier.decision_function(X)
+    scaler = TemperatureScaler(classifier if around else None)
+    expected = {0: {}}
+    n_steps = clone_of(scaler).fit(given, y).n_iter_
+    for n in range(1, n_steps + 1):
+        monkeypatch.setattr(temperature, "MOST_STEPS", n)
+        expected[n] = fitted(clone_of(scaler).fit(given, y))
+    model, seen = clone_of(scaler), set()
+    n_lines = interrupt((), lambda: model.fit(given, y))
+    for line in range(0, n_lines, max(1, n_lines // 200)):
+        model = clone_of(scaler)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt((line,), lambda model=model: model.fit(given, y))
+        n = getattr(model, "n_iter_", 0)
+        assert fitted(model) == expected[n], f"at line {line} of {n_lines}"
+        seen.add(n)
+        if n:
+            np.testing.assert_array_equal(model.predict(given), classifier.predict(X))
+    assert seen >= set(range(n_steps)), "no step was interrupted"
+
+
+def clone_of(scaler):
+    """A clone would take the classifier for one that is to be fitted."""
+    return TemperatureScaler(scaler.estimator)
 
 
 def test_what_else_is_raised_keeps_nothing():

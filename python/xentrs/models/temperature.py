@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -32,7 +32,7 @@ from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, softmax
 from .classification import LogitsMixin, read_labels
 from .saving import SaveMixin
-from .training import all_or_nothing, mean_one_factor, read_sample_weight, total_weight
+from .training import all_or_nothing, finish_iteration, mean_one_factor, read_sample_weight, total_weight
 
 __all__ = ["TemperatureScaler"]
 
@@ -118,7 +118,8 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
     classes or more. For two its logits are ``(-z, z)`` instead of ``(0, z)``, and its temperature twice this one; the
     probabilities are the same.
 
-    `fit` is all or nothing: if it raises, the estimator is as it was before.
+    `fit` is all or nothing: if it raises, the estimator is as it was before. Ctrl-C arrives as KeyboardInterrupt, and
+    leaves it with the temperature after the last step finished.
 
     References
     ----------
@@ -218,7 +219,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
                     "whose logit is -inf"
                 )
 
-            # 2. The temperature.
+            # 2. The temperature, and what it is good for.
             unit = _widest_gap(logits[counts])
             derivatives = partial(_derivatives, logits, target, shares, unit)
             sensible = derivatives(0.0)[0] < 0
@@ -227,16 +228,17 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
                     "y must not be what the logits say for every sample: the temperature would be 0. "
                     "Hold out more samples, until some are of another class"
                 )
-            if sensible:
-                inverse, self.n_iter_, complaint = _newton(derivatives, start=min(max(unit, 1.0), 1e3))
-                self.temperature_ = unit / inverse
-            else:
-                self.temperature_, self.n_iter_ = math.inf, 0
-                complaint = "Guessing is better than the logits: the temperature is infinite."
-
-            # 3. What it is good for.
             error = partial(expected_calibration_error, logits, target, sample_weight=weight)
-            self.ece_before_, self.ece_after_ = error(), error(temperature=min(self.temperature_, 1e300))
+            self.ece_before_, self.n_iter_ = error(), 0
+            if sensible:
+                for inverse, failure in _newton(derivatives, start=min(max(unit, 1.0), 1e3)):
+                    complaint = failure
+                    self.temperature_, self.n_iter_ = unit / inverse, self.n_iter_ + 1
+                    self.ece_after_ = error(temperature=min(self.temperature_, 1e300))
+                    finish_iteration(self, dict(vars(self)))
+            else:
+                self.temperature_, self.ece_after_ = math.inf, error(temperature=1e300)
+                complaint = "Guessing is better than the logits: the temperature is infinite."
         if complaint:
             warnings.warn(complaint, ConvergenceWarning, stacklevel=2)
         return self
@@ -420,23 +422,23 @@ def _widest_gap(logits: FloatArray) -> float:
     return min(float(gap), np.finfo(np.float64).max) or 1.0
 
 
-def _newton(derivatives: Callable[[float], tuple[float, float]], start: float) -> tuple[float, int, str | None]:
-    """Where a convex function of ``b > 0`` is least, the number of steps to there, and what is to be complained of."""
+def _newton(derivatives: Callable[[float], tuple[float, float]], start: float) -> Iterator[tuple[float, str | None]]:
+    """The steps to where a convex function of ``b > 0`` is least, and what is to be complained of there."""
     b, low, high = start, 0.0, math.inf
     for n_steps in range(1, MOST_STEPS + 1):
         slope, curvature = derivatives(b)
         low, high = (b, high) if slope < 0 else (low, b)
         step = slope / curvature if curvature else math.copysign(math.inf, slope)
         if abs(step) <= PRECISION * b or high - low <= PRECISION * b:
-            return b, n_steps, None
+            yield b, None
+            return
         after = min(max(b - step, b / 10), b * 10)
-        b = after if low < after < high else (low + high) / 2
-    return (
-        b,
-        MOST_STEPS,
-        f"The temperature is not found after {MOST_STEPS} steps: the derivative of the loss to its logarithm is "
-        f"{abs(slope * b):.1e}. Clip or mask logits that are far wider apart in one row than in others.",
-    )
+        b, left = after if low < after < high else (low + high) / 2, abs(slope * b)
+        failure = (
+            f"The temperature is not found after {MOST_STEPS} steps: the derivative of the loss to its logarithm is "
+            f"{left:.1e}. Clip or mask logits that are far wider apart in one row than in others."
+        )
+        yield b, failure if n_steps == MOST_STEPS else None
 
 
 def _derivatives(

@@ -30,6 +30,7 @@ __all__ = [
     "Monitor",
     "all_or_nothing",
     "as_callables",
+    "finish_iteration",
     "has_stalled",
     "hold_out",
     "mean_one_factor",
@@ -227,7 +228,7 @@ class Monitor:
             shown["held out"] = f"{curve[-1]:.4f}"
 
         # 3. The iteration is finished: from here on an interrupt keeps it.
-        _FINISHED[id(estimator)] = self._copy()
+        finish_iteration(estimator, self._copy())
         if not self._bar.disable:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
@@ -332,11 +333,17 @@ def has_stalled(curve: list[float], tol: float | None, n_iter_no_change: int) ->
 _FINISHED: dict[int, dict[str, Any]] = {}
 
 
+def finish_iteration(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Keep these as what an interrupt of `all_or_nothing` leaves: no array in them must change from here on."""
+    _FINISHED[id(estimator)] = attributes
+
+
 class all_or_nothing:
     """Give the estimator its attributes back if the block raises; it goes back as it was before.
 
-    Only what ends a program from outside, such as KeyboardInterrupt, leaves the work that is done: where a `Monitor`
-    has seen iterations, the estimator is then as if the last one finished had been the last one asked for.
+    Only what ends a program from outside, such as KeyboardInterrupt, leaves the work that is done: where a `Monitor`,
+    or `finish_iteration`, has seen iterations, the estimator is then as if the last one finished had been the last one
+    asked for.
 
     The block must not change the arrays among the attributes that are there before. All attributes change places in one
     step, so a second interrupt does no harm.
