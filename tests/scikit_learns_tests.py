@@ -48,7 +48,7 @@ LEFT_OUT = {
     "asks for `n_jobs`, which has no effect in scikit-learn either, and is to go in its version 1.10": [
         "test_logisticregression_warns_with_n_jobs"
     ],
-    "asks for `set_callbacks`, which scikit-learn has since 1.9, by private methods; here it is the argument `callbacks`": [
+    "asks for `set_callbacks`, in scikit-learn since 1.9, by private methods; here `callbacks` is an argument": [
         "test_logistic_regression_callback_support[[].*",
         "test_logistic_regression_callback_fitted_estimator.*",
     ],
