@@ -86,7 +86,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
         Number of Newton steps.
     n_features_in_ : int
         Number of columns of the logits or, of a classifier, of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         The names of the columns of the logits, if they were a data frame.
 
     See Also
