@@ -21,7 +21,6 @@ myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"sklearn\..*")]  # names of others, which nothing here can follow
-nitpick_ignore = [("py:obj", "n_iter_")]  # numpydoc links to a property, which is documented in the list it stands in
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the Parameters sections say it in words, with shapes and units
