@@ -3,6 +3,7 @@
 //! Before anything is timed the answer is held against the formula in double precision.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use half::{bf16, f16};
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
@@ -39,11 +40,11 @@ fn scalar<T>(loss: xentrs::Result<Loss<T>>) -> f64 {
     }
 }
 
-fn time<T: Real + Storage<Real = T> + Place<T>>(
+fn time<S: Storage + Place<S>>(
     c: &mut Criterion,
     bench: &Bench<'_>,
-    data: &[T],
-    objective: &impl Objective<T>,
+    data: &[S],
+    objective: &impl Objective<S::Real>,
     truth: f64,
 ) {
     let Bench { loss, shape, rows, classes } = *bench;
@@ -51,14 +52,14 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
     let ours = scalar(value(objective, logits, Reduction::Mean));
     assert!((ours / truth - 1.0).abs() < 1e-6, "{loss} {shape}: {ours}, not {truth}");
 
-    let size = size_of::<T>() * rows * classes;
-    let name = format!("{loss}/{}", std::any::type_name::<T>());
+    let size = size_of::<S>() * rows * classes;
+    let name = format!("{loss}/{}", std::any::type_name::<S>().rsplit("::").next().expect("a name"));
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(size as u64));
     group.bench_function(BenchmarkId::new("loss", shape), |b| {
         b.iter(|| scalar(value(objective, black_box(logits), Reduction::Mean)))
     });
-    let mut grad = vec![T::ZERO; data.len()];
+    let mut grad = vec![S::default(); data.len()];
     group.throughput(Throughput::Bytes(2 * size as u64));
     group.bench_function(BenchmarkId::new("gradient", shape), |b| {
         b.iter(|| {
@@ -82,34 +83,35 @@ fn time<T: Real + Storage<Real = T> + Place<T>>(
 }
 
 /// A loss of rows with classes, held against its formula, which is given `-ln p` of the class.
-fn rows<T: Real + Storage<Real = T> + Place<T>>(
+fn rows<S: Storage + Place<S> + Into<f64>>(
     c: &mut Criterion,
     bench: &Bench<'_>,
-    loss: impl RowLoss<T> + Clone,
+    logits: &[S],
+    loss: impl RowLoss<S::Real> + Clone,
     formula: impl Fn(f64) -> f64,
 ) {
     let &Bench { rows, classes, .. } = bench;
-    let logits: Vec<T> = noise(rows * classes);
     let labels: Vec<i64> = (0..rows).map(|i| ((i * 7919) % classes) as i64).collect();
     let truth = (0..rows).map(|i| {
-        let z = logits[i * classes..][..classes].iter().map(|z| z.to_f64());
-        formula(z.map(f64::exp).sum::<f64>().ln() - logits[i * classes + labels[i] as usize].to_f64())
+        let z = logits[i * classes..][..classes].iter().map(|&z| z.into());
+        formula(z.map(f64::exp).sum::<f64>().ln() - logits[i * classes + labels[i] as usize].into())
     });
     let truth = truth.sum::<f64>() / rows as f64;
     let target = Classes::new(Labels::I64(&labels), classes, Some(-100)).expect("labels in range");
     let objective = RowObjective { loss, target: Targets::Classes(target), sample_weight: None };
-    time(c, bench, &logits, &objective, truth);
+    time(c, bench, logits, &objective, truth);
 }
 
-fn softmax<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
-    let loss = SoftmaxCrossEntropy::<T>::new(bench.classes, None, 0.0).expect("no options");
-    rows(c, bench, loss, |cost| cost);
+fn softmax<S: Storage + Place<S> + Into<f64>>(c: &mut Criterion, bench: &Bench<'_>, stored: impl Fn(f64) -> S) {
+    let loss = SoftmaxCrossEntropy::<S::Real>::new(bench.classes, None, 0.0).expect("no options");
+    let logits: Vec<S> = noise::<f64>(bench.rows * bench.classes).into_iter().map(stored).collect();
+    rows(c, bench, &logits, loss, |cost| cost);
 }
 
-fn softmax_focal<T: Real + Storage<Real = T> + Place<T>>(c: &mut Criterion, bench: &Bench<'_>) {
-    let loss = SoftmaxCrossEntropy::<T>::new(bench.classes, None, 0.0).expect("no options");
+fn softmax_focal(c: &mut Criterion, bench: &Bench<'_>) {
+    let loss = SoftmaxCrossEntropy::<f32>::new(bench.classes, None, 0.0).expect("no options");
     let loss = SoftmaxFocalLoss::new(loss, 2.0).expect("a focus");
-    rows(c, bench, loss, |cost| (-cost).exp_m1().powi(2) * cost);
+    rows::<f32>(c, bench, &noise(bench.rows * bench.classes), loss, |cost| (-cost).exp_m1().powi(2) * cost);
 }
 
 /// A loss of one number, held against its formula.
@@ -356,9 +358,11 @@ fn table(c: &mut Criterion) {
         let number = |digits: &str| digits.parse().expect("a shape is made of numbers");
         let bench = Bench { loss, shape, rows: number(rows), classes: number(classes) };
         match (loss, dtype) {
-            ("softmax_cross_entropy", "float32") => softmax::<f32>(c, &bench),
-            ("softmax_cross_entropy", "float64") => softmax::<f64>(c, &bench),
-            ("softmax_focal_loss", "float32") => softmax_focal::<f32>(c, &bench),
+            ("softmax_cross_entropy", "float16") => softmax(c, &bench, f16::from_f64),
+            ("softmax_cross_entropy", "bfloat16") => softmax(c, &bench, bf16::from_f64),
+            ("softmax_cross_entropy", "float32") => softmax(c, &bench, |z| z as f32),
+            ("softmax_cross_entropy", "float64") => softmax(c, &bench, |z| z),
+            ("softmax_focal_loss", "float32") => softmax_focal(c, &bench),
             ("sigmoid_cross_entropy", "float32") => sigmoid::<f32>(c, &bench),
             ("sigmoid_cross_entropy", "float64") => sigmoid::<f64>(c, &bench),
             ("categorical_cross_entropy", "float32") => categorical::<f32>(c, &bench),
@@ -372,6 +376,7 @@ fn table(c: &mut Criterion) {
             ("softmax_stats", "float32") => stats(c, &bench),
             ("logsumexp", "float32") => sums(c, &bench),
             ("softmax", "float32") => map(c, &bench, Function::Softmax),
+            ("log_softmax", "float32") => map(c, &bench, Function::LogSoftmax),
             (name, "float32") => distributions(c, &bench, quantity(name)),
             _ => panic!("no such loss or type: {line}"),
         }

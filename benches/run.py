@@ -1,6 +1,7 @@
 """The whole table beside every peer that is installed, and its record. Run by `make bench`.
 
 python benches/run.py                    measures, prints the table, writes benches/record/<cpu>-<date>.csv
+python benches/run.py 16384x64 log_      the rows whose names hold one of these words, no record
 python benches/run.py --quick            small shapes and three rounds, no record: proves that all works
 python benches/run.py --show RECORD      prints the table of a record
 """
@@ -15,6 +16,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from clock import gigahertz
 from peers import installed
 from xentrs import build_info
 from xentrs.bench import add_options, run
@@ -42,15 +44,18 @@ def rows() -> list[Row]:
 def machine() -> dict[str, str]:
     """What a figure means nothing without."""
     info = build_info()
-    cpu = platform.processor() or platform.machine()
+    cpu, maker = platform.processor() or platform.machine(), "unknown"
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            found = dict(re.findall(r"^(model name|cpu family|model)\s*: (.+)$", file.read(), re.MULTILINE))
+            found = dict(re.findall(r"^(vendor_id|model name|cpu family|model)\s*: (.+)$", file.read(), re.MULTILINE))
         family = "".join(f", {key} {found[key]}" for key in ("cpu family", "model") if key in found)
-        cpu = found.get("model name", cpu) + family
+        cpu, maker = found.get("model name", cpu) + family, found.get("vendor_id", maker)
+    clock = gigahertz(info["num_threads"])
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, encoding="utf-8")
     return {
+        "maker": maker,
         "cpu": cpu,
+        "clock": f"{clock:.2f} GHz as measured" if clock else "not measured, for want of numba or of a known latency",
         "date": f"{datetime.date.today()}",
         "isa": info["isa"],
         "threads": f"{info['num_threads']} of {os.cpu_count()} cores",
@@ -61,9 +66,9 @@ def machine() -> dict[str, str]:
 
 
 def slug(about: dict[str, str]) -> str:
-    """Processor and date, as a record is called."""
-    name = re.sub(r"[^a-z0-9]+", "-", about["cpu"].split(",")[0].lower()).strip("-")
-    return f"{name}-{about['date']}"
+    """Processor and date, as a record is called: in the cloud a name without the numbers of its model says little."""
+    name = re.sub(r"\((r|tm)\)|processor|cpu|family|model|@ *[\d.]+ghz", "", about["cpu"].lower())
+    return re.sub(r"[^a-z0-9]+", "-", f"{name} {about['date']}").strip("-")
 
 
 def write(path: Path, about: dict[str, str], figures: Iterable[Figure]) -> None:
@@ -93,6 +98,7 @@ def read(path: Path) -> tuple[dict[str, str], list[Figure]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
+    parser.add_argument("words", nargs="*", help="rows whose names hold one of these words")
     parser.add_argument("--show", metavar="RECORD", type=Path, help="print the table of a record instead of measuring")
     options = parser.parse_args()
     if options.show:
@@ -102,9 +108,13 @@ def main() -> None:
         return
 
     peers, missing = installed(build_info()["num_threads"])
-    chosen = [row for row in rows() if not options.quick or row.is_quick]
+    chosen = [
+        row
+        for row in rows()
+        if (not options.quick or row.is_quick) and any(word in row.name for word in options.words or [""])
+    ]
     figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick)
-    if not options.quick:
+    if not options.quick and not options.words:
         about = machine()
         path = HERE / "record" / f"{slug(about)}.csv"
         write(path, about | {"missing": ", ".join(missing)}, figures)

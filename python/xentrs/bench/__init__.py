@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from .._core import build_info
 from .contest import Figure, measure
 from .table import LEGEND, lines
-from .work import Contestant, Row
+from .work import XENTRS, Contestant, Row
 
 SUMMARY = "time the losses beside their peers and beside the limit of the memory"
 
@@ -61,7 +61,7 @@ def run(
     figures: list[Figure] = []
     for row in rows:
         new = list(measure(row, contestants, quick))
-        head, *body = lines(new, all_peers=not missing)
+        head, *body = lines(new, all_peers=not missing, peers=[who.name for who in contestants if who is not XENTRS])
         print("\n".join(body if figures else ["", head, *body]), flush=True)
         figures += new
     print(f"\n{LEGEND}")

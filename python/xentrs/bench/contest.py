@@ -1,4 +1,7 @@
-"""The contest: entrants take turns, and with them the limit, threads that do nothing but move the same bytes."""
+"""The contest: entrants take turns, and with them the limit, threads that do nothing but move the same bytes.
+
+Other yardsticks of a goal take their turns too: xentrs on long rows in the cache, and in single precision.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,24 @@ import numpy as np
 
 from .._core import build_info
 from .formulas import Array
-from .work import GRADIENT, IN_PLACE, LOSS, XENTRS, Contestant, Row, Work, check
-
-LIMIT = "limit"
-"""The name under which the limit stands among the contestants."""
+from .work import (
+    FLOAT32,
+    GRADIENT,
+    HESSIAN,
+    IN_PLACE,
+    LIMIT,
+    LONG_ROWS,
+    LOSS,
+    WORKS,
+    XENTRS,
+    Calls,
+    Contestant,
+    Row,
+    Work,
+    check,
+    goals,
+    yardstick,
+)
 
 LIMIT_FROM = 1 << 20
 """Bytes of logits from which a limit is measured. Below, the time is that of calls, not of memory."""
@@ -32,13 +49,16 @@ class Limit:
 
     def __init__(self, pool: ThreadPoolExecutor, threads: int, work: Work, call: str) -> None:
         self.pool = pool
-        source = np.array_split(work.logits.reshape(-1), threads)
+
+        def split(array: Array) -> list[Array]:
+            """Give each thread its part, as integers, which are the bytes of any type."""
+            return np.array_split(array.reshape(-1).view(f"i{min(4, array.itemsize)}"), threads)
+
         copies = (
             call != LOSS and work.out.size == work.logits.size
         )  # the gradient of a layer's weight is no copy of `x`
-        drain = np.array_split(work.out.reshape(-1), threads) if copies else [None] * threads
-        target = np.array_split(work.target.reshape(-1), threads)
-        self.parts = list(zip(source, drain, target, strict=True))
+        drain = split(work.out) if copies else [None] * threads
+        self.parts = list(zip(split(work.logits), drain, split(work.target), strict=True))
 
     def __call__(self, number: int) -> float:
         """Seconds that `number` walks of all threads take."""
@@ -49,10 +69,10 @@ class Limit:
             begin = time.perf_counter()
             for _ in range(number):
                 if drain is None:
-                    source.view(np.int32).max()
+                    source.max()
                 else:
                     np.copyto(drain, source)
-                target.view(np.int32).max(initial=0)
+                target.max(initial=0)
             return begin, time.perf_counter()
 
         begins, ends = zip(*self.pool.map(walk, *zip(*self.parts, strict=True)), strict=True)
@@ -126,23 +146,45 @@ def contest(entrants: Sequence[Entrant], work: Work, quick: bool) -> Iterator[Fi
         )
 
 
-def measure(row: Row, contestants: Sequence[Contestant], quick: bool = False) -> Iterator[Figure]:
-    """Check and time all contestants on a row: in one contest the loss, in another both gradients."""
+def enter(contestant: Contestant, call: str, calls: Calls, work: Work) -> Entrant:
+    """Check the answer of a call, and let it compete."""
+    if call == IN_PLACE:
+        np.copyto(work.out, work.logits)
+    check(contestant.name, call, calls[call](), work, contestant.rtol[work.row.dtype])
+    return Entrant(contestant.name, contestant.version, call, timeit.Timer(calls[call]).timeit)
+
+
+def scaled(entrant: Entrant, name: str, other: Work, work: Work) -> Entrant:
+    """Tell the time that as many numbers as those of `work` take at the rate of an entrant with other data."""
+    ratio = work.logits.size / other.logits.size
+    return entrant._replace(contestant=name, seconds=lambda number: entrant.seconds(number) * ratio)
+
+
+def measure(
+    row: Row, contestants: Sequence[Contestant], quick: bool = False, works: Sequence[str] = WORKS
+) -> Iterator[Figure]:
+    """Check and time all contestants on a row: in one contest the loss, in another both gradients.
+
+    What a goal is held against besides the limit and the peers competes with them, under its name.
+    """
     work = Work(row)
     threads = build_info()["num_threads"]
+    held = {against for goal in row.reach.values() for _, against in goals(goal)} & {LONG_ROWS, FLOAT32}
+    yardsticks = {name: Work(yardstick(name, row, threads)) for name in sorted(held)}
     with ThreadPoolExecutor(threads) as pool:
         calls = [(contestant, contestant.calls(work)) for contestant in contestants]
-        for together in ([LOSS], [GRADIENT, IN_PLACE]):
-            entrants: list[Entrant] = []
-            for call, (contestant, theirs) in itertools.product(together, calls):
-                if call not in theirs:
-                    continue
-                if call == IN_PLACE:
-                    np.copyto(work.out, work.logits)
-                check(contestant.name, call, theirs[call](), work, contestant.rtol[row.dtype])
-                entrants.append(Entrant(contestant.name, contestant.version, call, timeit.Timer(theirs[call]).timeit))
+        for contest_of in ([LOSS], [GRADIENT, IN_PLACE], [HESSIAN]):
+            together = [call for call in contest_of if call in works]
+            entrants = [
+                enter(contestant, call, theirs, work)
+                for call, (contestant, theirs) in itertools.product(together, calls)
+                if call in theirs
+            ]
             if not entrants:
                 continue
+            for name, other in yardsticks.items():
+                if any(against == name for call in together for _, against in goals(row.reach.get(call, ""))):
+                    entrants.append(scaled(enter(XENTRS, together[0], XENTRS.calls(other), other), name, other, work))
             if work.logits.nbytes >= LIMIT_FROM:
                 entrants.append(Entrant(LIMIT, "", together[0], Limit(pool, threads, work, together[0])))
             yield from contest(entrants, work, quick)

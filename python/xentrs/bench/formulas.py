@@ -20,11 +20,10 @@ class Formula(NamedTuple):
     values: Callable[[Array, Array], Array]
     """One a row, or one an element."""
     slopes: Callable[[Array, Array], tuple[Array, Array]] | None
-    """Two terms whose difference is the derivative of the sum of the values; together they are its yardstick."""
+    """Two terms whose difference is the derivative of the sum of the values, or what a map gives; together they are its
+    yardstick."""
     given: tuple[float, ...] = ()
     """What else the function of xentrs is given."""
-    peers_know_it: bool = False
-    """Whether SciPy, scikit-learn, JAX and PyTorch take part."""
     is_loss: bool = True
     """Whether there is a mean to take, and a place for the gradient; else one value a row."""
     joint: Callable[[int], int] | None = None
@@ -33,10 +32,13 @@ class Formula(NamedTuple):
     """Whether a gradient is as good an input as the logits it was written over."""
     is_map: bool = False
     """Whether the values have the shape of the logits: they stand where a gradient would, and there is no loss."""
+    bends: Callable[[Array, Array], Array] | None = None
+    """The second derivative of the sum of the values by each logit, where there is a Hessian."""
 
 
 def _logits(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
-    return 5 * rng.standard_normal(shape, dtype)
+    drawn = np.float64 if dtype is np.float64 else np.float32  # a generator knows no halves
+    return (5 * rng.standard_normal(shape, drawn)).astype(dtype, copy=False)
 
 
 def _classes(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
@@ -88,6 +90,12 @@ def _softmax_slopes(z: Array, y: Array) -> tuple[Array, Array]:
     t = np.zeros_like(p)
     t[np.arange(len(z)), y] = 1.0
     return p, t
+
+
+def _softmax_bends(z: Array, _: Array) -> Array:
+    p = _softmax(z)
+    bends: Array = p * (1 - p)
+    return bends
 
 
 def _focus(z: Array, y: Array) -> tuple[Array, Array]:
@@ -185,13 +193,12 @@ def _perplexity_slopes(p: Array, q: Array) -> tuple[Array, Array]:
 
 
 FORMULAS: Mapping[str, Formula] = {
-    "softmax_cross_entropy": Formula(_classes, _softmax_values, _softmax_slopes, peers_know_it=True),
+    "softmax_cross_entropy": Formula(_classes, _softmax_values, _softmax_slopes, bends=_softmax_bends),
     "softmax_focal_loss": Formula(_classes, lambda z, y: _focus(z, y)[0], _softmax_focal_slopes),
     "sigmoid_cross_entropy": Formula(
         _answers,
         lambda z, t: np.logaddexp(0, z) - t * z,
         lambda z, t: (1 / (1 + np.exp(-z)), t),  # it cancels, as it does for most peers, so the tolerance is wide
-        peers_know_it=True,
     ),
     "sigmoid_focal_loss": Formula(_answers, _focal_values, _focal_slopes),
     "hinge_loss": Formula(
@@ -222,7 +229,16 @@ FORMULAS: Mapping[str, Formula] = {
     "parity_penalty": Formula(_grouped, _disparity, _disparity_slopes, joint=lambda n: 1, repeats_in_place=False),
     "softmax_stats": Formula(_classes, _softmax_values, None),
     "logsumexp": Formula(_sequence, _logsumexp, None, is_loss=False),
-    "softmax": Formula(_sequence, lambda z, _: _softmax(z), None, is_loss=False, is_map=True),
+    "softmax": Formula(
+        _sequence, lambda z, _: _softmax(z), lambda z, _: (_softmax(z), np.zeros_like(z)), is_loss=False, is_map=True
+    ),
+    "log_softmax": Formula(
+        _sequence,
+        lambda z, y: z - _logsumexp(z, y)[:, np.newaxis],
+        lambda z, y: (z, _logsumexp(z, y)[:, np.newaxis] + np.zeros_like(z)),
+        is_loss=False,
+        is_map=True,
+    ),
     "entropy": Formula(_one, _entropy, lambda p, _: (-np.log(p), np.ones_like(p)), is_loss=False),
     "perplexity": Formula(_one, lambda p, q: np.exp(_entropy(p, q)), _perplexity_slopes, is_loss=False),
     "cross_entropy": Formula(

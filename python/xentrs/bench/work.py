@@ -18,6 +18,16 @@ Calls = Mapping[str, Callable[[], Any]]
 LOSS, GRADIENT, IN_PLACE = WORKS = ("loss", "gradient", "in place")
 """What is timed: the loss; loss and gradient, into an array that is there already; the same, over the logits."""
 
+HESSIAN = "Hessian"
+"""Loss, gradient, and the diagonal Hessian in a new array: no row of the table asks for it, curves do."""
+
+LIMIT, PEER, LONG_ROWS, FLOAT32 = ("limit", "peer", "long rows", "float32")
+"""What a goal is held against: the memory, the fastest peer, softmax cross-entropy of as many numbers in long rows that
+stay in the cache, and the same row in single precision. The last two are xentrs itself."""
+
+LONG = 16384
+"""Classes of a long row."""
+
 
 class Row(NamedTuple):
     """A row of the table: what to compute, on what, and what is to be reached."""
@@ -26,7 +36,7 @@ class Row(NamedTuple):
     shape: tuple[int, ...]
     dtype: str = "float32"
     reach: Mapping[str, str] = {}
-    """For a work the goal, as `reached` reads it."""
+    """For a work the goal, as `goals` reads it."""
 
     @property
     def name(self) -> str:
@@ -37,9 +47,36 @@ class Row(NamedTuple):
         return f"{loss} {'x'.join(map(str, self.shape))} {self.dtype}"
 
     @property
+    def type(self) -> type:
+        """What numbers are stored as."""
+        if self.dtype == "bfloat16":
+            import ml_dtypes  # which NumPy lacks and xentrs does without
+
+            found: type = ml_dtypes.bfloat16
+            return found
+        return np.dtype(self.dtype).type
+
+    @property
     def is_quick(self) -> bool:
         """Whether the row takes no time and no memory worth mentioning."""
         return int(np.prod(self.shape)) <= 1 << 20
+
+
+def goals(goal: str) -> list[tuple[float, str]]:
+    """Read a goal such as ``1.25 x limit or 4 x peer``: factors, and what they are of. One that is met is enough."""
+    parts = (part.split(" x ") for part in goal.split(" or ") if part)
+    return [(float(factor), against) for factor, against in parts]
+
+
+def yardstick(name: str, row: Row, threads: int) -> Row:
+    """Say what xentrs computes for `LONG_ROWS` or `FLOAT32`.
+
+    A thread's share of the long rows is 512 KB of float32, and as much of gradients: both stay in a second-level cache
+    of 1 MB, as servers have.
+    """
+    if name == FLOAT32:
+        return row._replace(dtype="float32", reach={})
+    return Row("softmax_cross_entropy", (8 * threads, LONG), row.dtype)
 
 
 class Work:
@@ -51,16 +88,27 @@ class Work:
         self.formula = FORMULAS[row.loss.replace("linear", "softmax")]
         if row.loss.startswith("linear"):
             # `x` is read once, and the gradient of the weight is checked.
-            self.layer = layers.draw(row.shape, np.dtype(row.dtype).type)
+            self.layer = layers.draw(row.shape, row.type)
             self.logits, self.target = self.layer.x, self.layer.target
             self.has_classes = True
             self.out: Array = np.zeros_like(self.layer.weight)
             self.loss, self.some, self.grad, self.size = layers.oracle(self.layer)
             return
-        self.logits, self.target = self.formula.draw(np.random.default_rng(0), row.shape, np.dtype(row.dtype).type)
+        self.logits, self.target = self.formula.draw(np.random.default_rng(0), row.shape, row.type)
         self.has_classes = self.target.dtype.kind in "iu"
         self.out = np.zeros_like(self.logits)
         self.loss, self.some, self.grad, self.size = oracle(self)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether numbers are stored in half precision, which few peers compute with."""
+        return self.logits.dtype.itemsize == 2
+
+    @property
+    def hessian(self) -> tuple[Array, Array]:
+        """The diagonal Hessian of the mean, of the same rows as the gradient, and its yardstick."""
+        assert self.formula.bends
+        return self.formula.bends(*_wide(self, self.some)) / self.count, self.size
 
     @property
     def count(self) -> float:
@@ -72,14 +120,15 @@ class Work:
         return self.target.size if self.formula.is_loss else len(self.logits)
 
     def bytes(self, work: str) -> int:
-        """How many bytes the work cannot do without: the inputs read once, the gradient written once."""
-        return self.logits.nbytes + self.target.nbytes + (self.out.nbytes if work != LOSS else 0)
+        """How many bytes the work cannot do without: the inputs read once, gradient and Hessian written once."""
+        written = {LOSS: 0, HESSIAN: 2}.get(work, 1)
+        return self.logits.nbytes + self.target.nbytes + written * self.out.nbytes
 
 
 def oracle(work: Work) -> tuple[float, Array, Array, Array]:
     """Compute the truth in float64: the mean value, and for some rows their places, gradient and its yardstick.
 
-    The gradient is that of the mean of a loss, and that of the sum of other functions.
+    The gradient is that of the mean of a loss, and that of the sum of other functions; of a map it is the values.
     """
     n, formula = len(work.logits), work.formula
     total, block = 0.0, n if formula.joint else max(1, (1 << 20) * n // work.logits.size)
@@ -87,9 +136,6 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
         part = slice(start, start + block)
         total += float(np.sum(formula.values(*_wide(work, part))))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
-    if formula.is_map:
-        values = formula.values(*_wide(work, some))
-        return total / work.count, some, values, np.abs(values)
     if formula.slopes is None:
         return total / work.count, some[:0], work.logits[:0], work.logits[:0]
     up, down = formula.slopes(*_wide(work, some))
@@ -111,7 +157,8 @@ class Contestant(NamedTuple):
     rtol: Mapping[str, float]
     """How near to the truth the answers must be, by dtype."""
     calls: Callable[[Work], Calls]
-    """The calls to time. "loss" returns the mean loss; "gradient" and "in place" return it and its gradient."""
+    """The calls to time. "loss" returns the mean loss; "gradient" and "in place" return it and its gradient, "Hessian"
+    it and its diagonal Hessian."""
 
 
 HOMES = (losses, distributions, regularizers, evaluation)
@@ -144,11 +191,12 @@ def _xentrs(work: Work) -> Calls:
     given += work.formula.given
     calls: dict[str, Callable[[], Any]] = {
         LOSS: functools.partial(function, *given),
-        GRADIENT: lambda: with_grad(*given, out=work.out)[:2],
+        GRADIENT: functools.partial(with_grad, *given, out=work.out),
         IN_PLACE: functools.partial(with_grad, work.out, work.target, out=work.out),
     }
-    if work.formula.peers_know_it:  # compared with peers, whose calls are so short that an indirection would show
-        calls[GRADIENT] = functools.partial(with_grad, *given, out=work.out)
+    if work.formula.bends:
+        with_hess = getattr(home, f"{work.row.loss}_with_hess")
+        calls[HESSIAN] = lambda: with_hess(*given, out=work.out)[::2]
     if not work.formula.repeats_in_place:
         del calls[IN_PLACE]
     return calls
@@ -157,6 +205,8 @@ def _xentrs(work: Work) -> Calls:
 def _numpy(work: Work) -> Calls:
     if work.layer:
         return dict(zip(WORKS, layers.numpy(work.layer, work.out), strict=False))
+    if work.is_half:  # whose loops go through float32 one number at a time: minutes
+        return {}
     z, target, out, n = work.logits, work.target, work.out, work.count
     rows, slopes = np.arange(len(z)), work.formula.slopes
 
@@ -189,15 +239,31 @@ def _numpy(work: Work) -> Calls:
             np.divide(out, n, out=out)
         return loss(), out
 
+    calls: dict[str, Callable[[], Any]] = {LOSS: loss}
+    if bends := work.formula.bends:
+        calls[HESSIAN] = lambda: (gradient()[0], bends(z, target) / n)
     by_hand = {"softmax_cross_entropy": softmax_gradient, "sigmoid_cross_entropy": sigmoid_gradient}
-    return {LOSS: loss, GRADIENT: by_hand.get(work.row.loss, gradient)}
+    return calls | {GRADIENT: by_hand.get(work.row.loss, gradient)}
 
 
-PEER_RTOL = {"float32": 1e-3, "float64": 1e-6}
-"""Peers must compute the same thing; how well is no matter of a benchmark."""
+PEER_RTOL = {"float32": 1e-3, "float64": 1e-6, "float16": 1e-2, "bfloat16": 3e-2}
+"""Peers must compute the same thing; how well is no matter of a benchmark. In half precision they round on the way."""
 
+ROUNDING = {
+    "float64": (2.0**-53, 2.0**-1022),
+    "float32": (2.0**-24, 2.0**-126),
+    "float16": (2.0**-11, 2.0**-24),
+    "bfloat16": (2.0**-8, 2.0**-126),
+}
+"""What storing a gradient costs: a part of it, and, where it is smaller than a normal number, so much in all. Single
+and double precision may flush those to zero; a gradient in float16 consists of them."""
 
-XENTRS = Contestant("xentrs", build_info()["version"], {"float32": 1e-6, "float64": 1e-12}, _xentrs)
+XENTRS = Contestant(
+    "xentrs",
+    build_info()["version"],
+    {"float64": 1e-12} | dict.fromkeys(("float32", "float16", "bfloat16"), 1e-6),
+    _xentrs,
+)
 NUMPY = Contestant("NumPy", np.__version__, PEER_RTOL, _numpy)
 
 
@@ -207,18 +273,20 @@ def check(name: str, call: str, answer: Any, work: Work, rtol: float) -> None:
     Raises
     ------
     RuntimeError
-        If the loss is off by more than `rtol`, or an element of the gradient by more than ten times `rtol` of the
-        larger of the two terms that it is the difference of.
+        If the loss is off by more than `rtol`, or an element of the gradient, or of the Hessian, by more than its
+        rounding and ten times `rtol` of the two terms that it is the difference of.
     """
     who = f"{name}, {work.row.name}, {call}"
-    loss, grad = (answer, None) if call == LOSS else answer
+    loss, grad, *_ = (answer, None) if call == LOSS else answer
     if not abs(float(loss) - work.loss) <= rtol * abs(work.loss):
         raise RuntimeError(f"{who}: the loss is {float(loss)!r} instead of {work.loss!r}")
     if grad is None:
         return
     if tuple(grad.shape) != work.out.shape:
         raise RuntimeError(f"{who}: the gradient has shape {tuple(grad.shape)} instead of {work.out.shape}")
-    error = np.abs(np.array(grad[work.some], np.float64) - work.grad)
-    wrong = ~(error <= 10 * rtol * work.size + float(np.finfo(work.row.dtype).tiny))
+    truth, size = work.hessian if call == HESSIAN else (work.grad, work.size)
+    error = np.abs(np.asarray(grad[work.some], np.float64) - truth)
+    part, least = ROUNDING[work.row.dtype]
+    wrong = ~(error <= 10 * rtol * size + part * np.abs(truth) + least)
     if wrong.any():
         raise RuntimeError(f"{who}: {wrong.sum()} of {wrong.size} gradients are wrong, the worst by {error.max():.2e}")
