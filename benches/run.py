@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clock import gigahertz
@@ -39,6 +39,11 @@ def rows() -> list[Row]:
             )
             for row in csv.DictReader(file)
         ]
+
+
+def holding(words: Sequence[str], rows: Iterable[Row]) -> list[Row]:
+    """The rows whose names hold one of the words; without words all."""
+    return [row for row in rows if any(word in row.name for word in words or [""])]
 
 
 def machine() -> dict[str, str]:
@@ -95,6 +100,14 @@ def read(path: Path) -> tuple[dict[str, str], list[Figure]]:
     return about, figures
 
 
+def record(prefix: str, missing: Iterable[str], figures: Iterable[Figure]) -> None:
+    """Write the record of a run of everything."""
+    about = machine()
+    path = HERE / "record" / f"{prefix}{slug(about)}.csv"
+    write(path, about | {"missing": ", ".join(missing)}, figures)
+    print(f"\nrecord: {path}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
@@ -108,17 +121,10 @@ def main() -> None:
         return
 
     peers, missing = installed(build_info()["num_threads"])
-    chosen = [
-        row
-        for row in rows()
-        if (not options.quick or row.is_quick) and any(word in row.name for word in options.words or [""])
-    ]
+    chosen = [row for row in holding(options.words, rows()) if not options.quick or row.is_quick]
     figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick)
     if not options.quick and not options.words:
-        about = machine()
-        path = HERE / "record" / f"{slug(about)}.csv"
-        write(path, about | {"missing": ", ".join(missing)}, figures)
-        print(f"\nrecord: {path}")
+        record("", missing, figures)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 
 import clock
+import draw_widths
 import peers
 import run as full
 import training
+import widths
 import xentrs as xe
 from registry import CASES, PROBABILITIES
 from xentrs import bench
@@ -260,6 +263,7 @@ def test_a_wrong_peer_is_refused() -> None:
         list(measure(SOFTMAX, [XENTRS, short], quick=True))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 @pytest.mark.parametrize("name", ["JAX", "PyTorch", "numba", "ONNX Runtime"])
 @pytest.mark.parametrize(
     "loss", ["softmax_cross_entropy", "sigmoid_cross_entropy", "softmax", "log_softmax", "logsumexp"]
@@ -417,6 +421,77 @@ def test_the_clock_is_measured() -> None:
 def test_without_numba_there_is_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     assert clock.gigahertz(2) is None
+
+
+# ----------------------------------------------------------------------------------------------------------- the curve
+
+
+def test_every_loss_is_drawn_at_every_width() -> None:
+    rows = widths.rows(widths.NUMBERS)
+    assert {(row.loss, row.shape[1]) for row in rows} == {
+        (loss, width) for loss in widths.LOSSES for width in widths.WIDTHS
+    }
+    assert all(0.9 < np.prod(row.shape) / widths.NUMBERS < 1.1 for row in rows)
+    timed = {
+        (" ".join(f.row.split()[:-2]), f.work)
+        for loss in widths.LOSSES
+        for f in measure(Row(loss, (20, 3)), [XENTRS], quick=True, works=widths.WORKS)
+    }
+    assert timed == set(draw_widths.PANELS)
+
+
+def test_the_curve_is_measured_and_leaves_no_record(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(widths, "installed", lambda threads: ([], ["JAX"]))
+    monkeypatch.setattr(widths, "record", lambda *given: pytest.fail("a part of the curve is no record"))
+    monkeypatch.setattr(sys, "argv", ["widths.py", "--quick", "stats", "x65"])
+    widths.main()
+    printed = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if " float32 " in line]
+    shapes = [f"{max(1, round(widths.QUICK_NUMBERS / width))}x{width}" for width in widths.WIDTHS]
+    assert [shape for name, shape in printed if name == "softmax_stats"] == shapes
+    assert {shape for name, shape in printed if name != "softmax_stats"} == {"63x65", "function"}
+
+
+def widths_record(path: Path) -> None:
+    figures = [
+        Figure(f"{row} {n}x{c} float32", work, who, "1", seconds, seconds, 7, 1, 1, "")
+        for row, work in draw_widths.PANELS
+        for n, c in ((500, 2), (10, 100))
+        for who, seconds in (("xentrs", 1e-6), ("quick & easy", 2e-6), (LIMIT, 1e-7))
+    ]
+    full.write(path, full.machine() | {"missing": ""}, figures)
+
+
+def test_a_curve_tells_nanoseconds_a_number(tmp_path: Path) -> None:
+    widths_record(tmp_path / "widths.csv")
+    _, figures = full.read(tmp_path / "widths.csv")
+    found = draw_widths.curves(figures)
+    assert found["softmax function", GRADIENT, "xentrs"] == {2: pytest.approx(1.0), 100: pytest.approx(1.0)}
+    assert found["softmax", LOSS, "quick & easy"] == {2: pytest.approx(2.0), 100: pytest.approx(2.0)}
+
+
+def test_the_picture_follows_from_the_record(tmp_path: Path) -> None:
+    record, picture = tmp_path / "widths.csv", tmp_path / "widths.svg"
+    widths_record(record)
+    draw_widths.draw(record, picture)
+    once = picture.read_text(encoding="utf-8")
+    draw_widths.draw(record, picture)
+    assert picture.read_text(encoding="utf-8") == once, "the same record gives the same picture"
+    drawn = "".join(ElementTree.fromstring(once).itertext())
+    assert all(drawn.count(title) >= 1 for title in draw_widths.PANELS.values())
+    assert "xentrs" in drawn and "quick & easy" in drawn and LIMIT not in drawn
+
+
+def test_a_record_without_widths_is_not_drawn(tmp_path: Path) -> None:
+    record, picture = tmp_path / "cpu.csv", tmp_path / "cpu.svg"
+    full.write(record, full.machine(), [figure(LOSS, "xentrs", 1.0, 1.0)._replace(row="sigmoid 1000 float32")])
+    with pytest.raises(ValueError, match="expected rows with a width, got 'sigmoid 1000 float32'"):
+        draw_widths.draw(record, picture)
+    assert not picture.exists()
+
+
+# ------------------------------------------------------------------------------------------------------------- training
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from .._core import build_info
 from .contest import Figure, measure
 from .table import LEGEND, lines
-from .work import XENTRS, Contestant, Row
+from .work import WORKS, XENTRS, Contestant, Row
 
 SUMMARY = "time the losses beside their peers and beside the limit of the memory"
 
@@ -44,7 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    rows: Iterable[Row], contestants: Sequence[Contestant], missing: Sequence[str] = (), quick: bool = False
+    rows: Iterable[Row],
+    contestants: Sequence[Contestant],
+    missing: Sequence[str] = (),
+    quick: bool = False,
+    works: Sequence[str] = WORKS,
 ) -> list[Figure]:
     """Measure rows, print the table line by line, and return its figures.
 
@@ -60,7 +64,7 @@ def run(
         print(f"{name} is not installed: no column")
     figures: list[Figure] = []
     for row in rows:
-        new = list(measure(row, contestants, quick))
+        new = list(measure(row, contestants, quick, works))
         head, *body = lines(new, all_peers=not missing, peers=[who.name for who in contestants if who is not XENTRS])
         print("\n".join(body if figures else ["", head, *body]), flush=True)
         figures += new

@@ -285,7 +285,7 @@ def check(name: str, call: str, answer: Any, work: Work, rtol: float) -> None:
     if tuple(grad.shape) != work.out.shape:
         raise RuntimeError(f"{who}: the gradient has shape {tuple(grad.shape)} instead of {work.out.shape}")
     truth, size = work.hessian if call == HESSIAN else (work.grad, work.size)
-    error = np.abs(np.asarray(grad[work.some], np.float64) - truth)
+    error = np.abs(np.array(grad[work.some], np.float64) - truth)
     part, least = ROUNDING[work.row.dtype]
     wrong = ~(error <= 10 * rtol * size + part * np.abs(truth) + least)
     if wrong.any():
