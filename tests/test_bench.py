@@ -156,6 +156,10 @@ def test_what_maps_an_array_to_another(name: str, other: Any, dtype: str, monkey
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_hessian_is_checked_and_timed_where_it_is_asked_for(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row("softmax_cross_entropy", (300, 7), dtype)
+    large = measure(row._replace(shape=(1000, 300)), [XENTRS], quick=True, works=[HESSIAN])
+    assert [(figure.contestant, figure.bytes) for figure in large] == [
+        ("xentrs", 1000 * 300 * 3 * np.dtype(dtype).itemsize + 1000 * 8)
+    ]
     asked = list(measure(row, [XENTRS, NUMPY], quick=True, works=[HESSIAN]))
     assert {(figure.contestant, figure.work) for figure in asked} == {("xentrs", HESSIAN), ("NumPy", HESSIAN)}
     assert HESSIAN not in {figure.work for figure in measure(row, [XENTRS, NUMPY], quick=True)}

@@ -185,6 +185,6 @@ def measure(
             for name, other in yardsticks.items():
                 if any(against == name for call in together for _, against in goals(row.reach.get(call, ""))):
                     entrants.append(scaled(enter(XENTRS, together[0], XENTRS.calls(other), other), name, other, work))
-            if work.logits.nbytes >= LIMIT_FROM:
+            if work.logits.nbytes >= LIMIT_FROM and HESSIAN not in together:  # which writes twice what `Limit` does
                 entrants.append(Entrant(LIMIT, "", together[0], Limit(pool, threads, work, together[0])))
             yield from contest(entrants, work, quick)
