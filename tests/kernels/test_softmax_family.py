@@ -545,7 +545,7 @@ def test_value_and_grad_of_every_loss() -> None:
         np.exp,
         xe,
     ],
-    ids=repr,
+    ids=lambda wrong: getattr(wrong, "__name__", repr(wrong)),
 )
 def test_value_and_grad_of_something_else(wrong: Callable[..., Any]) -> None:
     message = r"loss must be one of .*sigmoid_cross_entropy, .*softmax_cross_entropy, softmax_focal_loss.*, got "
