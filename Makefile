@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa teeth check bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-rust test-rest teeth check check-rust check-python bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,29 +34,16 @@ help:  ## list the targets
 demo: tools $(CORE) $(VENV)/.demo  ## train a classifier on handwritten digits, and time a loss beside NumPy's formula
 	$(VENV)/bin/python examples/quickstart.py build
 
-test: tools $(CORE) $(VENV)/.dev  ## every test under the best instruction set; tests/kernels under each of the others too
-	cargo test --no-run
-	cargo test
-	$(call pytest_under,$(firstword $(ISAS)))
-	$(foreach isa,$(wordlist 2,9,$(ISAS)),$(call pytest_under,$(isa),tests/kernels))
+test: tools $(CORE) $(VENV)/.dev  ## every test: tests/kernels under each instruction set, the others under the best (-j2 -O: sooner)
+	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust test-rest $(ISAS:%=test-kernels-%)
 
 test-isa: tools $(CORE) $(VENV)/.dev  ## every test under every instruction set of this processor
-	cargo test --no-run
-	cargo test
-	$(foreach isa,$(ISAS),$(call pytest_under,$(isa)))
+	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust $(ISAS:%=test-all-%)
 
 teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, and see that the tests find each (a build, then minutes)
 	$(VENV)/bin/python tests/teeth.py
 
-check: tools $(CORE) $(VENV)/.dev  ## formatting, lints, types, stubs against the binary, the order of the house
-	cargo fmt --check
-	cargo clippy --all-targets -- --deny warnings
-	cargo clippy --all-targets --features python,bench -- --deny warnings
-	$(RUN) ruff format --check
-	$(RUN) ruff check
-	$(RUN) mypy
-	$(RUN) mypy.stubtest xentrs._core
-	$(RUN) pytest tests/test_house.py
+check: check-rust check-python  ## formatting, lints, types, stubs against the binary, the order of the house
 
 bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every peer installed; BENCH=smoke: in a minute
 	cargo bench --features bench --bench losses -- $(if $(filter smoke,$(BENCH)),--quick '/(1x10|1024x10|1000)$$')
@@ -110,12 +97,34 @@ $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: pyproject.toml $(VENV)/.made | $(CORE)
 	    $(RUN) pip install --quiet --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# This processor's instruction sets, the best first, and a line of a recipe that tests one of them.
+# This processor's instruction sets, the best first. They are known once the core is there, so a make inside `make test`
+# asks for its parts, as many at a time as `make -j` says.
 ISAS = $(shell $(VENV)/bin/python -c 'import xentrs; print(*xentrs.build_info()["isas_available"])')
-define pytest_under
-XENTRS_ISA=$(1) $(RUN) pytest $(2)
 
-endef
+test-rust: tools
+	cargo test --no-run
+	cargo test
+
+test-rest: tools $(CORE) $(VENV)/.dev
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels
+
+test-kernels-%: tools $(CORE) $(VENV)/.dev
+	XENTRS_ISA=$* $(RUN) pytest tests/kernels
+
+test-all-%: tools $(CORE) $(VENV)/.dev
+	XENTRS_ISA=$* $(RUN) pytest
+
+check-rust: tools $(VENV)/.made
+	cargo fmt --check
+	cargo clippy --all-targets -- --deny warnings
+	cargo clippy --all-targets --features python,bench -- --deny warnings
+
+check-python: tools $(CORE) $(VENV)/.dev
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) mypy.stubtest xentrs._core
+	$(RUN) pytest tests/test_house.py
 
 # What must be there before anything: $(call need,a command that succeeds,what to install)
 need = { $(1); } >/dev/null 2>&1 || { echo 'xentrs needs $(strip $(2)).' >&2; exit 1; }
