@@ -23,6 +23,7 @@
 //! D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J. Numer. Anal. 41,
 //! 2021 (the maximum kept out of the sum).
 
+pub(crate) mod group;
 mod logit_map;
 mod logits;
 mod sweep;

@@ -9,14 +9,14 @@ mod sums;
 
 pub(crate) use stats::LaneStats;
 pub use sums::LaneSums;
-pub(crate) use sums::Watch;
+pub(crate) use sums::{Pivots, Watch};
 
 use crate::math::Real;
 use crate::simd::{Lanes, MAX_LANES, Simd, fold_registers, inlined, lanes_of};
 use std::ops::Range;
 
 /// Longer rows are faster one row at a time.
-const MAX_CLASSES: usize = 64;
+pub(crate) const MAX_CLASSES: usize = 64;
 
 /// Whether rows of this many classes go by lane.
 #[inline(always)]
@@ -38,7 +38,7 @@ pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
     none: F,
     work: &mut W,
     sweep: impl Fn(&mut W, usize, Range<usize>) -> F,
-    finish: impl Fn(&mut W, usize, Range<usize>, F),
+    finish: impl Fn(&mut W, usize, Range<usize>, &F),
 ) {
     let mut found = [none; GROUPS];
     for start in (0..rows).step_by(GROUPS * S::LANES) {
@@ -47,7 +47,7 @@ pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
             *found = sweep(work, g, i..rows.min(i + S::LANES));
         }
         for (g, (found, i)) in found.iter().zip(starts).enumerate() {
-            finish(work, g, i..rows.min(i + S::LANES), *found);
+            finish(work, g, i..rows.min(i + S::LANES), found);
         }
     }
 }

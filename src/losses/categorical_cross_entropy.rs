@@ -42,10 +42,6 @@ use crate::simd::{Lanes, Simd, inlined, read};
 use crate::tile::Tile;
 use crate::view::check_weights;
 
-/// Longer rows are faster one row at a time: transposing costs too much if the only other work of a class is a
-/// logarithm.
-const MAX_CLASSES_BY_LANE: usize = 32;
-
 /// Categorical cross-entropy with its options.
 #[derive(Clone, Copy, Debug)]
 pub struct CategoricalCrossEntropy<'a, T> {
@@ -123,16 +119,14 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
 
 impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
     const INPUTS: (&'static str, Domain) = ("p", Domain::Unit);
+    /// Transposing costs too much if the only other work of a class is a logarithm.
+    const MAX_CLASSES_BY_LANE: usize = 32;
     type ClassLanes = NoLanes;
     type SoftLanes = Self;
 
-    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, NoLanes, Self> {
+    fn lanes(&self, has_classes: bool) -> LaneKernels<'_, NoLanes, Self> {
         // A row with a class reads a single probability.
-        if !has_classes && (1..=MAX_CLASSES_BY_LANE).contains(&classes) {
-            LaneKernels::Distributions(self)
-        } else {
-            LaneKernels::None
-        }
+        if has_classes { LaneKernels::None } else { LaneKernels::Distributions(self) }
     }
 
     #[inline(always)]

@@ -2,13 +2,13 @@
 //! with one class each, [`SoftLanes`] for rows with one distribution each.
 
 use crate::math::Real;
-use crate::simd::Simd;
+use crate::simd::{Lanes, Simd, inlined};
 use crate::tile::{LaneSums, Tile};
 
 /// The kernels by lane that a loss has for one kind of target.
 #[derive(Clone, Copy, Debug)]
 pub enum LaneKernels<'k, C, D> {
-    /// No kernels, or one row at a time is faster.
+    /// No kernels.
     None,
     /// Kernels of rows with one class each.
     Classes(&'k C),
@@ -40,24 +40,87 @@ impl<T: Real, S: Simd<T>> Group<T, S> {
     }
 }
 
-/// A loss of rows with one class each, by lane.
+/// A loss of rows with one class each, from the sums of a group.
 pub trait ClassLanes<T: Real>: Sync {
-    /// Computes the sums that the loss needs of a group. The logits become exponentials.
-    fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>);
+    /// Whether the loss needs `sum_k (max z - z_k)` of each row as its [`cost`](Group::cost).
+    #[inline(always)]
+    fn needs_margins(&self) -> bool {
+        false
+    }
 
     /// The losses of a group, weighted.
     fn value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
 
-    /// The losses; writes their gradients, divided by `divisor`, to the rows of `grad`. The exponentials are
-    /// overwritten.
+    /// The losses; `write` gets their gradients, divided by `divisor`.
     fn value_and_grad<S: Simd<T>>(
         &self,
         s: S,
-        exponentials: &mut Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        write: impl FnOnce(S, ClassGrads<T, S>),
     ) -> S::V;
+}
+
+/// The gradients of a group of rows with one class each, as functions of the exponentials.
+#[derive(Clone, Copy)]
+pub struct ClassGrads<T: Real, S: Simd<T>> {
+    /// The gradient of the row's class.
+    pub(crate) label: S::V,
+    /// An exponential times this factor is a class's probability times the limit.
+    pub(crate) factor: S::V,
+    /// The upper limit of the product, which rounding must not exceed.
+    pub(crate) limit: S::V,
+    /// The weight of the row, which does not count if it is 0.
+    pub(crate) weight: S::V,
+    pub(crate) options: Option<GradOptions<S::V>>,
+}
+
+/// What options add to the gradients: `sign` times the product, less `uniform`; +inf where the exponential is
+/// `infinite`.
+#[derive(Clone, Copy)]
+pub struct GradOptions<V> {
+    pub(crate) sign: V,
+    pub(crate) uniform: V,
+    pub(crate) infinite: V,
+}
+
+impl<T: Real, S: Simd<T>> ClassGrads<T, S> {
+    /// The gradients of classes other than the row's.
+    #[inline(always)]
+    pub(crate) fn others(&self, s: S, exponentials: S::V) -> S::V {
+        let product = self.limit.min(exponentials * self.factor);
+        match self.options {
+            None => product,
+            Some(options) => options.apply(s, product, exponentials),
+        }
+    }
+
+    /// Writes the gradients of a tile of exponentials to the rows of `grad`.
+    #[inline(always)]
+    pub(crate) fn store(&self, s: S, exponentials: &mut Tile<'_, T, S>, group: &Group<T, S>, grad: &mut [T]) {
+        let zero = s.splat(T::ZERO);
+        let is_zero_weight = self.weight.eq(zero);
+        exponentials.store(
+            s,
+            grad,
+            group.rows,
+            inlined!(|k, e| {
+                let gradient = S::V::select(k.eq(group.class), self.label, self.others(s, e));
+                S::V::select(is_zero_weight, zero, gradient)
+            }),
+        );
+    }
+}
+
+impl<V: Copy> GradOptions<V> {
+    #[inline(always)]
+    fn apply<T: Real, S: Simd<T, V = V>>(&self, s: S, product: V, exponentials: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        let gradient = product.mul_add(self.sign, s.splat(T::ZERO) - self.uniform);
+        V::select(exponentials.eq(self.infinite), s.splat(T::INFINITY), gradient)
+    }
 }
 
 /// A loss of rows with one distribution each, by lane.
@@ -101,17 +164,12 @@ pub enum NoLanes {}
 
 impl<T: Real> ClassLanes<T> for NoLanes {
     #[inline(always)]
-    fn sweep<S: Simd<T>>(&self, _: S, _: &mut Tile<'_, T, S>, _: &mut Group<T, S>) {
-        match *self {}
-    }
-
-    #[inline(always)]
     fn value<S: Simd<T>>(&self, _: S, _: &Group<T, S>) -> S::V {
         match *self {}
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, _: S, _: &mut Tile<'_, T, S>, _: &Group<T, S>, _: T, _: &mut [T]) -> S::V {
+    fn value_and_grad<S: Simd<T>>(&self, _: S, _: &Group<T, S>, _: T, _: impl FnOnce(S, ClassGrads<T, S>)) -> S::V {
         match *self {}
     }
 }

@@ -27,7 +27,7 @@ pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{Dispersion, GaussianNll};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::{Position, Positions};
-pub use lanes::{ClassLanes, Group, LaneKernels, NoLanes, SoftLanes};
+pub use lanes::{ClassGrads, ClassLanes, GradOptions, Group, LaneKernels, NoLanes, SoftLanes};
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
@@ -40,6 +40,7 @@ use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
 use crate::simd::{Lanes, Mask, Simd, inlined, read};
 use crate::sparse::Pairs;
+use crate::tile;
 
 /// The target of a row of logits.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +59,15 @@ pub trait RowLoss<T: Real>: Sync {
     const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
     /// Whether a sparse target must be made dense first.
     const DENSE_TARGETS: bool = false;
+    /// The most classes of a row that goes by lane: longer rows are faster one at a time.
+    const MAX_CLASSES_BY_LANE: usize = tile::MAX_CLASSES;
     /// The kernels by lane for rows with one class each; [`NoLanes`] if there are none.
     type ClassLanes: ClassLanes<T>;
     /// The kernels by lane for rows with one distribution each.
     type SoftLanes: SoftLanes<T>;
 
-    /// The kernels by lane for rows of this many classes, with one class or one distribution each, if they are faster
-    /// than one row at a time.
-    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self::ClassLanes, Self::SoftLanes>;
+    /// The kernels by lane for rows with one class or one distribution each.
+    fn lanes(&self, has_classes: bool) -> LaneKernels<'_, Self::ClassLanes, Self::SoftLanes>;
 
     /// The map that is applied to the logits before the loss.
     #[inline(always)]

@@ -48,7 +48,6 @@ use crate::error::{Result, check_fraction, check_non_negative};
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum};
 use crate::simd::{RowIo, Simd, inlined, position};
-use crate::tile;
 use crate::view::check_weights;
 
 /// Softmax cross-entropy with its options.
@@ -265,15 +264,15 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     type ClassLanes = Self;
     type SoftLanes = Self;
 
-    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
+    fn lanes(&self, has_classes: bool) -> LaneKernels<'_, Self, Self> {
         // With smoothing and class weights a class needs as much work as a distribution.
         let is_soft = !has_classes || (self.is_smoothed() && self.class_weight.is_some());
         // What has no place in the type is computed in double precision, by row.
         let has_far_options = self.map.left_out().is_some() || self.has_far_z_loss();
-        match (tile::are_few(classes) && !has_far_options, is_soft) {
-            (false, _) => LaneKernels::None,
-            (true, false) => LaneKernels::Classes(self),
-            (true, true) => LaneKernels::Distributions(self),
+        match (has_far_options, is_soft) {
+            (true, _) => LaneKernels::None,
+            (false, false) => LaneKernels::Classes(self),
+            (false, true) => LaneKernels::Distributions(self),
         }
     }
 

@@ -214,12 +214,12 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         self.cross_entropy.left_out()
     }
 
-    fn lanes(&self, classes: usize, has_classes: bool) -> LaneKernels<'_, Self, Self> {
+    fn lanes(&self, has_classes: bool) -> LaneKernels<'_, Self, Self> {
         // A large power of a complement needs more digits than a lane has.
         if self.gamma > LARGEST_GAMMA_BY_LANE {
             return LaneKernels::None;
         }
-        match self.cross_entropy.lanes(classes, has_classes) {
+        match self.cross_entropy.lanes(has_classes) {
             LaneKernels::None => LaneKernels::None,
             // With smoothing the power of every class is needed.
             LaneKernels::Classes(_) if !self.cross_entropy.is_smoothed() => LaneKernels::Classes(self),

@@ -338,7 +338,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
 
 /// The largest element that is not NaN; -inf if there is none.
 #[inline(always)]
-pub(super) fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
+pub(crate) fn largest<T: Real, S: Simd<T>>(s: S, xs: &[T]) -> T {
     let [a, b, c, d] = fold::<4, _, _, _>(s, xs, -T::INFINITY, s.splat(-T::INFINITY), inlined!(|max, _, z| z.max(max)));
     a.max(b).max(c.max(d)).largest()
 }

@@ -6,7 +6,7 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::vectors::{by_halves, vectors};
+use super::vectors::{across_128_pd, across_128_ps, across_256_pd, across_256_ps, vectors};
 use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
@@ -16,7 +16,9 @@ pub struct Avx2(());
 
 impl Avx2 {
     pub(super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+        let found =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("popcnt");
+        found.then_some(Avx2(()))
     }
 }
 
@@ -24,7 +26,7 @@ impl Avx2 {
 #[inline]
 pub(super) fn enter<R>(token: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
     #[inline(never)]
-    #[target_feature(enable = "avx2,fma")]
+    #[target_feature(enable = "avx2,fma,popcnt")]
     fn inner<R>(token: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
         f(token)
     }
@@ -38,6 +40,7 @@ macro_rules! lanes {
         $fma:ident $cmp:ident $blend:ident $load_tail:ident $store_tail:ident,
         $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident $movemask:ident,
         $splat:ident $load:ident $store:ident $stream:ident,
+        $across:ident $add_halves:tt $max_halves:tt,
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr
     ) => {
@@ -45,6 +48,7 @@ macro_rules! lanes {
             Avx2: $V, $M, $T, $lanes, $raw, $raw, $int,
             $add $sub $mul $div $max $min $andnot,
             $splat $load $store $stream,
+            $across $add_halves $max_halves,
             $to_int $to_float $iadd $isub _mm256_and_si256 _mm256_or_si256 $isplat $up $down,
             $digits, $bias, $sqrt_half, $one, $magic_bits,
             {
@@ -120,6 +124,7 @@ lanes!(
     _mm256_fmadd_ps _mm256_cmp_ps _mm256_blendv_ps _mm256_maskload_ps _mm256_maskstore_ps,
     _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_max_ps _mm256_min_ps _mm256_andnot_ps _mm256_movemask_ps,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_stream_ps,
+    across_256_ps (_mm_add_ps _mm256_add_ps) (_mm_max_ps _mm256_max_ps),
     _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_sub_epi32 _mm256_set1_epi32 _mm256_slli_epi32 _mm256_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
     [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -130,6 +135,7 @@ lanes!(
     _mm256_fmadd_pd _mm256_cmp_pd _mm256_blendv_pd _mm256_maskload_pd _mm256_maskstore_pd,
     _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_max_pd _mm256_min_pd _mm256_andnot_pd _mm256_movemask_pd,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_stream_pd,
+    across_256_pd (_mm_add_pd _mm256_add_pd) (_mm_max_pd _mm256_max_pd),
     _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64 _mm256_sub_epi64 _mm256_set1_epi64x _mm256_slli_epi64 _mm256_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
     [-1, -1, -1, -1, 0, 0, 0, 0]

@@ -6,7 +6,9 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::vectors::{by_halves, vectors};
+use super::vectors::{
+    across_128_pd, across_128_ps, across_256_pd, across_256_ps, across_512_pd, across_512_ps, vectors,
+};
 use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
@@ -21,7 +23,8 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma");
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("popcnt");
         found.then_some(Avx512(()))
     }
 }
@@ -30,7 +33,7 @@ impl Avx512 {
 #[inline]
 pub(super) fn enter<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
     #[inline(never)]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,popcnt")]
     fn inner<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
         f(token)
     }
@@ -44,6 +47,7 @@ macro_rules! lanes {
         $fma:ident $cmp:ident $blend:ident $keep:ident $load_tail:ident $store_tail:ident,
         $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident,
         $splat:ident $load:ident $store:ident $stream:ident,
+        $across:ident $add_halves:tt $max_halves:tt,
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal,
         { $($columns:item)* }
@@ -52,6 +56,7 @@ macro_rules! lanes {
             Avx512: $V, $M, $T, $lanes, $raw, $mask, $int,
             $add $sub $mul $div $max $min $andnot,
             $splat $load $store $stream,
+            $across $add_halves $max_halves,
             $to_int $to_float $iadd $isub _mm512_and_si512 _mm512_or_si512 $isplat $up $down,
             $digits, $bias, $sqrt_half, $one, $magic_bits,
             {}
@@ -121,6 +126,7 @@ lanes!(
     _mm512_fmadd_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_mask_loadu_ps _mm512_mask_storeu_ps,
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_max_ps _mm512_min_ps _mm512_andnot_ps,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_stream_ps,
+    across_512_ps (_mm_add_ps _mm256_add_ps) (_mm_max_ps _mm256_max_ps),
     _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_sub_epi32 _mm512_set1_epi32 _mm512_slli_epi32 _mm512_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
     {
@@ -161,6 +167,7 @@ lanes!(
     _mm512_fmadd_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_mask_loadu_pd _mm512_mask_storeu_pd,
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_max_pd _mm512_min_pd _mm512_andnot_pd,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_stream_pd,
+    across_512_pd (_mm_add_pd _mm256_add_pd) (_mm_max_pd _mm256_max_pd),
     _mm512_castpd_si512 _mm512_castsi512_pd _mm512_add_epi64 _mm512_sub_epi64 _mm512_set1_epi64 _mm512_slli_epi64 _mm512_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
     {}

@@ -234,6 +234,11 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
 pub trait Mask: Copy {
     /// Bit `i` is lane `i`.
     fn bits(self) -> u32;
+    /// The number of lanes that are true.
+    #[inline(always)]
+    fn count(self) -> u32 {
+        self.bits().count_ones()
+    }
 }
 
 macro_rules! float {

@@ -8,7 +8,7 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
-use super::vectors::{by_halves, vectors};
+use super::vectors::{across_128_pd, across_128_ps, vectors};
 use super::{Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
@@ -28,6 +28,7 @@ macro_rules! lanes {
         $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $int:ty, $lt:ident $eq:ident $and:ident $or:ident,
         $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident $movemask:ident,
         $splat:ident $load:ident $store:ident $stream:ident,
+        $across:ident $add_halves:tt $max_halves:tt,
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal
     ) => {
@@ -35,9 +36,18 @@ macro_rules! lanes {
             Sse2: $V, $M, $T, $lanes, $raw, $raw, $int,
             $add $sub $mul $div $max $min $andnot,
             $splat $load $store $stream,
+            $across $add_halves $max_halves,
             $to_int $to_float $iadd $isub _mm_and_si128 _mm_or_si128 $isplat $up $down,
             $digits, $bias, $sqrt_half, $one, $magic_bits,
             {
+            #[inline(always)]
+            fn array(self) -> [$T; $lanes] {
+                let mut lanes = [0.0; $lanes];
+                // SAFETY: the array is one register long.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                lanes
+            }
+
             /// Splits a number into two halves of its digits; products of halves are exact.
             #[inline(always)]
             fn halves(self) -> (Self, Self) {
@@ -98,6 +108,12 @@ macro_rules! lanes {
             fn bits(self) -> u32 {
                 unsafe { $movemask(self.0) as u32 }
             }
+
+            /// Without an instruction for it, from a table with four bits for each value of `bits`.
+            #[inline(always)]
+            fn count(self) -> u32 {
+                (0x4332_3221_3221_2110u64 >> (4 * self.bits())) as u32 & 15
+            }
             }
         );
     };
@@ -107,6 +123,7 @@ lanes!(
     F32x4, M32x4, f32, 4, __m128, i32, _mm_cmplt_ps _mm_cmpeq_ps _mm_and_ps _mm_or_ps,
     _mm_add_ps _mm_sub_ps _mm_mul_ps _mm_div_ps _mm_max_ps _mm_min_ps _mm_andnot_ps _mm_movemask_ps,
     _mm_set1_ps _mm_loadu_ps _mm_storeu_ps _mm_stream_ps,
+    across_128_ps (_mm_add_ps) (_mm_max_ps),
     _mm_castps_si128 _mm_castsi128_ps _mm_add_epi32 _mm_sub_epi32 _mm_set1_epi32 _mm_slli_epi32 _mm_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000
 );
@@ -115,6 +132,7 @@ lanes!(
     F64x2, M64x2, f64, 2, __m128d, i64, _mm_cmplt_pd _mm_cmpeq_pd _mm_and_pd _mm_or_pd,
     _mm_add_pd _mm_sub_pd _mm_mul_pd _mm_div_pd _mm_max_pd _mm_min_pd _mm_andnot_pd _mm_movemask_pd,
     _mm_set1_pd _mm_loadu_pd _mm_storeu_pd _mm_stream_pd,
+    across_128_pd (_mm_add_pd) (_mm_max_pd),
     _mm_castpd_si128 _mm_castsi128_pd _mm_add_epi64 _mm_sub_epi64 _mm_set1_epi64x _mm_slli_epi64 _mm_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000
 );

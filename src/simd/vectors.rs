@@ -7,6 +7,7 @@ macro_rules! vectors {
         $Isa:ident: $V:ident, $M:ident, $T:ty, $lanes:literal, $raw:ty, $mask:ty, $int:ty,
         $add:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident $andnot:ident,
         $splat:ident $load:ident $store:ident $stream:ident,
+        $across:ident ($($add_half:ident)+) ($($max_half:ident)+),
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $iand:ident $ior:ident $isplat:ident $up:ident $down:ident,
         $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal,
         { $($register:item)* } { $($simd:item)* } { $($lane:item)* } { $($truth:item)* }
@@ -21,14 +22,6 @@ macro_rules! vectors {
 
         impl $V {
             $($register)*
-
-            #[inline(always)]
-            fn array(self) -> [$T; $lanes] {
-                let mut lanes = [0.0; $lanes];
-                // SAFETY: the array is one register long.
-                unsafe { $store(lanes.as_mut_ptr(), self.0) };
-                lanes
-            }
         }
 
         impl Simd<$T> for $Isa {
@@ -153,12 +146,12 @@ macro_rules! vectors {
 
             #[inline(always)]
             fn sum(self) -> $T {
-                by_halves(self.array(), inlined!(|a, b| a + b))
+                unsafe { $across!(self.0, $($add_half),+) }
             }
 
             #[inline(always)]
             fn largest(self) -> $T {
-                by_halves(self.array(), inlined!(|a, b| if a > b { a } else { b }))
+                unsafe { $across!(self.0, $($max_half),+) }
             }
         }
 
@@ -176,15 +169,50 @@ macro_rules! vectors {
 }
 pub(super) use vectors;
 
-/// Combines the lanes of a register: the upper half with the lower half, until one number is left.
-#[inline(always)]
-pub(super) fn by_halves<T: Copy, const N: usize>(mut lanes: [T; N], combine: impl Fn(T, T) -> T) -> T {
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = combine(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
+// Combine all lanes of a register: the upper half with the lower half, until one number is left. The names are those of
+// the operation on 128 bits, then 256.
+
+macro_rules! across_128_ps {
+    ($v:expr, $op:ident) => {{
+        let v = $v;
+        let v = $op(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32($op(v, _mm_shuffle_ps::<1>(v, v)))
+    }};
 }
+
+macro_rules! across_128_pd {
+    ($v:expr, $op:ident) => {{
+        let v = $v;
+        _mm_cvtsd_f64($op(v, _mm_unpackhi_pd(v, v)))
+    }};
+}
+
+macro_rules! across_256_ps {
+    ($v:expr, $op:ident, $wide:ident) => {{
+        let v = $v;
+        across_128_ps!($op(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)), $op)
+    }};
+}
+
+macro_rules! across_256_pd {
+    ($v:expr, $op:ident, $wide:ident) => {{
+        let v = $v;
+        across_128_pd!($op(_mm256_castpd256_pd128(v), _mm256_extractf128_pd::<1>(v)), $op)
+    }};
+}
+
+macro_rules! across_512_ps {
+    ($v:expr, $op:ident, $wide:ident) => {{
+        let v = $v;
+        across_256_ps!($wide(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)), $op, $wide)
+    }};
+}
+
+macro_rules! across_512_pd {
+    ($v:expr, $op:ident, $wide:ident) => {{
+        let v = $v;
+        across_256_pd!($wide(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd::<1>(v)), $op, $wide)
+    }};
+}
+
+pub(super) use {across_128_pd, across_128_ps, across_256_pd, across_256_ps, across_512_pd, across_512_ps};

@@ -36,28 +36,16 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
     /// Sums the exponentials of the logits. With `KEPT` the exponentials replace the logits. `watch` sees both.
     #[inline(always)]
     pub(crate) fn sums<const KEPT: bool>(&mut self, s: S, class: S::V, watch: &mut impl Watch<T, S>) -> LaneSums<T, S> {
-        let (zero, one, infinity) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::INFINITY));
         // 1. maxima
-        let max = self.maxima(s);
-        // 2. pivots, see rows::Pivot; an infinite maximum counts as 0, and every smaller logit as -inf
-        let size = max.abs();
-        let is_small = size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT)));
-        let shift = S::V::select(is_small, zero, max);
-        let (w, exponent) = exp_parts(s, S::V::select(size.lt(infinity), max - shift, zero));
-        let unit = w + one;
-        // 3. exponentials and their sums. Usually no row is shifted, so the exponentials do not wait for the maxima.
-        let pivots = Pivots { max, exponent, unit };
-        let (sum, others, logit) = if is_small.bits() == (1 << S::LANES) - 1 {
-            pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, class, watch)
-        } else {
-            s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(shift), class, watch)))
-        };
-        // 4. a single infinite logit has probability 1; with several, or with -inf alone, no distribution is defined
-        let rest = sum / unit + others;
-        let nan = s.splat(T::NAN);
-        let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
-        let rest = S::V::select(size.lt(infinity), rest, one_infinite);
-        LaneSums { max, rest, unit, shift, exponent, logit }
+        let pivots = Pivots::of(s, self.maxima(s));
+        // 2. exponentials and their sums. Usually no row is shifted, so the exponentials do not wait for the maxima.
+        let (sum, others, logit) =
+            if pivots.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))).bits() == (1 << S::LANES) - 1 {
+                pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, class, watch)
+            } else {
+                s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(pivots.shift), class, watch)))
+            };
+        LaneSums::of(s, pivots, sum, others, logit)
     }
 }
 
@@ -73,15 +61,29 @@ impl<T: Real, S: Simd<T>> Watch<T, S> for () {
     fn class(&mut self, _: S, _: S::V, _: S::V, _: S::V, _: S::V) {}
 }
 
-/// The maxima of rows, with their exponentials as `unit 2^exponent`.
+/// The maxima of rows, with their exponentials as `unit 2^exponent`; see [`rows`](crate::rows).
 #[derive(Clone, Copy)]
-struct Pivots<V> {
-    max: V,
-    exponent: V,
-    unit: V,
+pub(crate) struct Pivots<V> {
+    pub(crate) max: V,
+    /// 0, or the maximum if it is large.
+    pub(crate) shift: V,
+    pub(crate) exponent: V,
+    pub(crate) unit: V,
 }
 
 impl<V: Copy> Pivots<V> {
+    /// An infinite maximum counts as 0, and every smaller logit as -inf.
+    #[inline(always)]
+    pub(crate) fn of<T: Real, S: Simd<T, V = V>>(s: S, max: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let (zero, size) = (s.splat(T::ZERO), max.abs());
+        let shift = V::select(size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT))), zero, max);
+        let (w, exponent) = exp_parts(s, V::select(size.lt(s.splat(T::INFINITY)), max - shift, zero));
+        Pivots { max, shift, exponent, unit: w + s.splat(T::ONE) }
+    }
+
     /// Returns `(sum, others, logit)`: the sum of the exponentials below the maximum, the number of classes that attain
     /// the maximum less one, and the logit of the class of each row.
     #[inline(always)]
@@ -121,6 +123,19 @@ impl<V: Copy> Pivots<V> {
 }
 
 impl<T: Real, S: Simd<T>> LaneSums<T, S> {
+    /// The sums from the exponentials below the maximum, in units of the pivot, and the number of classes that attain
+    /// the maximum less one; `logit` is that of the class of each row.
+    #[inline(always)]
+    pub(crate) fn of(s: S, pivots: Pivots<S::V>, sum: S::V, others: S::V, logit: S::V) -> Self {
+        let Pivots { max, shift, exponent, unit } = pivots;
+        let (zero, infinity, nan) = (s.splat(T::ZERO), s.splat(T::INFINITY), s.splat(T::NAN));
+        let rest = sum / unit + others;
+        // A single infinite logit has probability 1; with several, or with -inf alone, no distribution is defined.
+        let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
+        let rest = S::V::select(max.abs().lt(infinity), rest, one_infinite);
+        LaneSums { max, rest, unit, shift, exponent, logit }
+    }
+
     /// The sums of no rows.
     #[inline(always)]
     pub(crate) fn none(s: S) -> Self {
@@ -132,6 +147,12 @@ impl<T: Real, S: Simd<T>> LaneSums<T, S> {
     #[inline(always)]
     pub(crate) fn exponential_of_max(&self) -> S::V {
         self.unit
+    }
+
+    /// The exponential of the logit of each row's class if that is the largest one, else NaN.
+    #[inline(always)]
+    pub(crate) fn exponential_of_label(&self, s: S) -> S::V {
+        S::V::select(self.logit.eq(self.max), self.unit, s.splat(T::NAN))
     }
 
     /// `max z - z_y` for the class `y` of each row; 0 for the maximum, even an infinite one.

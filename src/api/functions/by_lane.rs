@@ -33,9 +33,9 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByLane<'_, T, LOG> {
                 let mut tile = Tile::of(s, work.scratch, g, classes);
                 let results = &mut work.rows.target()[rows.start * classes..];
                 if LOG {
-                    tile.store_log_softmax(s, &sums, results, rows.len());
+                    tile.store_log_softmax(s, sums, results, rows.len());
                 } else {
-                    tile.store_softmax(s, &sums, results, rows.len());
+                    tile.store_softmax(s, sums, results, rows.len());
                 }
             }),
         );
@@ -66,7 +66,7 @@ impl<T: Real> Kernel<T> for LogSumExpByLane<'_, T> {
                 tile.sums::<false>(s, none, &mut ())
             }),
             inlined!(|work, g, rows, sums| {
-                let lse = Tile::of(s, work.scratch, g, classes).logsumexp(s, &sums);
+                let lse = Tile::of(s, work.scratch, g, classes).logsumexp(s, sums);
                 write(s, lse, work.out, rows.start);
             }),
         );

@@ -78,7 +78,10 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
         let class = objective.target.classes(s, rows.clone());
         let weight = S::V::select(class.lt(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
         let mut group = Group { rows: rows.len(), class, weight, total: one, cost: zero, sums: LaneSums::none(s) };
-        loss.sweep(s, &mut tiles.logits, &mut group);
+        if loss.needs_margins() {
+            group.cost = s.call(inlined!(|s| tiles.logits.margins(s)));
+        }
+        group.sums = tiles.logits.exponentiate(s, class);
         group
     }
 
@@ -96,7 +99,8 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
         divisor: T,
         grad: &mut [T],
     ) -> S::V {
-        self.1.value_and_grad(s, &mut tiles.logits, group, divisor, grad)
+        let exponentials = &mut tiles.logits;
+        self.1.value_and_grad(s, group, divisor, inlined!(|s, grads| grads.store(s, exponentials, group, grad)))
     }
 }
 
@@ -136,9 +140,20 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
     }
 }
 
+/// Multiplies gradients by the slopes of the map; a 0 stays 0, even if the slope is NaN.
+#[inline(always)]
+pub(super) fn chain<T: Real, S: Simd<T>>(s: S, grad: &mut [T], slopes: &[T]) {
+    let zero = s.splat(T::ZERO);
+    RowIo::in_place(grad).map(
+        s,
+        T::ZERO,
+        inlined!(|i, x| S::V::select(x.eq(zero), zero, x * read(s, slopes, i, T::ZERO))),
+    );
+}
+
 /// The sample weights of some rows.
 #[inline(always)]
-fn sample_weights<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, rows: Range<usize>) -> S::V {
+pub(super) fn sample_weights<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, rows: Range<usize>) -> S::V {
     match weights {
         Some(weights) => read(s, &weights[..rows.end], rows.start, T::ZERO),
         None => s.splat(T::ONE),
@@ -148,7 +163,7 @@ fn sample_weights<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, rows: Range<
 impl<T: Real> Targets<'_, T> {
     /// The classes of some rows; -1 for rows without a class.
     #[inline(always)]
-    fn classes<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
+    pub(super) fn classes<S: Simd<T>>(&self, s: S, rows: Range<usize>) -> S::V {
         match self {
             Targets::Classes(classes) => classes.register(s, rows.start, rows.len()),
             _ => s.splat(-T::ONE),
@@ -316,7 +331,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneValues<'_, T, G> {
                 targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
             }),
             inlined!(|(_, each, total), _, rows, group| {
-                let losses = targets.value(s, &group);
+                let losses = targets.value(s, group);
                 if let Some(each) = each {
                     write(s, losses, each, rows.start);
                 }
@@ -355,20 +370,14 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
             inlined!(|(scratch, each, total, io), g, rows, group| {
                 let grad = &mut io.target()[rows.start * classes..];
                 let mut tiles = scratch.tiles::<G, S>(s, g, classes);
-                let losses = targets.value_and_grad(s, &mut tiles, &group, divisor, grad);
+                let losses = targets.value_and_grad(s, &mut tiles, group, divisor, grad);
                 if let Some(each) = each {
                     write(s, losses, each, rows.start);
                 }
                 total.add(s, losses);
-                // The gradient with respect to the logits before the softcap; a 0 stays 0, even if the slope is NaN.
                 if map.has_softcap() {
                     let slopes = &scratch.slopes[g * MAX_LANES * classes..];
-                    let zero = s.splat(T::ZERO);
-                    RowIo::in_place(&mut grad[..rows.len() * classes]).map(
-                        s,
-                        T::ZERO,
-                        inlined!(|i, x| S::V::select(x.eq(zero), zero, x * read(s, slopes, i, T::ZERO))),
-                    );
+                    chain(s, &mut grad[..rows.len() * classes], slopes);
                 }
             }),
         );

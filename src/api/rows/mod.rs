@@ -1,5 +1,6 @@
 //! The softmax family: one target per row.
 
+mod by_group;
 mod by_lane;
 mod by_row;
 mod long;
@@ -16,6 +17,7 @@ use crate::simd::{Isa, Kernel, Simd, inlined};
 use crate::sparse::Sparse;
 use crate::tile;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
+use by_group::{GroupGrads, GroupValues};
 use by_lane::{LaneBlock, LaneGrads, LaneTargets, LaneValues, LaneWeights, OfClasses, OfDistributions};
 use by_row::{RowGrads, RowHesses, RowValues, Scratch};
 use path::Path;
@@ -167,10 +169,14 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
         if let Targets::Stored(stored) = self.target {
             return self.block(stored, isa, first, logits.rows(), |objective| objective.value(isa, 0, logits, each));
         }
+        let map = self.loss.logit_map();
         match self.path(logits.columns()) {
             Path::Split { labels, loss } => self.long_values(isa, (labels, loss), first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
             Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
+            Path::ByGroup(loss) => T::with_scratch(by_group::value_scratch_len(map, logits.columns()), |scratch| {
+                T::dispatch(isa, GroupValues { objective: self, loss, first, logits, scratch, each })
+            }),
             Path::ByRow => T::with_scratch(Scratch::len(self, logits.columns(), 0), |scratch| {
                 T::dispatch(isa, RowValues { objective: self, first, logits, scratch, each })
             }),
@@ -183,10 +189,14 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             return self
                 .block(stored, isa, first, count, |objective| objective.value_and_grad(isa, 0, rows, divisor, each));
         }
+        let map = self.loss.logit_map();
         match self.path(rows.columns()) {
             Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
+            Path::ByGroup(loss) => T::with_scratch(by_group::grad_scratch_len(map, &rows), |scratch| {
+                T::dispatch(isa, GroupGrads { objective: self, loss, first, rows, scratch, divisor, each })
+            }),
             Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {
                 T::dispatch(isa, RowGrads { objective: self, first, rows, scratch, divisor, each })
             }),

@@ -4,6 +4,7 @@ use super::{RowObjective, Targets};
 use crate::api::long_rows;
 use crate::losses::{Domain, LaneKernels, RowLoss, SumLoss};
 use crate::math::Real;
+use crate::rows::group;
 use crate::view::Classes;
 
 /// The loop for the rows of a call, with the kernels it needs. It depends on the shape, the kind of target and the
@@ -13,6 +14,7 @@ use crate::view::Classes;
 /// |---|---|---|---|---|
 /// | fewer than 4 rows of 65 536 classes or more | a class | follows from the sum of exponentials | [`Split`](Path::Split) | `long.rs` |
 /// | at most 64 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByLane`](Path::ByLane) | `by_lane.rs` |
+/// | 65 to 1024 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByGroup`](Path::ByGroup) | `by_group.rs` |
 /// | at most 64 classes (probabilities: 32) | a distribution, or a class smoothed and weighted | has [`SoftLanes`](crate::losses::SoftLanes) | [`SoftByLane`](Path::SoftByLane) | `by_lane.rs` |
 /// | all others | any | any | [`ByRow`](Path::ByRow) | `by_row.rs` |
 ///
@@ -22,6 +24,8 @@ pub(super) enum Path<'k, T: Real, L: RowLoss<T>> {
     Split { labels: &'k Classes<'k>, loss: &'k dyn SumLoss<T> },
     /// One row per lane, one class per register.
     ByLane(&'k L::ClassLanes),
+    /// One row at a time, and the sums of a group of rows together.
+    ByGroup(&'k L::ClassLanes),
     /// Like [`ByLane`](Path::ByLane), with a weight for each class.
     SoftByLane(&'k L::SoftLanes),
     /// One row at a time.
@@ -44,10 +48,12 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
             Targets::Sparse(_) if L::INPUTS.1 != Domain::Reals => return Path::ByRow,
             Targets::Sparse(_) => false,
         };
-        match self.loss.lanes(classes, has_classes) {
-            LaneKernels::None => Path::ByRow,
-            LaneKernels::Classes(loss) => Path::ByLane(loss),
-            LaneKernels::Distributions(loss) => Path::SoftByLane(loss),
+        let are_few = (1..=L::MAX_CLASSES_BY_LANE).contains(&classes);
+        match self.loss.lanes(has_classes) {
+            LaneKernels::Classes(loss) if are_few => Path::ByLane(loss),
+            LaneKernels::Classes(loss) if classes > 0 && classes <= group::MAX_CLASSES => Path::ByGroup(loss),
+            LaneKernels::Distributions(loss) if are_few => Path::SoftByLane(loss),
+            _ => Path::ByRow,
         }
     }
 }

@@ -5,18 +5,15 @@
 //! function.
 
 use super::SoftmaxCrossEntropy;
-use crate::losses::{ClassLanes, Group, SoftLanes};
+use crate::losses::{ClassGrads, ClassLanes, GradOptions, Group, SoftLanes};
 use crate::math::{Real, log1p};
-use crate::simd::{Lanes, Simd, inlined};
+use crate::simd::{Lanes, Simd, inlined, lanes_of};
 use crate::tile::Tile;
 
 impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
     #[inline(always)]
-    fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>) {
-        if self.is_smoothed() {
-            group.cost = s.call(inlined!(|s| logits.margins(s)));
-        }
-        group.sums = logits.exponentiate(s, group.class);
+    fn needs_margins(&self) -> bool {
+        self.is_smoothed()
     }
 
     #[inline(always)]
@@ -31,29 +28,22 @@ impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
     fn value_and_grad<S: Simd<T>>(
         &self,
         s: S,
-        exponentials: &mut Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        write: impl FnOnce(S, ClassGrads<T, S>),
     ) -> S::V {
         if !self.is_plain() {
-            return s.call(inlined!(|s| self.losses_and_grads(s, exponentials, group, divisor, grad)));
+            return s.call(inlined!(|s| {
+                write(s, self.grads(s, group, divisor));
+                self.losses(s, group, self.group_weight(s, group))
+            }));
         }
-        let (zero, weight) = (s.splat(T::ZERO), self.group_weight(s, group));
+        // w p_k, and for the labelled class w (p_y - 1), from the complement
+        let weight = self.group_weight(s, group);
         let scale = weight / s.splat(divisor);
-        // 1. the labelled class: w (p_y - 1), from the complement; 0 for a row that does not count
-        let (is_zero_weight, label_grad) = (scale.eq(zero), zero - scale * group.sums.complement(s));
-        // 2. the other classes: w p_k
+        let label = s.splat(T::ZERO) - scale * group.sums.complement(s);
         let factor = group.sums.scale(s, scale);
-        exponentials.store(
-            s,
-            grad,
-            group.rows,
-            inlined!(|k, e| {
-                let other = scale.min(e * factor);
-                S::V::select(is_zero_weight, zero, S::V::select(k.eq(group.class), label_grad, other))
-            }),
-        );
+        write(s, ClassGrads { label, factor, limit: scale, weight, options: None });
         plain_losses(s, group, weight)
     }
 }
@@ -124,12 +114,12 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let Some(class_weight) = self.class_weight else {
             return group.weight;
         };
-        let (mut k, mut label_weight) = (s.splat(T::ZERO), s.splat(T::ZERO));
-        for &w in class_weight {
-            label_weight = S::V::select(k.eq(group.class), s.splat(w), label_weight);
-            k = k + s.splat(T::ONE);
+        let mut weights = S::Array::default();
+        for (weight, class) in weights.as_mut().iter_mut().zip(lanes_of(s, group.class).as_ref()) {
+            // The class of an ignored row, -1, has no weight.
+            *weight = class_weight.get(class.to_f64() as i64 as usize).copied().unwrap_or(T::ZERO);
         }
-        group.weight * label_weight
+        group.weight * s.load(&weights)
     }
 
     /// The losses of a group of rows with classes, with smoothing and z-loss; 0 if the weight is 0.
@@ -147,16 +137,9 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         S::V::select(weight.eq(zero), zero, weight.mul_add(log_partition + margin, z_loss))
     }
 
-    /// Like [`losses`](Self::losses), and writes the gradients.
+    /// The gradients of the same rows.
     #[inline(always)]
-    fn losses_and_grads<S: Simd<T>>(
-        &self,
-        s: S,
-        exponentials: &mut Tile<'_, T, S>,
-        group: &Group<T, S>,
-        divisor: T,
-        grad: &mut [T],
-    ) -> S::V {
+    fn grads<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: T) -> ClassGrads<T, S> {
         let weight = self.group_weight(s, group);
         let scale = weight / s.splat(divisor);
         // 1. u_k = (1 - eps) [k = y] + eps / c and U = 1: the labelled class, from the complement
@@ -166,9 +149,8 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let z = self.z_loss_grad(s, group, divisor);
         let label_grad = (scale * others + z.scale) * (one - q) - scale * label * q;
         // 2. the other classes: (1 + z) p_k - eps / c
-        let other = [scale + z.scale, scale * s.splat(T::from_f64(uniform))];
-        z.store_grads(s, exponentials, group, label_grad, other, scale, grad);
-        self.losses(s, group, weight)
+        let others = [scale + z.scale, scale * s.splat(T::from_f64(uniform))];
+        z.class_grads(s, group, weight, label_grad, others)
     }
 
     /// The gradients of a group of rows with distributions.
@@ -244,32 +226,25 @@ impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
         S::V::select(exponential.eq(self.infinite), s.splat(T::INFINITY), gradient)
     }
 
-    /// Writes the gradients of a group of rows: `label_grad` for the labelled class, `scale p_k - uniform` for the
-    /// others; all 0 if `weight` is 0.
+    /// The gradients of a group of rows: `label` for the labelled class, `scale p_k - uniform` for the others.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the terms of one formula")]
-    pub(in crate::losses) fn store_grads(
+    pub(in crate::losses) fn class_grads(
         &self,
         s: S,
-        exponentials: &mut Tile<'_, T, S>,
         group: &Group<T, S>,
-        label_grad: S::V,
-        [scale, uniform]: [S::V; 2],
         weight: S::V,
-        grad: &mut [T],
-    ) {
+        label: S::V,
+        [scale, uniform]: [S::V; 2],
+    ) -> ClassGrads<T, S> {
         let (zero, one, limit) = (s.splat(T::ZERO), s.splat(T::ONE), scale.abs());
-        let (is_zero_weight, sign) = (weight.eq(zero), S::V::select(scale.lt(zero), zero - one, one));
-        let (factor, minus_uniform) = (group.sums.scale(s, limit), zero - uniform);
-        exponentials.store(
-            s,
-            grad,
-            group.rows,
-            inlined!(|k, e| {
-                let other = limit.min(e * factor).mul_add(sign, minus_uniform);
-                let grad = S::V::select(k.eq(group.class), label_grad, other);
-                S::V::select(is_zero_weight, zero, self.or_infinite(s, e, grad))
-            }),
-        );
+        let sign = S::V::select(scale.lt(zero), zero - one, one);
+        let is_infinite = self.infinite.eq(group.sums.exponential_of_label(s));
+        ClassGrads {
+            label: S::V::select(is_infinite, s.splat(T::INFINITY), label),
+            factor: group.sums.scale(s, limit),
+            limit,
+            weight,
+            options: Some(GradOptions { sign, uniform, infinite: self.infinite }),
+        }
     }
 }

@@ -1,17 +1,12 @@
 //! Groups of rows of few classes, one row per lane.
 
 use super::SoftmaxFocalLoss;
-use crate::losses::{ClassLanes, Group, SoftLanes};
+use crate::losses::{ClassGrads, ClassLanes, Group, SoftLanes};
 use crate::math::{Real, exp, log1p};
 use crate::simd::{Lanes, Simd, inlined, lanes_of};
 use crate::tile::Tile;
 
 impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
-    #[inline(always)]
-    fn sweep<S: Simd<T>>(&self, s: S, logits: &mut Tile<'_, T, S>, group: &mut Group<T, S>) {
-        group.sums = logits.exponentiate_called(s, group.class);
-    }
-
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
         self.losses_and_slopes(s, group).0
@@ -21,19 +16,17 @@ impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
     fn value_and_grad<S: Simd<T>>(
         &self,
         s: S,
-        exponentials: &mut Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        write: impl FnOnce(S, ClassGrads<T, S>),
     ) -> S::V {
         // w A (p_k - [k = y]) + z p_k; for the labelled class from the complement
         let (losses, slopes) = self.losses_and_slopes(s, group);
         let (slopes, q) = (slopes / s.splat(divisor), group.sums.complement(s));
         let z = self.cross_entropy.z_loss_grad(s, group, divisor);
-        let label_grad = z.scale * (s.splat(T::ONE) - q) - slopes * q;
+        let label = z.scale * (s.splat(T::ONE) - q) - slopes * q;
         let weight = self.cross_entropy.group_weight(s, group);
-        let others = [slopes + z.scale, s.splat(T::ZERO)];
-        z.store_grads(s, exponentials, group, label_grad, others, weight, grad);
+        write(s, z.class_grads(s, group, weight, label, [slopes + z.scale, s.splat(T::ZERO)]));
         losses
     }
 }

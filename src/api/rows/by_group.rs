@@ -1,0 +1,269 @@
+//! Rows of one block: each is swept by row, and the sums of a group of rows are finished by lane.
+
+use super::by_lane::{chain, sample_weights};
+use super::{RowObjective, target_row};
+use crate::losses::{ClassGrads, ClassLanes, GradOptions, Group, RowLoss};
+use crate::math::Real;
+use crate::rows::LogitMap;
+use crate::rows::group::{self, GroupPivots, GroupSums, group_rows, largest, margins};
+use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, lanes_of, split, write};
+use crate::tile::{LaneSums, Total};
+use crate::view::{Rows, RowsIo};
+
+/// The losses of a block of rows.
+pub(super) struct GroupValues<'k, 'a, T: Real, L: RowLoss<T>> {
+    pub(super) objective: &'k RowObjective<'a, T, L>,
+    pub(super) loss: &'k L::ClassLanes,
+    pub(super) first: usize,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+/// The length of the scratch buffer of [`GroupValues`], for mapped rows.
+pub(super) fn value_scratch_len<T: Real>(map: LogitMap<T>, classes: usize) -> usize {
+    if map.is_identity() { 0 } else { group::scratch_len(classes) }
+}
+
+impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let GroupValues { objective, loss, first, logits, scratch, mut each } = self;
+        let (count, classes, map) = (logits.rows(), logits.columns(), objective.loss.logit_map());
+        let (size, mut total) = (group_rows(s, classes), Total::new());
+        for start in (0..count).step_by(size) {
+            let rows = start..count.min(start + size);
+            let mut group = OpenGroup::of(s, objective, first + start, rows.len());
+            // 1. maxima
+            for (lane, i) in rows.clone().enumerate() {
+                if let Some(class) = group.class(lane) {
+                    let mut row = logits.row(i);
+                    if !map.is_identity() {
+                        map.row(s, &mut RowIo::new(row, part(scratch, lane, classes)), &mut []);
+                        row = part(scratch, lane, classes);
+                    }
+                    group.enter(s, loss, lane, row, class);
+                }
+            }
+            // 2. sums of exponentials
+            let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
+            for (lane, i) in rows.clone().enumerate() {
+                if group.class(lane).is_some() {
+                    let row = if map.is_identity() { logits.row(i) } else { part(scratch, lane, classes) };
+                    sums.add(s, lane, &pivots, row);
+                }
+            }
+            // 3. losses
+            let losses = loss.value(s, &group.close(s, sums.finish(s, &pivots, &group.logit)));
+            if let Some(each) = &mut each {
+                write(s, losses, &mut each[..rows.end], start);
+            }
+            total.add(s, losses);
+        }
+        total.sum()
+    }
+}
+
+/// The losses and gradients of a block of rows.
+pub(super) struct GroupGrads<'k, 'a, T: Real, L: RowLoss<T>> {
+    pub(super) objective: &'k RowObjective<'a, T, L>,
+    pub(super) loss: &'k L::ClassLanes,
+    pub(super) first: usize,
+    pub(super) rows: RowsIo<'k, T>,
+    pub(super) scratch: &'k mut [T],
+    pub(super) divisor: f64,
+    pub(super) each: Option<&'k mut [T]>,
+}
+
+/// The length of the scratch buffer of [`GroupGrads`].
+pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<T>, rows: &RowsIo<'_, T>) -> usize {
+    grad_scratch_lens(map, rows).into_iter().sum()
+}
+
+/// The lengths of its parts: the exponentials of rows whose gradients bypass the caches, and the slopes of the map.
+fn grad_scratch_lens<T: Real>(map: LogitMap<T>, rows: &RowsIo<'_, T>) -> [usize; 2] {
+    let group = group::scratch_len(rows.columns());
+    [rows.scratch_len().min(1) * group, usize::from(map.has_softcap()) * group]
+}
+
+impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let GroupGrads { objective, loss, first, rows: mut io, scratch, divisor, mut each } = self;
+        let (count, classes, map) = (io.rows(), io.columns(), objective.loss.logit_map());
+        let (size, divisor) = (group_rows(s, classes), T::from_f64(divisor * map.temperature()));
+        let [streamed, slopes] = split(scratch, grad_scratch_lens(map, &io));
+        let mut total = Total::new();
+        for start in (0..count).step_by(size) {
+            let rows = start..count.min(start + size);
+            let mut group = OpenGroup::of(s, objective, first + start, rows.len());
+            // 1. maxima
+            for (lane, i) in rows.clone().enumerate() {
+                if let Some(class) = group.class(lane) {
+                    let mut row = io.row(i, part(streamed, lane, classes));
+                    if !map.is_identity() {
+                        map.row(s, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
+                        row = row.mapped();
+                    }
+                    group.enter(s, loss, lane, row.source(), class);
+                }
+            }
+            // 2. sums of exponentials, which are kept
+            let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
+            for (lane, i) in rows.clone().enumerate() {
+                if group.class(lane).is_some() {
+                    let row = io.row(i, part(streamed, lane, classes));
+                    sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
+                }
+            }
+            // 3. losses and gradients
+            let open = &group;
+            let losses = loss.value_and_grad(
+                s,
+                &group.close(s, sums.finish(s, &pivots, &group.logit)),
+                divisor,
+                inlined!(|s, grads| {
+                    let grads = GradsInMemory::of(s, grads);
+                    for (lane, i) in rows.clone().enumerate() {
+                        match open.class(lane) {
+                            Some(class) => {
+                                grads.write(s, lane, &mut io.row(i, part(streamed, lane, classes)), class);
+                                if map.has_softcap() {
+                                    let slopes = part(slopes, lane, classes);
+                                    s.call(inlined!(|s| chain(s, target_row(&mut io, i), slopes)));
+                                }
+                            }
+                            None => target_row(&mut io, i).fill(T::ZERO),
+                        }
+                    }
+                }),
+            );
+            if let Some(each) = &mut each {
+                write(s, losses, &mut each[..rows.end], start);
+            }
+            total.add(s, losses);
+        }
+        total.sum()
+    }
+}
+
+/// The numbers of a row of a group in a scratch buffer, which may be empty.
+#[inline(always)]
+fn part<T>(scratch: &mut [T], lane: usize, classes: usize) -> &mut [T] {
+    if scratch.is_empty() { scratch } else { &mut scratch[lane * classes..][..classes] }
+}
+
+/// A group of rows before their sums are known.
+struct OpenGroup<T: Real, S: Simd<T>> {
+    rows: usize,
+    class: S::V,
+    weight: S::V,
+    /// The class of each row; -1 for a row that does not count.
+    classes: [i32; MAX_LANES],
+    max: S::Array,
+    /// The logit of the class.
+    logit: S::Array,
+    margins: S::Array,
+}
+
+impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
+    #[inline(always)]
+    fn of<L: RowLoss<T>>(s: S, objective: &RowObjective<'_, T, L>, first: usize, rows: usize) -> Self {
+        let zero = s.splat(T::ZERO);
+        let class = objective.target.classes(s, first..first + rows);
+        let weight =
+            S::V::select(class.lt(zero), zero, sample_weights(s, objective.sample_weight, first..first + rows));
+        let mut classes = [-1; MAX_LANES];
+        let counted = lanes_of(s, S::V::select(weight.eq(zero), s.splat(-T::ONE), class));
+        for (class, counted) in classes.iter_mut().zip(counted.as_ref()) {
+            *class = counted.to_f64() as i32;
+        }
+        let none = S::Array::default();
+        OpenGroup { rows, class, weight, classes, max: none, logit: none, margins: none }
+    }
+
+    /// The class of a row; `None` if the row does not count.
+    #[inline(always)]
+    fn class(&self, lane: usize) -> Option<usize> {
+        usize::try_from(self.classes[lane]).ok()
+    }
+
+    /// Reads the maximum of a row, and what the loss needs besides.
+    #[inline(always)]
+    fn enter(&mut self, s: S, loss: &impl ClassLanes<T>, lane: usize, row: &[T], class: usize) {
+        let max = largest(s, row);
+        self.max.as_mut()[lane] = max;
+        self.logit.as_mut()[lane] = row[class];
+        if loss.needs_margins() {
+            self.margins.as_mut()[lane] = s.call(inlined!(|s| margins(s, row, max)));
+        }
+    }
+
+    #[inline(always)]
+    fn close(&self, s: S, sums: LaneSums<T, S>) -> Group<T, S> {
+        let (total, cost) = (s.splat(T::ONE), s.load(&self.margins));
+        Group { rows: self.rows, class: self.class, weight: self.weight, total, cost, sums }
+    }
+}
+
+/// The gradients of a group of rows in memory, so that those of one row can be spread over all lanes.
+struct GradsInMemory<T: Real, S: Simd<T>> {
+    label: S::Array,
+    factor: S::Array,
+    limit: S::Array,
+    weight: S::Array,
+    options: Option<GradOptions<S::Array>>,
+}
+
+impl<T: Real, S: Simd<T>> GradsInMemory<T, S> {
+    #[inline(always)]
+    fn of(s: S, grads: ClassGrads<T, S>) -> Self {
+        GradsInMemory {
+            label: lanes_of(s, grads.label),
+            factor: lanes_of(s, grads.factor),
+            limit: lanes_of(s, grads.limit),
+            weight: lanes_of(s, grads.weight),
+            options: match grads.options {
+                None => None,
+                Some(GradOptions { sign, uniform, infinite }) => Some(GradOptions {
+                    sign: lanes_of(s, sign),
+                    uniform: lanes_of(s, uniform),
+                    infinite: lanes_of(s, infinite),
+                }),
+            },
+        }
+    }
+
+    /// Writes the gradient of a row, whose exponentials are kept.
+    #[inline(always)]
+    fn write(&self, s: S, lane: usize, row: &mut RowIo<'_, T>, class: usize) {
+        if self.weight.as_ref()[lane] == T::ZERO {
+            row.output().fill(T::ZERO);
+            return;
+        }
+        let grads = ClassGrads::<T, S> {
+            label: spread(s, &self.label, lane),
+            factor: spread(s, &self.factor, lane),
+            limit: spread(s, &self.limit, lane),
+            weight: spread(s, &self.weight, lane),
+            options: match &self.options {
+                None => None,
+                Some(GradOptions { sign, uniform, infinite }) => Some(GradOptions {
+                    sign: spread(s, sign, lane),
+                    uniform: spread(s, uniform, lane),
+                    infinite: spread(s, infinite, lane),
+                }),
+            },
+        };
+        row.finish(s, inlined!(|_, e| grads.others(s, e)));
+        row.output()[class] = self.label.as_ref()[lane];
+    }
+}
+
+/// The number of one lane in all lanes.
+#[inline(always)]
+fn spread<T: Real, S: Simd<T>>(s: S, numbers: &S::Array, lane: usize) -> S::V {
+    s.splat(numbers.as_ref()[lane])
+}

@@ -1,0 +1,217 @@
+//! A group of rows, each of one block, whose sums are finished together.
+//!
+//! Each row is read along its registers. What follows from its sums, two quotients and a logarithm or two, costs more
+//! than a short row's exponentials. So the sums of a group are collected, one row per lane, and the rest is computed
+//! for all rows at once, as for rows that go by lane ([`tile`](crate::tile)). For the same reason all maxima come
+//! first: no exponential waits for the maximum of its row.
+
+use super::BLOCK;
+pub(crate) use super::sweep::largest;
+use crate::math::{Real, exp_scaled};
+use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, fold, inlined, lanes_of, short};
+use crate::tile::{LaneSums, Pivots};
+use std::ops::Range;
+
+/// The most classes of a row whose sums are collected.
+pub(crate) const MAX_CLASSES: usize = BLOCK;
+
+/// The logits of a group. They are written by the sweep and read again at the end, so they must stay in the first-level
+/// cache.
+const MAX_ELEMENTS: usize = 4096;
+
+/// The number of rows of a group.
+#[inline(always)]
+pub(crate) fn group_rows<T: Real, S: Simd<T>>(_: S, classes: usize) -> usize {
+    (MAX_ELEMENTS / classes.max(1)).clamp(1, S::LANES)
+}
+
+/// The length of a scratch buffer for the logits of a group.
+pub(crate) fn scratch_len(classes: usize) -> usize {
+    MAX_ELEMENTS.max(classes)
+}
+
+/// The maxima of a group of rows, with their pivots.
+pub(crate) struct GroupPivots<T: Real, S: Simd<T>> {
+    max: S::Array,
+    exponent: S::Array,
+    /// Whether no row needs a shift, as is usual.
+    are_small: bool,
+}
+
+impl<T: Real, S: Simd<T>> GroupPivots<T, S> {
+    #[inline(always)]
+    pub(crate) fn of(s: S, max: &S::Array) -> Self {
+        let pivots = Pivots::of(s, s.load(max));
+        let are_small = pivots.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))).bits() == (1 << S::LANES) - 1;
+        GroupPivots { max: *max, exponent: lanes_of(s, pivots.exponent), are_small }
+    }
+
+    #[inline(always)]
+    fn row(&self, s: S, lane: usize) -> RowPivot<S::V> {
+        RowPivot { max: s.splat(self.max.as_ref()[lane]), exponent: s.splat(self.exponent.as_ref()[lane]) }
+    }
+}
+
+/// The sums of a group of rows.
+pub(crate) struct GroupSums<T: Real, S: Simd<T>> {
+    /// The exponentials below the maximum, in units of the pivot.
+    sum: S::Array,
+    /// The number of classes that attain the maximum.
+    ties: S::Array,
+}
+
+impl<T: Real, S: Simd<T>> GroupSums<T, S> {
+    /// No rows.
+    #[inline(always)]
+    pub(crate) fn none(s: S) -> Self {
+        GroupSums { sum: S::Array::default(), ties: lanes_of(s, s.splat(T::ONE)) }
+    }
+
+    /// Sums a row of logits.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &[T]) {
+        let pivot = pivots.row(s, lane);
+        let sums = if pivots.are_small {
+            pivot.sum(s, row, inlined!(|z| exp_scaled(s, z, pivot.exponent)))
+        } else {
+            s.call(inlined!(|s| pivot.sum(s, row, inlined!(|z| pivot.shifted(s, z)))))
+        };
+        self.set(lane, sums);
+    }
+
+    /// Like [`add`](Self::add), and keeps the exponentials.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &mut RowIo<'_, T>) {
+        let pivot = pivots.row(s, lane);
+        let sums = if pivots.are_small {
+            pivot.keep(s, row, inlined!(|z| exp_scaled(s, z, pivot.exponent)))
+        } else {
+            s.call(inlined!(|s| pivot.keep(s, row, inlined!(|z| pivot.shifted(s, z)))))
+        };
+        self.set(lane, sums);
+    }
+
+    #[inline(always)]
+    fn set(&mut self, lane: usize, (sum, ties): (S::V, u32)) {
+        self.sum.as_mut()[lane] = sum.sum();
+        self.ties.as_mut()[lane] = T::from_f64(f64::from(ties));
+    }
+
+    /// The sums of all rows, one row per lane; `logit` is that of the class of each row.
+    #[inline(always)]
+    pub(crate) fn finish(&self, s: S, pivots: &GroupPivots<T, S>, logit: &S::Array) -> LaneSums<T, S> {
+        let others = s.load(&self.ties) - s.splat(T::ONE);
+        LaneSums::of(s, Pivots::of(s, s.load(&pivots.max)), s.load(&self.sum), others, s.load(logit))
+    }
+}
+
+/// The pivot of a row in all lanes.
+#[derive(Clone, Copy)]
+struct RowPivot<V> {
+    max: V,
+    exponent: V,
+}
+
+impl<V: Copy> RowPivot<V> {
+    /// The exponential of a logit of a row whose maximum may be large or infinite.
+    #[inline(always)]
+    fn shifted<T: Real, S: Simd<T, V = V>>(self, s: S, z: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        let Pivots { shift, exponent, unit, .. } = Pivots::of(s, self.max);
+        V::select(z.eq(self.max), unit, exp_scaled(s, z - shift, exponent))
+    }
+
+    /// The sum of the exponentials below the maximum, and the number of logits that attain it.
+    #[inline(always)]
+    fn sum<T: Real, S: Simd<T, V = V>>(self, s: S, row: &[T], exp: impl Fn(V) -> V) -> (V, u32)
+    where
+        V: Lanes<T>,
+    {
+        let zero = s.splat(T::ZERO);
+        sum_blocks(
+            s,
+            row.len(),
+            inlined!(|block| {
+                let (block, memory) = (&row[block.clone()], &row[block.start..]);
+                fold::<2, _, _, _>(
+                    s,
+                    block,
+                    -T::INFINITY,
+                    (zero, 0),
+                    inlined!(|(sum, ties), i, z| {
+                        s.prefetch(memory, i + AHEAD);
+                        let is_max = z.eq(self.max);
+                        (sum + V::select(is_max, zero, exp(z)), ties + is_max.count())
+                    }),
+                )
+            }),
+        )
+    }
+
+    /// Like [`sum`](Self::sum), and keeps the exponentials.
+    #[inline(always)]
+    fn keep<T: Real, S: Simd<T, V = V>>(self, s: S, row: &mut RowIo<'_, T>, exp: impl Fn(V) -> V) -> (V, u32)
+    where
+        V: Lanes<T>,
+    {
+        let zero = s.splat(T::ZERO);
+        sum_blocks(
+            s,
+            row.source().len(),
+            inlined!(|block| {
+                row.keep::<2, _, _>(
+                    s,
+                    block,
+                    -T::INFINITY,
+                    (zero, 0),
+                    inlined!(|(sum, ties), z| {
+                        let (is_max, e) = (z.eq(self.max), exp(z));
+                        ((sum + V::select(is_max, zero, e), ties + is_max.count()), e)
+                    }),
+                )
+            }),
+        )
+    }
+}
+
+/// Adds up the sums of the blocks of a row: one block, or two where registers are narrow.
+#[inline(always)]
+fn sum_blocks<T: Real, S: Simd<T>>(
+    s: S,
+    len: usize,
+    mut sums: impl FnMut(Range<usize>) -> [(S::V, u32); 2],
+) -> (S::V, u32) {
+    let (mut all, size, mut start) = ((s.splat(T::ZERO), 0), short(s, BLOCK), 0);
+    loop {
+        let end = if size < MAX_CLASSES { len.min(start + size) } else { len };
+        let [(a, m), (b, n)] = sums(start..end);
+        all = (all.0 + (a + b), all.1 + m + n);
+        if end == len {
+            return all;
+        }
+        start = end;
+    }
+}
+
+/// `sum_k (max z - z_k)` of a row.
+#[inline(always)]
+pub(crate) fn margins<T: Real, S: Simd<T>>(s: S, row: &[T], max: T) -> T {
+    let (zero, top) = (s.splat(T::ZERO), s.splat(max));
+    sum_blocks(
+        s,
+        row.len(),
+        inlined!(|block| {
+            fold::<2, _, _, _>(
+                s,
+                &row[block],
+                max,
+                (zero, 0),
+                inlined!(|(sum, ties), _, z| (sum + S::V::select(z.eq(top), zero, top - z), ties)),
+            )
+        }),
+    )
+    .0
+    .sum()
+}
