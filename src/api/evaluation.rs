@@ -1,5 +1,6 @@
 //! Evaluation: the statistics of every row, and exact sums over rows.
 
+mod by_group;
 mod by_lane;
 
 use crate::error::{Error, Result};
@@ -7,11 +8,13 @@ use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
 use crate::math::Real;
 use crate::parallel;
+use crate::rows::group;
 use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::tile;
 use crate::view::{Classes, Rows, check_weights};
+use by_group::BlockByGroup;
 use by_lane::BlockByLane;
 
 /// The result of [`softmax_stats`]; each field has one number per row.
@@ -61,12 +64,15 @@ pub fn softmax_stats<S: Storage>(
     parallel::for_each(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
             let block = Block { first: b * size, logits, target, place };
-            if !tile::are_few(classes) {
-                return S::Real::dispatch(isa, block);
+            if tile::are_few(classes) {
+                S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
+                    S::Real::dispatch(isa, BlockByLane { block, scratch })
+                })
+            } else if group::are_short(classes) {
+                S::Real::dispatch(isa, BlockByGroup(block))
+            } else {
+                S::Real::dispatch(isa, block)
             }
-            S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
-                S::Real::dispatch(isa, BlockByLane { block, scratch })
-            })
         })
     });
     for (row, weight) in all.weight.iter_mut().enumerate() {

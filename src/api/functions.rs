@@ -1,17 +1,19 @@
 //! Elementary functions of arrays: softmax, sigmoid and others that the losses build on.
 
+mod by_group;
 mod by_lane;
 
 use super::long_rows;
 use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
-use crate::rows;
+use crate::rows::{self, group};
 use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd, inlined};
 use crate::storage::{Place, Storage};
 use crate::tile;
 use crate::view::{Rows, RowsIo};
+use by_group::{LogSumExpByGroup, SoftmaxByGroup};
 use by_lane::{LogSumExpByLane, SoftmaxByLane};
 
 /// A function from an array to an array of the same shape.
@@ -67,11 +69,22 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
         O::filled(isa, rows, |rows| {
             let classes = rows.columns();
             let is_by_lane = is_of_rows && tile::are_few(classes);
-            let scratch = if is_by_lane { tile::scratch_len(classes) } else { rows.scratch_len() };
+            let is_by_group = is_of_rows && !is_by_lane && group::are_short(classes);
+            let scratch = match (is_by_lane, is_by_group) {
+                (true, _) => tile::scratch_len(classes),
+                (_, true) => rows.scratch_len().min(1) * group::scratch_len(classes),
+                _ => rows.scratch_len(),
+            };
             S::Real::with_scratch(scratch, |scratch| match function {
                 Function::Softmax if is_by_lane => S::Real::dispatch(isa, SoftmaxByLane::<_, false> { rows, scratch }),
                 Function::LogSoftmax if is_by_lane => {
                     S::Real::dispatch(isa, SoftmaxByLane::<_, true> { rows, scratch })
+                }
+                Function::Softmax if is_by_group => {
+                    S::Real::dispatch(isa, SoftmaxByGroup::<_, false> { rows, scratch })
+                }
+                Function::LogSoftmax if is_by_group => {
+                    S::Real::dispatch(isa, SoftmaxByGroup::<_, true> { rows, scratch })
                 }
                 _ => S::Real::dispatch(isa, Apply { function, rows, scratch }),
             })
@@ -152,12 +165,15 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
     }
     parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         S::widened(isa, logits, |logits| {
-            if !tile::are_few(classes) {
-                return S::Real::dispatch(isa, LogSumExp { logits, out });
+            if tile::are_few(classes) {
+                S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
+                    S::Real::dispatch(isa, LogSumExpByLane { logits, scratch, out })
+                })
+            } else if group::are_short(classes) {
+                S::Real::dispatch(isa, LogSumExpByGroup { logits, out })
+            } else {
+                S::Real::dispatch(isa, LogSumExp { logits, out })
             }
-            S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
-                S::Real::dispatch(isa, LogSumExpByLane { logits, scratch, out })
-            })
         })
     });
     Ok(())

@@ -61,6 +61,47 @@ pub trait ClassLanes<T: Real>: Sync {
     ) -> S::V;
 }
 
+/// A loss of rows with one class each whose Hessian has the diagonal `w p_k (1 - p_k)`.
+pub trait CurvedLanes<T: Real>: ClassLanes<T> {
+    /// `w` of each row of a group; 0 for a row that does not count.
+    fn curvature<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
+}
+
+/// The diagonals of the Hessians of a group of rows, as functions of the exponentials.
+#[derive(Clone, Copy)]
+pub(crate) struct ClassHesses<V> {
+    /// `w`, divided by the divisor of the loss.
+    pub(crate) weight: V,
+    /// An exponential times this factor is the class's probability.
+    pub(crate) factor: V,
+    /// `p (1 - p)` of the largest class, from the complement.
+    pub(crate) top: V,
+}
+
+impl<V: Copy> ClassHesses<V> {
+    #[inline(always)]
+    pub(crate) fn of<T: Real, S: Simd<T, V = V>>(s: S, sums: &LaneSums<T, S>, weight: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        let one = s.splat(T::ONE);
+        let partition = one + sums.rest;
+        ClassHesses { weight, factor: sums.scale(s, one), top: sums.rest / partition / partition }
+    }
+
+    /// The diagonal at some exponentials. `1 - p` is accurate for probabilities of at most 1/2, and only the largest
+    /// class may have more.
+    #[inline(always)]
+    pub(crate) fn at<T: Real, S: Simd<T, V = V>>(&self, s: S, exponentials: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        let (one, half) = (s.splat(T::ONE), s.splat(T::from_f64(0.5)));
+        let p = one.min(exponentials * self.factor);
+        self.weight * V::select(half.lt(p), self.top, p * (one - p))
+    }
+}
+
 /// The gradients of a group of rows with one class each, as functions of the exponentials.
 #[derive(Clone, Copy)]
 pub struct ClassGrads<T: Real, S: Simd<T>> {

@@ -27,7 +27,8 @@ pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{Dispersion, GaussianNll};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::{Position, Positions};
-pub use lanes::{ClassGrads, ClassLanes, GradOptions, Group, LaneKernels, NoLanes, SoftLanes};
+pub(crate) use lanes::ClassHesses;
+pub use lanes::{ClassGrads, ClassLanes, CurvedLanes, GradOptions, Group, LaneKernels, NoLanes, SoftLanes};
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
@@ -124,7 +125,7 @@ pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, 
 }
 
 /// A loss of one row of logits that also gives the diagonal of its Hessian.
-pub trait CurvedRowLoss<T: Real>: RowLoss<T> {
+pub trait CurvedRowLoss<T: Real>: RowLoss<T, ClassLanes: CurvedLanes<T>> {
     /// Writes `scale` times the diagonal of the Hessian to `hess`.
     fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
 }

@@ -7,13 +7,19 @@
 
 use super::BLOCK;
 pub(crate) use super::sweep::largest;
-use crate::math::{Real, exp_scaled};
+use crate::math::{Real, exp_scaled, log1p};
 use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, fold, inlined, lanes_of, short};
 use crate::tile::{LaneSums, Pivots};
+use crate::view::Rows;
 use std::ops::Range;
 
 /// The most classes of a row whose sums are collected.
-pub(crate) const MAX_CLASSES: usize = BLOCK;
+const MAX_CLASSES: usize = BLOCK;
+
+/// Whether rows of this many classes go by group; shorter ones go by lane where they can.
+pub(crate) fn are_short(classes: usize) -> bool {
+    (1..=MAX_CLASSES).contains(&classes)
+}
 
 /// The logits of a group. They are written by the sweep and read again at the end, so they must stay in the first-level
 /// cache.
@@ -28,6 +34,12 @@ pub(crate) fn group_rows<T: Real, S: Simd<T>>(_: S, classes: usize) -> usize {
 /// The length of a scratch buffer for the logits of a group.
 pub(crate) fn scratch_len(classes: usize) -> usize {
     MAX_ELEMENTS.max(classes)
+}
+
+/// The numbers of a row of a group in a scratch buffer, which may be empty.
+#[inline(always)]
+pub(crate) fn part<T>(scratch: &mut [T], lane: usize, classes: usize) -> &mut [T] {
+    if scratch.is_empty() { scratch } else { &mut scratch[lane * classes..][..classes] }
 }
 
 /// The maxima of a group of rows, with their pivots.
@@ -70,29 +82,58 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     /// Sums a row of logits.
     #[inline(always)]
     pub(crate) fn add(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &[T]) {
+        self.add_with(s, lane, pivots, row, inlined!(|more, _, _| more));
+    }
+
+    /// Like [`add`](Self::add), and returns `sum_k e_k (max z - z_k)`, with the summed exponentials `e_k`.
+    #[inline(always)]
+    pub(crate) fn add_with_margins(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &[T]) -> T {
+        let (zero, max) = (s.splat(T::ZERO), pivots.row(s, lane).max);
+        // A class of probability 0 contributes 0, even if its logit is -inf or the maximum is infinite.
+        self.add_with(
+            s,
+            lane,
+            pivots,
+            row,
+            inlined!(|more, z, e| e.mul_add(S::V::select(e.eq(zero), zero, max - z), more)),
+        )
+        .sum()
+    }
+
+    /// Like [`add`](Self::add), and folds `f(more, logits, exponentials below the maximum)` over the row.
+    #[inline(always)]
+    fn add_with(
+        &mut self,
+        s: S,
+        lane: usize,
+        pivots: &GroupPivots<T, S>,
+        row: &[T],
+        f: impl Fn(S::V, S::V, S::V) -> S::V,
+    ) -> S::V {
         let pivot = pivots.row(s, lane);
-        let sums = if pivots.are_small {
-            pivot.sum(s, row, inlined!(|z| exp_scaled(s, z, pivot.exponent)))
+        let (sum, ties, more) = if pivots.are_small {
+            pivot.sum(s, row, inlined!(|z| exp_scaled(s, z, pivot.exponent)), f)
         } else {
-            s.call(inlined!(|s| pivot.sum(s, row, inlined!(|z| pivot.shifted(s, z)))))
+            s.call(inlined!(|s| pivot.sum(s, row, inlined!(|z| pivot.shifted(s, z)), f)))
         };
-        self.set(lane, sums);
+        self.set(lane, sum, ties);
+        more
     }
 
     /// Like [`add`](Self::add), and keeps the exponentials.
     #[inline(always)]
     pub(crate) fn keep(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &mut RowIo<'_, T>) {
         let pivot = pivots.row(s, lane);
-        let sums = if pivots.are_small {
+        let (sum, ties, _) = if pivots.are_small {
             pivot.keep(s, row, inlined!(|z| exp_scaled(s, z, pivot.exponent)))
         } else {
             s.call(inlined!(|s| pivot.keep(s, row, inlined!(|z| pivot.shifted(s, z)))))
         };
-        self.set(lane, sums);
+        self.set(lane, sum, ties);
     }
 
     #[inline(always)]
-    fn set(&mut self, lane: usize, (sum, ties): (S::V, u32)) {
+    fn set(&mut self, lane: usize, sum: S::V, ties: u32) {
         self.sum.as_mut()[lane] = sum.sum();
         self.ties.as_mut()[lane] = T::from_f64(f64::from(ties));
     }
@@ -123,9 +164,16 @@ impl<V: Copy> RowPivot<V> {
         V::select(z.eq(self.max), unit, exp_scaled(s, z - shift, exponent))
     }
 
-    /// The sum of the exponentials below the maximum, and the number of logits that attain it.
+    /// The sum of the exponentials below the maximum, the number of logits that attain it, and the fold of
+    /// `f(more, logits, exponentials below the maximum)`.
     #[inline(always)]
-    fn sum<T: Real, S: Simd<T, V = V>>(self, s: S, row: &[T], exp: impl Fn(V) -> V) -> (V, u32)
+    fn sum<T: Real, S: Simd<T, V = V>>(
+        self,
+        s: S,
+        row: &[T],
+        exp: impl Fn(V) -> V,
+        f: impl Fn(V, V, V) -> V,
+    ) -> (V, u32, V)
     where
         V: Lanes<T>,
     {
@@ -139,11 +187,12 @@ impl<V: Copy> RowPivot<V> {
                     s,
                     block,
                     -T::INFINITY,
-                    (zero, 0),
-                    inlined!(|(sum, ties), i, z| {
+                    (zero, 0, zero),
+                    inlined!(|(sum, ties, more), i, z| {
                         s.prefetch(memory, i + AHEAD);
                         let is_max = z.eq(self.max);
-                        (sum + V::select(is_max, zero, exp(z)), ties + is_max.count())
+                        let e = V::select(is_max, zero, exp(z));
+                        (sum + e, ties + is_max.count(), f(more, z, e))
                     }),
                 )
             }),
@@ -152,7 +201,7 @@ impl<V: Copy> RowPivot<V> {
 
     /// Like [`sum`](Self::sum), and keeps the exponentials.
     #[inline(always)]
-    fn keep<T: Real, S: Simd<T, V = V>>(self, s: S, row: &mut RowIo<'_, T>, exp: impl Fn(V) -> V) -> (V, u32)
+    fn keep<T: Real, S: Simd<T, V = V>>(self, s: S, row: &mut RowIo<'_, T>, exp: impl Fn(V) -> V) -> (V, u32, V)
     where
         V: Lanes<T>,
     {
@@ -165,10 +214,10 @@ impl<V: Copy> RowPivot<V> {
                     s,
                     block,
                     -T::INFINITY,
-                    (zero, 0),
-                    inlined!(|(sum, ties), z| {
+                    (zero, 0, zero),
+                    inlined!(|(sum, ties, more), z| {
                         let (is_max, e) = (z.eq(self.max), exp(z));
-                        ((sum + V::select(is_max, zero, e), ties + is_max.count()), e)
+                        ((sum + V::select(is_max, zero, e), ties + is_max.count(), more), e)
                     }),
                 )
             }),
@@ -181,13 +230,14 @@ impl<V: Copy> RowPivot<V> {
 fn sum_blocks<T: Real, S: Simd<T>>(
     s: S,
     len: usize,
-    mut sums: impl FnMut(Range<usize>) -> [(S::V, u32); 2],
-) -> (S::V, u32) {
-    let (mut all, size, mut start) = ((s.splat(T::ZERO), 0), short(s, BLOCK), 0);
+    mut sums: impl FnMut(Range<usize>) -> [(S::V, u32, S::V); 2],
+) -> (S::V, u32, S::V) {
+    let (zero, size, mut start) = (s.splat(T::ZERO), short(s, BLOCK), 0);
+    let mut all = (zero, 0, zero);
     loop {
         let end = if size < MAX_CLASSES { len.min(start + size) } else { len };
-        let [(a, m), (b, n)] = sums(start..end);
-        all = (all.0 + (a + b), all.1 + m + n);
+        let [(a, m, x), (b, n, y)] = sums(start..end);
+        all = (all.0 + (a + b), all.1 + m + n, all.2 + (x + y));
         if end == len {
             return all;
         }
@@ -207,11 +257,31 @@ pub(crate) fn margins<T: Real, S: Simd<T>>(s: S, row: &[T], max: T) -> T {
                 s,
                 &row[block],
                 max,
-                (zero, 0),
-                inlined!(|(sum, ties), _, z| (sum + S::V::select(z.eq(top), zero, top - z), ties)),
+                (zero, 0, zero),
+                inlined!(|(sum, ..), _, z| (sum + S::V::select(z.eq(top), zero, top - z), 0, zero)),
             )
         }),
     )
     .0
     .sum()
+}
+
+/// `logsumexp(z)` of a group of rows that begins at row `first`: NaN if a logit is NaN, else +inf if a logit is +inf, and
+/// -inf if all are -inf.
+#[inline(always)]
+pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, sums: &LaneSums<T, S>, logits: &Rows<'_, T>, first: usize) -> S::V {
+    let (lse, is_finite) = (sums.max + log1p(s, sums.rest), sums.max.abs().lt(s.splat(T::INFINITY)));
+    if is_finite.bits() == (1 << S::LANES) - 1 {
+        return lse;
+    }
+    // An infinite maximum is the result, unless the row contains a NaN.
+    let (max, mut lanes) = (lanes_of(s, sums.max), lanes_of(s, lse));
+    for (lane, i) in (first..logits.rows()).take(S::LANES).enumerate() {
+        let max = max.as_ref()[lane];
+        if max.to_f64().is_infinite() {
+            let has_nan = logits.row(i).iter().any(|z| z.to_f64().is_nan());
+            lanes.as_mut()[lane] = if has_nan { T::NAN } else { max };
+        }
+    }
+    s.load(&lanes)
 }

@@ -5,6 +5,7 @@ use crate::losses::{GroupSums, LaneRowStats};
 use crate::math::Real;
 use crate::simd::{Kernel, Lanes, Mask, Simd, inlined, lanes_of, write};
 use crate::tile::{Tile, for_groups};
+use std::ops::Range;
 
 /// The statistics of a block of rows.
 pub(super) struct BlockByLane<'k, T> {
@@ -33,27 +34,27 @@ impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
             // 2. statistics
             inlined!(|work, g, rows, sums| {
                 let stats = sums.stats(s, &Tile::of(s, work.scratch, g, classes));
-                work.block.place.write(s, rows.start, sums.class, stats);
+                work.block.place.write(s, rows, sums.class, stats);
             }),
         );
     }
 }
 
 impl<T: Real> Place<'_, T> {
-    /// Writes the statistics of a group of rows from row `i` on.
+    /// Writes the statistics of a group of rows.
     #[inline(always)]
-    fn write<S: Simd<T>>(&mut self, s: S, i: usize, class: S::V, stats: LaneRowStats<S::V>) {
-        let zero = s.splat(T::ZERO);
+    pub(super) fn write<S: Simd<T>>(&mut self, s: S, rows: Range<usize>, class: S::V, stats: LaneRowStats<S::V>) {
+        let (zero, i) = (s.splat(T::ZERO), rows.start);
         // 1. numbers; an ignored row has no loss
-        write(s, S::V::select(class.lt(zero), zero, stats.loss), self.loss, i);
-        write(s, stats.logsumexp, self.logsumexp, i);
-        write(s, stats.entropy, self.entropy, i);
+        write(s, S::V::select(class.lt(zero), zero, stats.loss), &mut self.loss[..rows.end], i);
+        write(s, stats.logsumexp, &mut self.logsumexp[..rows.end], i);
+        write(s, stats.entropy, &mut self.entropy[..rows.end], i);
         // 2. predictions; an ignored row has class -1 and is never correct
         let is_correct = S::V::select(class.lt(zero), s.splat(T::NAN), class).eq(stats.argmax).bits();
-        for (lane, correct) in self.correct[i..].iter_mut().take(S::LANES).enumerate() {
+        for (lane, correct) in self.correct[rows.clone()].iter_mut().enumerate() {
             *correct = is_correct >> lane & 1 == 1;
         }
-        for (argmax, top) in self.argmax[i..].iter_mut().zip(lanes_of(s, stats.argmax).as_ref()) {
+        for (argmax, top) in self.argmax[rows].iter_mut().zip(lanes_of(s, stats.argmax).as_ref()) {
             *argmax = top.to_f64() as i64;
         }
     }

@@ -2,10 +2,10 @@
 
 use super::by_lane::{chain, sample_weights};
 use super::{RowObjective, target_row};
-use crate::losses::{ClassGrads, ClassLanes, GradOptions, Group, RowLoss};
+use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, GradOptions, Group, RowLoss};
 use crate::math::Real;
 use crate::rows::LogitMap;
-use crate::rows::group::{self, GroupPivots, GroupSums, group_rows, largest, margins};
+use crate::rows::group::{self, GroupPivots, GroupSums, group_rows, largest, margins, part};
 use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, lanes_of, split, write};
 use crate::tile::{LaneSums, Total};
 use crate::view::{Rows, RowsIo};
@@ -149,10 +149,61 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
     }
 }
 
-/// The numbers of a row of a group in a scratch buffer, which may be empty.
-#[inline(always)]
-fn part<T>(scratch: &mut [T], lane: usize, classes: usize) -> &mut [T] {
-    if scratch.is_empty() { scratch } else { &mut scratch[lane * classes..][..classes] }
+/// The diagonals of the Hessians of a block of rows.
+pub(super) struct GroupHesses<'k, 'a, T: Real, L: RowLoss<T>> {
+    pub(super) objective: &'k RowObjective<'a, T, L>,
+    pub(super) loss: &'k L::ClassLanes,
+    pub(super) first: usize,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) hess: &'k mut [T],
+    pub(super) divisor: f64,
+}
+
+impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for GroupHesses<'_, '_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let GroupHesses { objective, loss, first, logits, hess, divisor } = self;
+        let (count, classes, map) = (logits.rows(), logits.columns(), objective.loss.logit_map());
+        let size = group_rows(s, classes);
+        // Of the logits before the map, whose derivative enters twice.
+        let divisor = s.splat(T::from_f64(divisor * map.temperature().powi(2)));
+        for start in (0..count).step_by(size) {
+            let rows = start..count.min(start + size);
+            let mut group = OpenGroup::of(s, objective, first + start, rows.len());
+            for (lane, i) in rows.clone().enumerate() {
+                if let Some(class) = group.class(lane) {
+                    let mut row = RowIo::new(logits.row(i), &mut hess[i * classes..][..classes]);
+                    if !map.is_identity() {
+                        map.row(s, &mut row.map_to_kept(0..classes), &mut []);
+                        row = row.mapped();
+                    }
+                    group.enter(s, loss, lane, row.source(), class);
+                }
+            }
+            let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
+            for (lane, i) in rows.clone().enumerate() {
+                if group.class(lane).is_some() {
+                    let row = RowIo::new(logits.row(i), &mut hess[i * classes..][..classes]);
+                    sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
+                }
+            }
+            let sums = sums.finish(s, &pivots, &group.logit);
+            let curvature = loss.curvature(s, &group.close(s, sums)) / divisor;
+            let ClassHesses { weight, factor, top } = ClassHesses::of(s, &sums, curvature);
+            let [weight, factor, top] = [lanes_of(s, weight), lanes_of(s, factor), lanes_of(s, top)];
+            for (lane, i) in rows.enumerate() {
+                let hess = &mut hess[i * classes..][..classes];
+                if group.class(lane).is_none() || weight.as_ref()[lane] == T::ZERO {
+                    hess.fill(T::ZERO);
+                    continue;
+                }
+                let [weight, factor, top] = [spread(s, &weight, lane), spread(s, &factor, lane), spread(s, &top, lane)];
+                let hesses = ClassHesses { weight, factor, top };
+                RowIo::in_place(hess).finish(s, inlined!(|_, e| hesses.at(s, e)));
+            }
+        }
+    }
 }
 
 /// A group of rows before their sums are known.

@@ -1,7 +1,7 @@
 //! Rows of few classes by lane: one row per lane, one class per register.
 
 use super::{RowObjective, Targets};
-use crate::losses::{ClassLanes, Group, RowLoss, SoftLanes};
+use crate::losses::{ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, Group, RowLoss, SoftLanes};
 use crate::math::Real;
 use crate::rows::LogitMap;
 use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, read, split, write};
@@ -382,6 +382,46 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
             }),
         );
         work.2.sum()
+    }
+}
+
+/// The diagonals of the Hessians of a block of rows with one class each.
+pub(super) struct LaneHesses<'k, 'a, T: Real, L: RowLoss<T>> {
+    pub(super) block: LaneBlock<'k, T, OfClasses<'k, 'a, T, L>>,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) hess: &'k mut [T],
+    pub(super) divisor: f64,
+}
+
+impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for LaneHesses<'_, '_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let LaneHesses { block: LaneBlock { targets, first, map, scratch, .. }, logits, hess, divisor } = self;
+        let (zero, classes) = (s.splat(T::ZERO), logits.columns());
+        // Of the logits before the map, whose derivative enters twice.
+        let divisor = s.splat(T::from_f64(divisor * map.temperature().powi(2)));
+        for_groups(
+            s,
+            logits.rows(),
+            Group::none(s),
+            &mut (Scratch::of::<OfClasses<'_, '_, T, L>>(map, classes, scratch), hess),
+            inlined!(|(scratch, _), g, rows| {
+                let shape = [rows.len(), classes];
+                let mut tiles = scratch.load::<OfClasses<'_, '_, T, L>, S>(s, map, logits.from(rows.start), shape, g);
+                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
+            }),
+            inlined!(|(scratch, hess), g, rows, group| {
+                let hesses = ClassHesses::of(s, &group.sums, targets.1.curvature(s, group) / divisor);
+                let is_zero_weight = hesses.weight.eq(zero);
+                scratch.tiles::<OfClasses<'_, '_, T, L>, S>(s, g, classes).logits.store(
+                    s,
+                    &mut hess[rows.start * classes..],
+                    rows.len(),
+                    inlined!(|_, e| S::V::select(is_zero_weight, zero, hesses.at(s, e))),
+                );
+            }),
+        );
     }
 }
 

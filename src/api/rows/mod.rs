@@ -17,8 +17,8 @@ use crate::simd::{Isa, Kernel, Simd, inlined};
 use crate::sparse::Sparse;
 use crate::tile;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
-use by_group::{GroupGrads, GroupValues};
-use by_lane::{LaneBlock, LaneGrads, LaneTargets, LaneValues, LaneWeights, OfClasses, OfDistributions};
+use by_group::{GroupGrads, GroupHesses, GroupValues};
+use by_lane::{LaneBlock, LaneGrads, LaneHesses, LaneTargets, LaneValues, LaneWeights, OfClasses, OfDistributions};
 use by_row::{RowGrads, RowHesses, RowValues, Scratch};
 use path::Path;
 use std::ops::Range;
@@ -269,9 +269,22 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
             });
         }
         // The Hessian comes first: the gradient may overwrite the logits.
-        T::with_scratch(Scratch::len(self, rows.columns(), 0), |scratch| {
-            T::dispatch(isa, RowHesses { objective: self, first, logits: rows.source(), scratch, hess, divisor });
-        });
+        let (map, logits) = (self.loss.logit_map(), rows.source());
+        match self.path(rows.columns()) {
+            Path::ByLane(loss) => {
+                let targets = OfClasses(self, loss);
+                T::with_scratch(LaneBlock::<T, OfClasses<'_, '_, T, L>>::scratch_len(map, rows.columns()), |scratch| {
+                    let block = LaneBlock { targets, first, map, scratch, each: None };
+                    T::dispatch(isa, LaneHesses { block, logits, hess, divisor });
+                });
+            }
+            Path::ByGroup(loss) => {
+                T::dispatch(isa, GroupHesses { objective: self, loss, first, logits, hess, divisor });
+            }
+            _ => T::with_scratch(Scratch::len(self, rows.columns(), 0), |scratch| {
+                T::dispatch(isa, RowHesses { objective: self, first, logits, scratch, hess, divisor });
+            }),
+        }
         self.value_and_grad(isa, first, rows, divisor, each)
     }
 }

@@ -51,7 +51,7 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
         let are_few = (1..=L::MAX_CLASSES_BY_LANE).contains(&classes);
         match self.loss.lanes(has_classes) {
             LaneKernels::Classes(loss) if are_few => Path::ByLane(loss),
-            LaneKernels::Classes(loss) if classes > 0 && classes <= group::MAX_CLASSES => Path::ByGroup(loss),
+            LaneKernels::Classes(loss) if group::are_short(classes) => Path::ByGroup(loss),
             LaneKernels::Distributions(loss) if are_few => Path::SoftByLane(loss),
             _ => Path::ByRow,
         }

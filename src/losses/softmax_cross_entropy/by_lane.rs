@@ -5,7 +5,7 @@
 //! function.
 
 use super::SoftmaxCrossEntropy;
-use crate::losses::{ClassGrads, ClassLanes, GradOptions, Group, SoftLanes};
+use crate::losses::{ClassGrads, ClassLanes, CurvedLanes, GradOptions, Group, SoftLanes};
 use crate::math::{Real, log1p};
 use crate::simd::{Lanes, Simd, inlined, lanes_of};
 use crate::tile::Tile;
@@ -45,6 +45,13 @@ impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
         let factor = group.sums.scale(s, scale);
         write(s, ClassGrads { label, factor, limit: scale, weight, options: None });
         plain_losses(s, group, weight)
+    }
+}
+
+impl<T: Real> CurvedLanes<T> for SoftmaxCrossEntropy<'_, T> {
+    #[inline(always)]
+    fn curvature<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        self.group_weight(s, group)
     }
 }
 
