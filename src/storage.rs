@@ -15,6 +15,11 @@ use crate::view::{Rows, RowsIo};
 pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     /// The type that they are computed with.
     type Real: Real;
+    /// Whether it is wider.
+    const IS_HALF: bool;
+
+    /// The same number in the wider type.
+    fn wide(self) -> Self::Real;
 
     /// Calls `f` with the widened numbers of a block.
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self::Real>) -> R) -> R;
@@ -30,6 +35,9 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 
 /// A type of results with the shape of logits of type `S`: `S` itself, or the type that it is computed with.
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
+    /// The nearest number of this type.
+    fn nearest(x: S::Real) -> Self;
+
     /// Calls `f` with the widened numbers of a block and places for results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
 
@@ -44,6 +52,12 @@ macro_rules! as_they_are {
     ($($t:ty)+) => {
         $(impl Storage for $t {
             type Real = Self;
+            const IS_HALF: bool = false;
+
+            #[inline(always)]
+            fn wide(self) -> Self {
+                self
+            }
 
             #[inline(always)]
             fn widened<R>(_: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self>) -> R) -> R {
@@ -60,6 +74,11 @@ macro_rules! as_they_are {
         }
 
         impl Place<$t> for $t {
+            #[inline(always)]
+            fn nearest(x: $t) -> $t {
+                x
+            }
+
             #[inline(always)]
             fn filled<R>(_: Isa, rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, Self>) -> R) -> R {
                 f(rows)
@@ -81,6 +100,12 @@ as_they_are!(f32 f64);
 
 impl<H: Half> Storage for H {
     type Real = f32;
+    const IS_HALF: bool = true;
+
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self.widen()
+    }
 
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
         f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
@@ -100,6 +125,11 @@ impl<H: Half> Storage for H {
 }
 
 impl<H: Half> Place<H> for H {
+    #[inline(always)]
+    fn nearest(x: f32) -> Self {
+        H::narrow(x)
+    }
+
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
         f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
             widen_rows(isa, &rows.source(), scratch);
@@ -124,6 +154,11 @@ impl<H: Half> Place<H> for H {
 
 /// Results in single precision: the widened numbers are written to their place.
 impl<H: Half> Place<H> for f32 {
+    #[inline(always)]
+    fn nearest(x: f32) -> Self {
+        x
+    }
+
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
         let (source, count, classes) = (rows.apart(), rows.rows(), rows.columns());
         let target = rows.target();

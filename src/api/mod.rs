@@ -7,6 +7,7 @@ mod evaluation;
 mod functions;
 mod gaussian;
 mod linear_cross_entropy;
+mod long_halves;
 mod long_rows;
 mod penalties;
 mod points;
@@ -161,11 +162,12 @@ pub fn value<S: Storage>(
         check_numbers(objective, isa, logits)?;
         return Ok(Loss::Scalar(0.0));
     }
-    let size = parallel::block_rows(classes);
+    let (size, summed) = (parallel::block_rows(classes), long_halves::summed::<S>(objective, classes));
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
-        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| {
-            S::widened(isa, logits, |logits| objective.value(isa, b * size, logits, each))
+        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| match summed {
+            Some(summed) => long_halves::value(isa, summed, b * size, logits, each),
+            None => S::widened(isa, logits, |logits| objective.value(isa, b * size, logits, each)),
         });
         // The data is read only once: it is checked only if the sum is NaN.
         if total.is_nan() {
@@ -191,11 +193,12 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
         logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
-    let size = parallel::block_rows(classes);
+    let (size, summed) = (parallel::block_rows(classes), long_halves::summed::<S>(objective, classes));
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
-        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| {
-            O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, divisor, each))
+        let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| match summed {
+            Some(summed) => long_halves::value_and_grad(isa, summed, b * size, rows, divisor, each),
+            None => O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, divisor, each)),
         });
         check_if_nan(objective, isa, unchecked, total)
     })

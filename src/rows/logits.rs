@@ -59,8 +59,13 @@ impl<'a, T: Real> Logits<'a, T> {
 
 impl<T: Real> Exponentials<T> for Logits<'_, T> {
     #[inline(always)]
-    fn logits(&self) -> &[T] {
-        if self.map.is_identity() { self.raw } else { self.mapped }
+    fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    #[inline(always)]
+    fn block(&self, block: Range<usize>) -> &[T] {
+        if self.map.is_identity() { &self.raw[block] } else { &self.mapped[block] }
     }
 
     #[inline(always)]
@@ -79,8 +84,8 @@ impl<T: Real> Exponentials<T> for Logits<'_, T> {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        let (raw, start) = (self.raw, block.start);
-        sum_of::<SKIP_MAX, T, S>(s, &self.logits()[block], &raw[start..], max, pivot)
+        let memory = &self.raw[block.start..];
+        sum_of::<SKIP_MAX, T, S, T>(s, self.block(block), memory, max, pivot)
     }
 }
 
@@ -181,8 +186,13 @@ impl<'a, T: Real> LogitsIo<'a, T> {
 
 impl<T: Real> Exponentials<T> for LogitsIo<'_, T> {
     #[inline(always)]
-    fn logits(&self) -> &[T] {
-        self.row.source()
+    fn len(&self) -> usize {
+        self.row.source().len()
+    }
+
+    #[inline(always)]
+    fn block(&self, block: Range<usize>) -> &[T] {
+        &self.row.source()[block]
     }
 
     #[inline(always)]

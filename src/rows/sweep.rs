@@ -22,13 +22,13 @@ impl<R, W> Sweep<'_, R, W> {
         W: Watch<T>,
     {
         let Sweep { row, watch } = self;
-        let (len, size) = (row.logits().len(), short(s, BLOCK));
+        let (len, size) = (row.len(), short(s, BLOCK));
         let (mut max, mut rest, mut pivot) = (-T::INFINITY, 0.0, Pivot::none());
         for start in (0..len).step_by(size) {
             let block = start..len.min(start + size);
             // 1. the maximum of the block; its logits may be mapped first
             let block_max = row.enter(s, block.clone());
-            watch.block(s, start, &row.logits()[block.clone()], if block_max > max { block_max } else { max });
+            watch.block(s, start, row.block(block.clone()), if block_max > max { block_max } else { max });
             if block_max > max {
                 // 2a. It is the new maximum of the row, and the old maximum joins the rest. Logits equal to it are
                 // counted, not summed: each contributes exp(max), and one of them is left out.
@@ -119,13 +119,16 @@ impl<T: Real> Watch<T> for () {
 
 /// A row whose exponentials are summed and, if the gradient needs them again, kept.
 pub(crate) trait Exponentials<T: Real> {
-    /// The logits, valid up to the current block of the sweep.
-    fn logits(&self) -> &[T];
+    /// The number of logits.
+    fn len(&self) -> usize;
+
+    /// The logits of the current block of the sweep.
+    fn block(&self, block: Range<usize>) -> &[T];
 
     /// Enters a block, and returns its largest logit.
     #[inline(always)]
     fn enter<S: Simd<T>>(&mut self, s: S, block: Range<usize>) -> T {
-        largest(s, &self.logits()[block])
+        largest(s, self.block(block))
     }
 
     /// Called when the maximum rises in the block that begins at `start`; `rest` is the sum of the exponentials of all
@@ -151,8 +154,13 @@ pub(crate) trait Exponentials<T: Real> {
 /// A row whose exponentials are only summed.
 impl<T: Real> Exponentials<T> for &[T] {
     #[inline(always)]
-    fn logits(&self) -> &[T] {
-        self
+    fn len(&self) -> usize {
+        <[T]>::len(self)
+    }
+
+    #[inline(always)]
+    fn block(&self, block: Range<usize>) -> &[T] {
+        &self[block]
     }
 
     #[inline(always)]
@@ -164,16 +172,16 @@ impl<T: Real> Exponentials<T> for &[T] {
         pivot: Pivot<T>,
     ) -> (f64, f64) {
         let start = block.start;
-        sum_of::<SKIP_MAX, T, S>(s, &self[block], &self[start..], max, pivot)
+        sum_of::<SKIP_MAX, T, S, T>(s, &self[block], &self[start..], max, pivot)
     }
 }
 
 /// [`Exponentials::sum`] for the logits of a block. `memory` starts at the same element and is prefetched.
 #[inline(always)]
-pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
     s: S,
     block: &[T],
-    memory: &[T],
+    memory: &[M],
     max: T,
     pivot: Pivot<T>,
 ) -> (f64, f64) {
@@ -221,8 +229,13 @@ const FAR: f64 = 4096.0;
 
 impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
     #[inline(always)]
-    fn logits(&self) -> &[T] {
-        self.row
+    fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    #[inline(always)]
+    fn block(&self, block: Range<usize>) -> &[T] {
+        &self.row[block]
     }
 
     #[inline(always)]
@@ -287,8 +300,13 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
 /// A row whose exponentials are summed and kept.
 impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     #[inline(always)]
-    fn logits(&self) -> &[T] {
-        self.source()
+    fn len(&self) -> usize {
+        self.source().len()
+    }
+
+    #[inline(always)]
+    fn block(&self, block: Range<usize>) -> &[T] {
+        &self.source()[block]
     }
 
     #[inline(always)]

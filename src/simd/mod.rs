@@ -189,7 +189,7 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     fn fence(self) {}
     /// Prefetches the cache line of `xs[i]`; `i` may lie past the end.
     #[inline(always)]
-    fn prefetch(self, _xs: &[T], _i: usize) {}
+    fn prefetch<M>(self, _xs: &[M], _i: usize) {}
 }
 
 /// One register of numbers. A value of such a type exists only on a processor with its instruction set.

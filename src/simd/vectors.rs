@@ -81,7 +81,7 @@ macro_rules! vectors {
             }
 
             #[inline(always)]
-            fn prefetch(self, xs: &[$T], i: usize) {
+            fn prefetch<M>(self, xs: &[M], i: usize) {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
             }
         }
