@@ -16,7 +16,8 @@
 //! f32 to bf16     25.1    9.3    4.0      3.7
 //! ```
 
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{self, Isa, Kernel, Simd, inlined};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// A 16-bit float: `f16` or `bf16`.
@@ -29,6 +30,56 @@ pub trait Half: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     fn widen(self) -> f32;
     /// The nearest number of this type.
     fn narrow(x: f32) -> Self;
+
+    /// Which of the two types it is.
+    const KIND: simd::Half;
+    /// The number with these bits.
+    fn from_bits(bits: u16) -> Self;
+    /// The bits of the number.
+    fn to_bits(self) -> u16;
+    /// The bits of numbers.
+    fn bits(numbers: &[Self]) -> &[u16];
+    /// The bits of numbers, mutable.
+    fn bits_mut(numbers: &mut [Self]) -> &mut [u16];
+
+    /// Widens a whole register of numbers.
+    #[inline(always)]
+    fn load<S: Simd<f32>>(s: S, numbers: &[Self]) -> S::V {
+        s.load_halves(Self::bits(numbers), Self::KIND, inlined!(|bits| Self::from_bits(bits).widen()))
+    }
+
+    /// Narrows a whole register of numbers.
+    #[inline(always)]
+    fn store<S: Simd<f32>>(s: S, v: S::V, numbers: &mut [Self], streams: bool) {
+        s.store_halves(v, Self::bits_mut(numbers), Self::KIND, streams, inlined!(|x| Self::narrow(x).to_bits()));
+    }
+}
+
+/// How bits are seen as numbers.
+macro_rules! bits {
+    ($H:ident, $kind:ident) => {
+        const KIND: simd::Half = simd::Half::$kind;
+
+        #[inline(always)]
+        fn from_bits(bits: u16) -> Self {
+            $H::from_bits(bits)
+        }
+
+        #[inline(always)]
+        fn to_bits(self) -> u16 {
+            $H::to_bits(self)
+        }
+
+        #[inline(always)]
+        fn bits(numbers: &[Self]) -> &[u16] {
+            numbers.reinterpret_cast()
+        }
+
+        #[inline(always)]
+        fn bits_mut(numbers: &mut [Self]) -> &mut [u16] {
+            numbers.reinterpret_cast_mut()
+        }
+    };
 }
 
 /// Widens every number of a slice.
@@ -65,6 +116,7 @@ impl<A: Copy, B, F: Fn(A) -> B> Kernel<f32> for Each<'_, A, B, F> {
 const INFINITY: u32 = 0x7f80_0000;
 
 impl Half for bf16 {
+    bits!(bf16, Bf16);
     const EPSILON: f64 = 0.007_812_5; // 2^-7
     const SMALLEST: f64 = 9.183_549_615_799_121e-41; // 2^-133
 
@@ -95,6 +147,7 @@ const SMALLEST: u32 = 113 << 23;
 const TOO_LARGE: u32 = 0x477f_f000;
 
 impl Half for f16 {
+    bits!(f16, F16);
     const EPSILON: f64 = 0.000_976_562_5; // 2^-10
     const SMALLEST: f64 = 5.960_464_477_539_063e-8; // 2^-24
 

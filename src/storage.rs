@@ -8,7 +8,7 @@
 use crate::half::{Half, narrow, widen};
 use crate::math::Real;
 use crate::scratch::Scratch;
-use crate::simd::Isa;
+use crate::simd::{Isa, Simd, load_at, store_at};
 use crate::view::{Rows, RowsIo};
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
@@ -20,6 +20,9 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 
     /// The same number in the wider type.
     fn wide(self) -> Self::Real;
+
+    /// Loads a whole register of numbers, widened.
+    fn load<S: Simd<Self::Real>>(s: S, numbers: &[Self]) -> S::V;
 
     /// Calls `f` with the widened numbers of a block.
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self::Real>) -> R) -> R;
@@ -37,6 +40,10 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
     /// The nearest number of this type.
     fn nearest(x: S::Real) -> Self;
+
+    /// Stores a whole register of results, rounded. With `streams` the caches are bypassed if the processor can; then
+    /// `places` must begin at a multiple of its size.
+    fn store<L: Simd<S::Real>>(s: L, v: L::V, places: &mut [Self], streams: bool);
 
     /// Calls `f` with the widened numbers of a block and places for results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
@@ -60,6 +67,11 @@ macro_rules! as_they_are {
             }
 
             #[inline(always)]
+            fn load<S: Simd<Self>>(s: S, numbers: &[Self]) -> S::V {
+                load_at(s, numbers, 0)
+            }
+
+            #[inline(always)]
             fn widened<R>(_: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self>) -> R) -> R {
                 f(rows)
             }
@@ -77,6 +89,11 @@ macro_rules! as_they_are {
             #[inline(always)]
             fn nearest(x: $t) -> $t {
                 x
+            }
+
+            #[inline(always)]
+            fn store<L: Simd<$t>>(s: L, v: L::V, places: &mut [$t], _: bool) {
+                store_at(s, v, places, 0);
             }
 
             #[inline(always)]
@@ -107,6 +124,11 @@ impl<H: Half> Storage for H {
         self.widen()
     }
 
+    #[inline(always)]
+    fn load<S: Simd<f32>>(s: S, numbers: &[Self]) -> S::V {
+        H::load(s, numbers)
+    }
+
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
         f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
             widen_rows(isa, &rows, scratch);
@@ -128,6 +150,11 @@ impl<H: Half> Place<H> for H {
     #[inline(always)]
     fn nearest(x: f32) -> Self {
         H::narrow(x)
+    }
+
+    #[inline(always)]
+    fn store<L: Simd<f32>>(s: L, v: L::V, places: &mut [Self], streams: bool) {
+        H::store(s, v, places, streams);
     }
 
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
@@ -157,6 +184,11 @@ impl<H: Half> Place<H> for f32 {
     #[inline(always)]
     fn nearest(x: f32) -> Self {
         x
+    }
+
+    #[inline(always)]
+    fn store<L: Simd<f32>>(s: L, v: L::V, places: &mut [Self], _: bool) {
+        store_at(s, v, places, 0);
     }
 
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {

@@ -133,6 +133,12 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.fresh
     }
 
+    /// Whether the results bypass the caches.
+    #[inline(always)]
+    pub(crate) fn streams(&self) -> bool {
+        self.streams && self.source.is_some()
+    }
+
     /// The same, of a slice that was made to fit.
     #[inline]
     pub(crate) fn beside(source: Rows<'a, T>, target: &'a mut [O]) -> Self {

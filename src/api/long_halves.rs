@@ -94,7 +94,7 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
     #[inline(always)]
     fn run<S: Simd<H::Real>>(self, s: S) -> f64 {
         let Grads { objective, first, mut rows, scratch, divisor, mut each } = self;
-        let (count, classes, mut total) = (rows.rows(), rows.columns(), 0.0);
+        let (count, classes, streams, mut total) = (rows.rows(), rows.columns(), rows.streams(), 0.0);
         for i in 0..count {
             let mut loss = 0.0;
             if let Some(class) = objective.class(first + i) {
@@ -107,7 +107,12 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
                 loss = own;
                 // 2. the gradient of all classes except the labelled one, then its own
                 let out = &mut rows.target()[i * classes..][..classes];
-                HalfRowKept::<H> { raw: &[], kept: scratch }.finish(s, sum.scale(pivot, others / divisor), out);
+                HalfRowKept::<H> { raw: &[], kept: scratch }.finish(
+                    s,
+                    sum.scale(pivot, others / divisor),
+                    out,
+                    streams,
+                );
                 out[class] = O::nearest(H::Real::from_f64(label / divisor));
             } else {
                 rows.target()[i * classes..][..classes].fill(O::default());

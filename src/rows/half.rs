@@ -3,9 +3,9 @@
 //! A widened block stays in the first-level cache, and while its exponentials are computed the next blocks are
 //! prefetched. So half precision takes half the time where memory is the limit.
 
-use super::sweep::{Exponentials, Pivot, largest, sum_of};
+use super::sweep::{Exponentials, Pivot, sum_of};
 use super::{BLOCK, Scale};
-use crate::simd::{AHEAD, Float, RowIo, Simd, inlined};
+use crate::simd::{AHEAD, Float, Lanes, RowIo, Simd, lanes_of, read};
 use crate::storage::{Place, Storage};
 use std::ops::Range;
 
@@ -36,8 +36,7 @@ impl<H: Storage> Exponentials<H::Real> for HalfRow<'_, H> {
     #[inline(always)]
     fn enter<S: Simd<H::Real>>(&mut self, s: S, block: Range<usize>) -> H::Real {
         let wide = &mut self.wide[..block.len()];
-        widen(&self.raw[block], wide);
-        largest(s, wide)
+        widen(s, &self.raw[block], wide)
     }
 
     #[inline(always)]
@@ -63,12 +62,31 @@ pub(crate) struct HalfRowKept<'a, H: Storage> {
 impl<H: Storage> HalfRowKept<'_, H> {
     /// Writes the probabilities, times the factor of `scale`, from the kept exponentials.
     #[inline(always)]
-    pub(crate) fn finish<O: Place<H>, S: Simd<H::Real>>(self, s: S, scale: Scale<H::Real>, out: &mut [O]) {
-        for (kept, out) in self.kept.chunks_mut(BLOCK).zip(out.chunks_mut(BLOCK)) {
-            RowIo::in_place(kept).map(s, H::Real::ZERO, inlined!(|_, e| scale.of(s, e)));
-            for (out, &x) in out.iter_mut().zip(&*kept) {
-                *out = O::nearest(x);
+    pub(crate) fn finish<O: Place<H>, S: Simd<H::Real>>(
+        self,
+        s: S,
+        scale: Scale<H::Real>,
+        out: &mut [O],
+        streams: bool,
+    ) {
+        // Only whole aligned registers can bypass the caches: the numbers before the first one are written normally.
+        let bytes = S::LANES * size_of::<O>();
+        let head = if streams { out.as_ptr().addr().wrapping_neg() % bytes / size_of::<O>() } else { 0 }.min(out.len());
+        let tail = out.len() - (out.len() - head) % S::LANES;
+        let (kept, _) = S::registers(&self.kept[head..tail]);
+        for (out, kept) in out[head..tail].chunks_exact_mut(S::LANES).zip(kept) {
+            O::store(s, scale.of(s, s.load(kept)), out, streams);
+        }
+        for part in [0..head, tail..out.len()] {
+            if !part.is_empty() {
+                let scaled = lanes_of(s, scale.of(s, read(s, &self.kept[..part.end], part.start, H::Real::ZERO)));
+                for (out, &x) in out[part].iter_mut().zip(scaled.as_ref()) {
+                    *out = O::nearest(x);
+                }
             }
+        }
+        if streams {
+            s.fence();
         }
     }
 }
@@ -89,9 +107,7 @@ impl<H: Storage> Exponentials<H::Real> for HalfRowKept<'_, H> {
         for i in block.clone().step_by(64 / size_of::<H>()) {
             s.prefetch(self.raw, i + AHEAD);
         }
-        let wide = &mut self.kept[block.clone()];
-        widen(&self.raw[block], wide);
-        largest(s, wide)
+        widen(s, &self.raw[block.clone()], &mut self.kept[block])
     }
 
     #[inline(always)]
@@ -111,10 +127,31 @@ impl<H: Storage> Exponentials<H::Real> for HalfRowKept<'_, H> {
     }
 }
 
-/// Widens every number. The loop is plain, and the compiler vectorises it for the instruction set.
+/// Widens a block, and returns its largest number that is not NaN.
 #[inline(always)]
-fn widen<H: Storage>(raw: &[H], wide: &mut [H::Real]) {
+fn widen<H: Storage, S: Simd<H::Real>>(s: S, raw: &[H], wide: &mut [H::Real]) -> H::Real {
+    const TOGETHER: usize = 4;
+    let mut largest = [s.splat(-H::Real::INFINITY); TOGETHER];
+    let (registers, _) = S::registers_mut(wide);
+    let (groups, _) = registers.as_chunks_mut::<TOGETHER>();
+    let whole = groups.len() * TOGETHER * S::LANES;
+    // Slices of equal lengths need no check of bounds in the loop.
+    for (group, raw) in groups.iter_mut().zip(raw.chunks_exact(TOGETHER * S::LANES)) {
+        for ((register, raw), largest) in group.iter_mut().zip(raw.chunks_exact(S::LANES)).zip(&mut largest) {
+            let z = H::load(s, raw);
+            s.store(z, register);
+            *largest = z.max(*largest);
+        }
+    }
+    // What remains is fewer than four registers.
+    let (wide, raw) = (&mut wide[whole..], &raw[whole..]);
     for (wide, &raw) in wide.iter_mut().zip(raw) {
         *wide = raw.wide();
     }
+    for i in (0..wide.len()).step_by(S::LANES) {
+        // `max` drops a NaN on its left side.
+        largest[0] = read(s, wide, i, -H::Real::INFINITY).max(largest[0]);
+    }
+    let [a, b, c, d] = largest;
+    a.max(b).max(c.max(d)).largest()
 }

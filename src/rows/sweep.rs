@@ -91,6 +91,18 @@ impl<T: Real> Pivot<T> {
         exp_scaled(s, z - s.splat(self.shift), s.splat(self.exponent))
     }
 
+    /// Whether logits need no shift, as is usual.
+    #[inline(always)]
+    pub(super) fn is_plain(self) -> bool {
+        self.shift == T::ZERO
+    }
+
+    /// [`exp`](Self::exp) of logits that need no shift.
+    #[inline(always)]
+    pub(super) fn plain_exp<S: Simd<T>>(self, s: S, z: S::V) -> S::V {
+        exp_scaled(s, z, s.splat(self.exponent))
+    }
+
     /// The ratio of `exp(z - max)`, with the maximum of the whole row, to an exponential of this pivot.
     #[inline(always)]
     pub(crate) fn unit(self, max: T) -> f64 {
@@ -185,6 +197,21 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
     max: T,
     pivot: Pivot<T>,
 ) -> (f64, f64) {
+    if pivot.is_plain() {
+        sum_with::<SKIP_MAX, T, S, M>(s, block, memory, max, inlined!(|z| pivot.plain_exp(s, z)))
+    } else {
+        s.call(inlined!(|s| sum_with::<SKIP_MAX, T, S, M>(s, block, memory, max, inlined!(|z| pivot.exp(s, z)))))
+    }
+}
+
+#[inline(always)]
+fn sum_with<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
+    s: S,
+    block: &[T],
+    memory: &[M],
+    max: T,
+    exp: impl Fn(S::V) -> S::V,
+) -> (f64, f64) {
     let (zero, one, max) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max));
     if SKIP_MAX {
         let [(a, m), (b, n)] = fold::<2, _, _, _>(
@@ -195,7 +222,7 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
             inlined!(|(sum, ties), i, z| {
                 s.prefetch(memory, i + AHEAD);
                 let is_max = z.eq(max);
-                (sum + S::V::select(is_max, zero, pivot.exp(s, z)), ties + S::V::select(is_max, one, zero))
+                (sum + S::V::select(is_max, zero, exp(z)), ties + S::V::select(is_max, one, zero))
             }),
         );
         ((a + b).sum().to_f64(), (m + n).sum().to_f64())
@@ -207,7 +234,7 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
             zero,
             inlined!(|sum, i, z| {
                 s.prefetch(memory, i + AHEAD);
-                sum + pivot.exp(s, z)
+                sum + exp(z)
             }),
         );
         (((a + b) + (c + d)).sum().to_f64(), 0.0)
@@ -318,32 +345,10 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
         pivot: Pivot<T>,
     ) -> (f64, f64) {
         let top = T::from_f64(pivot.exp_of(max) / pivot.factor);
-        let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
-        if SKIP_MAX {
-            let [(a, m), (b, n)] = self.keep::<2, _, _>(
-                s,
-                block,
-                -T::INFINITY,
-                (zero, zero),
-                inlined!(|(sum, ties), z| {
-                    let (is_max, e) = (z.eq(max), pivot.exp(s, z));
-                    let ties = ties + S::V::select(is_max, one, zero);
-                    ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
-                }),
-            );
-            ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+        if pivot.is_plain() {
+            keep_with::<SKIP_MAX, T, S>(s, self, block, [max, top], inlined!(|z| pivot.plain_exp(s, z)))
         } else {
-            let [a, b, c, d] = self.keep::<4, _, _>(
-                s,
-                block,
-                -T::INFINITY,
-                zero,
-                inlined!(|sum, z| {
-                    let e = pivot.exp(s, z);
-                    (sum + e, e)
-                }),
-            );
-            (((a + b) + (c + d)).sum().to_f64(), 0.0)
+            s.call(inlined!(|s| keep_with::<SKIP_MAX, T, S>(s, self, block, [max, top], inlined!(|z| pivot.exp(s, z)))))
         }
     }
 
@@ -351,6 +356,44 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     fn rescale<S: Simd<T>>(&mut self, s: S, len: usize, from: Pivot<T>, to: Pivot<T>) {
         let factor = s.splat(T::from_f64(to.exp_of(from.max) * from.factor / to.factor));
         RowIo::in_place(self.kept(len)).map(s, T::ZERO, inlined!(|_, e| e * factor));
+    }
+}
+
+/// [`Exponentials::sum`] for the logits of a block, whose exponentials are kept: `top` for those equal to `max`.
+#[inline(always)]
+fn keep_with<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+    s: S,
+    row: &mut RowIo<'_, T>,
+    block: Range<usize>,
+    [max, top]: [T; 2],
+    exp: impl Fn(S::V) -> S::V,
+) -> (f64, f64) {
+    let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
+    if SKIP_MAX {
+        let [(a, m), (b, n)] = row.keep::<2, _, _>(
+            s,
+            block,
+            -T::INFINITY,
+            (zero, zero),
+            inlined!(|(sum, ties), z| {
+                let (is_max, e) = (z.eq(max), exp(z));
+                let ties = ties + S::V::select(is_max, one, zero);
+                ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
+            }),
+        );
+        ((a + b).sum().to_f64(), (m + n).sum().to_f64())
+    } else {
+        let [a, b, c, d] = row.keep::<4, _, _>(
+            s,
+            block,
+            -T::INFINITY,
+            zero,
+            inlined!(|sum, z| {
+                let e = exp(z);
+                (sum + e, e)
+            }),
+        );
+        (((a + b) + (c + d)).sum().to_f64(), 0.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! 256-bit registers: 8 `f32` or 4 `f64`. They need AVX2 and FMA, present since Haswell and Zen.
+//! 256-bit registers: 8 `f32` or 4 `f64`. They need AVX2, FMA, F16C and POPCNT, present since Haswell and Zen.
 //!
 //! # Safety
 //! Every intrinsic below needs only the instruction set, unless its block says more. A value of these types can be made
@@ -7,17 +7,19 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
 use super::vectors::{across_128_pd, across_128_ps, across_256_pd, across_256_ps, vectors};
-use super::{Lanes, Mask, Simd};
+use super::{Half, Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
-/// Proof that this processor has AVX2 and FMA.
+/// Proof that this processor has AVX2, FMA, F16C and POPCNT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
 
 impl Avx2 {
     pub(super) fn detect() -> Option<Self> {
-        let found =
-            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("popcnt");
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("popcnt");
         found.then_some(Avx2(()))
     }
 }
@@ -26,7 +28,7 @@ impl Avx2 {
 #[inline]
 pub(super) fn enter<R>(token: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
     #[inline(never)]
-    #[target_feature(enable = "avx2,fma,popcnt")]
+    #[target_feature(enable = "avx2,fma,f16c,popcnt")]
     fn inner<R>(token: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
         f(token)
     }
@@ -42,7 +44,8 @@ macro_rules! lanes {
         $splat:ident $load:ident $store:ident $stream:ident,
         $across:ident $add_halves:tt $max_halves:tt,
         $to_int:ident $to_float:ident $iadd:ident $isub:ident $isplat:ident $up:ident $down:ident,
-        $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr
+        $digits:literal, $bias:literal, $sqrt_half:literal, $one:literal, $magic_bits:literal, $window:expr,
+        { $($halves:item)* }
     ) => {
         vectors!(
             Avx2: $V, $M, $T, $lanes, $raw, $raw, $int,
@@ -76,6 +79,8 @@ macro_rules! lanes {
                 // SAFETY: as above; a masked store touches only the lanes of its mask.
                 unsafe { $store_tail(out.as_mut_ptr(), $V::first(out.len()), v.0) }
             }
+
+            $($halves)*
             }
             {
             #[inline(always)]
@@ -127,7 +132,50 @@ lanes!(
     across_256_ps (_mm_add_ps _mm256_add_ps) (_mm_max_ps _mm256_max_ps),
     _mm256_castps_si256 _mm256_castsi256_ps _mm256_add_epi32 _mm256_sub_epi32 _mm256_set1_epi32 _mm256_slli_epi32 _mm256_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
-    [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0]
+    [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0],
+    {
+        #[inline(always)]
+        fn load_halves(self, bits: &[u16], kind: Half, _: impl Fn(u16) -> f32) -> F32x8 {
+            let bits: &[u16; 8] = bits.first_chunk().expect("a register of numbers");
+            // SAFETY: as above; exactly 8 numbers are read.
+            F32x8(unsafe {
+                let bits = _mm_loadu_si128(bits.as_ptr().cast());
+                match kind {
+                    Half::F16 => _mm256_cvtph_ps(bits),
+                    Half::Bf16 => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits))),
+                }
+            })
+        }
+
+        #[inline(always)]
+        fn store_halves(self, v: F32x8, out: &mut [u16], kind: Half, streams: bool, _: impl Fn(f32) -> u16) {
+            let out: &mut [u16; 8] = out.first_chunk_mut().expect("space for a register of numbers");
+            assert!(!streams || out.as_ptr().addr().is_multiple_of(size_of::<__m128i>()));
+            // SAFETY: as above; exactly 8 numbers are written, and they are aligned where they are streamed.
+            unsafe {
+                let bits = match kind {
+                    Half::F16 => _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.0),
+                    Half::Bf16 => {
+                        let (bits, one) = (_mm256_castps_si256(v.0), _mm256_set1_epi32(1));
+                        let upper = _mm256_srli_epi32::<16>(bits);
+                        // Add half a unit less one, and one more if the last kept digit is odd.
+                        let odd = _mm256_and_si256(upper, one);
+                        let up = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), odd);
+                        let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, up));
+                        let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v.0, v.0));
+                        let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+                        let bits = _mm256_blendv_epi8(rounded, quiet, is_nan);
+                        _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256::<1>(bits))
+                    }
+                };
+                if streams {
+                    _mm_stream_si128(out.as_mut_ptr().cast(), bits);
+                } else {
+                    _mm_storeu_si128(out.as_mut_ptr().cast(), bits);
+                }
+            }
+        }
+    }
 );
 
 lanes!(
@@ -138,5 +186,6 @@ lanes!(
     across_256_pd (_mm_add_pd _mm256_add_pd) (_mm_max_pd _mm256_max_pd),
     _mm256_castpd_si256 _mm256_castsi256_pd _mm256_add_epi64 _mm256_sub_epi64 _mm256_set1_epi64x _mm256_slli_epi64 _mm256_srli_epi64,
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
-    [-1, -1, -1, -1, 0, 0, 0, 0]
+    [-1, -1, -1, -1, 0, 0, 0, 0],
+    {}
 );

@@ -9,7 +9,7 @@
 use super::vectors::{
     across_128_pd, across_128_ps, across_256_pd, across_256_ps, across_512_pd, across_512_ps, vectors,
 };
-use super::{Lanes, Mask, Simd};
+use super::{Half, Lanes, Mask, Simd};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX-512 F, BW, DQ and VL.
@@ -130,6 +130,47 @@ lanes!(
     _mm512_castps_si512 _mm512_castsi512_ps _mm512_add_epi32 _mm512_sub_epi32 _mm512_set1_epi32 _mm512_slli_epi32 _mm512_srli_epi32,
     23, 127, 0x3f35_04f3, 0x3f80_0000, 0x4b00_0000,
     {
+        #[inline(always)]
+        fn load_halves(self, bits: &[u16], kind: Half, _: impl Fn(u16) -> f32) -> F32x16 {
+            let bits: &[u16; 16] = bits.first_chunk().expect("a register of numbers");
+            // SAFETY: as above; exactly 16 numbers are read.
+            F32x16(unsafe {
+                let bits = _mm256_loadu_si256(bits.as_ptr().cast());
+                match kind {
+                    Half::F16 => _mm512_cvtph_ps(bits),
+                    Half::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits))),
+                }
+            })
+        }
+
+        #[inline(always)]
+        fn store_halves(self, v: F32x16, out: &mut [u16], kind: Half, streams: bool, _: impl Fn(f32) -> u16) {
+            let out: &mut [u16; 16] = out.first_chunk_mut().expect("space for a register of numbers");
+            assert!(!streams || out.as_ptr().addr().is_multiple_of(size_of::<__m256i>()));
+            // SAFETY: as above; exactly 16 numbers are written, and they are aligned where they are streamed.
+            unsafe {
+                let bits = match kind {
+                    Half::F16 => _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.0),
+                    Half::Bf16 => {
+                        let (bits, one) = (_mm512_castps_si512(v.0), _mm512_set1_epi32(1));
+                        let upper = _mm512_srli_epi32::<16>(bits);
+                        // Add half a unit less one, and one more if the last kept digit is odd.
+                        let odd = _mm512_and_si512(upper, one);
+                        let up = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), odd);
+                        let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, up));
+                        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v.0, v.0);
+                        let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+                        _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, is_nan, quiet))
+                    }
+                };
+                if streams {
+                    _mm256_stream_si256(out.as_mut_ptr().cast(), bits);
+                } else {
+                    _mm256_storeu_si256(out.as_mut_ptr().cast(), bits);
+                }
+            }
+        }
+
         #[inline(always)]
         fn load_columns(self, xs: &[f32], stride: usize) -> [F32x16; 4] {
             assert!(xs.len() >= 4 && (xs.len() - 4) / 15 >= stride);

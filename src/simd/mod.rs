@@ -112,6 +112,15 @@ pub trait Kernel<T: Float> {
     fn run<S: Simd<T>>(self, s: S) -> Self::Output;
 }
 
+/// The types of half precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// 5 bits of exponent.
+    F16,
+    /// 8 bits of exponent, as `f32`.
+    Bf16,
+}
+
 /// An instruction set, as a token that proves the processor has it.
 pub trait Simd<T: Float>: Copy + Send + Sync {
     /// One register of lanes.
@@ -175,6 +184,24 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     fn store_column(self, column: Self::V, out: &mut [T], stride: usize) {
         for (i, &lane) in lanes_of(self, column).as_ref().iter().enumerate() {
             out[i * stride] = lane;
+        }
+    }
+
+    /// Loads a whole register of numbers in half precision; `widen` converts one from its bits.
+    #[inline(always)]
+    fn load_halves(self, bits: &[u16], _kind: Half, widen: impl Fn(u16) -> T) -> Self::V {
+        let mut lanes = Self::Array::default();
+        for (lane, &bits) in lanes.as_mut().iter_mut().zip(&bits[..Self::LANES]) {
+            *lane = widen(bits);
+        }
+        self.load(&lanes)
+    }
+    /// Stores a whole register in half precision, rounded to nearest; `narrow` converts one number to its bits. With
+    /// `streams` the caches are bypassed if the processor can; then `bits` must begin at a multiple of its size.
+    #[inline(always)]
+    fn store_halves(self, v: Self::V, bits: &mut [u16], _kind: Half, _streams: bool, narrow: impl Fn(T) -> u16) {
+        for (bits, &lane) in bits[..Self::LANES].iter_mut().zip(lanes_of(self, v).as_ref()) {
+            *bits = narrow(lane);
         }
     }
 
