@@ -24,14 +24,14 @@
 //! 2021 (the maximum kept out of the sum).
 
 pub(crate) mod group;
-mod half;
 mod logit_map;
 mod logits;
+mod long;
 mod sweep;
 
-pub(crate) use half::{HalfRow, HalfRowKept};
 pub(crate) use logit_map::LogitMap;
 pub use logits::{Logits, LogitsIo};
+pub(crate) use long::{HalfRow, LongRowKept, Pending};
 pub(crate) use sweep::Watch;
 
 use crate::math::Real;

@@ -8,7 +8,7 @@
 use crate::half::{Half, narrow, widen};
 use crate::math::Real;
 use crate::scratch::Scratch;
-use crate::simd::{Isa, Simd, load_at, store_at};
+use crate::simd::{Isa, Simd, load_at};
 use crate::view::{Rows, RowsIo};
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
@@ -20,6 +20,9 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 
     /// The same number in the wider type.
     fn wide(self) -> Self::Real;
+
+    /// The numbers in the wider type, if it is their own.
+    fn as_wide(numbers: &[Self]) -> Option<&[Self::Real]>;
 
     /// Loads a whole register of numbers, widened.
     fn load<S: Simd<Self::Real>>(s: S, numbers: &[Self]) -> S::V;
@@ -67,6 +70,11 @@ macro_rules! as_they_are {
             }
 
             #[inline(always)]
+            fn as_wide(numbers: &[Self]) -> Option<&[Self]> {
+                Some(numbers)
+            }
+
+            #[inline(always)]
             fn load<S: Simd<Self>>(s: S, numbers: &[Self]) -> S::V {
                 load_at(s, numbers, 0)
             }
@@ -92,8 +100,8 @@ macro_rules! as_they_are {
             }
 
             #[inline(always)]
-            fn store<L: Simd<$t>>(s: L, v: L::V, places: &mut [$t], _: bool) {
-                store_at(s, v, places, 0);
+            fn store<L: Simd<$t>>(s: L, v: L::V, places: &mut [$t], streams: bool) {
+                store_wide(s, v, places, streams);
             }
 
             #[inline(always)]
@@ -122,6 +130,11 @@ impl<H: Half> Storage for H {
     #[inline(always)]
     fn wide(self) -> f32 {
         self.widen()
+    }
+
+    #[inline(always)]
+    fn as_wide(_: &[Self]) -> Option<&[f32]> {
+        None
     }
 
     #[inline(always)]
@@ -187,8 +200,8 @@ impl<H: Half> Place<H> for f32 {
     }
 
     #[inline(always)]
-    fn store<L: Simd<f32>>(s: L, v: L::V, places: &mut [Self], _: bool) {
-        store_at(s, v, places, 0);
+    fn store<L: Simd<f32>>(s: L, v: L::V, places: &mut [Self], streams: bool) {
+        store_wide(s, v, places, streams);
     }
 
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
@@ -207,6 +220,14 @@ impl<H: Half> Place<H> for f32 {
     /// The input is always apart, as it is of another type than the results.
     fn source<'r>(rows: &'r RowsIo<'_, H, Self>) -> Rows<'r, H> {
         rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
+    }
+}
+
+/// Stores a whole register; see [`Place::store`].
+#[inline(always)]
+fn store_wide<T: Real, S: Simd<T>>(s: S, v: S::V, places: &mut [T], streams: bool) {
+    if let Some(place) = S::registers_mut(places).0.first_mut() {
+        if streams { s.stream(v, place) } else { s.store(v, place) }
     }
 }
 

@@ -133,6 +133,12 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.fresh
     }
 
+    /// The same, with results that do not bypass the caches. A cache line that two rows share would be written twice,
+    /// so this takes several times as long where rows are short.
+    pub(crate) fn cached(self) -> Self {
+        RowsIo { streams: false, ..self }
+    }
+
     /// Whether the results bypass the caches.
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {

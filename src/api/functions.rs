@@ -72,7 +72,7 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
             let is_by_group = is_of_rows && !is_by_lane && group::are_short(classes);
             let scratch = match (is_by_lane, is_by_group) {
                 (true, _) => tile::scratch_len(classes),
-                (_, true) => rows.scratch_len().min(1) * group::scratch_len(classes),
+                (_, true) => 0,
                 _ => rows.scratch_len(),
             };
             S::Real::with_scratch(scratch, |scratch| match function {
@@ -80,12 +80,8 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
                 Function::LogSoftmax if is_by_lane => {
                     S::Real::dispatch(isa, SoftmaxByLane::<_, true> { rows, scratch })
                 }
-                Function::Softmax if is_by_group => {
-                    S::Real::dispatch(isa, SoftmaxByGroup::<_, false> { rows, scratch })
-                }
-                Function::LogSoftmax if is_by_group => {
-                    S::Real::dispatch(isa, SoftmaxByGroup::<_, true> { rows, scratch })
-                }
+                Function::Softmax if is_by_group => S::Real::dispatch(isa, SoftmaxByGroup::<_, false>(rows)),
+                Function::LogSoftmax if is_by_group => S::Real::dispatch(isa, SoftmaxByGroup::<_, true>(rows)),
                 _ => S::Real::dispatch(isa, Apply { function, rows, scratch }),
             })
         })

@@ -7,12 +7,12 @@ mod evaluation;
 mod functions;
 mod gaussian;
 mod linear_cross_entropy;
-mod long_halves;
 mod long_rows;
 mod penalties;
 mod points;
 mod rows;
 mod stored;
+mod summed;
 
 pub use distributions::{Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads};
 pub use epoch::{CheckedEpoch, Epoch, Parameters};
@@ -162,11 +162,11 @@ pub fn value<S: Storage>(
         check_numbers(objective, isa, logits)?;
         return Ok(Loss::Scalar(0.0));
     }
-    let (size, summed) = (parallel::block_rows(classes), long_halves::summed::<S>(objective, classes));
+    let (size, summed) = (parallel::block_rows(classes), summed::of_values::<S>(objective, classes));
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| match summed {
-            Some(summed) => long_halves::value(isa, summed, b * size, logits, each),
+            Some(summed) => summed::value(isa, summed, b * size, logits, each),
             None => S::widened(isa, logits, |logits| objective.value(isa, b * size, logits, each)),
         });
         // The data is read only once: it is checked only if the sum is NaN.
@@ -193,11 +193,12 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
         logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
-    let (size, summed) = (parallel::block_rows(classes), long_halves::summed::<S>(objective, classes));
+    let summed = summed::of_grads(objective, &logits);
+    let size = if summed.is_some() { summed::block_rows(rows, classes) } else { parallel::block_rows(classes) };
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| match summed {
-            Some(summed) => long_halves::value_and_grad(isa, summed, b * size, rows, divisor, each),
+            Some(summed) => summed::value_and_grad(isa, summed, b * size, rows, divisor, each),
             None => O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, divisor, each)),
         });
         check_if_nan(objective, isa, unchecked, total)

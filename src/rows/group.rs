@@ -219,6 +219,7 @@ impl<V: Copy> RowPivot<V> {
                         let (is_max, e) = (z.eq(self.max), exp(z));
                         ((sum + V::select(is_max, zero, e), ties + is_max.count(), more), e)
                     }),
+                    inlined!(|_| {}),
                 )
             }),
         )

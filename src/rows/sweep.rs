@@ -344,12 +344,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        let top = T::from_f64(pivot.exp_of(max) / pivot.factor);
-        if pivot.is_plain() {
-            keep_with::<SKIP_MAX, T, S>(s, self, block, [max, top], inlined!(|z| pivot.plain_exp(s, z)))
-        } else {
-            s.call(inlined!(|s| keep_with::<SKIP_MAX, T, S>(s, self, block, [max, top], inlined!(|z| pivot.exp(s, z)))))
-        }
+        keep_of::<SKIP_MAX, T, S>(s, self, block, max, pivot, inlined!(|_| {}))
     }
 
     #[inline(always)]
@@ -359,7 +354,26 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     }
 }
 
-/// [`Exponentials::sum`] for the logits of a block, whose exponentials are kept: `top` for those equal to `max`.
+/// [`Exponentials::sum`] for the logits of a block, whose exponentials are kept. `after(n)` is called after every `n`
+/// registers.
+#[inline(always)]
+pub(super) fn keep_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+    s: S,
+    row: &mut RowIo<'_, T>,
+    block: Range<usize>,
+    max: T,
+    pivot: Pivot<T>,
+    after: impl FnMut(usize),
+) -> (f64, f64) {
+    let tops = [max, T::from_f64(pivot.exp_of(max) / pivot.factor)];
+    if pivot.is_plain() {
+        keep_with::<SKIP_MAX, T, S>(s, row, block, tops, inlined!(|z| pivot.plain_exp(s, z)), after)
+    } else {
+        s.call(inlined!(|s| keep_with::<SKIP_MAX, T, S>(s, row, block, tops, inlined!(|z| pivot.exp(s, z)), after)))
+    }
+}
+
+/// The same with the exponential function; an exponential of `top` is kept for logits equal to `max`.
 #[inline(always)]
 fn keep_with<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
     s: S,
@@ -367,6 +381,7 @@ fn keep_with<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
     block: Range<usize>,
     [max, top]: [T; 2],
     exp: impl Fn(S::V) -> S::V,
+    after: impl FnMut(usize),
 ) -> (f64, f64) {
     let (zero, one, max, top) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(top));
     if SKIP_MAX {
@@ -380,6 +395,7 @@ fn keep_with<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
                 let ties = ties + S::V::select(is_max, one, zero);
                 ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
             }),
+            after,
         );
         ((a + b).sum().to_f64(), (m + n).sum().to_f64())
     } else {
@@ -392,6 +408,7 @@ fn keep_with<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
                 let e = exp(z);
                 (sum + e, e)
             }),
+            after,
         );
         (((a + b) + (c + d)).sum().to_f64(), 0.0)
     }

@@ -114,7 +114,7 @@ impl<'a, T: Float> RowIo<'a, T> {
     }
 
     /// First step, on a block: like [`fold`](super::fold), but `f(acc, v)` also returns the register that is kept for
-    /// `v`.
+    /// `v`. `after(n)` is called after every `n` registers.
     #[inline(always)]
     pub(crate) fn keep<const N: usize, S: Simd<T>, A: Copy>(
         &mut self,
@@ -123,6 +123,7 @@ impl<'a, T: Float> RowIo<'a, T> {
         fill: T,
         init: A,
         f: impl Fn(A, S::V) -> (A, S::V),
+        mut after: impl FnMut(usize),
     ) -> [A; N] {
         let mut block = self.block(block);
         let (mut acc, mut i) = ([init; N], 0);
@@ -137,6 +138,7 @@ impl<'a, T: Float> RowIo<'a, T> {
                 }
                 i += S::LANES;
             }
+            after(N);
         }
         // The remaining registers and the partial one share one copy of `f`.
         while i < block.len {
@@ -146,6 +148,7 @@ impl<'a, T: Float> RowIo<'a, T> {
             let len = block.len;
             write(s, kept, block.kept(len), i);
             i += S::LANES;
+            after(1);
         }
         acc
     }

@@ -1,22 +1,18 @@
 //! Rows of one block: each is read by row, and the sums of a group of rows are finished by lane.
 
 use crate::math::{Real, log1p};
-use crate::rows::group::{GroupPivots, GroupSums, group_rows, largest, logsumexp, part};
+use crate::rows::group::{GroupPivots, GroupSums, group_rows, largest, logsumexp};
 use crate::simd::{Kernel, Lanes, Simd, inlined, lanes_of, write};
 use crate::view::{Rows, RowsIo};
 
 /// Softmax of a block of rows; with `LOG` its logarithm.
-pub(super) struct SoftmaxByGroup<'k, T, const LOG: bool> {
-    pub(super) rows: RowsIo<'k, T>,
-    /// Space for the exponentials of a group, if the results bypass the caches.
-    pub(super) scratch: &'k mut [T],
-}
+pub(super) struct SoftmaxByGroup<'k, T, const LOG: bool>(pub(super) RowsIo<'k, T>);
 
 impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let SoftmaxByGroup { rows: mut io, scratch } = self;
+        let mut io = self.0.cached();
         let (count, classes) = (io.rows(), io.columns());
         let (size, zero, one) = (group_rows(s, classes), s.splat(T::ZERO), s.splat(T::ONE));
         for start in (0..count).step_by(size) {
@@ -24,12 +20,12 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
             // 1. maxima
             let mut max = S::Array::default();
             for (lane, i) in rows.clone().enumerate() {
-                max.as_mut()[lane] = largest(s, io.row(i, part(scratch, lane, classes)).source());
+                max.as_mut()[lane] = largest(s, io.row(i, &mut []).source());
             }
             // 2. sums of exponentials; softmax keeps the exponentials
             let (pivots, mut sums) = (GroupPivots::of(s, &max), GroupSums::none(s));
             for (lane, i) in rows.clone().enumerate() {
-                let mut row = io.row(i, part(scratch, lane, classes));
+                let mut row = io.row(i, &mut []);
                 if LOG {
                     sums.add(s, lane, &pivots, row.source());
                 } else {
@@ -40,7 +36,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
             let sums = sums.finish(s, &pivots, &max);
             let numbers = lanes_of(s, if LOG { log1p(s, sums.rest) } else { sums.scale(s, one) });
             for (lane, i) in rows.enumerate() {
-                let mut row = io.row(i, part(scratch, lane, classes));
+                let mut row = io.row(i, &mut []);
                 let (number, max) = (s.splat(numbers.as_ref()[lane]), s.splat(max.as_ref()[lane]));
                 if LOG {
                     // Two subtractions keep the digits that one would lose if the maximum is large.

@@ -6,7 +6,7 @@ use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, CurvedRowL
 use crate::math::Real;
 use crate::rows::LogitMap;
 use crate::rows::group::{self, GroupPivots, GroupSums, group_rows, largest, margins, part};
-use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, lanes_of, split, write};
+use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, lanes_of, write};
 use crate::tile::{LaneSums, Total};
 use crate::view::{Rows, RowsIo};
 
@@ -76,25 +76,19 @@ pub(super) struct GroupGrads<'k, 'a, T: Real, L: RowLoss<T>> {
     pub(super) each: Option<&'k mut [T]>,
 }
 
-/// The length of the scratch buffer of [`GroupGrads`].
-pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<T>, rows: &RowsIo<'_, T>) -> usize {
-    grad_scratch_lens(map, rows).into_iter().sum()
-}
-
-/// The lengths of its parts: the exponentials of rows whose gradients bypass the caches, and the slopes of the map.
-fn grad_scratch_lens<T: Real>(map: LogitMap<T>, rows: &RowsIo<'_, T>) -> [usize; 2] {
-    let group = group::scratch_len(rows.columns());
-    [rows.scratch_len().min(1) * group, usize::from(map.has_softcap()) * group]
+/// The length of the scratch buffer of [`GroupGrads`], for the slopes of the map.
+pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<T>, classes: usize) -> usize {
+    if map.has_softcap() { group::scratch_len(classes) } else { 0 }
 }
 
 impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let GroupGrads { objective, loss, first, rows: mut io, scratch, divisor, mut each } = self;
+        let GroupGrads { objective, loss, first, rows, scratch: slopes, divisor, mut each } = self;
+        let mut io = rows.cached();
         let (count, classes, map) = (io.rows(), io.columns(), objective.loss.logit_map());
         let (size, divisor) = (group_rows(s, classes), T::from_f64(divisor * map.temperature()));
-        let [streamed, slopes] = split(scratch, grad_scratch_lens(map, &io));
         let mut total = Total::new();
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
@@ -102,7 +96,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
             // 1. maxima
             for (lane, i) in rows.clone().enumerate() {
                 if let Some(class) = group.class(lane) {
-                    let mut row = io.row(i, part(streamed, lane, classes));
+                    let mut row = io.row(i, &mut []);
                     if !map.is_identity() {
                         map.row(s, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
                         row = row.mapped();
@@ -114,7 +108,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
             let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
             for (lane, i) in rows.clone().enumerate() {
                 if group.class(lane).is_some() {
-                    let row = io.row(i, part(streamed, lane, classes));
+                    let row = io.row(i, &mut []);
                     sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
                 }
             }
@@ -129,7 +123,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
                     for (lane, i) in rows.clone().enumerate() {
                         match open.class(lane) {
                             Some(class) => {
-                                grads.write(s, lane, &mut io.row(i, part(streamed, lane, classes)), class);
+                                grads.write(s, lane, &mut io.row(i, &mut []), class);
                                 if map.has_softcap() {
                                     let slopes = part(slopes, lane, classes);
                                     s.call(inlined!(|s| chain(s, target_row(&mut io, i), slopes)));

@@ -194,7 +194,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
-            Path::ByGroup(loss) => T::with_scratch(by_group::grad_scratch_len(map, &rows), |scratch| {
+            Path::ByGroup(loss) => T::with_scratch(by_group::grad_scratch_len(map, rows.columns()), |scratch| {
                 T::dispatch(isa, GroupGrads { objective: self, loss, first, rows, scratch, divisor, each })
             }),
             Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {
