@@ -31,7 +31,7 @@ mod sweep;
 
 pub(crate) use logit_map::LogitMap;
 pub use logits::{Logits, LogitsIo};
-pub(crate) use long::{HalfRow, LongRowKept, Pending};
+pub(crate) use long::{Before, HalfRow, LongRowKept, Pending};
 pub(crate) use sweep::Watch;
 
 use crate::math::Real;

@@ -8,7 +8,7 @@ use super::{Objective, SummedRows};
 use crate::losses::OfSum;
 use crate::math::Real;
 use crate::parallel;
-use crate::rows::{HalfRow, LongRowKept, Pending, RowSum, group};
+use crate::rows::{Before, HalfRow, LongRowKept, Pending, RowSum, group};
 use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
@@ -126,7 +126,7 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
                         let raw = source.row(i);
                         let before = pending.as_mut().map(|pending| {
                             let out = &mut rows.target()[pending.row * classes..][..classes];
-                            (pending, &*before, out)
+                            Before { pending, kept: before, out }
                         });
                         let mut row = LongRowKept { raw, kept, before };
                         let (sum, pivot) = RowSum::sweep_inlined(s, &mut row, &mut ());

@@ -62,8 +62,14 @@ pub(crate) struct LongRowKept<'a, H: Storage, O> {
     pub(crate) raw: &'a [H],
     /// Space for the exponentials.
     pub(crate) kept: &'a mut [H::Real],
-    /// The gradient of the row before, its exponentials and its place.
-    pub(crate) before: Option<(&'a mut Pending<H::Real, O>, &'a [H::Real], &'a mut [O])>,
+    pub(crate) before: Option<Before<'a, H::Real, O>>,
+}
+
+/// The gradient of the row before, with its exponentials and its place.
+pub(crate) struct Before<'a, T, O> {
+    pub(crate) pending: &'a mut Pending<T, O>,
+    pub(crate) kept: &'a [T],
+    pub(crate) out: &'a mut [O],
 }
 
 /// The bytes of a cache line.
@@ -187,7 +193,7 @@ impl<H: Storage, O: Place<H>> Exponentials<H::Real> for LongRowKept<'_, H, O> {
             None => RowIo::in_place(self.kept),
         };
         match &mut self.before {
-            Some((pending, kept, out)) => keep_of::<SKIP_MAX, _, S>(
+            Some(Before { pending, kept, out }) => keep_of::<SKIP_MAX, _, S>(
                 s,
                 &mut row,
                 block,
