@@ -162,7 +162,8 @@ pub fn value<S: Storage>(
         check_numbers(objective, isa, logits)?;
         return Ok(Loss::Scalar(0.0));
     }
-    let (size, summed) = (parallel::block_rows(classes), summed::of_values::<S>(objective, classes));
+    let size = summed::block_rows(objective, rows, classes);
+    let summed = summed::of_values::<S>(objective, classes);
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| match summed {
@@ -193,8 +194,8 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
         logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
+    let size = summed::block_rows(objective, rows, classes);
     let summed = summed::of_grads(objective, &logits);
-    let size = if summed.is_some() { summed::block_rows(rows, classes) } else { parallel::block_rows(classes) };
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| match summed {
@@ -225,7 +226,7 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
         hess.fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
-    let size = parallel::block_rows(classes);
+    let size = summed::block_rows(objective, rows, classes);
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
         let blocks = with_losses(blocks, each, size * objective.losses_per_row(classes));

@@ -34,10 +34,11 @@ fn of_long<T: Real>(objective: &dyn Objective<T>, classes: usize) -> Option<&dyn
     if group::are_short(classes) || objective.splits_rows(classes) { None } else { objective.summed() }
 }
 
-/// The number of rows in a block of gradients. Only inside a block can the gradient of a row be written during the next
-/// row; the number depends on the shape alone.
-pub(super) fn block_rows(rows: usize, classes: usize) -> usize {
-    parallel::block_rows(classes).max((rows / 64).min(8))
+/// The number of rows in a block. Only inside a block can the gradient of a row be written during the next row. It is the
+/// same for losses and gradients, so that the losses are added up in the same order.
+pub(super) fn block_rows<T: Real>(objective: &dyn Objective<T>, rows: usize, classes: usize) -> usize {
+    let size = parallel::block_rows(classes);
+    if of_long(objective, classes).is_some() { size.max((rows / 64).min(8)) } else { size }
 }
 
 /// The sum of the losses of a block of rows; see [`Objective::value`].
@@ -147,20 +148,20 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
                 // 2. the gradient of all classes except the labelled one, which follows from its own
                 let OfSum { loss: own, others, label } = objective.of_sum(first + i, sum, class, logit);
                 loss = own;
-                // A row of weight 0 has gradient 0, whatever its logits are.
-                if others == 0.0 {
-                    rows.target()[i * classes..][..classes].fill(O::default());
-                    continue;
-                }
-                let label = (class, O::nearest(H::Real::from_f64(label / divisor)));
                 let out = &mut rows.target()[i * classes..][..classes];
-                let scale = sum.scale(pivot, others / divisor);
-                let row = Pending::new::<H, S>(s, i, scale, label, streams, kept, out);
-                if apart.is_some() {
-                    pending = Some(row);
-                    std::mem::swap(&mut kept, &mut before);
+                if others == 0.0 {
+                    // A row of weight 0 has gradient 0, whatever its logits are.
+                    out.fill(O::default());
                 } else {
-                    row.finish::<H, S>(s, kept, out);
+                    let label = (class, O::nearest(H::Real::from_f64(label / divisor)));
+                    let scale = sum.scale(pivot, others / divisor);
+                    let row = Pending::new::<H, S>(s, i, scale, label, streams, kept, out);
+                    if apart.is_some() {
+                        pending = Some(row);
+                        std::mem::swap(&mut kept, &mut before);
+                    } else {
+                        row.finish::<H, S>(s, kept, out);
+                    }
                 }
             } else {
                 rows.target()[i * classes..][..classes].fill(O::default());

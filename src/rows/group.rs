@@ -23,17 +23,12 @@ pub(crate) fn are_short(classes: usize) -> bool {
 
 /// The logits of a group. They are written by the sweep and read again at the end, so they must stay in the first-level
 /// cache.
-const MAX_ELEMENTS: usize = 4096;
+pub(crate) const MAX_ELEMENTS: usize = 4096;
 
 /// The number of rows of a group.
 #[inline(always)]
 pub(crate) fn group_rows<T: Real, S: Simd<T>>(_: S, classes: usize) -> usize {
-    (MAX_ELEMENTS / classes.max(1)).clamp(1, S::LANES)
-}
-
-/// The length of a scratch buffer for the logits of a group.
-pub(crate) fn scratch_len(classes: usize) -> usize {
-    MAX_ELEMENTS.max(classes)
+    (MAX_ELEMENTS / classes).min(S::LANES)
 }
 
 /// The numbers of a row of a group in a scratch buffer, which may be empty.
@@ -44,18 +39,18 @@ pub(crate) fn part<T>(scratch: &mut [T], lane: usize, classes: usize) -> &mut [T
 
 /// The maxima of a group of rows, with their pivots.
 pub(crate) struct GroupPivots<T: Real, S: Simd<T>> {
+    all: Pivots<S::V>,
     max: S::Array,
     exponent: S::Array,
-    /// Whether no row needs a shift, as is usual.
+    /// See [`Pivots::are_small`].
     are_small: bool,
 }
 
 impl<T: Real, S: Simd<T>> GroupPivots<T, S> {
     #[inline(always)]
     pub(crate) fn of(s: S, max: &S::Array) -> Self {
-        let pivots = Pivots::of(s, s.load(max));
-        let are_small = pivots.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))).bits() == (1 << S::LANES) - 1;
-        GroupPivots { max: *max, exponent: lanes_of(s, pivots.exponent), are_small }
+        let all = Pivots::of(s, s.load(max));
+        GroupPivots { all, max: *max, exponent: lanes_of(s, all.exponent), are_small: all.are_small(s) }
     }
 
     #[inline(always)]
@@ -142,7 +137,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     #[inline(always)]
     pub(crate) fn finish(&self, s: S, pivots: &GroupPivots<T, S>, logit: &S::Array) -> LaneSums<T, S> {
         let others = s.load(&self.ties) - s.splat(T::ONE);
-        LaneSums::of(s, Pivots::of(s, s.load(&pivots.max)), s.load(&self.sum), others, s.load(logit))
+        LaneSums::of(s, pivots.all, s.load(&self.sum), others, s.load(logit))
     }
 }
 

@@ -140,15 +140,15 @@ impl<T: Real, O> Pending<T, O> {
         out[class] = gradient;
     }
 
-    /// Writes fewer numbers than a register has lanes.
+    /// Writes a part of the row that does not bypass the caches.
     #[inline(always)]
     fn write_part<H: Storage<Real = T>, S: Simd<T>>(&self, s: S, kept: &[T], out: &mut [O], part: Range<usize>)
     where
         O: Place<H>,
     {
-        if !part.is_empty() {
-            let scaled = lanes_of(s, self.scale.of(s, read(s, &kept[..part.end], part.start, T::ZERO)));
-            for (out, &x) in out[part].iter_mut().zip(scaled.as_ref()) {
+        for (i, out) in part.clone().step_by(S::LANES).zip(out[part.clone()].chunks_mut(S::LANES)) {
+            let scaled = lanes_of(s, self.scale.of(s, read(s, &kept[..part.end], i, T::ZERO)));
+            for (out, &x) in out.iter_mut().zip(scaled.as_ref()) {
                 *out = O::nearest(x);
             }
         }

@@ -17,7 +17,7 @@ pub(super) enum Token {
     /// 512-bit vectors: AVX-512 F, BW, DQ and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
-    /// 256-bit vectors: AVX2 and FMA.
+    /// 256-bit vectors: AVX2, FMA, F16C and POPCNT.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     /// The baseline of the architecture: SSE2, or plain arrays, which the compiler turns into vectors (NEON).

@@ -39,12 +39,11 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
         // 1. maxima
         let pivots = Pivots::of(s, self.maxima(s));
         // 2. exponentials and their sums. Usually no row is shifted, so the exponentials do not wait for the maxima.
-        let (sum, others, logit) =
-            if pivots.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))).bits() == (1 << S::LANES) - 1 {
-                pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, class, watch)
-            } else {
-                s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(pivots.shift), class, watch)))
-            };
+        let (sum, others, logit) = if pivots.are_small(s) {
+            pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, class, watch)
+        } else {
+            s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(pivots.shift), class, watch)))
+        };
         LaneSums::of(s, pivots, sum, others, logit)
     }
 }
@@ -82,6 +81,15 @@ impl<V: Copy> Pivots<V> {
         let shift = V::select(size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT))), zero, max);
         let (w, exponent) = exp_parts(s, V::select(size.lt(s.splat(T::INFINITY)), max - shift, zero));
         Pivots { max, shift, exponent, unit: w + s.splat(T::ONE) }
+    }
+
+    /// Whether no row needs a shift, as is usual.
+    #[inline(always)]
+    pub(crate) fn are_small<T: Real, S: Simd<T, V = V>>(&self, s: S) -> bool
+    where
+        V: Lanes<T>,
+    {
+        self.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))).bits() == (1 << S::LANES) - 1
     }
 
     /// Returns `(sum, others, logit)`: the sum of the exponentials below the maximum, the number of classes that attain
@@ -176,12 +184,13 @@ impl<T: Real, S: Simd<T>> LaneSums<T, S> {
         (S::V::select(is_max, one / partition, one.min(p)), S::V::select(is_max, self.rest / partition, one - p))
     }
 
-    /// One minus the probability of the class of each row, without cancellation.
+    /// The probability of the class of each row and its complement, neither by a subtraction from 1.
     #[inline(always)]
-    pub(crate) fn complement(&self, s: S) -> S::V {
-        let one = s.splat(T::ONE);
-        let own = exp_scaled_late(s, self.logit - self.shift, self.exponent);
-        let others = S::V::select(self.logit.eq(self.max), self.rest, one + self.rest - own / self.unit);
-        others / (one + self.rest)
+    pub(crate) fn label(&self, s: S) -> (S::V, S::V) {
+        let (one, is_max) = (s.splat(T::ONE), self.logit.eq(self.max));
+        let partition = one + self.rest;
+        let own = exp_scaled_late(s, self.logit - self.shift, self.exponent) / self.unit;
+        let own = S::V::select(is_max, one, own);
+        (own / partition, S::V::select(is_max, self.rest, partition - own) / partition)
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct GroupValues<'k, 'a, T: Real, L: RowLoss<T>> {
 }
 
 /// The length of the scratch buffer of [`GroupValues`], for mapped rows.
-pub(super) fn value_scratch_len<T: Real>(map: LogitMap<T>, classes: usize) -> usize {
-    if map.is_identity() { 0 } else { group::scratch_len(classes) }
+pub(super) fn value_scratch_len<T: Real>(map: LogitMap<T>) -> usize {
+    if map.is_identity() { 0 } else { group::MAX_ELEMENTS }
 }
 
 impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
@@ -77,8 +77,8 @@ pub(super) struct GroupGrads<'k, 'a, T: Real, L: RowLoss<T>> {
 }
 
 /// The length of the scratch buffer of [`GroupGrads`], for the slopes of the map.
-pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<T>, classes: usize) -> usize {
-    if map.has_softcap() { group::scratch_len(classes) } else { 0 }
+pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<T>) -> usize {
+    if map.has_softcap() { group::MAX_ELEMENTS } else { 0 }
 }
 
 impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {

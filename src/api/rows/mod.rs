@@ -174,7 +174,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             Path::Split { labels, loss } => self.long_values(isa, (labels, loss), first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
             Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
-            Path::ByGroup(loss) => T::with_scratch(by_group::value_scratch_len(map, logits.columns()), |scratch| {
+            Path::ByGroup(loss) => T::with_scratch(by_group::value_scratch_len(map), |scratch| {
                 T::dispatch(isa, GroupValues { objective: self, loss, first, logits, scratch, each })
             }),
             Path::ByRow => T::with_scratch(Scratch::len(self, logits.columns(), 0), |scratch| {
@@ -194,7 +194,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, divisor, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
-            Path::ByGroup(loss) => T::with_scratch(by_group::grad_scratch_len(map, rows.columns()), |scratch| {
+            Path::ByGroup(loss) => T::with_scratch(by_group::grad_scratch_len(map), |scratch| {
                 T::dispatch(isa, GroupGrads { objective: self, loss, first, rows, scratch, divisor, each })
             }),
             Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {

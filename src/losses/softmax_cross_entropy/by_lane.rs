@@ -41,7 +41,7 @@ impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
         // w p_k, and for the labelled class w (p_y - 1), from the complement
         let weight = self.group_weight(s, group);
         let scale = weight / s.splat(divisor);
-        let label = s.splat(T::ZERO) - scale * group.sums.complement(s);
+        let label = s.splat(T::ZERO) - scale * group.sums.label(s).1;
         let factor = group.sums.scale(s, scale);
         write(s, ClassGrads { label, factor, limit: scale, weight, options: None });
         plain_losses(s, group, weight)
@@ -150,11 +150,11 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let weight = self.group_weight(s, group);
         let scale = weight / s.splat(divisor);
         // 1. u_k = (1 - eps) [k = y] + eps / c and U = 1: the labelled class, from the complement
-        let (one, q) = (s.splat(T::ONE), group.sums.complement(s));
+        let (p, q) = group.sums.label(s);
         let (eps, uniform) = (self.label_smoothing, self.label_smoothing / self.classes as f64);
         let (others, label) = (s.splat(T::from_f64(eps - uniform)), s.splat(T::from_f64(1.0 - eps + uniform)));
         let z = self.z_loss_grad(s, group, divisor);
-        let label_grad = (scale * others + z.scale) * (one - q) - scale * label * q;
+        let label_grad = (scale * others + z.scale) * p - scale * label * q;
         // 2. the other classes: (1 + z) p_k - eps / c
         let others = [scale + z.scale, scale * s.splat(T::from_f64(uniform))];
         z.class_grads(s, group, weight, label_grad, others)

@@ -22,9 +22,9 @@ impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
     ) -> S::V {
         // w A (p_k - [k = y]) + z p_k; for the labelled class from the complement
         let (losses, slopes) = self.losses_and_slopes(s, group);
-        let (slopes, q) = (slopes / s.splat(divisor), group.sums.complement(s));
+        let (slopes, (p, q)) = (slopes / s.splat(divisor), group.sums.label(s));
         let z = self.cross_entropy.z_loss_grad(s, group, divisor);
-        let label = z.scale * (s.splat(T::ONE) - q) - slopes * q;
+        let label = z.scale * p - slopes * q;
         let weight = self.cross_entropy.group_weight(s, group);
         write(s, z.class_grads(s, group, weight, label, [slopes + z.scale, s.splat(T::ZERO)]));
         losses
@@ -115,9 +115,9 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
     #[inline(always)]
     fn losses_and_slopes<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> (S::V, S::V) {
         let (weight, sums) = (self.cross_entropy.group_weight(s, group), &group.sums);
-        let (q, log_partition, zero) = (sums.complement(s), log1p(s, sums.rest), s.splat(T::ZERO));
+        let ((p, q), log_partition, zero) = (sums.label(s), log1p(s, sums.rest), s.splat(T::ZERO));
         let (cost, power) = (log_partition + sums.margin(s), self.powers(s, q));
-        let (loss, slope) = self.focus_lanes(s, power, s.splat(T::ONE) - q, q, cost);
+        let (loss, slope) = self.focus_lanes(s, power, p, q, cost);
         let z_loss = group.weight * self.cross_entropy.z_lanes(s, group, log_partition).0;
         let is_zero_weight = weight.eq(zero);
         let losses = S::V::select(is_zero_weight, zero, weight.mul_add(loss, z_loss));
