@@ -12,7 +12,8 @@
 //! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes, steps of gradient descent
 //! losses/      one file a loss, in one of two sockets: RowLoss (softmax family), PointLoss (sigmoid family)
 //! distributions/  entropy, cross-entropy, divergences, one file each, in one socket: ClassSum
-//! rows.rs      one row: map of its logits, maximum, sum of exponentials, softmax;  tile.rs  many rows of few classes
+//! rows.rs      one row: map of its logits, maximum, sum of exponentials, softmax; groups of rows, finished together
+//! tile.rs      many rows of few classes
 //! sparse.rs    distributions over few classes, checked once
 //! storage.rs   the types that logits are stored in and computed with;  half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes

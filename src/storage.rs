@@ -3,7 +3,8 @@
 //!
 //! A block of half-precision rows is widened into scratch memory that stays in the second-level cache. The kernel is
 //! the same as for other types, and its results are narrowed, rounded once, into their place. So a result is that of
-//! the widened logits to the bit, and no buffer is as large as the logits.
+//! the widened logits to the bit, and no buffer is as large as the logits. Long rows whose losses follow from their sums
+//! are widened in registers instead ([`Storage::load`], [`Place::store`]), with the same results.
 
 use crate::half::{Half, narrow, widen};
 use crate::math::Real;

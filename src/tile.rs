@@ -15,7 +15,7 @@ use crate::math::Real;
 use crate::simd::{Lanes, MAX_LANES, Simd, fold_registers, inlined, lanes_of};
 use std::ops::Range;
 
-/// Longer rows are faster one row at a time.
+/// Longer rows are faster along their registers.
 pub(crate) const MAX_CLASSES: usize = 64;
 
 /// Whether rows of this many classes go by lane.

@@ -21,6 +21,7 @@ Array = np.ndarray[Any, Any]
 
 LENGTHS = range(1, 71)  # four registers of sixteen lanes, and a tail
 BLOCKS = [(300, 7), (70_001, 3), (9, 33_003), (2, 70_001)]  # many blocks, on several threads, and rows in parts
+GROUPS = [(19, 131), (6, 1_023)]  # whole groups of rows and parts of them
 
 
 class Guarded:
@@ -82,7 +83,7 @@ def shapes() -> Iterator[tuple[int, int]]:
     """Every length of a row, every number of short rows, and large batches."""
     yield from ((3, c) for c in LENGTHS)
     yield from itertools.product(LENGTHS, (1, 10))
-    yield from BLOCKS
+    yield from (*GROUPS, *BLOCKS)
 
 
 def told(name: str, *ways: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
@@ -124,7 +125,7 @@ def guard_losses(case: Case) -> None:
 def guard_padded_rows(case: Case) -> None:
     """Rows with gaps between them: the last one ends at the guard, where its gap would begin."""
     memory, rng, gap = Guarded(), np.random.default_rng(91), 5
-    for kind, dtype, (n, c) in told(case.name, in_place(case), DTYPES, [*((3, c) for c in LENGTHS), *BLOCKS]):
+    for kind, dtype, (n, c) in told(case.name, in_place(case), DTYPES, [*((3, c) for c in LENGTHS), *GROUPS, *BLOCKS]):
         logits, target = case.logits(rng, dtype, (n, c)), case.targets[kind](rng, dtype, (n, c))
         flat = memory.put(np.full((n - 1) * (c + gap) + c, np.nan, dtype), at_end=True)
         rows = np.lib.stride_tricks.as_strided(flat, (n, c), ((c + gap) * flat.itemsize, flat.itemsize))

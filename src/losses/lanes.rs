@@ -1,5 +1,5 @@
-//! The traits of losses that take a group of rows of few classes at a time, one row per lane: [`ClassLanes`] for rows
-//! with one class each, [`SoftLanes`] for rows with one distribution each.
+//! The traits of losses that take the sums of a group of rows at a time, one row per lane: [`ClassLanes`] for rows with
+//! one class each, of few classes or more, [`SoftLanes`] for rows of few classes with one distribution each.
 
 use crate::math::Real;
 use crate::simd::{Lanes, Simd, inlined};

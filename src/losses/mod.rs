@@ -1,7 +1,7 @@
 //! One file per loss: formula, kernel, oracle, tests. This file defines the two traits that a loss may implement.
 //!
-//! - [`RowLoss`]: mutually exclusive classes, the softmax family. It takes one row of logits and its target. If there
-//!   are few classes, it may take a group of rows at a time, one row per lane: [`ClassLanes`], [`SoftLanes`].
+//! - [`RowLoss`]: mutually exclusive classes, the softmax family. It takes one row of logits and its target. If rows are
+//!   short, it may take the sums of a group of rows at a time, one row per lane: [`ClassLanes`], [`SoftLanes`].
 //! - [`PointLoss`]: independent labels, the sigmoid family. It takes one logit and its target, a register of them at a
 //!   time.
 //!
@@ -60,7 +60,7 @@ pub trait RowLoss<T: Real>: Sync {
     const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
     /// Whether a sparse target must be made dense first.
     const DENSE_TARGETS: bool = false;
-    /// The most classes of a row that goes by lane: longer rows are faster one at a time.
+    /// The most classes of a row that goes by lane: longer rows are faster along their registers.
     const MAX_CLASSES_BY_LANE: usize = tile::MAX_CLASSES;
     /// The kernels by lane for rows with one class each; [`NoLanes`] if there are none.
     type ClassLanes: ClassLanes<T>;

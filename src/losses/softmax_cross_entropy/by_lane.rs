@@ -1,4 +1,4 @@
-//! Groups of rows of few classes, one row per lane: losses and gradients from the sums of a group. The focal loss
+//! Groups of rows, one row per lane: losses and gradients from the sums of a group, by lane or by group. The focal loss
 //! shares this code.
 //!
 //! The code for rows with classes and no options is inlined into the kernel; the code for options is a separate

@@ -1,4 +1,4 @@
-//! Groups of rows of few classes, one row per lane.
+//! Groups of rows, one row per lane, by lane or by group.
 
 use super::SoftmaxFocalLoss;
 use crate::losses::{ClassGrads, ClassLanes, Group, SoftLanes};
