@@ -1,6 +1,6 @@
 //! One row of logits: its maximum, the sum of its exponentials, and softmax, log-softmax and log-sum-exp from them. The
 //! sums of short rows are finished a group at a time (`group`), and long rows in half precision are widened while they
-//! are summed (`half`).
+//! are summed (`long`).
 //!
 //! # The margin-exact form
 //! `logsumexp(z) = m + ln(1 + rest)` with `m = max z` and `rest` the sum of `exp(z_k - m)` over all classes *but one

@@ -367,19 +367,27 @@ def test_long_halves_are_widened_logits(half: type) -> None:
                 assert_same_bits(result.grad, rounded, note)
 
 
-@each_half
-@pytest.mark.parametrize("place", ["half", "float32", "over"])
-def test_long_halves_that_bypass_the_caches(place: str, half: type) -> None:
-    """An odd number of classes: each row begins elsewhere in a register. Every fifth row is ignored."""
-    c = 33_001
-    n = 2**25 // (c * (4 if place == "float32" else 2)) + 2
+@pytest.mark.parametrize(
+    ("dtype", "place"),
+    [*itertools.product([*HALVES, *DTYPES], ["beside", "over"]), *((half, "float32") for half in HALVES)],
+    ids=lambda part: getattr(part, "__name__", part),
+)
+def test_long_gradients_that_bypass_the_caches(dtype: type, place: str) -> None:
+    """An odd number of classes: each row begins elsewhere in a register. Some rows do not count."""
+    c, result = 33_001, np.dtype(np.float32 if place == "float32" else dtype)
+    n = 2**25 // (c * result.itemsize) + 2
     rng = np.random.default_rng(311)
-    logits = np.tile(rng.normal(scale=3, size=(10, c)).astype(half), (n // 10 + 1, 1))[:n]
-    target = np.where(np.arange(n) % 5 == 1, -100, rng.integers(0, c, n))
-    out = {"half": np.empty_like(logits), "float32": np.empty((n, c), np.float32), "over": logits.copy()}[place]
-    source = out if place == "over" else logits
-    xe.softmax_cross_entropy_with_grad(source, target, reduction="sum", out=out)
-    for i in {*range(12), *range(n - 3, n)}:
-        expected = xe.softmax_cross_entropy_with_grad(wide(logits[i]), target[i], reduction="sum").grad
-        assert_same_bits(out[i], expected if place == "float32" else narrow(expected, half), f"row {i}")
-    assert not wide(out[1::5]).any()
+    logits = np.tile(rng.normal(scale=3, size=(10, c)).astype(dtype), (n // 10 + 1, 1))[:n]
+    target = np.where(np.arange(n) % 5 == 1, -100, rng.integers(1, c, n))
+    target[[0, 5, 6, n - 2]] = [c - 1, 1, 0, 0]
+    out = logits.copy() if place == "over" else np.full((n, c), 77, result)
+    weight = np.ones(c, dtype)
+    weight[0] = 0
+    options = {"class_weight": weight, "reduction": "none"}
+    loss, _ = xe.softmax_cross_entropy_with_grad(out if place == "over" else logits, target, out=out, **options)
+    for i in range(n):
+        source = wide(logits[i]) if dtype in HALVES else logits[i]
+        expected = xe.softmax_cross_entropy_with_grad(source, target[i], **options)
+        assert_same_bits(loss[i], expected.loss, f"loss {i}")
+        assert_same_bits(out[i], narrow(expected.grad, result.type), f"row {i}")
+    assert not wide(out[1::5]).any() and not wide(out[[6, n - 2]]).any()
