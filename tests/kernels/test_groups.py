@@ -391,3 +391,15 @@ def test_long_gradients_that_bypass_the_caches(dtype: type, place: str) -> None:
         assert_same_bits(loss[i], expected.loss, f"loss {i}")
         assert_same_bits(out[i], narrow(expected.grad, result.type), f"row {i}")
     assert not wide(out[1::5]).any() and not wide(out[[6, n - 2]]).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, *HALVES], ids=lambda dtype: dtype.__name__)
+def test_a_mean_does_not_depend_on_where_the_gradient_goes(dtype: type) -> None:
+    """Nor on whether there is one: the order of its sum is that of the shape, whatever bypasses the caches."""
+    rng = np.random.default_rng(313)
+    shape = (520, 33_001)
+    logits = np.tile(rng.normal(scale=3, size=(10, shape[1])).astype(dtype), (52, 1))
+    target = rng.integers(0, shape[1], shape[0])
+    alone = xe.softmax_cross_entropy(logits, target)
+    beside = xe.softmax_cross_entropy_with_grad(logits, target, out=np.empty_like(logits)).loss
+    assert alone == beside == xe.softmax_cross_entropy_with_grad(logits, target, out=logits).loss
