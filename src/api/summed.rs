@@ -27,7 +27,15 @@ pub(super) fn of_grads<'a, S: Storage, O: Place<S>>(
     objective: &'a dyn Objective<S::Real>,
     rows: &RowsIo<'_, S, O>,
 ) -> Option<&'a dyn SummedRows<S::Real>> {
-    if S::IS_HALF || rows.streams() { of_long(objective, rows.columns()) } else { None }
+    if S::IS_HALF || are_late(rows) { of_long(objective, rows.columns()) } else { None }
+}
+
+/// The exponentials of two rows, in bytes, that stay in the second-level cache beside the logits.
+const LATE_BYTES: usize = 512 << 10;
+
+/// Whether the gradient of a row is written during the next row.
+fn are_late<S: Storage, O: Place<S>>(rows: &RowsIo<'_, S, O>) -> bool {
+    rows.streams() && 2 * rows.columns() * size_of::<S::Real>() <= LATE_BYTES
 }
 
 fn of_long<T: Real>(objective: &dyn Objective<T>, classes: usize) -> Option<&dyn SummedRows<T>> {
@@ -115,7 +123,7 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
     fn run<S: Simd<H::Real>>(self, s: S) -> f64 {
         let Grads { objective, first, mut rows, scratch, divisor, mut each } = self;
         let (count, classes, streams, mut total) = (rows.rows(), rows.columns(), rows.streams(), 0.0);
-        let apart = rows.apart().filter(|_| streams);
+        let apart = rows.apart().filter(|_| are_late(&rows));
         let (mut kept, mut before) = scratch.split_at_mut(classes);
         let mut pending: Option<Pending<H::Real, O>> = None;
         for i in 0..count {
