@@ -64,12 +64,12 @@ pub fn softmax_stats<S: Storage>(
     parallel::for_each(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
             let block = Block { first: b * size, logits, target, place };
-            if tile::are_few(classes) {
+            if group::are_short(classes) {
+                S::Real::dispatch(isa, BlockByGroup(block))
+            } else if tile::are_few(classes) {
                 S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
                     S::Real::dispatch(isa, BlockByLane { block, scratch })
                 })
-            } else if group::are_short(classes) {
-                S::Real::dispatch(isa, BlockByGroup(block))
             } else {
                 S::Real::dispatch(isa, block)
             }

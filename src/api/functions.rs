@@ -68,8 +68,8 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
     parallel::for_each(blocks, elements, |rows| {
         O::filled(isa, rows, |rows| {
             let classes = rows.columns();
-            let is_by_lane = is_of_rows && tile::are_few(classes);
-            let is_by_group = is_of_rows && !is_by_lane && group::are_short(classes);
+            let is_by_group = is_of_rows && group::are_short(classes);
+            let is_by_lane = is_of_rows && !is_by_group && tile::are_few(classes);
             let scratch = match (is_by_lane, is_by_group) {
                 (true, _) => tile::scratch_len(classes),
                 (_, true) => 0,
@@ -161,12 +161,12 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
     }
     parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         S::widened(isa, logits, |logits| {
-            if tile::are_few(classes) {
+            if group::are_short(classes) {
+                S::Real::dispatch(isa, LogSumExpByGroup { logits, out })
+            } else if tile::are_few(classes) {
                 S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
                     S::Real::dispatch(isa, LogSumExpByLane { logits, scratch, out })
                 })
-            } else if group::are_short(classes) {
-                S::Real::dispatch(isa, LogSumExpByGroup { logits, out })
             } else {
                 S::Real::dispatch(isa, LogSumExp { logits, out })
             }

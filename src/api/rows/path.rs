@@ -13,8 +13,8 @@ use crate::view::Classes;
 /// | rows and classes | target | loss | path | file |
 /// |---|---|---|---|---|
 /// | fewer than 4 rows of 65 536 classes or more | a class | follows from the sum of exponentials | [`Split`](Path::Split) | `long.rs` |
-/// | at most 64 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByLane`](Path::ByLane) | `by_lane.rs` |
-/// | 65 to 1024 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByGroup`](Path::ByGroup) | `by_group.rs` |
+/// | at most 63 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByLane`](Path::ByLane) | `by_lane.rs` |
+/// | 64 to 1024 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByGroup`](Path::ByGroup) | `by_group.rs` |
 /// | at most 64 classes (probabilities: 32) | a distribution, or a class smoothed and weighted | has [`SoftLanes`](crate::losses::SoftLanes) | [`SoftByLane`](Path::SoftByLane) | `by_lane.rs` |
 /// | all others | any | any | [`ByRow`](Path::ByRow) | `by_row.rs` |
 ///
@@ -50,8 +50,8 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
         };
         let are_few = (1..=L::MAX_CLASSES_BY_LANE).contains(&classes);
         match self.loss.lanes(has_classes) {
-            LaneKernels::Classes(loss) if are_few => Path::ByLane(loss),
             LaneKernels::Classes(loss) if group::are_short(classes) => Path::ByGroup(loss),
+            LaneKernels::Classes(loss) if are_few => Path::ByLane(loss),
             LaneKernels::Distributions(loss) if are_few => Path::SoftByLane(loss),
             _ => Path::ByRow,
         }
