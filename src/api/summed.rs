@@ -39,7 +39,7 @@ fn are_late<S: Storage, O: Place<S>>(rows: &RowsIo<'_, S, O>) -> bool {
 }
 
 fn of_long<T: Real>(objective: &dyn Objective<T>, classes: usize) -> Option<&dyn SummedRows<T>> {
-    if group::are_short(classes) || objective.splits_rows(classes) { None } else { objective.summed() }
+    if group::are_long(classes) && !objective.splits_rows(classes) { objective.summed() } else { None }
 }
 
 /// The number of rows in a block. Only inside a block can the gradient of a row be written during the next row. It is the

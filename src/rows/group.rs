@@ -24,6 +24,11 @@ pub(crate) fn are_short(classes: usize) -> bool {
     (MIN_CLASSES..=MAX_CLASSES).contains(&classes)
 }
 
+/// Whether rows of this many classes have several blocks.
+pub(crate) fn are_long(classes: usize) -> bool {
+    classes > MAX_CLASSES
+}
+
 /// The logits of a group. They are written by the sweep and read again at the end, so they must stay in the first-level
 /// cache.
 pub(crate) const MAX_ELEMENTS: usize = 4096;
