@@ -133,8 +133,8 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.fresh
     }
 
-    /// The same, with results that do not bypass the caches. A cache line that two rows share would be written twice,
-    /// so this takes several times as long where rows are short.
+    /// The same, with results that do not bypass the caches. Short rows share cache lines, and a line that is written in
+    /// two parts past the caches takes several times as long.
     pub(crate) fn cached(self) -> Self {
         RowsIo { streams: false, ..self }
     }

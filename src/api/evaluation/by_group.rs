@@ -1,4 +1,5 @@
-//! Rows of one block: each is read by row, and the sums of a group of rows are finished by lane.
+//! Statistics of rows of one block: each row is read along its registers, and the sums of a group of rows are finished by
+//! lane.
 
 use super::Block;
 use crate::losses::LaneRowStats;

@@ -1,4 +1,5 @@
-//! Rows of one block: each is read by row, and the sums of a group of rows are finished by lane.
+//! Softmax, log-softmax and log-sum-exp of rows of one block: each row is read along its registers, and the sums of a
+//! group of rows are finished by lane.
 
 use crate::math::{Real, log1p};
 use crate::rows::group::{GroupPivots, GroupSums, group_rows, largest, logsumexp};

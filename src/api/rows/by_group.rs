@@ -1,4 +1,5 @@
-//! Rows of one block: each is swept by row, and the sums of a group of rows are finished by lane.
+//! Losses, gradients and Hessians of rows of one block: each row is read along its registers, and the sums of a group of
+//! rows are finished by lane.
 
 use super::by_lane::{chain, sample_weights};
 use super::{RowObjective, target_row};
@@ -9,6 +10,7 @@ use crate::rows::group::{self, GroupPivots, GroupSums, group_rows, largest, marg
 use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, lanes_of, write};
 use crate::tile::{LaneSums, Total};
 use crate::view::{Rows, RowsIo};
+use std::ops::Range;
 
 /// The losses of a block of rows.
 pub(super) struct GroupValues<'k, 'a, T: Real, L: RowLoss<T>> {
@@ -92,31 +94,13 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
         let mut total = Total::new();
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
-            let mut group = OpenGroup::of(s, objective, first + start, rows.len());
-            // 1. maxima
-            for (lane, i) in rows.clone().enumerate() {
-                if let Some(class) = group.class(lane) {
-                    let mut row = io.row(i, &mut []);
-                    if !map.is_identity() {
-                        map.row(s, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
-                        row = row.mapped();
-                    }
-                    group.enter(s, loss, lane, row.source(), class);
-                }
-            }
-            // 2. sums of exponentials, which are kept
-            let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
-            for (lane, i) in rows.clone().enumerate() {
-                if group.class(lane).is_some() {
-                    let row = io.row(i, &mut []);
-                    sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
-                }
-            }
-            // 3. losses and gradients
+            // 1. sums of exponentials, which are kept
+            let (group, sums) = keep(s, (objective, loss), first, &mut io, rows.clone(), slopes);
+            // 2. losses and gradients
             let open = &group;
             let losses = loss.value_and_grad(
                 s,
-                &group.close(s, sums.finish(s, &pivots, &group.logit)),
+                &group.close(s, sums),
                 divisor,
                 inlined!(|s, grads| {
                     let grads = GradsInMemory::of(s, grads);
@@ -162,32 +146,15 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for GroupHesses<'_, '_, T, L> {
         let size = group_rows(s, classes);
         // Of the logits before the map, whose derivative enters twice.
         let divisor = s.splat(T::from_f64(divisor * map.temperature().powi(2)));
+        let mut io = RowsIo::beside(logits, hess);
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
-            let mut group = OpenGroup::of(s, objective, first + start, rows.len());
-            for (lane, i) in rows.clone().enumerate() {
-                if let Some(class) = group.class(lane) {
-                    let mut row = RowIo::new(logits.row(i), &mut hess[i * classes..][..classes]);
-                    if !map.is_identity() {
-                        map.row(s, &mut row.map_to_kept(0..classes), &mut []);
-                        row = row.mapped();
-                    }
-                    group.enter(s, loss, lane, row.source(), class);
-                }
-            }
-            let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
-            for (lane, i) in rows.clone().enumerate() {
-                if group.class(lane).is_some() {
-                    let row = RowIo::new(logits.row(i), &mut hess[i * classes..][..classes]);
-                    sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
-                }
-            }
-            let sums = sums.finish(s, &pivots, &group.logit);
+            let (group, sums) = keep(s, (objective, loss), first, &mut io, rows.clone(), &mut []);
             let curvature = loss.curvature(s, &group.close(s, sums)) / divisor;
             let ClassHesses { weight, factor, top } = ClassHesses::of(s, &sums, curvature);
             let [weight, factor, top] = [lanes_of(s, weight), lanes_of(s, factor), lanes_of(s, top)];
             for (lane, i) in rows.enumerate() {
-                let hess = &mut hess[i * classes..][..classes];
+                let hess = target_row(&mut io, i);
                 if group.class(lane).is_none() || weight.as_ref()[lane] == T::ZERO {
                     hess.fill(T::ZERO);
                     continue;
@@ -198,6 +165,40 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for GroupHesses<'_, '_, T, L> {
             }
         }
     }
+}
+
+/// Sums the exponentials of a group of rows and keeps them in the output: all maxima first. The slopes of a softcap go to
+/// `slopes`, which is empty without one.
+#[inline(always)]
+fn keep<T: Real, S: Simd<T>, L: RowLoss<T>>(
+    s: S,
+    (objective, loss): (&RowObjective<'_, T, L>, &L::ClassLanes),
+    first: usize,
+    io: &mut RowsIo<'_, T>,
+    rows: Range<usize>,
+    slopes: &mut [T],
+) -> (OpenGroup<T, S>, LaneSums<T, S>) {
+    let (classes, map) = (io.columns(), objective.loss.logit_map());
+    let mut group = OpenGroup::of(s, objective, first + rows.start, rows.len());
+    for (lane, i) in rows.clone().enumerate() {
+        if let Some(class) = group.class(lane) {
+            let mut row = io.row(i, &mut []);
+            if !map.is_identity() {
+                map.row(s, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
+                row = row.mapped();
+            }
+            group.enter(s, loss, lane, row.source(), class);
+        }
+    }
+    let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
+    for (lane, i) in rows.enumerate() {
+        if group.class(lane).is_some() {
+            let row = io.row(i, &mut []);
+            sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
+        }
+    }
+    let sums = sums.finish(s, &pivots, &group.logit);
+    (group, sums)
 }
 
 /// A group of rows before their sums are known.
