@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-rust test-rest teeth check check-rust check-python bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-rust test-rest test-models teeth check check-rust check-python bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,7 +35,7 @@ demo: tools $(CORE) $(VENV)/.demo  ## train a classifier on handwritten digits, 
 	$(VENV)/bin/python examples/quickstart.py build
 
 test: tools $(CORE) $(VENV)/.dev  ## every test: tests/kernels under each instruction set, the others under the best (-j2 -O: sooner)
-	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust test-rest $(ISAS:%=test-kernels-%)
+	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust test-rest test-models $(ISAS:%=test-kernels-%)
 
 test-isa: tools $(CORE) $(VENV)/.dev  ## every test under every instruction set of this processor
 	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust $(ISAS:%=test-all-%)
@@ -106,7 +106,10 @@ test-rust: tools
 	cargo test
 
 test-rest: tools $(CORE) $(VENV)/.dev
-	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models
+
+test-models: tools $(CORE) $(VENV)/.dev
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest tests/models
 
 test-kernels-%: tools $(CORE) $(VENV)/.dev
 	XENTRS_ISA=$* $(RUN) pytest tests/kernels

@@ -1,6 +1,6 @@
 """A plug-in that runs scikit-learn's own tests of its LogisticRegression on ours:
 
-PYTHONPATH=tests python -m pytest -p scikit_learns_tests -c tests/scikit_learns_tests.ini \
+PYTHONPATH=tests/models python -m pytest -p scikit_learns_tests -c tests/models/scikit_learns_tests.ini \
     --pyargs sklearn.linear_model.tests.test_logistic
 
 Left out are the tests in `LEFT_OUT`, and those that ask for a solver of another library by name. The others run as they
