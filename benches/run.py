@@ -22,7 +22,7 @@ from xentrs import build_info
 from xentrs.bench import add_options, run
 from xentrs.bench.contest import Figure
 from xentrs.bench.table import lines
-from xentrs.bench.work import NUMPY, WORKS, XENTRS, Row
+from xentrs.bench.work import NEW_ARRAY, NUMPY, WORKS, XENTRS, Row
 
 HERE = Path(__file__).parent
 
@@ -122,7 +122,7 @@ def main() -> None:
 
     peers, missing = installed(build_info()["num_threads"])
     chosen = [row for row in holding(options.words, rows()) if not options.quick or row.is_quick]
-    figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick)
+    figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick, (*WORKS, NEW_ARRAY))
     if not options.quick and not options.words:
         record("", missing, figures)
 

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from test_interrupts import interrupt
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from test_interrupts import interrupt
 from xentrs import _blas, nn
 from xentrs.models import MLPClassifier
 

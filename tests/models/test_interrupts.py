@@ -9,9 +9,9 @@ import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import scale
+from test_models import ESTIMATORS, data
 
 from refusals import state
-from test_models import ESTIMATORS, data
 from xentrs.models import LogisticRegression, MLPClassifier, TemperatureScaler, temperature
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

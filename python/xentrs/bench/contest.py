@@ -26,6 +26,7 @@ from .work import (
     LIMIT,
     LONG_ROWS,
     LOSS,
+    NEW_ARRAY,
     WORKS,
     XENTRS,
     Calls,
@@ -163,7 +164,7 @@ def scaled(entrant: Entrant, name: str, other: Work, work: Work) -> Entrant:
 def measure(
     row: Row, contestants: Sequence[Contestant], quick: bool = False, works: Sequence[str] = WORKS
 ) -> Iterator[Figure]:
-    """Check and time all contestants on a row: in one contest the loss, in another both gradients.
+    """Check and time all contestants on a row: in one contest the loss, in another the gradients.
 
     What a goal is held against besides the limit and the peers competes with them, under its name.
     """
@@ -173,7 +174,7 @@ def measure(
     yardsticks = {name: Work(yardstick(name, row, threads)) for name in sorted(held)}
     with ThreadPoolExecutor(threads) as pool:
         calls = [(contestant, contestant.calls(work)) for contestant in contestants]
-        for contest_of in ([LOSS], [GRADIENT, IN_PLACE], [HESSIAN]):
+        for contest_of in ([LOSS], [GRADIENT, IN_PLACE, NEW_ARRAY], [HESSIAN]):
             together = [call for call in contest_of if call in works]
             entrants = [
                 enter(contestant, call, theirs, work)

@@ -13,7 +13,7 @@ GB/s         the inputs read once, the gradient written once, by the median
 limit        time of xentrs / time in which as many plain threads read, or read and write, the same bytes: 1 is all
              that the memory gives; none is measured below 1 MiB of logits
 peers        time of the peer / time of xentrs: at 2 x xentrs is twice as fast. Peers know no gradient in place, so
-             there xentrs is held against their ordinary one
+             there xentrs is held against their ordinary one, as where the call makes a new array
 long rows    softmax cross-entropy, or its gradient, of as many numbers at the rate of rows of 16384 in the cache
 float32      the same row in single precision"""
 
@@ -33,7 +33,7 @@ def lines(figures: Iterable[Figure], all_peers: bool = True, peers: Sequence[str
     peers = peers_of(figures) if peers is None else peers
     heads = ["median", "min", "GB/s", "limit", *peers]
     yield (
-        f"{'':<36}{'':<9}"
+        f"{'':<36}{'':<11}"
         + "".join(f"{head:>{_width(head)}}" for head in heads)
         + ("   reach" if any(f.reach for f in figures) else "")
     )
@@ -46,7 +46,7 @@ def lines(figures: Iterable[Figure], all_peers: bool = True, peers: Sequence[str
         cells += [f"{ours.bytes / ours.median / 1e9:.1f}"]
         cells += [f"{ours.median / others[LIMIT].median:.2f}" if LIMIT in others else "-"]
         cells += [_times(others[peer].median / ours.median) if peer in others else "-" for peer in peers]
-        line = f"{ours.row:<36}{ours.work:<9}"
+        line = f"{ours.row:<36}{ours.work:<11}"
         line += "".join(f"{cell:>{_width(head)}}" for head, cell in zip(heads, cells, strict=True))
         yield line + (f"   {_verdict(ours, others, peers, all_peers)}" if ours.reach else "")
 

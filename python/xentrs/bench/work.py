@@ -18,6 +18,9 @@ Calls = Mapping[str, Callable[[], Any]]
 LOSS, GRADIENT, IN_PLACE = WORKS = ("loss", "gradient", "in place")
 """What is timed: the loss; loss and gradient, into an array that is there already; the same, over the logits."""
 
+NEW_ARRAY = "new array"
+"""Loss and gradient, in an array that the call makes: the pages of a large one are fresh each time."""
+
 HESSIAN = "Hessian"
 """Loss, gradient, and the diagonal Hessian in a new array: no row of the table asks for it, curves do."""
 
@@ -157,8 +160,8 @@ class Contestant(NamedTuple):
     rtol: Mapping[str, float]
     """How near to the truth the answers must be, by dtype."""
     calls: Callable[[Work], Calls]
-    """The calls to time. "loss" returns the mean loss; "gradient" and "in place" return it and its gradient, "Hessian"
-    it and its diagonal Hessian."""
+    """The calls to time. "loss" returns the mean loss; "gradient", "in place" and "new array" return it and its
+    gradient, "Hessian" it and its diagonal Hessian."""
 
 
 HOMES = (losses, distributions, regularizers, evaluation)
@@ -193,6 +196,7 @@ def _xentrs(work: Work) -> Calls:
         LOSS: functools.partial(function, *given),
         GRADIENT: functools.partial(with_grad, *given, out=work.out),
         IN_PLACE: functools.partial(with_grad, work.out, work.target, out=work.out),
+        NEW_ARRAY: functools.partial(with_grad, *given),
     }
     if work.formula.bends:
         with_hess = getattr(home, f"{work.row.loss}_with_hess")
