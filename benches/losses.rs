@@ -7,12 +7,13 @@ use half::{bf16, f16};
 use std::hint::black_box;
 use std::time::Duration;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianObjective, Groups,
-    HingeLoss, Labels, LinearGrads, LinearObjective, Link, Loss, Measure, MeasureInput, MeasureKind, Neighbours,
-    Objective, Place, PointLoss, PointObjective, PointTargets, Real, Reduction, RowLoss, RowObjective, Rows, RowsIo,
-    SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Storage, Targets, Variable, apply,
-    js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value,
-    measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianObjective,
+    GradOutput, Groups, HingeLoss, Labels, LinearGrads, LinearObjective, Link, Loss, Measure, MeasureInput,
+    MeasureKind, Neighbours, Objective, Place, PointLoss, PointObjective, PointTargets, Real, Reduction, RowLoss,
+    RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Storage,
+    Targets, Variable, apply, js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp,
+    measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
+    value_and_grad,
 };
 
 /// A row of the table.
@@ -64,7 +65,7 @@ fn time<S: Storage + Place<S>>(
     group.bench_function(BenchmarkId::new("gradient", shape), |b| {
         b.iter(|| {
             let rows = RowsIo::new(black_box(logits), &mut grad).expect("as many gradients as logits");
-            scalar(value_and_grad(objective, rows, Reduction::Mean))
+            scalar(value_and_grad(objective, rows, Reduction::Mean, GradOutput::ONE))
         })
     });
     // Gradients of probabilities are none.
@@ -76,7 +77,7 @@ fn time<S: Storage + Place<S>>(
         b.iter(|| {
             // From the second pass on these are gradients of gradients: other numbers, the same work.
             let rows = RowsIo::in_place(black_box(&mut grad), rows, classes).expect("one number a class");
-            scalar(value_and_grad(objective, rows, Reduction::Mean))
+            scalar(value_and_grad(objective, rows, Reduction::Mean, GradOutput::ONE))
         })
     });
     group.finish();
@@ -208,7 +209,7 @@ fn linear(c: &mut Criterion, shape: &str) {
             let [x, weight, bias] = &mut places;
             let x = (classes > 32).then_some(&mut x[..]);
             let grads = LinearGrads { x, weight: Some(weight), bias: Some(bias) };
-            let loss = scalar(linear_value_and_grads(black_box(&objective), grads, Reduction::Mean));
+            let loss = scalar(linear_value_and_grads(black_box(&objective), grads, Reduction::Mean, GradOutput::ONE));
             assert!(loss.is_finite());
         })
     });
@@ -252,7 +253,7 @@ fn distributions(c: &mut Criterion, bench: &Bench<'_>, quantity: MeasureKind) {
         b.iter(|| {
             let p = Variable { rows: black_box(p), grad: &mut p_grad };
             let q = q.map(|rows| Variable { rows, grad: &mut q_grad });
-            measure_value_and_grads(&measure, p, q, &mut values).expect("softmax gives distributions")
+            measure_value_and_grads(&measure, p, q, &mut values, GradOutput::ONE).expect("softmax gives distributions")
         })
     });
     group.finish();
@@ -286,7 +287,7 @@ fn smoothness(c: &mut Criterion, bench: &Bench<'_>) {
         c,
         bench,
         |logits| scalar(js_smoothness(logits, neighbours, Reduction::Mean)),
-        |logits| scalar(js_smoothness_with_grad(logits, neighbours, Reduction::Mean)),
+        |logits| scalar(js_smoothness_with_grad(logits, neighbours, Reduction::Mean, GradOutput::ONE)),
     );
 }
 
@@ -298,7 +299,7 @@ fn parity(c: &mut Criterion, bench: &Bench<'_>) {
         c,
         bench,
         |logits| parity_penalty(logits, groups, Link::Sigmoid).expect("a group for each"),
-        |logits| parity_penalty_with_grad(logits, groups, Link::Sigmoid).expect("a group for each"),
+        |logits| parity_penalty_with_grad(logits, groups, Link::Sigmoid, 1.0).expect("a group for each"),
     );
 }
 

@@ -27,7 +27,8 @@
 //! Three rows of two logits, and the class of each:
 //!
 //! ```
-//! use xentrs::{Classes, Labels, Loss, Reduction, RowObjective, Rows, RowsIo, SoftmaxCrossEntropy, Targets};
+//! use xentrs::{Classes, GradOutput, Labels, Loss, Reduction, RowObjective};
+//! use xentrs::{Rows, RowsIo, SoftmaxCrossEntropy, Targets};
 //!
 //! # fn main() -> xentrs::Result<()> {
 //! let logits = [2.0f32, 0.0, 0.0, 1.0, 17.0, 0.0];
@@ -41,7 +42,7 @@
 //! assert!((mean - 0.480063).abs() < 1e-6);
 //!
 //! let mut grad = [0.0; 6];
-//! xentrs::value_and_grad(&objective, RowsIo::new(rows, &mut grad)?, Reduction::Sum)?;
+//! xentrs::value_and_grad(&objective, RowsIo::new(rows, &mut grad)?, Reduction::Sum, GradOutput::ONE)?;
 //! // Two classes 17 apart: the gradient is 4.1e-8, where a softmax minus one would give 0.
 //! assert!((grad[4] / -4.1399e-8 - 1.0).abs() < 1e-4);
 //! # Ok(())
@@ -70,11 +71,12 @@ mod tile;
 mod view;
 
 pub use api::{
-    CheckedEpoch, CurvedObjective, Epoch, Function, GaussianObjective, Groups, LinearGrads, LinearObjective, Loss,
-    Measure, MeasureInput, MeasureKind, Neighbours, Objective, Parameters, PointObjective, PointTargets, Reduction,
-    RowObjective, SoftmaxStats, StoredRows, Tally, Targets, Variable, apply, gaussian_value_and_grads, js_smoothness,
-    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
-    parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad, value_grad_hess,
+    CheckedEpoch, CurvedObjective, Epoch, Function, GaussianObjective, GradOutput, GradScale, Groups, LinearGrads,
+    LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Neighbours, Objective, Parameters, PointObjective,
+    PointTargets, Reduction, RowObjective, SoftmaxStats, StoredRows, Tally, Targets, Variable, apply,
+    gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp,
+    measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
+    value_and_grad, value_grad_hess,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;

@@ -188,7 +188,9 @@ impl<T: Real> RowSum<T> {
     /// The scale that turns `exp(z - max) / unit` into probabilities times `factor`.
     #[inline(always)]
     pub(crate) fn scale_of(self, unit: f64, factor: f64) -> Scale<T> {
-        Scale { factor: T::from_f64(factor * unit / (1.0 + self.rest)), limit: T::from_f64(factor) }
+        // The other sign has no limit: no probability is far above 1.
+        let limit = if factor < 0.0 { f64::INFINITY } else { factor };
+        Scale { factor: T::from_f64(factor * unit / (1.0 + self.rest)), limit: T::from_f64(limit) }
     }
 }
 
@@ -202,6 +204,7 @@ pub(crate) struct Stats {
 }
 
 /// A factor, and the upper limit of the result: the value for a probability of 1, which rounding must not exceed.
+/// Negative results have none.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale<T> {
     factor: T,

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Decay, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, Labels, LinearGrads,
-    LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointObjective, PointTargets,
-    Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable, apply,
-    gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value,
+    Classes, Decay, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, GradOutput, Labels,
+    LinearGrads, LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointObjective,
+    PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable,
+    apply, gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value,
     value_and_grad, value_grad_hess,
 };
 
@@ -46,9 +46,11 @@ fn the_gradient_in_place_is_the_gradient_beside() {
     let mut beside = vec![0.0; 70];
     let rows = Rows::new("logits", &logits, 7, 10).unwrap();
     let objective = softmax(&labels, 10);
-    let one = value_and_grad(&objective, RowsIo::new(rows, &mut beside).unwrap(), Reduction::Mean).unwrap();
+    let one =
+        value_and_grad(&objective, RowsIo::new(rows, &mut beside).unwrap(), Reduction::Mean, GradOutput::ONE).unwrap();
     let mut over = logits.clone();
-    let two = value_and_grad(&objective, RowsIo::in_place(&mut over, 7, 10).unwrap(), Reduction::Mean).unwrap();
+    let two = value_and_grad(&objective, RowsIo::in_place(&mut over, 7, 10).unwrap(), Reduction::Mean, GradOutput::ONE)
+        .unwrap();
     assert_eq!(one, two);
     assert_eq!(beside, over);
 }
@@ -74,7 +76,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     let mut grad = [7.0; 4];
     let rows = Rows::new("logits", &logits, 2, 2).unwrap();
     let objective = RowObjective { sample_weight: Some(&[1.0, f64::NAN]), ..softmax(&[0, 1], 2) };
-    let refused = value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum);
+    let refused = value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum, GradOutput::ONE);
     assert!(matches!(refused, Err(Error::Value { name: "sample_weight", index: 1, .. })));
     assert_eq!(grad, [7.0; 4]);
 }
@@ -92,7 +94,7 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
         let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
         assert_eq!(value_grad_hess(&objective, io, &mut hess, Reduction::Mean), Err(bad.clone()));
         let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
-        assert_eq!(value_and_grad(&objective, io, Reduction::Mean), Err(bad.clone()));
+        assert_eq!(value_and_grad(&objective, io, Reduction::Mean, GradOutput::ONE), Err(bad.clone()));
         // One pass, where nobody sees what it has written; none before that, where somebody would.
         assert_eq!(grad == [7.0; 40] && hess == [7.0; 40], !fresh);
     }
@@ -108,7 +110,8 @@ fn nothing_left_to_average_is_zero() {
     let mut grad = [7.0; 4];
     let rows = Rows::new("logits", &[f64::NAN; 4], 2, 2).unwrap();
     let objective = softmax(&[-100, -100], 2);
-    let loss = value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Mean).unwrap();
+    let loss =
+        value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Mean, GradOutput::ONE).unwrap();
     assert_eq!((scalar(loss), grad), (0.0, [0.0; 4]));
 }
 
@@ -183,7 +186,8 @@ proptest! {
         let mut grad = vec![f64::NAN; c];
         let rows = Rows::new("logits", &logits, 1, c).unwrap();
         let objective = softmax(&label, c);
-        let loss = scalar(value_and_grad(&objective, RowsIo::new(rows, &mut grad).unwrap(), Reduction::Sum).unwrap());
+        let io = RowsIo::new(rows, &mut grad).unwrap();
+        let loss = scalar(value_and_grad(&objective, io, Reduction::Sum, GradOutput::ONE).unwrap());
         prop_assert!(loss >= 0.0 && loss.is_finite());
         let scale: f64 = grad.iter().map(|g| g.abs()).sum();
         prop_assert!(grad.iter().sum::<f64>().abs() <= 1e-15 * scale * c as f64);
@@ -213,7 +217,7 @@ fn one_distribution_is_held_against_many() {
     let (mut values, mut alone) = ([7.0; 3], [7.0; 3]);
     let (mut p_grad, mut q_grad) = ([7.0; 2], [7.0; 6]);
     let (p_place, q_place) = (Variable { rows: p, grad: &mut p_grad }, Variable { rows: q, grad: &mut q_grad });
-    measure_value_and_grads(&kl, p_place, Some(q_place), &mut values).unwrap();
+    measure_value_and_grads(&kl, p_place, Some(q_place), &mut values, GradOutput::ONE).unwrap();
     measure_value(&kl, p, Some(q), &mut alone).unwrap();
     assert_eq!(values, alone);
     for (i, value) in values.into_iter().enumerate() {
@@ -253,7 +257,7 @@ fn a_gaussian_has_two_gradients() {
     let objective = GaussianObjective { loss, target: &target, dispersion: &var, sample_weight: None };
     let (mut grad, mut var_grad) = ([7.0; 3], [7.0; 3]);
     let io = RowsIo::new(Rows::new("mean", &mean, 3, 1).unwrap(), &mut grad).unwrap();
-    let sum = scalar(gaussian_value_and_grads(&objective, io, &mut var_grad, Reduction::Sum).unwrap());
+    let sum = scalar(gaussian_value_and_grads(&objective, io, &mut var_grad, Reduction::Sum, GradOutput::ONE).unwrap());
     let truth = 0.5 * 8f64.ln() + 0.5 * (4.0 / 2.0 + 1.0 / 4.0);
     assert!((sum - truth).abs() < 1e-15, "{sum} {truth}");
     assert_eq!(grad, [0.0, -1.0, 0.25]);
@@ -294,7 +298,8 @@ fn an_epoch_goes_down_the_gradients_of_its_batches() {
             bias: Some(&bias_by_hand),
         };
         let grads = LinearGrads { weight: Some(&mut grad), bias: Some(&mut bias_grad), x: None };
-        total += visits.len() as f64 * scalar(linear_value_and_grads(&objective, grads, Reduction::Mean).unwrap());
+        total += visits.len() as f64
+            * scalar(linear_value_and_grads(&objective, grads, Reduction::Mean, GradOutput::ONE).unwrap());
         by_hand.iter_mut().zip(grad).for_each(|(w, g)| *w -= rate * g);
         bias_by_hand.iter_mut().zip(bias_grad).for_each(|(b, g)| *b -= rate * g);
     }

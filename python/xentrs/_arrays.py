@@ -332,6 +332,22 @@ def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
         return _native(array.astype(dtype))
 
 
+def as_grad_output(given: ArrayLike, shape: Sequence[int]) -> Array:
+    """Make an upstream gradient: a single number, or one for each loss, of the shape of the losses."""
+    array, shape = read(given, "grad_output"), tuple(shape)
+    if _kind(array) not in "biuf":
+        raise TypeError(f"grad_output must be a number, or floating, got {_what(array)}")
+    array = array.astype(np.float64)
+    if array.ndim == 0:
+        return array
+    try:
+        return _native(np.broadcast_to(array, shape))
+    except ValueError:
+        losses = f" or broadcast to the losses, of shape {shape}" if shape else ""
+        advice = "; for one a row write grad_output[..., numpy.newaxis]" if array.shape == shape[:-1] else ""
+        raise ValueError(f"grad_output must be a number{losses}, got shape {array.shape}{advice}") from None
+
+
 def as_operand(given: ArrayLike, name: str, dtype: np.dtype[Any], computed: np.dtype[Any]) -> Array:
     """Make the weight or the bias of a layer, which has the dtype of `x`, an array of the dtype `computed`."""
     array = read(given, name)

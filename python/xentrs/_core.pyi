@@ -1,7 +1,8 @@
 """The compiled module. What each argument means is said where users meet it, in `xentrs.losses`.
 
 `order` tells which derivatives a loss returns: 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of the
-Hessian too. From 1 on the results are a tuple, and `out` is the caller's place for the gradient.
+Hessian too. From 1 on the results are a tuple, `out` is the caller's place for the gradient, and `grad_output` is what
+it is multiplied by.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,12 +71,23 @@ sigmoid_focal_loss: _Loss
 softmax_cross_entropy: _Loss
 softmax_focal_loss: _Loss
 
-def entropy(p: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
-def perplexity(p: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
-def cross_entropy(p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
-def kl_divergence(p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool) -> _Values: ...
+def entropy(p: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None) -> _Values: ...
+def perplexity(
+    p: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None
+) -> _Values: ...
+def cross_entropy(
+    p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None
+) -> _Values: ...
+def kl_divergence(
+    p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None
+) -> _Values: ...
 def js_divergence(
-    p: ArrayLike, q: ArrayLike, weight: float, options: _DistributionOptions, with_grad: bool
+    p: ArrayLike,
+    q: ArrayLike,
+    weight: float,
+    options: _DistributionOptions,
+    with_grad: bool,
+    grad_output: ArrayLike | None,
 ) -> _Values: ...
 def linear_epoch(
     x: _Array,

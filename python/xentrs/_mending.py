@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import Array, NeedsConversion, check_out, fits, read, two_columns, without_leading_ones
+from ._arrays import Array, NeedsConversion, as_grad_output, check_out, fits, read, two_columns, without_leading_ones
 
 __all__ = ["mended"]
 
@@ -218,10 +218,13 @@ class Call(NamedTuple):
         if sample_weight is not None:
             one_each = sample_weight if self.whole(sample_weight) == self.shape else sample_weight[..., np.newaxis]
             changed["sample_weight"] = np.broadcast_to(one_each, self.shape).reshape(shape)
+        upstream = self.arguments.get("grad_output")
+        if upstream is not None and np.ndim(upstream):
+            changed["grad_output"] = as_grad_output(upstream, self.shape).reshape(shape)
         out = self.arguments.get("out")
         if out is not None:
             dtype = logits.dtype.newbyteorder("=") if logits.dtype.kind not in "iub" else np.dtype(np.float64)
-            inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight")]
+            inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight", "grad_output")]
             computed = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
             check_out(out, self.arguments[self.name], inputs, dtype, computed)
             place = out.reshape(shape)

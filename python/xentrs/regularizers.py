@@ -94,6 +94,7 @@ def js_smoothness_with_grad(
     *,
     segments: ArrayLike | None = None,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Jensen-Shannon divergence of neighbouring predictions, and its gradient with respect to the logits.
@@ -108,6 +109,9 @@ def js_smoothness_with_grad(
     ----------
     logits, segments, reduction
         As in `js_smoothness`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, in the same sweep: a number of any sign, or one for each pair, an array that
+        NumPy's rules repeat to the shape of the penalty for "none".
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
         these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an
@@ -217,6 +221,7 @@ def parity_penalty_with_grad(
     *,
     target: ArrayLike | None = None,
     link: Literal["sigmoid", "identity"] = "sigmoid",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Variance of the mean predictions of groups, and its gradient with respect to the logits.
@@ -231,6 +236,8 @@ def parity_penalty_with_grad(
     ----------
     logits, group, target, link
         As in `parity_penalty`.
+    grad_output : float, optional
+        What the gradient is multiplied by, in the same sweep: a number of any sign.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
         these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an

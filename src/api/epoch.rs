@@ -1,6 +1,6 @@
 //! One epoch of stochastic gradient descent for a linear model: a visit to each row of `X`, a step each batch.
 
-use super::{Objective, check_takes_logits};
+use super::{GradScale, Objective, check_takes_logits};
 use crate::error::{Error, Result};
 use crate::linear::{self, AddColumns, Decay, Gather, Gradient, Momentum, SgdStep, Visits};
 use crate::math::Real;
@@ -263,7 +263,13 @@ impl<T: Real> Part<T> {
             let x = Rows::packed(x, rows, features);
             linear::block_logits(isa, x, weight, bias, logits);
             // 2. the loss, and its gradient G, which replaces Z
-            total += loss.value_and_grad(isa, first, RowsIo::over(logits, rows, classes), batch as f64, None);
+            total += loss.value_and_grad(
+                isa,
+                first,
+                RowsIo::over(logits, rows, classes),
+                GradScale::over(batch as f64),
+                None,
+            );
             // 3. dW += G^T X, db += sum_i G_i
             if let Some(grad) = &mut self.weight_grad {
                 linear::add_block_product(isa, x, logits, classes, grad);

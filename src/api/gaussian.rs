@@ -1,7 +1,8 @@
 //! Continuous targets with a predicted variance: one mean, one target and one variance a point, and two gradients.
 
+use super::grad_output::PointScale;
 use super::points::Total;
-use super::{Loss, Objective, Reduction, divisor, first_error, reduce, with_losses};
+use super::{GradOutput, GradScale, Loss, Objective, Reduction, divisor, first_error, reduce, with_losses};
 use crate::error::{Error, Result};
 use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
@@ -117,17 +118,18 @@ impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
         isa: Isa,
         first: usize,
         mut rows: RowsIo<'_, T>,
-        divisor: f64,
+        scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64 {
-        let objective = self.part(first * rows.columns(), rows.rows() * rows.columns());
-        let dispersion_grad = DispersionGrad::None;
-        T::dispatch(isa, Grads { objective, mean: rows.flat(), dispersion_grad, scale: 1.0 / divisor, each })
+        let (first, len) = (first * rows.columns(), rows.rows() * rows.columns());
+        let (objective, scale, dispersion_grad) = (self.part(first, len), scale.part(first, len), DispersionGrad::None);
+        T::dispatch(isa, Grads { objective, mean: rows.flat(), dispersion_grad, scale, each })
     }
 }
 
-/// The loss of all points, and its gradients with respect to the means, written beside or over them, and to the
-/// variances or their logarithms. The gradient to a single variance is the sum over all points, in double precision.
+/// The loss of all points, and its gradients, times `grad_output`: with respect to the means, written beside or over
+/// them, and to the variances or their logarithms. That to a single variance is the sum over all points, in double
+/// precision.
 ///
 /// # Errors
 /// What [`Objective::check`] and [`Objective::check_targets`] find, [`Error::Shape`] unless there is one place a variance,
@@ -137,6 +139,7 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     mut mean: RowsIo<'_, S, O>,
     dispersion_grad: &mut [S::Real],
     reduction: Reduction,
+    grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.columns());
     objective.check(rows, classes)?;
@@ -146,6 +149,13 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
             expected: vec![objective.dispersion.len()],
             got: vec![dispersion_grad.len()],
         });
+    }
+    grad_output.check(rows * classes)?;
+    if grad_output.is_zero() {
+        let loss = super::value(objective, O::source(&mean), reduction)?;
+        mean.target().fill(O::default());
+        dispersion_grad.fill(S::Real::default());
+        return Ok(loss);
     }
     let divisor = divisor(objective, isa, reduction, rows, classes);
     let is_checked = !mean.is_fresh() || divisor == 0.0;
@@ -157,7 +167,7 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
         dispersion_grad.fill(S::Real::default());
         return Ok(Loss::Scalar(0.0));
     }
-    let (size, scale) = (parallel::block_rows(classes), 1.0 / divisor);
+    let (size, scale) = (parallel::block_rows(classes), grad_output.over(divisor));
     let mut sums = vec![0.0; if objective.is_shared() { rows.div_ceil(size) } else { 0 }];
     let loss = reduce(objective, reduction, rows, classes, divisor, |each| {
         let (mut rest, mut sums) = (&mut *dispersion_grad, sums.iter_mut());
@@ -173,7 +183,8 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
             (b, mean, dispersion_grad, each)
         });
         let total = parallel::sum(blocks, rows * classes, |(b, mean, dispersion_grad, each)| {
-            let objective = objective.part(b * size * classes, mean.rows() * classes);
+            let (first, len) = (b * size * classes, mean.rows() * classes);
+            let (objective, scale) = (objective.part(first, len), scale.part(first, len));
             O::filled(isa, mean, |mut mean| {
                 S::Real::dispatch(isa, Grads { objective, mean: mean.flat(), dispersion_grad, scale, each })
             })
@@ -205,6 +216,12 @@ fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Offset, v: S::
     };
     let (w, zero) = (at.read(s, weights, T::ZERO), s.splat(T::ZERO));
     S::V::select(w.eq(zero), zero, v * w)
+}
+
+/// A register of derivatives times their upstream gradients and weights.
+#[inline(always)]
+fn scaled<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, scale: &PointScale<'_, T, S>, at: Offset, v: S::V) -> S::V {
+    weighted(s, weights, at, scale.first(s, inlined!(|each| at.read(s, each, T::ZERO)), v))
 }
 
 /// The losses of a block of points.
@@ -241,7 +258,7 @@ struct Grads<'k, T> {
     objective: GaussianObjective<'k, T>,
     mean: RowIo<'k, T>,
     dispersion_grad: DispersionGrad<'k, T>,
-    scale: f64,
+    scale: GradScale<'k, T>,
     each: Option<&'k mut [T]>,
 }
 
@@ -250,7 +267,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let Grads { objective, mut mean, mut dispersion_grad, scale, mut each } = self;
-        let (factor, weights, points) = (s.splat(T::from_f64(scale)), objective.sample_weight, mean.source().len());
+        let (all, weights, points) = (scale.of_points(s), objective.sample_weight, mean.source().len());
         let (mut dispersion_sum, mut block) = (0.0, s.splat(T::ZERO));
         let total = sum_registers(
             s,
@@ -260,11 +277,11 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
                 let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
                 let (loss, grad, of_dispersion) = objective.loss.value_and_grads(s, m, target, dispersion);
-                at.write(s, weighted(s, weights, at, grad) * factor, mean.output());
-                let of_dispersion = weighted(s, weights, at, of_dispersion);
+                at.write(s, scaled(s, weights, &all, at, grad) * all.last, mean.output());
+                let of_dispersion = scaled(s, weights, &all, at, of_dispersion);
                 match &mut dispersion_grad {
                     DispersionGrad::None => {}
-                    DispersionGrad::Each(out) => at.write(s, of_dispersion * factor, out),
+                    DispersionGrad::Each(out) => at.write(s, of_dispersion * all.last, out),
                     DispersionGrad::Sum(_) if at.is_whole() => {
                         if at.first(s).is_multiple_of(short(s, BLOCK)) {
                             dispersion_sum += block.sum().to_f64();
@@ -282,7 +299,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
             }),
         );
         if let DispersionGrad::Sum(sum) = dispersion_grad {
-            *sum = (dispersion_sum + block.sum().to_f64()) * scale;
+            *sum = (dispersion_sum + block.sum().to_f64()) * scale.last();
         }
         total
     }

@@ -8,7 +8,7 @@ mod blocks;
 mod strips;
 mod tiles;
 
-use super::{Loss, Objective, Reduction, check_takes_logits, divisor, reduce};
+use super::{GradOutput, GradScale, Loss, Objective, Reduction, check_takes_logits, divisor, reduce};
 use crate::error::{Error, Result};
 use crate::linear::{self, Strips};
 use crate::simd::{Float, Isa};
@@ -51,32 +51,37 @@ impl<T> LinearGrads<'_, T> {
 /// [`Error::Shape`] unless weight and bias fit `x`, [`Error::Parameter`] for a loss of probabilities, and the errors of
 /// [`value`](super::value).
 pub fn linear_value<S: Storage>(objective: &LinearObjective<'_, S>, reduction: Reduction) -> Result<Loss<S::Real>> {
-    linear_value_and_grads(objective, LinearGrads::default(), reduction)
+    linear_value_and_grads(objective, LinearGrads::default(), reduction, GradOutput::ONE)
 }
 
-/// The loss of all rows, and its gradients.
+/// The loss of all rows, and its gradients, times `grad_output`.
 ///
 /// # Errors
-/// The errors of [`linear_value`], and [`Error::Shape`] for a gradient of another shape. Then nothing is written.
+/// The errors of [`linear_value`], and [`Error::Shape`] for a gradient of another shape, or a `grad_output` that does
+/// not fit the losses. Then nothing is written.
 pub fn linear_value_and_grads<S: Storage>(
     objective: &LinearObjective<'_, S>,
     mut grads: LinearGrads<'_, S::Real>,
     reduction: Reduction,
+    grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
     let isa = Isa::active()?;
     objective.check(isa, &grads)?;
     let [rows, features, classes] = objective.shape();
+    grad_output.check(rows * objective.loss.losses_per_row(classes))?;
     let divisor = divisor(objective.loss, isa, reduction, rows, classes);
-    if divisor == 0.0 || rows == 0 {
+    if divisor == 0.0 || rows == 0 || grad_output.is_zero() {
         for grad in [&mut grads.x, &mut grads.weight, &mut grads.bias].into_iter().flatten() {
             grad.fill(S::Real::ZERO);
         }
+        grads = LinearGrads::default();
     }
     if divisor == 0.0 {
         return Ok(Loss::Scalar(0.0));
     }
     reduce(objective.loss, reduction, rows, classes, divisor, |each| {
-        let evaluation = Evaluation { objective, isa, divisor, wants_grads: grads.are_wanted() };
+        let evaluation =
+            Evaluation { objective, isa, scale: grad_output.over(divisor), wants_grads: grads.are_wanted() };
         if rows == 0 {
             return Ok(0.0);
         }
@@ -118,7 +123,7 @@ impl<S: Storage> LinearObjective<'_, S> {
 struct Evaluation<'k, 'a, S: Storage> {
     objective: &'k LinearObjective<'a, S>,
     isa: Isa,
-    divisor: f64,
+    scale: GradScale<'k, S::Real>,
     wants_grads: bool,
 }
 
@@ -133,7 +138,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let rows = logits.len().checked_div(classes).unwrap_or(0);
         if self.wants_grads {
-            loss.value_and_grad(self.isa, first, RowsIo::over(logits, rows, classes), self.divisor, each)
+            loss.value_and_grad(self.isa, first, RowsIo::over(logits, rows, classes), self.scale, each)
         } else {
             loss.value(self.isa, first, Rows::packed(logits, rows, classes), each)
         }

@@ -6,6 +6,7 @@ mod epoch;
 mod evaluation;
 mod functions;
 mod gaussian;
+mod grad_output;
 mod linear_cross_entropy;
 mod long_rows;
 mod penalties;
@@ -19,6 +20,7 @@ pub use epoch::{CheckedEpoch, Epoch, Parameters};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
 pub use gaussian::{GaussianObjective, gaussian_value_and_grads};
+pub use grad_output::{GradOutput, GradScale};
 pub use linear_cross_entropy::{LinearGrads, LinearObjective, linear_value, linear_value_and_grads};
 pub use penalties::{
     Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
@@ -116,8 +118,15 @@ pub trait Objective<T: Real>: Sync {
     /// The sum of the losses of a block of rows, which starts at row `first`; `each` receives the individual losses.
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64;
 
-    /// Like [`value`](Self::value), and writes the gradient, divided by `divisor`.
-    fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64;
+    /// Like [`value`](Self::value), and writes the gradient, scaled.
+    fn value_and_grad(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, T>,
+        scale: GradScale<'_, T>,
+        each: Option<&mut [T]>,
+    ) -> f64;
 }
 
 /// Rows whose losses and gradients follow from the sums of their exponentials.
@@ -178,29 +187,38 @@ pub fn value<S: Storage>(
     })
 }
 
-/// The loss of all rows, and its gradient with respect to the logits. The gradient is written in place or to a separate
-/// output, in the type of the logits or of the computation.
+/// The loss of all rows, and its gradient with respect to the logits, times `grad_output`. The gradient is written in
+/// place or to a separate output, in the type of the logits or of the computation.
 ///
 /// # Errors
-/// The errors of [`value`]. On an error nothing is written, except to a [fresh](RowsIo::fresh) output.
+/// The errors of [`value`], and [`Error::Shape`] unless `grad_output` fits the losses. On an error nothing is written,
+/// except to a [fresh](RowsIo::fresh) output.
 pub fn value_and_grad<S: Storage, O: Place<S>>(
     objective: &dyn Objective<S::Real>,
     mut logits: RowsIo<'_, S, O>,
     reduction: Reduction,
+    grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
+    grad_output.check(rows * objective.losses_per_row(classes))?;
+    if grad_output.is_zero() {
+        let loss = value(objective, O::source(&logits), reduction)?;
+        logits.target().fill(O::default());
+        return Ok(loss);
+    }
     let (divisor, unchecked) = before_writing(objective, isa, &logits, reduction)?;
     if divisor == 0.0 {
         logits.target().fill(O::default());
         return Ok(Loss::Scalar(0.0));
     }
+    let scale = grad_output.over(divisor);
     let size = summed::block_rows(objective, rows, classes);
     let summed = summed::of_grads(objective, &logits);
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| match summed {
-            Some(summed) => summed::value_and_grad(isa, summed, b * size, rows, divisor, each),
-            None => O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, divisor, each)),
+            Some(summed) => summed::value_and_grad(isa, summed, b * size, rows, scale, each),
+            None => O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, scale, each)),
         });
         check_if_nan(objective, isa, unchecked, total)
     })

@@ -60,7 +60,7 @@ pub fn parity_penalty<S: Storage>(logits: Rows<'_, S>, groups: Groups<'_, S::Rea
     Ok(penalty(&groups.sums(isa, link, &chosen, logits)).0)
 }
 
-/// The same, and its gradient with respect to the logits.
+/// The same, and its gradient with respect to the logits, times `grad_output`.
 ///
 /// # Errors
 /// As of [`parity_penalty`]. Then nothing is written.
@@ -68,10 +68,14 @@ pub fn parity_penalty_with_grad<S: Storage, O: Place<S>>(
     logits: RowsIo<'_, S, O>,
     groups: Groups<'_, S::Real>,
     link: Link,
+    grad_output: f64,
 ) -> Result<f64> {
     let (isa, rows) = (Isa::active()?, logits.rows() * logits.columns());
     let chosen = groups.chosen(rows)?;
-    let (penalty, slopes) = penalty(&groups.sums(isa, link, &chosen, O::source(&logits)));
+    let (penalty, mut slopes) = penalty(&groups.sums(isa, link, &chosen, O::source(&logits)));
+    if grad_output != 1.0 {
+        slopes.iter_mut().for_each(|slope| *slope *= grad_output);
+    }
     let size = parallel::block_rows(1);
     parallel::for_each(logits.blocks(size).enumerate(), rows, |(b, x)| {
         O::filled(isa, x, |x| {

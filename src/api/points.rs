@@ -1,7 +1,7 @@
 //! The sigmoid family: one target per logit.
 
 use super::stored::{StoredRows, widened};
-use super::{CurvedObjective, Objective, check_domain, first_error};
+use super::{CurvedObjective, GradScale, Objective, check_domain, first_error};
 use crate::error::{Error, Result};
 use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
@@ -118,13 +118,13 @@ impl<T: Real, L: PointLoss<T>> Objective<T> for PointObjective<'_, T, L> {
         isa: Isa,
         first: usize,
         mut rows: RowsIo<'_, T>,
-        divisor: f64,
+        scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64 {
         let classes = rows.columns();
-        self.part(isa, first * classes, rows.rows() * classes, |part| {
-            T::dispatch(isa, PointGrads { part, points: rows.flat(), scale: 1.0 / divisor, each })
-        })
+        let (first, len) = (first * classes, rows.rows() * classes);
+        let scale = scale.part(first, len);
+        self.part(isa, first, len, |part| T::dispatch(isa, PointGrads { part, points: rows.flat(), scale, each }))
     }
 }
 
@@ -262,7 +262,7 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
 struct PointGrads<'k, T, L> {
     part: Part<'k, T, L>,
     points: RowIo<'k, T>,
-    scale: f64,
+    scale: GradScale<'k, T>,
     each: Option<&'k mut [T]>,
 }
 
@@ -271,7 +271,7 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let PointGrads { part, mut points, scale, mut each } = self;
-        let scale = s.splat(T::from_f64(scale));
+        let scale = scale.of_points(s);
         sum_registers(
             s,
             points.source().len(),
@@ -279,7 +279,8 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
             inlined!(|at| {
                 let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
                 let (loss, grad) = part.loss.value_and_grad(s, at.first(s), logit, target);
-                at.write(s, part.weighted(s, at, target, grad) * scale, points.output());
+                let grad = scale.first(s, inlined!(|upstream| at.read(s, upstream, T::ZERO)), grad);
+                at.write(s, part.weighted(s, at, target, grad) * scale.last, points.output());
                 let loss = part.losses(s, at, logit, target, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);

@@ -4,7 +4,7 @@
 //! their kernel sees them ([`storage`](crate::storage)). A gradient that bypasses the caches is written while the
 //! exponentials of the next row are computed ([`Pending`]).
 
-use super::{Objective, SummedRows};
+use super::{GradScale, Objective, SummedRows};
 use crate::losses::OfSum;
 use crate::math::Real;
 use crate::parallel;
@@ -64,17 +64,17 @@ pub(super) fn value<S: Storage>(
     S::Real::dispatch(isa, Values { objective, first, logits, each })
 }
 
-/// The same, and writes the gradient, divided by `divisor`.
+/// The same, and writes the gradient, scaled.
 pub(super) fn value_and_grad<S: Storage, O: Place<S>>(
     isa: Isa,
     objective: &dyn SummedRows<S::Real>,
     first: usize,
     rows: RowsIo<'_, S, O>,
-    divisor: f64,
+    scale: GradScale<'_, S::Real>,
     each: Option<&mut [S::Real]>,
 ) -> f64 {
     S::Real::with_scratch(2 * rows.columns(), |scratch| {
-        S::Real::dispatch(isa, Grads { objective, first, rows, scratch, divisor, each })
+        S::Real::dispatch(isa, Grads { objective, first, rows, scratch, scale, each })
     })
 }
 
@@ -113,7 +113,7 @@ struct Grads<'k, S: Storage, O> {
     rows: RowsIo<'k, S, O>,
     /// Space for the exponentials of two rows.
     scratch: &'k mut [S::Real],
-    divisor: f64,
+    scale: GradScale<'k, S::Real>,
     each: Option<&'k mut [S::Real]>,
 }
 
@@ -121,7 +121,7 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<H::Real>>(self, s: S) -> f64 {
-        let Grads { objective, first, mut rows, scratch, divisor, mut each } = self;
+        let Grads { objective, first, mut rows, scratch, scale, mut each } = self;
         let (count, classes, streams, mut total) = (rows.rows(), rows.columns(), rows.streams(), 0.0);
         let apart = rows.apart().filter(|_| are_late(&rows));
         let (mut kept, mut before) = scratch.split_at_mut(classes);
@@ -157,12 +157,13 @@ impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
                 let OfSum { loss: own, others, label } = objective.of_sum(first + i, sum, class, logit);
                 loss = own;
                 let out = &mut rows.target()[i * classes..][..classes];
+                let (others, label) = (scale.of(first + i, others), scale.of(first + i, label));
                 if others == 0.0 {
                     // A row of weight 0 has gradient 0, whatever its logits are.
                     out.fill(O::default());
                 } else {
-                    let label = (class, O::nearest(H::Real::from_f64(label / divisor)));
-                    let scale = sum.scale(pivot, others / divisor);
+                    let label = (class, O::nearest(H::Real::from_f64(label)));
+                    let scale = sum.scale(pivot, others);
                     let row = Pending::new::<H, S>(s, i, scale, label, streams, kept, out);
                     if apart.is_some() {
                         pending = Some(row);

@@ -246,14 +246,15 @@ impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
         grad: &mut [T],
     ) -> S::V {
         let (zero, losses) = (s.splat(T::ZERO), self.soft_value(s, group));
-        let (scale, is_zero_weight) = (zero - group.weight / s.splat(divisor), group.weight.eq(zero));
+        let weight = group.grad_weight(s, group.weight);
+        let (scale, is_zero_weight) = (zero - weight / s.splat(divisor), weight.eq(zero));
         p.map_with(
             s,
             weights,
             inlined!(|p, u| {
                 // All derivatives of a row whose loss is NaN are NaN; those of a row that does not count are 0.
-                let slope = S::V::select(is_zero_weight, zero, self.slopes(s, p, u * scale));
-                S::V::select(losses.eq(losses), slope, losses)
+                let slope = S::V::select(losses.eq(losses), self.slopes(s, p, u * scale), losses);
+                S::V::select(is_zero_weight, zero, slope)
             }),
         );
         p.store_called(s, grad, group.rows);

@@ -24,6 +24,8 @@ pub struct Group<T: Real, S: Simd<T>> {
     pub(crate) class: S::V,
     /// The sample weight of each row; 0 if the row does not count.
     pub(crate) weight: S::V,
+    /// What the gradient of each row is multiplied by, if the rows differ.
+    pub(crate) upstream: Option<S::V>,
     /// `U = sum_k u_k` for a distribution; 1 for a class.
     pub(crate) total: S::V,
     /// A second sum over the classes of each row, beside that of the exponentials; its meaning depends on the loss.
@@ -36,7 +38,21 @@ impl<T: Real, S: Simd<T>> Group<T, S> {
     #[inline(always)]
     pub(crate) fn none(s: S) -> Self {
         let zero = s.splat(T::ZERO);
-        Group { rows: 0, class: zero, weight: zero, total: zero, cost: zero, sums: LaneSums::none(s) }
+        Group { rows: 0, class: zero, weight: zero, upstream: None, total: zero, cost: zero, sums: LaneSums::none(s) }
+    }
+}
+
+impl<T: Real, S: Simd<T>> Group<T, S> {
+    /// The weights of the gradients of rows whose losses have a weight; 0 stays 0.
+    #[inline(always)]
+    pub(crate) fn grad_weight(&self, s: S, weight: S::V) -> S::V {
+        match self.upstream {
+            None => weight,
+            Some(upstream) => {
+                let zero = s.splat(T::ZERO);
+                S::V::select(weight.eq(zero), zero, weight * upstream)
+            }
+        }
     }
 }
 
@@ -109,15 +125,15 @@ pub struct ClassGrads<T: Real, S: Simd<T>> {
     pub(crate) label: S::V,
     /// An exponential times this factor is a class's probability times the limit.
     pub(crate) factor: S::V,
-    /// The upper limit of the product, which rounding must not exceed.
+    /// The upper limit of the product, which rounding must not exceed; +inf if the product is negative.
     pub(crate) limit: S::V,
-    /// The weight of the row, which does not count if it is 0.
+    /// The weight of the row's gradient, which is 0 if this is.
     pub(crate) weight: S::V,
     pub(crate) options: Option<GradOptions<S::V>>,
 }
 
-/// What options add to the gradients: `sign` times the product, less `uniform`; +inf where the exponential is
-/// `infinite`.
+/// What options add to the gradients: `sign` times the product, less `uniform`; `sign` times infinity where the
+/// exponential is `infinite`.
 #[derive(Clone, Copy)]
 pub struct GradOptions<V> {
     pub(crate) sign: V,
@@ -160,7 +176,7 @@ impl<V: Copy> GradOptions<V> {
         V: Lanes<T>,
     {
         let gradient = product.mul_add(self.sign, s.splat(T::ZERO) - self.uniform);
-        V::select(exponentials.eq(self.infinite), s.splat(T::INFINITY), gradient)
+        V::select(exponentials.eq(self.infinite), s.splat(T::INFINITY) * self.sign, gradient)
     }
 }
 

@@ -253,7 +253,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
             }
         }
         if let Some(k) = infinite {
-            logits.row.output()[k] = T::INFINITY;
+            logits.row.output()[k] = T::from_f64(f64::INFINITY * scale);
         }
         let cost = sparse.map_or(0.0, |sparse| sparse.cost(sum));
         weights.total * log_partition + cost + margins.total() + z_loss

@@ -291,7 +291,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 let (p, q) = sum.probability(sparse.logit);
                 logits.set(sparse.class, scale * (z_slope * p - sparse.weight * focus.slope * q));
                 if let Some(k) = infinite {
-                    logits.row.output()[k] = T::INFINITY;
+                    logits.row.output()[k] = T::from_f64(f64::INFINITY * scale);
                 }
                 if log_partition.is_nan() {
                     logits.row.output().fill(T::NAN);
@@ -334,7 +334,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     logits.set(y, exact(v, total - v, terms.sum.probability(logit)));
                 }
                 if infinite {
-                    logits.row.output()[terms.top] = T::INFINITY;
+                    logits.row.output()[terms.top] = T::from_f64(f64::INFINITY * scale);
                 }
                 terms.loss + z_loss
             }

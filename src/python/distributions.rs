@@ -18,7 +18,7 @@ fn evaluate<'py>(
     p: Arg<'_, 'py>,
     q: Option<Arg<'_, 'py>>,
     (base, axis, normalize, from_logits): Options,
-    with_grad: bool,
+    (with_grad, grad_output): (bool, Option<Arg<'_, 'py>>),
 ) -> PyResult<Bound<'py, PyAny>> {
     let input = match (normalize, from_logits) {
         (false, false) => MeasureInput::Probabilities,
@@ -44,7 +44,7 @@ fn evaluate<'py>(
     };
     match_dtype!(p, p => {
         let q = q.as_ref().and_then(|q| p.beside(q));
-        run(&measure, &p, q, with_grad).map_err(|error| {
+        run(&measure, &p, q, (with_grad, grad_output)).map_err(|error| {
             let meant = kind == MeasureKind::CrossEntropy && !from_logits;
             if meant { hint(p.py(), error) } else { error }
         })
@@ -60,7 +60,7 @@ fn run<'py, S: Number>(
     measure: &Measure,
     p: &Input<'py, S>,
     q: Option<Array<'py, S>>,
-    with_grad: bool,
+    (with_grad, grad_output): (bool, Option<Arg<'_, 'py>>),
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, classes) = (p.py(), p.array.columns());
     // 1. rows of both: as many as the array with more dimensions has
@@ -80,12 +80,14 @@ fn run<'py, S: Number>(
         return numbers(py, values, leading);
     }
     // 3. and gradients
+    let upstream = p.grad_output(grad_output, leading)?;
+    let grad_output = upstream.get();
     let mut p_grad = Array::<S>::empty(p.dtype(), p_shape)?;
     let mut q_grad = q.as_ref().map(|q| Array::<S>::empty(p.dtype(), q.shape())).transpose()?;
     let (p_place, q_place) = (p_grad.data_mut(), q_grad.as_mut().map(Array::data_mut));
     detached(py, rows * classes, || {
         let q = q_rows.zip(q_place).map(|(rows, grad)| Variable { rows, grad });
-        crate::measure_value_and_grads(measure, Variable { rows: p_rows, grad: p_place }, q, &mut values)
+        crate::measure_value_and_grads(measure, Variable { rows: p_rows, grad: p_place }, q, &mut values, grad_output)
     })?;
     let value = numbers(py, values, leading)?;
     let as_given = |grad: &Array<'py, S>| {
@@ -108,13 +110,23 @@ fn rows_of<'a, S: Number>(name: &'static str, array: &'a Array<'_, S>, rows: usi
 }
 
 #[pyfunction]
-pub(super) fn entropy<'py>(p: Arg<'_, 'py>, options: Options, with_grad: bool) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::Entropy, p, None, options, with_grad)
+pub(super) fn entropy<'py>(
+    p: Arg<'_, 'py>,
+    options: Options,
+    with_grad: bool,
+    grad_output: Option<Arg<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    evaluate(MeasureKind::Entropy, p, None, options, (with_grad, grad_output))
 }
 
 #[pyfunction]
-pub(super) fn perplexity<'py>(p: Arg<'_, 'py>, options: Options, with_grad: bool) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::Perplexity, p, None, options, with_grad)
+pub(super) fn perplexity<'py>(
+    p: Arg<'_, 'py>,
+    options: Options,
+    with_grad: bool,
+    grad_output: Option<Arg<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    evaluate(MeasureKind::Perplexity, p, None, options, (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -123,8 +135,9 @@ pub(super) fn cross_entropy<'py>(
     q: Arg<'_, 'py>,
     options: Options,
     with_grad: bool,
+    grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::CrossEntropy, p, Some(q), options, with_grad)
+    evaluate(MeasureKind::CrossEntropy, p, Some(q), options, (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -133,8 +146,9 @@ pub(super) fn kl_divergence<'py>(
     q: Arg<'_, 'py>,
     options: Options,
     with_grad: bool,
+    grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::KlDivergence, p, Some(q), options, with_grad)
+    evaluate(MeasureKind::KlDivergence, p, Some(q), options, (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -144,6 +158,7 @@ pub(super) fn js_divergence<'py>(
     weight: f64,
     options: Options,
     with_grad: bool,
+    grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::JsDivergence { weight }, p, Some(q), options, with_grad)
+    evaluate(MeasureKind::JsDivergence { weight }, p, Some(q), options, (with_grad, grad_output))
 }

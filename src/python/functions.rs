@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Number, detached};
 use super::inputs::{Input, Logits, match_dtype};
-use super::outputs::{Io, Output, match_output, rounded};
+use super::outputs::{Io, Output, Want, match_output, rounded};
 use crate::Function;
 use pyo3::prelude::*;
 
@@ -18,7 +18,7 @@ fn map<'py>(
         x: Input<'py, S>,
         out: Option<Arg<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut output = Output::of(&x, out, [], [])?;
+        let mut output = Output::of(&x, &[], Want { order: 1, out, grad_output: None }, [], [])?;
         match_output!(output, &x, rows => detached(x.py(), x.array.len(), || crate::apply(function, rows)))?;
         output.finish(x.py())
     }

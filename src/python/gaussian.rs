@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
-use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::options;
 use super::outputs::{Io, Output, Want, evaluate, in_type_of, match_output, wrap};
 use super::via_numpy::{Numpy, via_numpy};
@@ -36,9 +36,9 @@ impl<'py> Arguments<'_, 'py> {
         let widths = mean.broadcast_or_single(given, name)?;
         let reduction = options::reduction(self.reduction)?;
         let sample_weight = mean.point_weights(self.sample_weight, "sample_weight", Use::under(reduction))?;
-        let output = self.want.output(|out| {
+        let output = self.want.output(|want| {
             let given = [Some(self.target), Some(given), self.sample_weight];
-            Output::of(&mean, out, given, [target.span(), widths.span(), span(&sample_weight)])
+            Output::of(&mean, mean.array.shape(), want, given, [target.span(), widths.span(), span(&sample_weight)])
         })?;
         mean.check_fit()?;
         let shape = mean.array.shape();
@@ -51,8 +51,10 @@ impl<'py> Arguments<'_, 'py> {
         let (py, points) = (mean.py(), mean.array.len());
         let mut spread_grad = Array::<S::Real>::empty(mean.real_dtype(), widths.shape())?;
         let places = spread_grad.data_mut();
+        let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
+        let grad_output = upstream.get();
         let loss = match_output!(output, &mean, rows => detached(py, points, || {
-            crate::gaussian_value_and_grads(&objective, rows, places, reduction)
+            crate::gaussian_value_and_grads(&objective, rows, places, reduction, grad_output)
         }))?;
         let loss = wrap(py, loss, shape)?;
         // The gradient of a broadcast argument is the sum over the elements to which it was broadcast.
@@ -72,9 +74,10 @@ pub(super) fn gaussian_nll<'py>(
     sample_weight: Option<Arg<'_, 'py>>,
     reduction: Arg<'_, 'py>,
     order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let want = Want { order, out };
+    let want = Want { order, out, grad_output };
     let arguments = Arguments { target, var, log_var, full, sample_weight, reduction, want };
     match_dtype!(Logits::of(mean, "mean", None)?, mean => arguments.evaluate(mean))
 }

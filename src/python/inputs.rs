@@ -4,11 +4,14 @@ use super::arrays::{Arg, Array, Number, Stored, check_shape};
 use super::errors::needs_double;
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::{self, Use};
+use crate::GradOutput;
+use crate::simd::Float;
 use crate::view::check_weights;
 use half::{bf16, f16};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyFloat;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
@@ -53,6 +56,29 @@ pub(super) struct Input<'py, S> {
     outputs: Option<usize>,
     /// The name of weights that the type of the computation cannot hold.
     unfit: Cell<Option<&'static str>>,
+}
+
+/// The upstream gradient: a number, or one for each loss.
+pub(super) enum Upstream<'py, S: Number> {
+    Number(f64),
+    Each(Box<Array<'py, S::Real>>),
+}
+
+impl<S: Number> Upstream<'_, S> {
+    pub(super) fn get(&self) -> GradOutput<'_, S::Real> {
+        match self {
+            Upstream::Number(number) => GradOutput::Number(*number),
+            Upstream::Each(each) => GradOutput::Each(each.data()),
+        }
+    }
+
+    /// The memory that is read, if it may be the caller's.
+    pub(super) fn span(&self) -> Option<Range<usize>> {
+        match self {
+            Upstream::Number(_) => None,
+            Upstream::Each(each) => each.span(),
+        }
+    }
 }
 
 impl<'py> Logits<'py> {
@@ -301,6 +327,44 @@ impl<'py, S: Number> Input<'py, S> {
                 let double = numpy::dtype::<f64>(self.py());
                 Array::copy(&via_numpy(self.py(), Numpy::AsWeights, (arg, name, double))?)
             }
+        }
+    }
+
+    /// The upstream gradient of losses of a shape.
+    #[inline(always)]
+    pub(super) fn grad_output(&self, arg: Option<Arg<'_, 'py>>, shape: &[usize]) -> PyResult<Upstream<'py, S>> {
+        match arg {
+            None => Ok(Upstream::Number(1.0)),
+            Some(arg) => self.given_grad_output(arg, shape),
+        }
+    }
+
+    #[inline(never)]
+    fn given_grad_output(&self, arg: Arg<'_, 'py>, shape: &[usize]) -> PyResult<Upstream<'py, S>> {
+        let wide = match arg.cast::<PyFloat>() {
+            Ok(number) => vec![number.value()],
+            Err(_) => {
+                let each = Array::<S::Real>::in_place(arg).filter(|each| each.is_flat() && each.shape() == shape);
+                if let Some(each) = each.filter(|each| !shape.is_empty() && weights::are_plain_factors(each.data())) {
+                    return Ok(Upstream::Each(Box::new(each)));
+                }
+                let wide = Array::<f64>::copy(&via_numpy(self.py(), Numpy::AsGradOutput, (arg, shape.to_vec()))?)?;
+                if !wide.shape().is_empty() {
+                    let mut each = Array::empty(self.real_dtype(), shape)?;
+                    each.data_mut().iter_mut().zip(wide.data()).for_each(|(to, &x)| *to = S::Real::from_f64(x));
+                    self.check_factors(wide.data());
+                    return Ok(Upstream::Each(Box::new(each)));
+                }
+                wide.data().to_vec()
+            }
+        };
+        self.check_factors(&wide);
+        Ok(Upstream::Number(wide[0]))
+    }
+
+    fn check_factors(&self, wide: &[f64]) {
+        if !weights::are_factors::<S::Real>(wide) {
+            self.unfit.set(Some("grad_output"));
         }
     }
 

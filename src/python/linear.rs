@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
-use super::inputs::{Input, Logits, data, match_dtype};
+use super::inputs::{Input, Logits, Upstream, data, match_dtype};
 use super::options::{self, SigmoidOptions, SoftmaxOptions, choice, function, softmax_options};
 use super::outputs::{rounded, wrap};
 use super::via_numpy::{Numpy, via_numpy};
@@ -30,6 +30,7 @@ struct Layer<'a, 'py> {
 #[derive(Clone, Copy)]
 struct Wanted<'a, 'py> {
     wrt: Arg<'a, 'py>,
+    grad_output: Option<Arg<'a, 'py>>,
     out: Option<Arg<'a, 'py>>,
 }
 
@@ -139,11 +140,12 @@ impl<'a, 'py> Layer<'a, 'py> {
         let x = x.with_outputs(weight.shape()[0]);
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
+        let shape = self.loss.shape(&x);
         let reduction = options::reduction(reduction)?;
         self.loss.with_objective(&x, Use::under(reduction), |loss| {
             x.check_fit()?;
             let objective = LinearObjective { loss, x: x.array.rows()?, weight: weight.rows()?, bias: data(&bias) };
-            evaluate(&x, &objective, reduction, &self.loss.shape(&x), wanted)
+            evaluate(&x, &objective, reduction, &shape, wanted)
         })
     }
 
@@ -176,10 +178,12 @@ impl<'a, 'py> Layer<'a, 'py> {
         x: &Input<'py, S>,
         weight: &Array<'py, S>,
         wanted: Wanted<'a, 'py>,
-    ) -> PyResult<[Option<Gradient<'py, S>>; 3]> {
+    ) -> PyResult<([Option<Gradient<'py, S>>; 3], Upstream<'py, S>)> {
         let bias = [x.class_count()];
         let shapes = [x.array.shape(), weight.shape(), &bias];
-        let inputs = [Some(&x.given), Some(self.weight), self.bias].into_iter().chain(self.loss.args());
+        let upstream = x.grad_output(wanted.grad_output, &self.loss.shape(x))?;
+        let inputs =
+            [Some(&x.given), Some(self.weight), self.bias, wanted.grad_output].into_iter().chain(self.loss.args());
         let inputs: Vec<_> = inputs.flatten().collect();
         let is_wanted: [bool; 3] = via_numpy(x.py(), Numpy::AsWrt, (wanted.wrt, self.bias.is_some()))?.extract()?;
         let arguments = (wanted.out, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());
@@ -191,7 +195,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         for (i, out) in outs.into_iter().enumerate().filter(|(i, _)| is_wanted[*i]) {
             gradients[i] = Some(Gradient::new(x, shapes[i], out)?);
         }
-        Ok(gradients)
+        Ok((gradients, upstream))
     }
 }
 
@@ -201,15 +205,17 @@ fn evaluate<'py, S: Number>(
     objective: &LinearObjective<'_, S>,
     reduction: Reduction,
     shape: &[usize],
-    gradients: Option<[Option<Gradient<'py, S>>; 3]>,
+    gradients: Option<([Option<Gradient<'py, S>>; 3], Upstream<'py, S>)>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, work) = (x.py(), linear::work(objective.x.rows(), objective.x.columns(), objective.weight.rows()));
-    let Some(mut gradients) = gradients else {
+    let Some((mut gradients, upstream)) = gradients else {
         return wrap(py, detached(py, work, || crate::linear_value(objective, reduction))?, shape);
     };
     let [x_grad, weight, bias] = gradients.each_mut().map(|grad| grad.as_mut().map(|grad| grad.array.data_mut()));
     let grads = LinearGrads { x: x_grad, weight, bias };
-    let loss = wrap(py, detached(py, work, || crate::linear_value_and_grads(objective, grads, reduction))?, shape)?;
+    let grad_output = upstream.get();
+    let run = || crate::linear_value_and_grads(objective, grads, reduction, grad_output);
+    let loss = wrap(py, detached(py, work, run)?, shape)?;
     let [x_grad, weight, bias] = gradients.map(|grad| grad.map(|grad| grad.finish(x)).transpose());
     Ok((loss, x_grad?, weight?, bias?).into_pyobject(py)?.into_any())
 }
@@ -226,10 +232,11 @@ softmax_options! { function!
         reduction: Arg<'a, 'py>,
         order: u8,
         wrt: Arg<'a, 'py>,
+        grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let layer = Layer { weight, bias, loss: LayerLoss::of(target, kind, pos_weight, options)? };
-        let wanted = (order > 0).then_some(Wanted { wrt, out });
+        let wanted = (order > 0).then_some(Wanted { wrt, grad_output, out });
         match_dtype!(Logits::of(x, "x", Some(-1))?, x => layer.run(x, reduction, wanted))
     }
 }

@@ -1,7 +1,7 @@
 //! Results: losses, and gradients in new arrays, in the caller's `out`, or in place of the logits.
 
 use super::arrays::{Arg, Array, Number, detached};
-use super::inputs::Input;
+use super::inputs::{Input, Upstream};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::{CurvedObjective, Isa, Loss, Objective, Reduction, RowsIo};
 use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
@@ -16,6 +16,8 @@ pub(super) struct Output<'py, S: Number> {
     fresh: bool,
     /// Whether the diagonal of the Hessian is required too.
     with_hess: bool,
+    /// What the gradient is multiplied by.
+    pub(super) upstream: Upstream<'py, S>,
     /// The caller's `out` if it cannot be written directly; the result is copied to it.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
@@ -65,18 +67,25 @@ impl<'py, S: Number> Place<'py, S> {
 }
 
 impl<'py, S: Number> Output<'py, S> {
-    /// Checks `out` against all inputs: `given` are the arguments as passed, `spans` the memory that is read.
+    /// Checks `out` against all inputs: `given` are the arguments as passed, `spans` the memory that is read. Unreduced
+    /// losses have the shape `losses`.
+    #[inline(always)]
     pub(super) fn of<const N: usize>(
         logits: &Input<'py, S>,
-        out: Option<Arg<'_, 'py>>,
+        losses: &[usize],
+        want: Want<'_, 'py>,
         given: [Option<Arg<'_, 'py>>; N],
         spans: [Option<Range<usize>>; N],
     ) -> PyResult<Self> {
         let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
-        let Some(out) = out else {
+        let (with_hess, upstream) = (want.order == 2, logits.grad_output(want.grad_output, losses)?);
+        let Some(out) = want.out else {
             let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
-            return Ok(Output { array, over_logits: false, fresh: true, with_hess: false, copy_to: None, axis });
+            return Ok(Output { array, over_logits: false, fresh: true, with_hess, upstream, copy_to: None, axis });
         };
+        // A number was copied.
+        let factors = want.grad_output.filter(|_| matches!(upstream, Upstream::Each(_)));
+        let (given, spans) = (given.iter().chain([&factors]), spans.into_iter().chain([upstream.span()]));
         if axis.is_none()
             && let Some(span) = logits.array.span()
             && let Some(array) = Place::in_place(out, shape)
@@ -86,19 +95,19 @@ impl<'py, S: Number> Output<'py, S> {
             let apart = |span: &Range<usize>| span.end <= target.start || target.end <= span.start;
             // Inputs that were converted or that share memory are checked more closely below.
             let clear =
-                given.iter().zip(&spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
+                given.clone().zip(spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
             if clear && (over_logits || apart(&span)) {
-                return Ok(Output { array, over_logits, fresh: false, with_hess: false, copy_to: None, axis });
+                return Ok(Output { array, over_logits, fresh: false, with_hess, upstream, copy_to: None, axis });
             }
         }
-        let inputs: Vec<_> = given.into_iter().flatten().collect();
+        let inputs: Vec<_> = given.copied().flatten().collect();
         let arguments = (out, &logits.given, inputs, logits.dtype(), logits.real_dtype());
         let array = if via_numpy(py, Numpy::CheckOut, arguments)?.is_truthy()? {
             Place::Stored(Array::empty(logits.dtype(), shape)?)
         } else {
             Place::Real(Array::empty(logits.real_dtype(), shape)?)
         };
-        Ok(Output { array, over_logits: false, fresh: true, with_hess: false, copy_to: Some(out.clone()), axis })
+        Ok(Output { array, over_logits: false, fresh: true, with_hess, upstream, copy_to: Some(out.clone()), axis })
     }
 
     /// The dtype of the result.
@@ -155,19 +164,18 @@ pub(super) struct Want<'a, 'py> {
     pub(super) order: u8,
     /// The caller's place for the gradient.
     pub(super) out: Option<Arg<'a, 'py>>,
+    /// What the gradient is multiplied by.
+    pub(super) grad_output: Option<Arg<'a, 'py>>,
 }
 
 impl<'a, 'py> Want<'a, 'py> {
-    /// The place for the gradient, which `output` creates from `out`, if a gradient is required.
+    /// The place for the gradient, which `output` creates, if a gradient is required.
     #[inline(always)]
     pub(super) fn output<S: Number>(
         self,
-        output: impl FnOnce(Option<Arg<'a, 'py>>) -> PyResult<Output<'py, S>>,
+        output: impl FnOnce(Self) -> PyResult<Output<'py, S>>,
     ) -> PyResult<Option<Output<'py, S>>> {
-        if self.order == 0 {
-            return Ok(None);
-        }
-        Ok(Some(Output { with_hess: self.order == 2, ..output(self.out)? }))
+        if self.order == 0 { Ok(None) } else { output(self).map(Some) }
     }
 }
 
@@ -184,7 +192,11 @@ pub(super) fn evaluate<'py, S: Number>(
         let rows = logits.array.rows()?;
         return wrap(py, detached(py, elements, || crate::value(objective, rows, reduction))?, shape);
     };
-    let loss = match_output!(output, logits, rows => detached(py, elements, || crate::value_and_grad(objective, rows, reduction)))?;
+    let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
+    let grad_output = upstream.get();
+    let loss = match_output!(output, logits, rows => {
+        detached(py, elements, || crate::value_and_grad(objective, rows, reduction, grad_output))
+    })?;
     let loss = wrap(py, loss, shape)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }

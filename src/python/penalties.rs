@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
-use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::options::{self, choice};
 use super::outputs::{Io, Output, Want, match_output, wrap};
 use super::via_numpy::{Numpy, via_numpy};
@@ -20,17 +20,20 @@ fn smoothness<'py, S: Number>(
         return refuse("logits", "of at least two dimensions (length, c)", "one");
     };
     let array = logits.integers(segments, "segments", positions)?;
-    let output = want.output(|out| Output::of(logits, out, [segments], [span(&array)]))?;
-    let neighbours = Neighbours { length, segments: data(&array) };
-    let reduction = options::reduction(reduction)?;
     let mut pairs = positions.to_vec();
     pairs[positions.len() - 1] = length.saturating_sub(1);
+    let output = want.output(|want| Output::of(logits, &pairs, want, [segments], [span(&array)]))?;
+    logits.check_fit()?;
+    let neighbours = Neighbours { length, segments: data(&array) };
+    let reduction = options::reduction(reduction)?;
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
         return wrap(py, detached(py, elements, || crate::js_smoothness(rows, neighbours, reduction))?, &pairs);
     };
+    let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
+    let grad_output = upstream.get();
     let loss = match_output!(output, logits, rows => {
-        detached(py, elements, || crate::js_smoothness_with_grad(rows, neighbours, reduction))
+        detached(py, elements, || crate::js_smoothness_with_grad(rows, neighbours, reduction, grad_output))
     })?;
     Ok((wrap(py, loss, &pairs)?, output.finish(py)?).into_pyobject(py)?.into_any())
 }
@@ -41,10 +44,11 @@ pub(super) fn js_smoothness<'py>(
     segments: Option<Arg<'_, 'py>>,
     reduction: Arg<'_, 'py>,
     order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::of(logits, "logits", Some(-1))?;
-    match_dtype!(logits, logits => smoothness(&logits, segments, reduction, Want { order, out }))
+    match_dtype!(logits, logits => smoothness(&logits, segments, reduction, Want { order, out, grad_output }))
 }
 
 fn parity<'py, S: Number>(
@@ -64,7 +68,8 @@ fn parity<'py, S: Number>(
     let links = [("sigmoid", Link::Sigmoid), ("identity", Link::Identity)];
     let link = choice(link, "link", "\"sigmoid\" or \"identity\"", &links)?;
     // Groups and targets were copied, so `out` may overlap only the arrays as passed.
-    let output = want.output(|out| Output::of(logits, out, [Some(group), target], [None, None]))?;
+    let output = want.output(|want| Output::of(logits, &[], want, [Some(group), target], [None, None]))?;
+    logits.check_fit()?;
     let group = Classes::new(Labels::I64(codes.data()), count, None)?;
     let (groups, elements) = (Groups { group, count, target: data(&labels) }, logits.array.len());
     let Some(mut output) = output else {
@@ -72,8 +77,9 @@ fn parity<'py, S: Number>(
         let penalty = detached(py, elements, || crate::parity_penalty(rows, groups, link))?;
         return Ok(penalty.into_pyobject(py)?.into_any());
     };
+    let Upstream::Number(factor) = output.upstream else { unreachable!("a penalty without axes has one number") };
     let penalty = match_output!(output, logits, rows => {
-        detached(py, elements, || crate::parity_penalty_with_grad(rows, groups, link))
+        detached(py, elements, || crate::parity_penalty_with_grad(rows, groups, link, factor))
     })?;
     Ok((penalty, output.finish(py)?).into_pyobject(py)?.into_any())
 }
@@ -85,8 +91,9 @@ pub(super) fn parity_penalty<'py>(
     target: Option<Arg<'_, 'py>>,
     link: Arg<'_, 'py>,
     order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::of(logits, "logits", None)?;
-    match_dtype!(logits, logits => parity(&logits, group, target, link, Want { order, out }))
+    match_dtype!(logits, logits => parity(&logits, group, target, link, Want { order, out, grad_output }))
 }

@@ -109,9 +109,9 @@ impl<'py> Call<'_, 'py> {
         if let Some(pos_weight) = &arguments.pos_weight {
             logits.array.fold(pos_weight.len());
         }
-        let output = self.want.output(|out| {
+        let output = self.want.output(|want| {
             let spans = [arguments.target.span(), span(&arguments.pos_weight), span(&arguments.sample_weight)];
-            Output::of(&logits, out, arguments.given, spans)
+            Output::of(&logits, logits.array.shape(), want, arguments.given, spans)
         })?;
         logits.check_fit()?;
         let loss = make(data(&arguments.pos_weight))?;
@@ -146,9 +146,10 @@ sigmoid_options! { function!
         ..options: SigmoidOptions,
         reduction: Arg<'a, 'py>,
         order: u8,
+        grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let call = Call { target, options, reduction, want: Want { order, out } };
+        let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
         match_dtype!(Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| SigmoidCrossEntropy::new(pos_weight, options.label_smoothing))
         })
@@ -164,9 +165,10 @@ sigmoid_options! { function!
         ..options: SigmoidOptions,
         reduction: Arg<'a, 'py>,
         order: u8,
+        grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let call = Call { target, options, reduction, want: Want { order, out } };
+        let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
         match_dtype!(Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| {
                 SigmoidFocalLoss::new(gamma, alpha, pos_weight, options.label_smoothing)
@@ -176,6 +178,7 @@ sigmoid_options! { function!
 }
 
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the arguments of the loss, as Python passes them")]
 pub(super) fn hinge_loss<'py>(
     scores: Arg<'_, 'py>,
     target: Arg<'_, 'py>,
@@ -183,10 +186,11 @@ pub(super) fn hinge_loss<'py>(
     sample_weight: Option<Arg<'_, 'py>>,
     reduction: Arg<'_, 'py>,
     order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = SigmoidOptions::of_weights(None, sample_weight);
-    let call = Call { target, options, reduction, want: Want { order, out } };
+    let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
     match_dtype!(Logits::of(scores, "scores", None)?, scores => call.evaluate(scores, |_| Ok(HingeLoss { squared })))
 }
 
@@ -200,10 +204,11 @@ pub(super) fn binary_cross_entropy<'py>(
     eps: f64,
     reduction: Arg<'_, 'py>,
     order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = SigmoidOptions::of_weights(pos_weight, sample_weight);
-    let call = Call { target, options, reduction, want: Want { order, out } };
+    let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
     match_dtype!(Logits::of(p, "p", None)?, p => {
         call.evaluate(p, |pos_weight| BinaryCrossEntropy::new(pos_weight, eps))
     })

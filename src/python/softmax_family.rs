@@ -43,12 +43,12 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
     /// The place for the gradient, if one is required.
     #[inline(always)]
     fn output(&self, logits: &Input<'py, S>, want: Want<'a, 'py>) -> PyResult<Option<Output<'py, S>>> {
-        want.output(|out| {
+        want.output(|want| {
             let [target, class_weight, sample_weight] = self.given;
             let second = target.filter(|_| matches!(self.target, Target::Sparse(..)));
             let [first_span, second_span] = self.target.spans();
             let spans = [first_span, second_span, span(&self.class_weight), span(&self.sample_weight)];
-            Output::of(logits, out, [target, second, class_weight, sample_weight], spans)
+            Output::of(logits, logits.leading(), want, [target, second, class_weight, sample_weight], spans)
         })
     }
 
@@ -148,11 +148,13 @@ softmax_options! { function!
         axis: isize,
         reduction: Arg<'a, 'py>,
         order: u8,
+        grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let logits = Logits::of(logits, "logits", Some(axis))?;
         // Cross-entropy is the focal loss with gamma = 0.
-        match_dtype!(logits, logits => options.evaluate(&logits, target, 0.0, reduction, Want { order, out }))
+        let want = Want { order, out, grad_output };
+        match_dtype!(logits, logits => options.evaluate(&logits, target, 0.0, reduction, want))
     }
 }
 
@@ -165,10 +167,12 @@ softmax_options! { function!
         axis: isize,
         reduction: Arg<'a, 'py>,
         order: u8,
+        grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let logits = Logits::of(logits, "logits", Some(axis))?;
-        match_dtype!(logits, logits => options.evaluate(&logits, target, gamma, reduction, Want { order, out }))
+        let want = Want { order, out, grad_output };
+        match_dtype!(logits, logits => options.evaluate(&logits, target, gamma, reduction, want))
     }
 }
 
@@ -184,13 +188,14 @@ pub(super) fn categorical_cross_entropy<'py>(
     axis: isize,
     reduction: Arg<'_, 'py>,
     order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match_dtype!(Logits::of(p, "p", Some(axis))?, p => {
         let reduction = options::reduction(reduction)?;
         let uses = [Use::under(reduction); 2];
         let arguments = Arguments::read(&p, target, class_weight, sample_weight, ignore_index, uses)?;
-        let output = arguments.output(&p, Want { order, out })?;
+        let output = arguments.output(&p, Want { order, out, grad_output })?;
         p.check_fit()?;
         let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
         arguments.with_objective(&p, loss, |objective| evaluate(&p, objective, reduction, p.leading(), output))

@@ -26,6 +26,7 @@ functions! {
     AsBeside = "as_beside",
     AsBesideOrSingle = "as_beside_or_single",
     AsBinaryLabels = "as_binary_labels",
+    AsGradOutput = "as_grad_output",
     AsGroups = "as_groups",
     AsIntegers = "as_integers",
     AsLabels = "as_labels",

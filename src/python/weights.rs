@@ -48,6 +48,17 @@ pub(super) fn are_plain<T: Real>(weights: &[T]) -> bool {
     weights.iter().fold(true, |all, &w| all & ((w >= least && w <= most) || w == T::ZERO))
 }
 
+/// Whether numbers of any sign are plain or 0.
+pub(super) fn are_plain_factors<T: Real>(factors: &[T]) -> bool {
+    let range = plain::<T>();
+    factors.iter().all(|x| *x == T::ZERO || range.contains(&x.to_f64().abs()))
+}
+
+/// Whether numbers of any sign can be multiplied with gradients as they are; no wider type holds infinities better.
+pub(super) fn are_factors<T: Real>(wide: &[f64]) -> bool {
+    wide.iter().all(|w| !w.is_finite() || holds::<T>(w.abs()))
+}
+
 /// Whether weights that are not negative can be used as they are.
 pub(super) fn fit<T: Real>(weights: &[T], use_of: Use) -> bool {
     match use_of {

@@ -114,6 +114,7 @@ def cross_entropy_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    grad_output: ArrayLike | None = None,
 ) -> ValueGrads:
     """Cross-entropy of two distributions, and its gradients with respect to both.
 
@@ -124,6 +125,9 @@ def cross_entropy_with_grad(
     ----------
     p, q, base, axis, normalize, from_logits
         As in `cross_entropy`.
+    grad_output : float or array_like, optional
+        What both gradients are multiplied by, in the same sweep: a number of any sign, or one for each row, an array
+        that NumPy's rules repeat to the shape of the values.
 
     Returns
     -------
@@ -230,6 +234,7 @@ def kl_divergence_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    grad_output: ArrayLike | None = None,
 ) -> ValueGrads:
     """Kullback-Leibler divergence of two distributions, and its gradients with respect to both.
 
@@ -240,6 +245,9 @@ def kl_divergence_with_grad(
     ----------
     p, q, base, axis, normalize, from_logits
         As in `cross_entropy`.
+    grad_output : float or array_like, optional
+        What both gradients are multiplied by, in the same sweep: a number of any sign, or one for each row, an array
+        that NumPy's rules repeat to the shape of the values.
 
     Returns
     -------
@@ -344,6 +352,7 @@ def js_divergence_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    grad_output: ArrayLike | None = None,
 ) -> ValueGrads:
     """Jensen-Shannon divergence of two distributions, and its gradients with respect to both.
 
@@ -354,6 +363,9 @@ def js_divergence_with_grad(
     ----------
     p, q, weight, base, axis, normalize, from_logits
         As in `js_divergence`.
+    grad_output : float or array_like, optional
+        What both gradients are multiplied by, in the same sweep: a number of any sign, or one for each row, an array
+        that NumPy's rules repeat to the shape of the values.
 
     Returns
     -------

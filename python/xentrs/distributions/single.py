@@ -114,6 +114,7 @@ def entropy_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    grad_output: ArrayLike | None = None,
 ) -> ValueGrad:
     """Entropy of distributions, and its gradient.
 
@@ -124,6 +125,9 @@ def entropy_with_grad(
     ----------
     p, base, axis, normalize, from_logits
         As in `entropy`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, in the same sweep: a number of any sign, or one for each row, an array that
+        NumPy's rules repeat to the shape of the values.
 
     Returns
     -------
@@ -204,6 +208,7 @@ def perplexity_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    grad_output: ArrayLike | None = None,
 ) -> ValueGrad:
     """Perplexity of distributions, and its gradient: ``exp(H)`` times that of the entropy.
 
@@ -211,6 +216,9 @@ def perplexity_with_grad(
     ----------
     p, axis, normalize, from_logits
         As in `entropy`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, in the same sweep: a number of any sign, or one for each row, an array that
+        NumPy's rules repeat to the shape of the values.
 
     Returns
     -------

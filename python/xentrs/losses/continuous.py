@@ -101,6 +101,7 @@ def gaussian_nll_with_grad(
     full: bool = True,
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> GaussianLossGrad:
     """Gaussian negative log-likelihood, and its gradients with respect to the means and the variances, in one sweep.
@@ -116,6 +117,8 @@ def gaussian_nll_with_grad(
     ----------
     mean, target, var, log_var, full, sample_weight, reduction
         As in `gaussian_nll`.
+    grad_output : float or array_like, optional
+        What both gradients are multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient with respect to the means: a writable array with the shape and dtype of `mean`, or
         of dtype float32 where that is float16 or bfloat16. ``out=mean`` replaces the means by their gradient; any other

@@ -142,6 +142,7 @@ def linear_cross_entropy_with_grad(
     z_loss: float = 0.0,
     reduction: Reduction = "mean",
     wrt: str | Sequence[str] = ("x", "weight", "bias"),
+    grad_output: ArrayLike | None = None,
     out: Out | None = None,
 ) -> LinearLossGrad:
     """Cross-entropy of a linear layer's outputs, and its gradients to inputs, weight and bias, without the logits.
@@ -158,6 +159,9 @@ def linear_cross_entropy_with_grad(
         As in `linear_cross_entropy`.
     wrt : sequence of {"x", "weight", "bias"}, or one of them
         The gradients that are wanted. Each that is left out spares its product.
+    grad_output : float or array_like, optional
+        What the gradient with respect to the logits is multiplied by before the products, as in
+        `softmax_cross_entropy_with_grad` or `sigmoid_cross_entropy_with_grad`.
     out : tuple of ndarray or None, optional
         Where to write ``(grad_x, grad_weight, grad_bias)``: writable arrays of the shapes of `x`, `weight` and `bias`
         and of the dtype of `x`, or of float32 where that is float16 or bfloat16; None for a new one. None may overlap

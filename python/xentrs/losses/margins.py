@@ -92,6 +92,7 @@ def hinge_loss_with_grad(
     squared: bool = False,
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Hinge loss and its gradient with respect to the scores, in one sweep.
@@ -106,6 +107,8 @@ def hinge_loss_with_grad(
     ----------
     scores, target, squared, sample_weight, reduction
         As in `hinge_loss`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the scores, or of dtype float32 where
         these are float16 or bfloat16. ``out=scores`` replaces the scores by their gradient; any other overlap with an

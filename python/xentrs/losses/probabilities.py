@@ -119,6 +119,7 @@ def categorical_cross_entropy_with_grad(
     eps: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Categorical cross-entropy and its gradient with respect to the probabilities.
@@ -134,6 +135,8 @@ def categorical_cross_entropy_with_grad(
     ----------
     p, target, class_weight, sample_weight, ignore_index, eps, axis, reduction
         As in `categorical_cross_entropy`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, as in `softmax_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32 where that is
         float16 or bfloat16. ``out=p`` replaces the probabilities by their gradient; any other overlap with an input is
@@ -263,6 +266,7 @@ def binary_cross_entropy_with_grad(
     sample_weight: ArrayLike | None = None,
     eps: float = 0.0,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Binary cross-entropy and its gradient with respect to the probabilities, in one sweep.
@@ -278,6 +282,8 @@ def binary_cross_entropy_with_grad(
     ----------
     p, target, pos_weight, sample_weight, eps, reduction
         As in `binary_cross_entropy`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32 where that is
         float16 or bfloat16. ``out=p`` replaces the probabilities by their gradient; any other overlap with an input is

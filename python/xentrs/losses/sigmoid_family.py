@@ -126,6 +126,7 @@ def sigmoid_cross_entropy_with_grad(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Sigmoid cross-entropy and its gradient with respect to the logits, in one sweep.
@@ -141,6 +142,11 @@ def sigmoid_cross_entropy_with_grad(
     ----------
     logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_cross_entropy`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, in the same sweep: the gradient of a later function with respect to the
+        loss, of any sign. A number, or one for each element: an array that NumPy's rules repeat to the shape of the
+        loss for "none", so that one for each row is ``grad_output[:, numpy.newaxis]``. It leaves the loss as it is.
+        An element whose gradient is multiplied by 0 has the gradient 0, as has one that does not count.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
         these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an

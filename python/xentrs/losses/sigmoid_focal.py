@@ -101,6 +101,7 @@ def sigmoid_focal_loss_with_grad(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Sigmoid focal loss and its gradient with respect to the logits, in one sweep.
@@ -115,6 +116,8 @@ def sigmoid_focal_loss_with_grad(
     ----------
     logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_focal_loss`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`.
 

@@ -178,6 +178,7 @@ def softmax_cross_entropy_with_grad(
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Softmax cross-entropy and its gradient with respect to the logits, in one sweep.
@@ -196,6 +197,11 @@ def softmax_cross_entropy_with_grad(
         As in `softmax_cross_entropy`.
     temperature, softcap, z_loss, axis, reduction
         As in `softmax_cross_entropy`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, in the same sweep: the gradient of a later function with respect to the
+        loss, of any sign. A number, or one for each row: an array that NumPy's rules repeat to the shape of the loss
+        for "none". It leaves the loss as it is. A row whose gradient is multiplied by 0 has the gradient 0, as has one
+        that does not count.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
         these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an

@@ -96,6 +96,7 @@ def softmax_focal_loss_with_grad(
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
+    grad_output: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> LossGrad:
     """Softmax focal loss and its gradient with respect to the logits.
@@ -116,6 +117,8 @@ def softmax_focal_loss_with_grad(
         As in `softmax_focal_loss`.
     temperature, softcap, z_loss, axis, reduction
         As in `softmax_focal_loss`.
+    grad_output : float or array_like, optional
+        What the gradient is multiplied by, as in `softmax_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient, as in `softmax_cross_entropy_with_grad`.
 

@@ -2,6 +2,7 @@
 
 use super::side::Side;
 use super::{Measure, MeasureInput, MeasureKind, with_class_sum};
+use crate::api::GradOutput;
 use crate::distributions::ClassSum;
 use crate::distributions::by_lane::{self, groups, of_logits, of_probabilities};
 use crate::math::{Real, exp};
@@ -50,6 +51,7 @@ pub(super) struct ByLane<'k, T, const GRAD: bool> {
     pub(super) classes: usize,
     pub(super) out: &'k mut [T],
     pub(super) scratch: &'k mut [T],
+    pub(super) upstream: GradOutput<'k, T>,
 }
 
 impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
@@ -64,7 +66,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
 impl<T: Real, const GRAD: bool> ByLane<'_, T, GRAD> {
     #[inline(always)]
     fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
-        let ByLane { measure, tolerance, mut sides, classes, out, scratch } = self;
+        let ByLane { measure, tolerance, mut sides, classes, out, scratch, upstream } = self;
         let (scratch, sums) = scratch.split_at_mut(by_lane::Side::<T>::scratch_len(classes));
         let [mut p, mut q] = by_lane::Side::both(scratch, classes);
         let (are_logits, at_once, mut wrong) = (measure.input == MeasureInput::Logits, groups(classes) * S::LANES, 0);
@@ -89,6 +91,7 @@ impl<T: Real, const GRAD: bool> ByLane<'_, T, GRAD> {
                 let (values, factor) = measure.lanes_in_unit(s, nats);
                 write(s, values, out, i);
                 if GRAD {
+                    let factor = factor * upstream.register(s, i);
                     p.scale_by(s, g, factor);
                     q.scale_by(s, g, factor);
                 }
@@ -137,7 +140,7 @@ mod tests {
 
     /// Values and both gradients of rows, by row and by lane.
     fn both_ways<T: Real>(isa: Isa, measure: &Measure, p: &[T], q: &[T], classes: usize) -> [[Vec<T>; 4]; 2] {
-        let (count, tolerance) = (p.len() / classes, 1e-3);
+        let (count, tolerance, upstream) = (p.len() / classes, 1e-3, GradOutput::ONE);
         let view = |data| Rows::packed(data, count, classes);
         [false, true].map(|goes_by_lane| {
             let (mut values, mut answers) = (vec![T::NAN; count], vec![T::NAN; count]);
@@ -149,10 +152,10 @@ mod tests {
             let all_valid = if goes_by_lane {
                 let (out, scratch, sides) =
                     (&mut values, &mut scratch, [Some(Side::None(view(p))), q_rows.map(Side::None)]);
-                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch };
+                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch, upstream };
                 let all_valid = T::dispatch::<ByLane<'_, _, false>>(isa, kernel);
                 let (out, sides) = (&mut answers, [Some(side), q_side]);
-                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch };
+                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch, upstream };
                 all_valid & T::dispatch::<ByLane<'_, _, true>>(isa, kernel)
             } else {
                 let (p, q, out) = (view(p), q_rows, &mut values);

@@ -3,6 +3,7 @@
 use super::by_lane::ByLane;
 use super::side::{Side, scale};
 use super::{Measure, MeasureInput, MeasureKind, fault, is_valid, unnormalized, with_class_sum};
+use crate::api::GradOutput;
 use crate::distributions::{ClassSum, logits, probabilities};
 use crate::error::{Error, Result};
 use crate::math::Real;
@@ -37,18 +38,21 @@ impl<S: Storage> Variable<'_, S> {
     }
 }
 
-/// The measure of each row, and the gradient of their sum with respect to the numbers of the rows.
+/// The measure of each row, and the gradient of their sum with respect to the numbers of the rows; `grad_output` has a
+/// factor for each row's.
 ///
 /// # Errors
-/// As for [`measure_value`], with arbitrary numbers in the gradients; [`Error::Shape`] also for a gradient that does
-/// not fit.
+/// As for [`measure_value`], with arbitrary numbers in the gradients; [`Error::Shape`] also for a gradient or a
+/// `grad_output` that does not fit.
 pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
     measure: &Measure,
     mut p: Variable<'a, S>,
     mut q: Option<Variable<'a, S>>,
     out: &mut [S::Real],
+    grad_output: GradOutput<'_, S::Real>,
 ) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.columns());
+    grad_output.check(rows)?;
     measure.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.columns()]), out.len())?;
     p.check()?;
     q.as_ref().map_or(Ok(()), Variable::check)?;
@@ -56,7 +60,7 @@ pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
     let shared = p.is_shared() || q.as_ref().is_some_and(Variable::is_shared);
     let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
     let count = rows.div_ceil(size);
-    let task = Task { isa, measure, tolerance: measure.sum_tolerance::<S>(classes), classes };
+    let task = Task { isa, measure, tolerance: measure.sum_tolerance::<S>(classes), classes, grad_output };
     let mut sums = [vec![0.0; 0], vec![0.0; 0]];
     let [p_sums, q_sums] = &mut sums;
     let mut p_places = GradPlaces::of(&mut p, count, p_sums);
@@ -149,30 +153,32 @@ impl<S: Storage + Place<S>> Part<'_, S> {
 }
 
 /// The arguments that all blocks share.
-struct Task<'q> {
+struct Task<'q, T> {
     isa: Isa,
     measure: &'q Measure,
     tolerance: f64,
     classes: usize,
+    grad_output: GradOutput<'q, T>,
 }
 
-impl Task<'_> {
+impl<T: Real> Task<'_, T> {
     /// Measures and gradients of a part.
     ///
     /// # Errors
     /// The first row that is no distribution.
-    fn run<S: Storage + Place<S>>(
+    fn run<S: Storage<Real = T> + Place<S>>(
         &self,
         mut p: Part<'_, S>,
         mut q: Option<Part<'_, S>>,
-        out: &mut [S::Real],
+        out: &mut [T],
     ) -> Result<()> {
         let size = parallel::block_rows(self.classes);
         for (b, out) in out.chunks_mut(size).enumerate() {
             let (first, rows) = (b * size, out.len());
+            let upstream = self.grad_output.from(p.first + first);
             let all_valid = p.open(self.isa, first, rows, |p| match &mut q {
-                Some(q) => q.open(self.isa, first, rows, |q| self.grads(p, Some(q), out)),
-                None => self.grads(p, None, out),
+                Some(q) => q.open(self.isa, first, rows, |q| self.grads(p, Some(q), out, upstream)),
+                None => self.grads(p, None, out, upstream),
             });
             if !all_valid {
                 let (p_rows, q_rows) = (p.rows.part(first, rows), q.map(|q| q.rows.part(first, rows)));
@@ -182,17 +188,17 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn grads<T: Real>(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T]) -> bool {
-        let Task { isa, measure, tolerance, classes } = *self;
+    fn grads(&self, p: Side<'_, T>, q: Option<Side<'_, T>>, out: &mut [T], upstream: GradOutput<'_, T>) -> bool {
+        let Task { isa, measure, tolerance, classes, .. } = *self;
         if measure.goes_by_lane::<T>(classes) {
             return T::with_scratch(Measure::lane_scratch_len::<T>(classes), |scratch| {
-                let kernel = ByLane { measure, tolerance, sides: [Some(p), q], classes, out, scratch };
+                let kernel = ByLane { measure, tolerance, sides: [Some(p), q], classes, out, scratch, upstream };
                 T::dispatch::<ByLane<'_, _, true>>(isa, kernel)
             });
         }
         T::with_scratch(2 * classes, |scratch| match measure.input {
-            MeasureInput::Unnormalized => unnormalized::grads(isa, measure, p, q, out, scratch),
-            _ => T::dispatch(isa, Grads { measure, tolerance, p, q, out, scratch }),
+            MeasureInput::Unnormalized => unnormalized::grads(isa, measure, p, q, out, (upstream, scratch)),
+            _ => T::dispatch(isa, Grads { measure, tolerance, p, q, out, scratch, upstream }),
         })
     }
 }
@@ -205,6 +211,7 @@ pub(super) struct Grads<'k, T> {
     pub(super) q: Option<Side<'k, T>>,
     pub(super) out: &'k mut [T],
     pub(super) scratch: &'k mut [T],
+    pub(super) upstream: GradOutput<'k, T>,
 }
 
 impl<T: Real> Kernel<T> for Grads<'_, T> {
@@ -219,7 +226,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
 impl<T: Real> Grads<'_, T> {
     #[inline(always)]
     fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
-        let Grads { measure, tolerance, mut p, mut q, out, scratch } = self;
+        let Grads { measure, tolerance, mut p, mut q, out, scratch, upstream } = self;
         let (p_scratch, q_scratch) = scratch.split_at_mut(scratch.len() / 2);
         let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
@@ -236,6 +243,7 @@ impl<T: Real> Grads<'_, T> {
                 row.value
             };
             let (value, factor) = measure.in_unit(nats);
+            let factor = factor * upstream.at(i);
             *out = T::from_f64(value);
             scale(s, &mut p_row, factor);
             if let Some(q_row) = &mut q_row {

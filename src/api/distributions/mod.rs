@@ -10,6 +10,7 @@ pub use gradients::{Variable, measure_value_and_grads};
 use by_lane::ByLane;
 use side::Side;
 
+use crate::api::GradOutput;
 use crate::distributions::probabilities::Swept;
 use crate::distributions::{ClassSum, logits, probabilities};
 use crate::error::{Error, Fault, Result, check_fraction, check_number};
@@ -180,7 +181,8 @@ pub fn measure_value<S: Storage>(
                 _ if measure.goes_by_lane::<S::Real>(classes) => {
                     S::Real::with_scratch(Measure::lane_scratch_len::<S::Real>(classes), |scratch| {
                         let sides = [Some(Side::None(p)), q.map(Side::None)];
-                        let kernel = ByLane { measure, tolerance, sides, classes, out, scratch };
+                        let upstream = GradOutput::ONE;
+                        let kernel = ByLane { measure, tolerance, sides, classes, out, scratch, upstream };
                         S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
                     })
                 }

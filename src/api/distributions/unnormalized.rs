@@ -2,6 +2,7 @@
 
 use super::side::{Side, scale};
 use super::{Measure, MeasureKind, Values, with_class_sum};
+use crate::api::GradOutput;
 use crate::distributions::probabilities;
 use crate::math::Real;
 use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
@@ -62,7 +63,7 @@ pub(super) fn grads<T: Real>(
     mut p: Side<'_, T>,
     mut q: Option<Side<'_, T>>,
     out: &mut [T],
-    scratch: &mut [T],
+    (upstream, scratch): (GradOutput<'_, T>, &mut [T]),
 ) -> bool {
     let (classes, mut all_valid) = (scratch.len() / 2, true);
     let (p_scratch, q_scratch) = scratch.split_at_mut(classes);
@@ -81,7 +82,7 @@ pub(super) fn grads<T: Real>(
         };
         let sums = [p_sum, q_sum];
         let q_used = q_row.is_some().then_some(&mut *q_wide);
-        let value = f64::dispatch(isa, DividedGrads { measure, p: p_wide, q: q_used, sums });
+        let value = f64::dispatch(isa, DividedGrads { measure, p: p_wide, q: q_used, sums, upstream: upstream.at(i) });
         *out = T::from_f64(value);
         narrow(&mut p_row, p_wide);
         if let Some(q_row) = &mut q_row {
@@ -106,18 +107,20 @@ struct DividedGrads<'k> {
     p: &'k mut [f64],
     q: Option<&'k mut [f64]>,
     sums: [f64; 2],
+    upstream: f64,
 }
 
 impl Kernel<f64> for DividedGrads<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<f64>>(self, s: S) -> f64 {
-        let DividedGrads { measure, p, q, sums } = self;
+        let DividedGrads { measure, p, q, sums, upstream } = self;
         let (mut p, mut q) = (RowIo::in_place(p), q.map(RowIo::in_place));
         let nats = with_class_sum!(measure.kind, class_sum => {
             probabilities::value_and_grad_normalized(s, class_sum, &mut p, q.as_mut(), sums)
         });
         let (value, factor) = measure.in_unit(nats);
+        let factor = factor * upstream;
         scale(s, &mut p, factor);
         if let Some(q) = &mut q {
             scale(s, q, factor);

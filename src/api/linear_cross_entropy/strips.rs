@@ -6,8 +6,8 @@
 //! But weight and gradient are read once for many rows, and no buffer is as long as a row.
 
 use super::{Evaluation, LinearGrads};
-use crate::api::SummedRows;
 use crate::api::long_rows::Sum;
+use crate::api::{GradScale, SummedRows};
 use crate::linear::{self, Strips};
 use crate::losses::OfSum;
 use crate::math::Real;
@@ -66,7 +66,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
             // 3. gradients
             for tile in tiles().take_while(|_| self.wants_grads) {
                 let logits = self.strip_logits(x, tile.clone(), &mut logits);
-                make_gradients(self.isa, &rows, tile.clone(), logits, self.divisor);
+                make_gradients(self.isa, &rows, tile.clone(), logits, self.scale);
                 self.tile_grads(x, tile, logits, grads);
             }
             total
@@ -123,18 +123,20 @@ fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits:
     });
 }
 
-/// Overwrites the logits of some classes by their gradients, divided.
-fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits: &mut [T], divisor: f64) {
+/// Overwrites the logits of some classes by their gradients, scaled.
+fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits: &mut [T], scale: GradScale<'_, T>) {
     let (len, mut parts) = (logits.len(), Vec::new());
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
         parts.extend(line.chunks_mut(PART).map(|part| (row, part)));
     }
     parallel::for_each(parts.into_iter(), len, |(row, part)| {
-        T::dispatch(isa, Gradients { part, sum: row.sum, factor: row.result.others / divisor });
+        T::dispatch(isa, Gradients { part, sum: row.sum, factor: scale.of(row.index, row.result.others) });
     });
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
-        if let Some(k) = row.place(&tile) {
-            line[k] = T::from_f64(row.result.label / divisor);
+        if let Some(k) = row.place(&tile)
+            && scale.of(row.index, row.result.others) != 0.0
+        {
+            line[k] = T::from_f64(scale.of(row.index, row.result.label));
         }
     }
 }

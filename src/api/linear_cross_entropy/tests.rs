@@ -37,7 +37,7 @@ fn run<S: Storage>(objective: &LinearObjective<'_, S>, reduction: Reduction, pat
     let divisor = divisor(objective.loss, isa, reduction, n, c);
     let loss = reduce(objective.loss, reduction, n, c, divisor, |each| {
         let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
-        let evaluation = Evaluation { objective, isa, divisor, wants_grads: true };
+        let evaluation = Evaluation { objective, isa, scale: GradOutput::ONE.over(divisor), wants_grads: true };
         Ok(match path {
             Path::Blocks => evaluation.in_blocks(grads, each),
             Path::Tiles(most) => evaluation.in_tiles(most, grads, each),
@@ -65,7 +65,7 @@ fn stored(
     let [n, d, c] = SHAPE;
     let dot = |i: usize, k: usize| (0..d).map(|j| x[i * d + j] * weight[k * d + j]).sum::<f64>();
     let mut g: Vec<f64> = (0..n * c).map(|at| bias[at % c] + dot(at / c, at % c)).collect();
-    let loss = super::super::value_and_grad(objective, RowsIo::over(&mut g, n, c), reduction).unwrap();
+    let loss = super::super::value_and_grad(objective, RowsIo::over(&mut g, n, c), reduction, GradOutput::ONE).unwrap();
     let loss = match loss {
         Loss::Scalar(loss) => vec![loss],
         Loss::Each(each) => each,
@@ -247,7 +247,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             with_num_threads(NonZero::new(threads).unwrap(), || {
                 let (mut x, mut weight, mut bias) = (vec![0.0; n * d], vec![0.0; c * d], vec![0.0; c]);
                 let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
-                (linear_value_and_grads(&objective, grads, Reduction::Mean).unwrap(), x, weight, bias)
+                (linear_value_and_grads(&objective, grads, Reduction::Mean, GradOutput::ONE).unwrap(), x, weight, bias)
             })
         };
         let alone = result(1);
@@ -267,7 +267,7 @@ fn wrong_shapes_are_refused_and_nothing_is_written() {
     let message = |objective: LinearObjective<'_, f64>, len: usize| {
         let mut grad = vec![7.0; len];
         let grads = LinearGrads { weight: Some(&mut grad), ..LinearGrads::default() };
-        let error = linear_value_and_grads(&objective, grads, Reduction::Mean).unwrap_err();
+        let error = linear_value_and_grads(&objective, grads, Reduction::Mean, GradOutput::ONE).unwrap_err();
         assert!(grad.iter().all(|&g| g == 7.0));
         error.to_string()
     };

@@ -3,7 +3,7 @@
 mod by_lane;
 mod by_row;
 
-use crate::api::{Loss, Reduction};
+use crate::api::{GradOutput, Loss, Reduction};
 use crate::error::{Error, Result};
 use crate::losses::{Position, Positions};
 use crate::math::Real;
@@ -88,7 +88,8 @@ pub fn js_smoothness<S: Storage>(
                     }
                     S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
                         let (block, after, scale) = (Block::Values(block), None, 1.0);
-                        let kernel = ByLane { neighbours, first, before, after, block, scratch, scale, each };
+                        let upstream = GradOutput::ONE;
+                        let kernel = ByLane { neighbours, first, before, after, block, scratch, scale, upstream, each };
                         S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
                     })
                 })
@@ -97,22 +98,34 @@ pub fn js_smoothness<S: Storage>(
     })
 }
 
-/// The same, and its gradient with respect to the logits, written beside or over them, in their type or in that of the
-/// computation.
+/// The same, and its gradient with respect to the logits, times `grad_output`, which has one number for each pair or
+/// for all. It is written beside or over them, in their type or in that of the computation.
 ///
 /// # Errors
-/// As of [`js_smoothness`]. Then nothing is written.
+/// As of [`js_smoothness`], and [`Error::Shape`] unless `grad_output` fits the pairs. Then nothing is written.
 pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
     mut logits: RowsIo<'_, S, O>,
     neighbours: Neighbours<'_>,
     reduction: Reduction,
+    grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     neighbours.check(rows)?;
+    grad_output.check(neighbours.pairs_before(rows))?;
+    if grad_output.is_zero() {
+        let loss = js_smoothness(O::source(&logits), neighbours, reduction)?;
+        logits.target().fill(O::default());
+        return Ok(loss);
+    }
+    let (factor, upstream) = match grad_output {
+        GradOutput::Number(number) => (number, GradOutput::ONE),
+        each => (1.0, each),
+    };
     if neighbours.pairs(rows) == 0 {
         logits.target().fill(O::default());
     }
     smoothness(neighbours, rows, reduction, |scale, mut each| {
+        let scale = scale * factor;
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
         // Copies of the rows on both sides of each border between blocks: either block may overwrite its row before the
         // other block reads it.
@@ -145,13 +158,15 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
                     O::filled(isa, block, |block| {
                         if !tile::are_few(classes) {
                             return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
-                                let kernel = Grads { neighbours, first, before, after, block, scratch, scale, each };
+                                let kernel =
+                                    Grads { neighbours, first, before, after, block, scratch, scale, upstream, each };
                                 S::Real::dispatch(isa, kernel)
                             });
                         }
                         S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
                             let block = Block::Grads(block);
-                            let kernel = ByLane { neighbours, first, before, after, block, scratch, scale, each };
+                            let kernel =
+                                ByLane { neighbours, first, before, after, block, scratch, scale, upstream, each };
                             S::Real::dispatch::<ByLane<'_, _, true>>(isa, kernel)
                         })
                     })

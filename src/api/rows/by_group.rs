@@ -3,6 +3,7 @@
 
 use super::by_lane::{chain, sample_weights};
 use super::{RowObjective, target_row};
+use crate::api::GradScale;
 use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, GradOptions, Group, RowLoss};
 use crate::math::Real;
 use crate::rows::LogitMap;
@@ -74,7 +75,7 @@ pub(super) struct GroupGrads<'k, 'a, T: Real, L: RowLoss<T>> {
     pub(super) first: usize,
     pub(super) rows: RowsIo<'k, T>,
     pub(super) scratch: &'k mut [T],
-    pub(super) divisor: f64,
+    pub(super) scale: GradScale<'k, T>,
     pub(super) each: Option<&'k mut [T]>,
 }
 
@@ -87,10 +88,10 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let GroupGrads { objective, loss, first, rows, scratch: slopes, divisor, mut each } = self;
+        let GroupGrads { objective, loss, first, rows, scratch: slopes, scale, mut each } = self;
         let mut io = rows.cached();
         let (count, classes, map) = (io.rows(), io.columns(), objective.loss.logit_map());
-        let (size, divisor) = (group_rows(s, classes), T::from_f64(divisor * map.temperature()));
+        let (size, divisor) = (group_rows(s, classes), T::from_f64(scale.divisor() * map.temperature()));
         let mut total = Total::new();
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
@@ -98,9 +99,10 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
             let (group, sums) = keep(s, (objective, loss), first, &mut io, rows.clone(), slopes);
             // 2. losses and gradients
             let open = &group;
+            let upstream = scale.register(s, first + rows.start..first + rows.end);
             let losses = loss.value_and_grad(
                 s,
-                &group.close(s, sums),
+                &Group { upstream, ..group.close(s, sums) },
                 divisor,
                 inlined!(|s, grads| {
                     let grads = GradsInMemory::of(s, grads);
@@ -250,7 +252,7 @@ impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
     #[inline(always)]
     fn close(&self, s: S, sums: LaneSums<T, S>) -> Group<T, S> {
         let (total, cost) = (s.splat(T::ONE), s.load(&self.margins));
-        Group { rows: self.rows, class: self.class, weight: self.weight, total, cost, sums }
+        Group { rows: self.rows, class: self.class, weight: self.weight, upstream: None, total, cost, sums }
     }
 }
 

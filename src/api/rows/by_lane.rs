@@ -1,6 +1,7 @@
 //! Rows of few classes by lane: one row per lane, one class per register.
 
 use super::{RowObjective, Targets};
+use crate::api::GradScale;
 use crate::losses::{ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, Group, RowLoss, SoftLanes};
 use crate::math::Real;
 use crate::rows::LogitMap;
@@ -77,7 +78,8 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let class = objective.target.classes(s, rows.clone());
         let weight = S::V::select(class.lt(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
-        let mut group = Group { rows: rows.len(), class, weight, total: one, cost: zero, sums: LaneSums::none(s) };
+        let mut group =
+            Group { rows: rows.len(), class, weight, upstream: None, total: one, cost: zero, sums: LaneSums::none(s) };
         if loss.needs_margins() {
             group.cost = s.call(inlined!(|s| tiles.logits.margins(s)));
         }
@@ -117,7 +119,8 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
         let total = loss.weigh(s, weights);
         let weight = S::V::select(total.eq(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
         let class = s.splat(-T::ONE);
-        let mut group = Group { rows: rows.len(), class, weight, total, cost: zero, sums: LaneSums::none(s) };
+        let mut group =
+            Group { rows: rows.len(), class, weight, upstream: None, total, cost: zero, sums: LaneSums::none(s) };
         loss.sweep(s, logits, weights, spare, &mut group);
         group
     }
@@ -346,16 +349,16 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneValues<'_, T, G> {
 pub(super) struct LaneGrads<'k, T, G> {
     pub(super) block: LaneBlock<'k, T, G>,
     pub(super) rows: RowsIo<'k, T>,
-    pub(super) divisor: f64,
+    pub(super) scale: GradScale<'k, T>,
 }
 
 impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows: io, divisor } = self;
+        let LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows: io, scale } = self;
         let (count, classes) = (io.rows(), io.columns());
-        let divisor = T::from_f64(divisor * map.temperature());
+        let divisor = T::from_f64(scale.divisor() * map.temperature());
         let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new(), io);
         for_groups(
             s,
@@ -365,7 +368,8 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
             inlined!(|(scratch, _, _, io), g, rows| {
                 let shape = [rows.len(), classes];
                 let mut tiles = scratch.load::<G, S>(s, map, io.from(rows.start), shape, g);
-                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
+                let rows = first + rows.start..first + rows.end;
+                Group { upstream: scale.register(s, rows.clone()), ..targets.sweep(s, rows, &mut tiles) }
             }),
             inlined!(|(scratch, each, total, io), g, rows, group| {
                 let grad = &mut io.target()[rows.start * classes..];

@@ -1,6 +1,7 @@
 //! Rows one at a time.
 
 use super::{RowObjective, Targets, target_row};
+use crate::api::GradScale;
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::rows::{Logits, LogitsIo};
@@ -49,7 +50,7 @@ pub(super) struct RowGrads<'k, 'a, T, L> {
     pub(super) first: usize,
     pub(super) rows: RowsIo<'k, T>,
     pub(super) scratch: &'k mut [T],
-    pub(super) divisor: f64,
+    pub(super) scale: GradScale<'k, T>,
     pub(super) each: Option<&'k mut [T]>,
 }
 
@@ -57,10 +58,10 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let RowGrads { objective, first, mut rows, scratch, divisor, mut each } = self;
+        let RowGrads { objective, first, mut rows, scratch, scale, mut each } = self;
         let (count, classes, map) = (rows.rows(), rows.columns(), objective.loss.logit_map());
         let left_out = objective.loss.left_out();
-        let divisor = divisor * map.temperature() * left_out.map_or(1.0, |[factor, _]| factor);
+        let scale = scale.divided(map.temperature() * left_out.map_or(1.0, |[factor, _]| factor));
         let mut total = 0.0;
         let streams = rows.scratch_len();
         let scratch = Scratch::of(objective, classes, streams, scratch);
@@ -70,11 +71,14 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for RowGrads<'_, '_, T, L> {
                 target_row(&mut rows, i).fill(T::ZERO);
                 continue;
             };
-            let (target, scale) = (densified(target, scratch.dense), weight / divisor);
+            let (target, factor) = (densified(target, scratch.dense), scale.of(first + i, weight));
             let row = LogitsIo::new(rows.row(i, scratch.streamed), map, scratch.slopes);
-            let loss = weight * objective.loss.value_and_grad(s, row, target, scale);
+            let loss = weight * objective.loss.value_and_grad(s, row, target, factor);
             if let Some(left_out) = left_out {
                 apply(left_out, target_row(&mut rows, i));
+            }
+            if scale.is_zero(first + i) {
+                target_row(&mut rows, i).fill(T::ZERO);
             }
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(loss);

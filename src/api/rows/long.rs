@@ -1,7 +1,7 @@
 //! Few long rows: all threads share each row.
 
 use super::{RowObjective, target_row};
-use crate::api::long_rows;
+use crate::api::{GradScale, long_rows};
 use crate::losses::{RowLoss, SumLoss};
 use crate::math::Real;
 use crate::simd::Isa;
@@ -39,7 +39,7 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
         (labels, loss): (&Classes<'_>, &dyn SumLoss<T>),
         first: usize,
         mut rows: RowsIo<'_, T>,
-        divisor: f64,
+        scale: GradScale<'_, T>,
         mut each: Option<&mut [T]>,
     ) -> f64 {
         let mut total = 0.0;
@@ -50,15 +50,15 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
                 grad.fill(T::ZERO);
                 continue;
             };
-            let (logit, scale) = (source.unwrap_or(grad)[class], weight / divisor);
+            let (logit, factor) = (source.unwrap_or(grad)[class], scale.of(first + i, weight));
             let (sum, parts) = long_rows::keep(isa, source, grad);
             let row = loss.of_sum(sum, class, logit);
-            if row.others == 0.0 {
+            if factor * row.others == 0.0 {
                 grad.fill(T::ZERO);
-                continue;
+            } else {
+                long_rows::finish(isa, grad, &parts, sum, factor * row.others);
+                grad[class] = T::from_f64(factor * row.label);
             }
-            long_rows::finish(isa, grad, &parts, sum, scale * row.others);
-            grad[class] = T::from_f64(scale * row.label);
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(weight * row.loss);
             }

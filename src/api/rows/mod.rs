@@ -7,7 +7,7 @@ mod long;
 mod path;
 
 use super::stored::{StoredRows, widened};
-use super::{CurvedObjective, Objective, SummedRows};
+use super::{CurvedObjective, GradScale, Objective, SummedRows};
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget, total_weight};
 use crate::math::Real;
@@ -183,22 +183,30 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
         }
     }
 
-    fn value_and_grad(&self, isa: Isa, first: usize, rows: RowsIo<'_, T>, divisor: f64, each: Option<&mut [T]>) -> f64 {
+    fn value_and_grad(
+        &self,
+        isa: Isa,
+        first: usize,
+        rows: RowsIo<'_, T>,
+        scale: GradScale<'_, T>,
+        each: Option<&mut [T]>,
+    ) -> f64 {
         if let Targets::Stored(stored) = self.target {
             let count = rows.rows();
+            let scale = scale.part(first, count);
             return self
-                .block(stored, isa, first, count, |objective| objective.value_and_grad(isa, 0, rows, divisor, each));
+                .block(stored, isa, first, count, |objective| objective.value_and_grad(isa, 0, rows, scale, each));
         }
         let map = self.loss.logit_map();
         match self.path(rows.columns()) {
-            Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, divisor, each),
-            Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, divisor, each),
-            Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, divisor, each),
+            Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, scale, each),
+            Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, scale, each),
+            Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, scale, each),
             Path::ByGroup(loss) => T::with_scratch(by_group::grad_scratch_len(map), |scratch| {
-                T::dispatch(isa, GroupGrads { objective: self, loss, first, rows, scratch, divisor, each })
+                T::dispatch(isa, GroupGrads { objective: self, loss, first, rows, scratch, scale, each })
             }),
             Path::ByRow => T::with_scratch(Scratch::len(self, rows.columns(), rows.scratch_len()), |scratch| {
-                T::dispatch(isa, RowGrads { objective: self, first, rows, scratch, divisor, each })
+                T::dispatch(isa, RowGrads { objective: self, first, rows, scratch, scale, each })
             }),
         }
     }
@@ -225,12 +233,12 @@ impl<'a, T: Real, L: RowLoss<T>> RowObjective<'a, T, L> {
         targets: G,
         first: usize,
         rows: RowsIo<'_, T>,
-        divisor: f64,
+        scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64 {
         let map = self.loss.logit_map();
         T::with_scratch(LaneBlock::<T, G>::scratch_len(map, rows.columns()), |scratch| {
-            T::dispatch(isa, LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows, divisor })
+            T::dispatch(isa, LaneGrads { block: LaneBlock { targets, first, map, scratch, each }, rows, scale })
         })
     }
 }
@@ -285,7 +293,7 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
                 T::dispatch(isa, RowHesses { objective: self, first, logits, scratch, hess, divisor });
             }),
         }
-        self.value_and_grad(isa, first, rows, divisor, each)
+        self.value_and_grad(isa, first, rows, GradScale::over(divisor), each)
     }
 }
 

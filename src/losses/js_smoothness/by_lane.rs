@@ -26,6 +26,8 @@ pub(crate) struct Positions<'k, T> {
     log_partition: &'k mut [T],
     /// 1 where a position and the one before it are neighbours that count, 0 elsewhere.
     counts: &'k mut [T],
+    /// What the gradients of a position's divergence from the one before it are multiplied by.
+    upstream: &'k mut [T],
     /// The divergence of a position and the one after it.
     divergences: &'k mut [T],
     /// Room for two tiles.
@@ -37,7 +39,7 @@ pub(crate) struct Positions<'k, T> {
 
 /// Numbers of matrices and of vectors of a chunk.
 const MATRICES: usize = 4;
-const VECTORS: usize = 7;
+const VECTORS: usize = 8;
 
 impl<'k, T: Real> Positions<'k, T> {
     /// Number of positions at a time.
@@ -66,7 +68,7 @@ impl<'k, T: Real> Positions<'k, T> {
             part
         };
         let matrix = stride * classes;
-        Positions {
+        let positions = Positions {
             logits: next(matrix),
             probabilities: next(matrix),
             g: [next(matrix), next(matrix)],
@@ -75,11 +77,14 @@ impl<'k, T: Real> Positions<'k, T> {
             rest: next(stride),
             log_partition: next(stride),
             counts: next(stride),
+            upstream: next(stride),
             divergences: next(stride),
             tiles: rest,
             classes,
             stride,
-        }
+        };
+        positions.upstream.fill(T::ONE);
+        positions
     }
 
     /// Copies `count` rows of a given stride to the positions from `first` on.
@@ -117,6 +122,12 @@ impl<'k, T: Real> Positions<'k, T> {
     /// For each position from the second on: 1 if it and the one before it are neighbours that count, else 0.
     pub(crate) fn counts(&mut self) -> &mut [T] {
         &mut self.counts[1..]
+    }
+
+    /// For each position from the second on: what the gradients of its divergence from the one before it are multiplied
+    /// by.
+    pub(crate) fn upstream(&mut self) -> &mut [T] {
+        &mut self.upstream[1..]
     }
 
     /// The divergences that [`diverge`](Self::diverge) has computed; 0 for pairs that do not count.
@@ -194,6 +205,7 @@ impl<'k, T: Real> Positions<'k, T> {
     fn sweep<const GRAD: bool, S: Simd<T>>(&mut self, s: S, j: usize, shift: [S::V; 2]) -> [S::V; 3] {
         let zero = s.splat(T::ZERO);
         let counts = zero.lt(load_at(s, self.counts, j + 1));
+        let upstream = load_at(s, self.upstream, j + 1);
         let Positions { logits, probabilities, g: [before, after], stride, .. } = self;
         let [divergence, mean, other_mean] = class_sums(
             s,
@@ -206,6 +218,7 @@ impl<'k, T: Real> Positions<'k, T> {
                 if !GRAD {
                     return [divergence, zero, zero];
                 }
+                let (g, h) = (g * upstream, h * upstream);
                 store_at(s, S::V::select(counts, g, zero), after, i);
                 store_at(s, S::V::select(counts, h, zero), before, i + 1);
                 [divergence, p * g, q * h]

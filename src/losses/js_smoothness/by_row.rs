@@ -74,19 +74,19 @@ impl<'k, T: Real> Position<'k, T> {
 
     /// The divergence of two positions with a given difference of their log-sum-exps, in a function of its own.
     #[inline(always)]
-    fn sweep<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self, shift: f64) -> f64 {
-        s.call(inlined!(|s| swept::<GRAD, T, S>(s, self, other, shift)))
+    fn sweep<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self, shift: f64, upstream: f64) -> f64 {
+        s.call(inlined!(|s| swept::<GRAD, T, S>(s, self, other, [shift, upstream])))
     }
 
-    /// The divergence of two positions; with `GRAD` also `g` and its means for their gradients.
+    /// The divergence of two positions; with `GRAD` also `g` and its means for their gradients, times `upstream`.
     #[inline(always)]
-    pub(crate) fn divergence<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self) -> f64 {
-        let mut divergence = self.sweep::<GRAD, S>(s, other, self.shift(other));
+    pub(crate) fn divergence<const GRAD: bool, S: Simd<T>>(&mut self, s: S, other: &mut Self, upstream: f64) -> f64 {
+        let mut divergence = self.sweep::<GRAD, S>(s, other, self.shift(other), upstream);
         if divergence > 0.0
             && divergence < least_sure::<T>()
             && let Some(shift) = self.small_shift(s, other)
         {
-            divergence = self.sweep::<GRAD, S>(s, other, shift);
+            divergence = self.sweep::<GRAD, S>(s, other, shift, upstream);
         }
         (self.has_met, other.has_met) = (true, true);
         // An undefined distribution makes both gradients NaN.
@@ -133,14 +133,15 @@ fn softmax<T: Real, S: Simd<T>>(s: S, row: &[T], probabilities: &mut [T]) -> Row
 }
 
 /// The divergence of two positions with a given difference of their log-sum-exps, and with `GRAD` also `g` and its
-/// means.
+/// means, times `upstream`.
 #[inline(always)]
 fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
     s: S,
     one: &mut Position<'_, T>,
     other: &mut Position<'_, T>,
-    shift: f64,
+    [shift, upstream]: [f64; 2],
 ) -> f64 {
+    let upstream = s.splat(T::from_f64(upstream));
     let (zero, len) = (s.splat(T::ZERO), one.logits.len());
     let high = T::from_f64(shift);
     let (high, low) = (s.splat(high), s.splat(T::from_f64(shift - high.to_f64())));
@@ -154,6 +155,7 @@ fn swept<const GRAD: bool, T: Real, S: Simd<T>>(
             let (divergence, [g, h]) = between::<GRAD, T, S>(s, logits, [p, q], [high, low]);
             sums[0] = sums[0] + divergence;
             if GRAD {
+                let (g, h) = (g * upstream, h * upstream);
                 write(s, g, one.g[1], k);
                 write(s, h, other.g[0], k);
                 sums[1] = p.mul_add(g, sums[1]);

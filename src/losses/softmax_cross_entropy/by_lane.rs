@@ -39,11 +39,12 @@ impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
             }));
         }
         // w p_k, and for the labelled class w (p_y - 1), from the complement
-        let weight = self.group_weight(s, group);
-        let scale = weight / s.splat(divisor);
-        let label = s.splat(T::ZERO) - scale * group.sums.label(s).1;
-        let factor = group.sums.scale(s, scale);
-        write(s, ClassGrads { label, factor, limit: scale, weight, options: None });
+        let (zero, weight) = (s.splat(T::ZERO), self.group_weight(s, group));
+        let grad_weight = group.grad_weight(s, weight);
+        let scale = grad_weight / s.splat(divisor);
+        let label = zero - scale * group.sums.label(s).1;
+        let (factor, limit) = (group.sums.scale(s, scale), S::V::select(scale.lt(zero), s.splat(T::INFINITY), scale));
+        write(s, ClassGrads { label, factor, limit, weight: grad_weight, options: None });
         plain_losses(s, group, weight)
     }
 }
@@ -147,7 +148,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     /// The gradients of the same rows.
     #[inline(always)]
     fn grads<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: T) -> ClassGrads<T, S> {
-        let weight = self.group_weight(s, group);
+        let weight = group.grad_weight(s, self.group_weight(s, group));
         let scale = weight / s.splat(divisor);
         // 1. u_k = (1 - eps) [k = y] + eps / c and U = 1: the labelled class, from the complement
         let (p, q) = group.sums.label(s);
@@ -171,8 +172,10 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         divisor: T,
         grad: &mut [T],
     ) {
-        let (zero, scale) = (s.splat(T::ZERO), group.weight / s.splat(divisor));
-        let (is_zero_weight, z) = (group.weight.eq(zero), self.z_loss_grad(s, group, divisor));
+        let (zero, weight) = (s.splat(T::ZERO), group.grad_weight(s, group.weight));
+        let (scale, is_zero_weight) = (weight / s.splat(divisor), weight.eq(zero));
+        let z = self.z_loss_grad(s, group, divisor);
+        let infinity = S::V::select(scale.lt(zero), zero - s.splat(T::INFINITY), s.splat(T::INFINITY));
         exponentials.map_with(
             s,
             weights,
@@ -180,7 +183,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
                 // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where both p and its complement are accurate
                 let (p, complement) = group.sums.probability(s, e);
                 let g = z.scale.mul_add(p, scale * ((group.total - u) * p - u * complement));
-                S::V::select(is_zero_weight, zero, z.or_infinite(s, e, g))
+                S::V::select(is_zero_weight, zero, z.or_infinite(e, infinity, g))
             }),
         );
         exponentials.store_called(s, grad, group.rows);
@@ -212,7 +215,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let (_, slope) = self.z_lanes(s, group, log1p(s, group.sums.rest));
         let is_infinite = slope.eq(infinity);
         ZLossGrad {
-            scale: S::V::select(is_infinite, zero, slope * group.weight / s.splat(divisor)),
+            scale: S::V::select(is_infinite, zero, slope * group.grad_weight(s, group.weight) / s.splat(divisor)),
             infinite: S::V::select(is_infinite, group.sums.exponential_of_max(), none),
         }
     }
@@ -222,15 +225,15 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
 #[derive(Clone, Copy)]
 pub(in crate::losses) struct ZLossGrad<T: Real, S: Simd<T>> {
     pub(in crate::losses) scale: S::V,
-    /// The exponential of an infinite logit, whose gradient is +inf; NaN if no logit is infinite.
+    /// The exponential of an infinite logit, whose gradient is infinite; NaN if no logit is.
     infinite: S::V,
 }
 
 impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
-    /// The gradient of a class, or +inf if its exponential is that of an infinite logit.
+    /// The gradient of a class, or `infinity` if its exponential is that of an infinite logit.
     #[inline(always)]
-    fn or_infinite(&self, s: S, exponential: S::V, gradient: S::V) -> S::V {
-        S::V::select(exponential.eq(self.infinite), s.splat(T::INFINITY), gradient)
+    fn or_infinite(&self, exponential: S::V, infinity: S::V, gradient: S::V) -> S::V {
+        S::V::select(exponential.eq(self.infinite), infinity, gradient)
     }
 
     /// The gradients of a group of rows: `label` for the labelled class, `scale p_k - uniform` for the others.
@@ -247,7 +250,7 @@ impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
         let sign = S::V::select(scale.lt(zero), zero - one, one);
         let is_infinite = self.infinite.eq(group.sums.exponential_of_label(s));
         ClassGrads {
-            label: S::V::select(is_infinite, s.splat(T::INFINITY), label),
+            label: S::V::select(is_infinite, s.splat(T::INFINITY) * sign, label),
             factor: group.sums.scale(s, limit),
             limit,
             weight,

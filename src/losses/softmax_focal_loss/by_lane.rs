@@ -22,10 +22,10 @@ impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
     ) -> S::V {
         // w A (p_k - [k = y]) + z p_k; for the labelled class from the complement
         let (losses, slopes) = self.losses_and_slopes(s, group);
-        let (slopes, (p, q)) = (slopes / s.splat(divisor), group.sums.label(s));
+        let (slopes, (p, q)) = (group.grad_weight(s, slopes) / s.splat(divisor), group.sums.label(s));
         let z = self.cross_entropy.z_loss_grad(s, group, divisor);
         let label = z.scale * p - slopes * q;
-        let weight = self.cross_entropy.group_weight(s, group);
+        let weight = group.grad_weight(s, self.cross_entropy.group_weight(s, group));
         write(s, z.class_grads(s, group, weight, label, [slopes + z.scale, s.splat(T::ZERO)]));
         losses
     }

@@ -1,6 +1,7 @@
 //! Blocks of positions of few classes, by lane: a position a lane, a class a register.
 
 use super::Neighbours;
+use crate::api::GradOutput;
 use crate::losses::Positions;
 use crate::math::Real;
 use crate::simd::{Kernel, Simd, read};
@@ -41,6 +42,7 @@ pub(super) struct ByLane<'k, T, const GRAD: bool> {
     pub(super) block: Block<'k, T>,
     pub(super) scratch: &'k mut [T],
     pub(super) scale: f64,
+    pub(super) upstream: GradOutput<'k, T>,
     pub(super) each: Option<&'k mut [T]>,
 }
 
@@ -48,7 +50,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let ByLane { neighbours, first, before, after, mut block, scratch, scale, mut each } = self;
+        let ByLane { neighbours, first, before, after, mut block, scratch, scale, upstream, mut each } = self;
         let [rows, classes] = block.shape();
         let (mut positions, span) = (Positions::new(scratch, classes), Positions::<T>::span(classes));
         let mut total = Total::new();
@@ -67,6 +69,9 @@ impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
             // 2. divergences; that from the row after the block counts for the next block
             let pairs = count + usize::from(GRAD && is_last);
             neighbours.mark(first + start, count + usize::from(next.is_some()), positions.counts());
+            if let GradOutput::Each(upstream) = upstream {
+                neighbours.spread(first + start, &upstream, positions.upstream());
+            }
             positions.diverge::<GRAD, S>(s, pairs);
             let divergences = &positions.divergences()[..count];
             for j in (0..count).step_by(S::LANES) {
@@ -96,6 +101,14 @@ impl Neighbours<'_> {
             let of_one = self.segments.is_none_or(|segments| place == 0 || segments[row + i - 1] == segments[row + i]);
             *mark = if place > 0 && of_one { T::ONE } else { T::ZERO };
             place = if place + 1 == self.length { 0 } else { place + 1 };
+        }
+    }
+
+    /// Copies the factors of the gradients of the pairs that end in the rows from `row` on.
+    fn spread<T: Real>(&self, row: usize, upstream: &[T], to: &mut [T]) {
+        let mut rest = upstream[self.pairs_before(row)..].iter();
+        for (_, to) in to.iter_mut().enumerate().filter(|(i, _)| !(row + i).is_multiple_of(self.length)) {
+            *to = rest.next().copied().unwrap_or(T::ONE);
         }
     }
 

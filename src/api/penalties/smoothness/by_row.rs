@@ -1,6 +1,7 @@
 //! Blocks of positions of many classes, one after the other.
 
 use super::Neighbours;
+use crate::api::GradOutput;
 use crate::losses::Position;
 use crate::math::Real;
 use crate::simd::{Kernel, Simd};
@@ -30,7 +31,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
         for i in 0..block.rows() {
             here.load::<false, S>(s, block.row(i));
             if neighbours.count(first + i) {
-                let divergence = last.divergence::<false, S>(s, &mut here);
+                let divergence = last.divergence::<false, S>(s, &mut here, 1.0);
                 if let Some(each) = &mut each {
                     each[neighbours.pairs_before(first + i) - neighbours.pairs_before(first)] = T::from_f64(divergence);
                 }
@@ -51,6 +52,7 @@ pub(super) struct Grads<'k, T> {
     pub(super) block: RowsIo<'k, T>,
     pub(super) scratch: &'k mut [T],
     pub(super) scale: f64,
+    pub(super) upstream: GradOutput<'k, T>,
     pub(super) each: Option<&'k mut [T]>,
 }
 
@@ -58,7 +60,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Grads { neighbours, first, before, after, mut block, scratch, scale, mut each } = self;
+        let Grads { neighbours, first, before, after, mut block, scratch, scale, upstream, mut each } = self;
         let (rows, classes) = (block.rows(), block.columns());
         let (one, two) = scratch.split_at_mut(scratch.len() / 2);
         let (mut last, mut here) = (Position::new(one, classes), Position::new(two, classes));
@@ -74,7 +76,8 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
             }
             // 2. its divergence from the last row, which counts for the block of this row
             if there.is_some() && neighbours.count(first + i) {
-                let divergence = last.divergence::<true, S>(s, &mut here);
+                let upstream = upstream.at(neighbours.pairs_before(first + i));
+                let divergence = last.divergence::<true, S>(s, &mut here, upstream);
                 if i < rows {
                     if let Some(each) = &mut each {
                         each[neighbours.pairs_before(first + i) - neighbours.pairs_before(first)] =
