@@ -128,8 +128,8 @@ mod tests {
             let (mut p, mut q) = (Position::new(&mut one, c), Position::new(&mut two, c));
             p.load::<true, S>(s, a);
             q.load::<true, S>(s, b);
-            let value = p.divergence::<false, S>(s, &mut q);
-            assert_eq!(value.to_bits(), p.divergence::<true, S>(s, &mut q).to_bits());
+            let value = p.divergence::<false, S>(s, &mut q, 1.0);
+            assert_eq!(value.to_bits(), p.divergence::<true, S>(s, &mut q, 1.0).to_bits());
             let (mut grad, mut other) = (vec![T::NAN; c], vec![T::NAN; c]);
             p.gradient(s, 1.0, &mut grad);
             q.gradient(s, 1.0, &mut other);

@@ -161,7 +161,7 @@ mod tests {
                 let (p, q, out) = (view(p), q_rows, &mut values);
                 let all_valid = T::dispatch(isa, Values { measure, tolerance, p, q, out });
                 let (p, q, out, scratch) = (side, q_side, &mut answers, &mut scratch[..2 * classes]);
-                all_valid & T::dispatch(isa, Grads { measure, tolerance, p, q, out, scratch })
+                all_valid & T::dispatch(isa, Grads { measure, tolerance, p, q, out, scratch, upstream })
             };
             assert!(all_valid);
             [values, answers, p_grad, q_grad]
