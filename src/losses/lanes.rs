@@ -132,13 +132,15 @@ pub struct ClassGrads<T: Real, S: Simd<T>> {
     pub(crate) options: Option<GradOptions<S::V>>,
 }
 
-/// What options add to the gradients: `sign` times the product, less `uniform`; `sign` times infinity where the
-/// exponential is `infinite`.
+/// What options add to the gradients: `sign` times the product, less `uniform`; `infinity` where the exponential is
+/// `infinite`.
 #[derive(Clone, Copy)]
 pub struct GradOptions<V> {
     pub(crate) sign: V,
     pub(crate) uniform: V,
     pub(crate) infinite: V,
+    /// Of the sign that the gradient is multiplied by.
+    pub(crate) infinity: V,
 }
 
 impl<T: Real, S: Simd<T>> ClassGrads<T, S> {
@@ -176,7 +178,7 @@ impl<V: Copy> GradOptions<V> {
         V: Lanes<T>,
     {
         let gradient = product.mul_add(self.sign, s.splat(T::ZERO) - self.uniform);
-        V::select(exponentials.eq(self.infinite), s.splat(T::INFINITY) * self.sign, gradient)
+        V::select(exponentials.eq(self.infinite), self.infinity, gradient)
     }
 }
 

@@ -35,7 +35,8 @@ def over_classes(case: Case, factor: Any) -> Array:
 def assert_times(case: Case, grad: Array, plain: Array, factor: Any, dtype: type, note: str) -> None:
     """A gradient is another one times the factors of the losses: relative to the largest of a row, as both round."""
     scale = over_classes(case, factor)
-    expected = plain.astype(np.float64) * scale
+    with np.errstate(invalid="ignore"):
+        expected = np.where(scale == 0, 0.0, plain.astype(np.float64) * scale)
     size = np.abs(expected).max(-1, keepdims=True) if case.has_class_axis else np.abs(expected)
     rtol = 8 * case.grad_rtol[dtype]
     assert_close(grad, expected, rtol, np.broadcast_to(size, grad.shape), FLUSHED[dtype] * np.abs(scale), note)
@@ -197,9 +198,7 @@ def test_an_infinite_z_loss_has_the_sign_of_the_factor() -> None:
 
 
 @pytest.mark.parametrize("linear", LINEARS, ids=lambda linear: linear.kind)
-@pytest.mark.parametrize(
-    "shape", [(9, 5, 4), (70, 40, 60), (5, 3400, 40), (1300, 6, 20_000), (90, 3, 170_000)], ids=str
-)
+@pytest.mark.parametrize("shape", [(9, 5, 4), (70, 40, 60), (5, 3400, 40), (300, 6, 20_000), (40, 3, 170_000)], ids=str)
 def test_through_a_linear_layer(linear: Linear, shape: tuple[int, int, int]) -> None:
     """Few classes, blocks, tiles, strips: the gradients are those of the logits, times the factors, and products."""
     rng, (n, d, c) = np.random.default_rng(7), shape
@@ -299,7 +298,8 @@ def test_smoothness_has_a_factor_for_each_pair(shape: tuple[int, ...], dtype: ty
         number = xe.js_smoothness_with_grad(logits, grad_output=-3.0, **given)
         mean = xe.js_smoothness_with_grad(logits, **given)
         assert number.loss == mean.loss
-        assert_close(number.grad, mean.grad * -3.0, 1e-5 if dtype is np.float32 else 1e-13, floor=1e-30)
+        size = np.abs(mean.grad).max(-1, keepdims=True) + 0 * mean.grad
+        assert_close(number.grad, mean.grad * -3.0, 1e-5 if dtype is np.float32 else 1e-13, 3 * size)
         assert not xe.js_smoothness_with_grad(logits, grad_output=0, **given).grad.any()
 
 

@@ -275,10 +275,11 @@ impl<T: Real, S: Simd<T>> GradsInMemory<T, S> {
             weight: lanes_of(s, grads.weight),
             options: match grads.options {
                 None => None,
-                Some(GradOptions { sign, uniform, infinite }) => Some(GradOptions {
+                Some(GradOptions { sign, uniform, infinite, infinity }) => Some(GradOptions {
                     sign: lanes_of(s, sign),
                     uniform: lanes_of(s, uniform),
                     infinite: lanes_of(s, infinite),
+                    infinity: lanes_of(s, infinity),
                 }),
             },
         }
@@ -298,10 +299,11 @@ impl<T: Real, S: Simd<T>> GradsInMemory<T, S> {
             weight: spread(s, &self.weight, lane),
             options: match &self.options {
                 None => None,
-                Some(GradOptions { sign, uniform, infinite }) => Some(GradOptions {
+                Some(GradOptions { sign, uniform, infinite, infinity }) => Some(GradOptions {
                     sign: spread(s, sign, lane),
                     uniform: spread(s, uniform, lane),
                     infinite: spread(s, infinite, lane),
+                    infinity: spread(s, infinity, lane),
                 }),
             },
         };

@@ -175,7 +175,6 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let (zero, weight) = (s.splat(T::ZERO), group.grad_weight(s, group.weight));
         let (scale, is_zero_weight) = (weight / s.splat(divisor), weight.eq(zero));
         let z = self.z_loss_grad(s, group, divisor);
-        let infinity = S::V::select(scale.lt(zero), zero - s.splat(T::INFINITY), s.splat(T::INFINITY));
         exponentials.map_with(
             s,
             weights,
@@ -183,7 +182,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
                 // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where both p and its complement are accurate
                 let (p, complement) = group.sums.probability(s, e);
                 let g = z.scale.mul_add(p, scale * ((group.total - u) * p - u * complement));
-                S::V::select(is_zero_weight, zero, z.or_infinite(e, infinity, g))
+                S::V::select(is_zero_weight, zero, z.or_infinite(e, g))
             }),
         );
         exponentials.store_called(s, grad, group.rows);
@@ -210,12 +209,14 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
     pub(in crate::losses) fn z_loss_grad<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: T) -> ZLossGrad<T, S> {
         let (zero, infinity, none) = (s.splat(T::ZERO), s.splat(T::INFINITY), s.splat(T::NAN));
         if self.z_loss == 0.0 {
-            return ZLossGrad { scale: zero, infinite: none };
+            return ZLossGrad { scale: zero, infinite: none, infinity };
         }
         let (_, slope) = self.z_lanes(s, group, log1p(s, group.sums.rest));
         let is_infinite = slope.eq(infinity);
+        let (weight, divisor) = (group.grad_weight(s, group.weight), s.splat(divisor));
         ZLossGrad {
-            scale: S::V::select(is_infinite, zero, slope * group.grad_weight(s, group.weight) / s.splat(divisor)),
+            scale: S::V::select(is_infinite, zero, slope * weight / divisor),
+            infinity: S::V::select((weight / divisor).lt(zero), zero - infinity, infinity),
             infinite: S::V::select(is_infinite, group.sums.exponential_of_max(), none),
         }
     }
@@ -227,13 +228,15 @@ pub(in crate::losses) struct ZLossGrad<T: Real, S: Simd<T>> {
     pub(in crate::losses) scale: S::V,
     /// The exponential of an infinite logit, whose gradient is infinite; NaN if no logit is.
     infinite: S::V,
+    /// That gradient, of the sign that gradients are multiplied by.
+    infinity: S::V,
 }
 
 impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
-    /// The gradient of a class, or `infinity` if its exponential is that of an infinite logit.
+    /// The gradient of a class, which is infinite if its exponential is that of an infinite logit.
     #[inline(always)]
-    fn or_infinite(&self, exponential: S::V, infinity: S::V, gradient: S::V) -> S::V {
-        S::V::select(exponential.eq(self.infinite), infinity, gradient)
+    fn or_infinite(&self, exponential: S::V, gradient: S::V) -> S::V {
+        S::V::select(exponential.eq(self.infinite), self.infinity, gradient)
     }
 
     /// The gradients of a group of rows: `label` for the labelled class, `scale p_k - uniform` for the others.
@@ -250,11 +253,11 @@ impl<T: Real, S: Simd<T>> ZLossGrad<T, S> {
         let sign = S::V::select(scale.lt(zero), zero - one, one);
         let is_infinite = self.infinite.eq(group.sums.exponential_of_label(s));
         ClassGrads {
-            label: S::V::select(is_infinite, s.splat(T::INFINITY) * sign, label),
+            label: S::V::select(is_infinite, self.infinity, label),
             factor: group.sums.scale(s, limit),
             limit,
             weight,
-            options: Some(GradOptions { sign, uniform, infinite: self.infinite }),
+            options: Some(GradOptions { sign, uniform, infinite: self.infinite, infinity: self.infinity }),
         }
     }
 }
