@@ -351,12 +351,13 @@ def test_every_loss_is_in_the_readme(name: str) -> None:
 def test_the_gradient_twin_takes_the_same_options(name: str) -> None:
     loss, twin = signature(getattr(xentrs, name)), signature(getattr(xentrs, f"{name}_with_grad"))
     # Where there are several gradients, `wrt` chooses.
-    assert [option for option in twin if option != "wrt"] == [*loss, "out"]
+    assert [option for option in twin if option != "wrt"] == [*loss, "grad_output", "out"]
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if hasattr(xentrs, f"{name}_with_hess")])
 def test_the_hessian_has_a_case_and_takes_the_same_options(name: str) -> None:
-    bent = {"softcap", "z_loss"}  # through which no second derivative is taken
+    # Through the first two no second derivative is taken, and there is no chain rule of diagonals.
+    bent = {"softcap", "z_loss", "grad_output"}
     options = [option for option in signature(getattr(xentrs, f"{name}_with_grad")) if option not in bent]
     assert signature(getattr(xentrs, f"{name}_with_hess")) == options
     (case,) = (case for case in CASES if case.name == name)
@@ -365,7 +366,7 @@ def test_the_hessian_has_a_case_and_takes_the_same_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_DISTRIBUTIONS)
 def test_the_gradient_twin_of_distributions_takes_the_same_options(name: str) -> None:
-    assert signature(getattr(xentrs, name)) == signature(getattr(xentrs, f"{name}_with_grad"))
+    assert [*signature(getattr(xentrs, name)), "grad_output"] == signature(getattr(xentrs, f"{name}_with_grad"))
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
