@@ -56,6 +56,7 @@ mod error;
 mod exact;
 mod half;
 mod linear;
+mod lookout;
 mod losses;
 mod math;
 mod parallel;

@@ -11,6 +11,7 @@
 //! another thread of its parent either: there is no global lock that a fork could leave locked.
 
 use crate::error::{Error, Result};
+use crate::lookout::Lookout;
 use crate::scope;
 use rayon::ThreadPool;
 use std::cell::Cell;
@@ -81,6 +82,7 @@ pub(crate) fn try_for_each<B: Send>(
 /// Threads that share work with the calling one.
 struct Helpers {
     pool: &'static ThreadPool,
+    lookout: &'static Lookout,
     count: usize,
 }
 
@@ -90,7 +92,7 @@ impl Helpers {
         // The number is read once, as another thread may set a new one in the meantime.
         let others = if elements >= PARALLEL_ELEMENTS { num_threads() - 1 } else { 0 };
         let count = others.min(blocks.saturating_sub(1));
-        (count > 0).then(|| pool(others)).flatten().map(|pool| Helpers { pool, count })
+        (count > 0).then(|| pool(others)).flatten().map(|(pool, lookout)| Helpers { pool, lookout, count })
     }
 
     /// Runs `f` on every block: each thread takes the next block when it is done with its last one.
@@ -102,11 +104,16 @@ impl Helpers {
         });
     }
 
-    /// Calls `next` on this thread, and on the helpers that wake up before the end, until it returns false. It is not
+    /// Calls `next` on this thread, and on the helpers that are awake before the end, until it returns false. It is not
     /// generic, so that it is compiled once for all loops.
     fn run(&self, next: &(dyn Fn() -> bool + Sync)) {
         let work = || while next() {};
-        scope::with_helpers(&work, self.count, |helper| self.pool.spawn(|| helper.run()));
+        let lookout = self.lookout;
+        scope::with_helpers(&work, self.count, |helper| {
+            if lookout.post(helper) {
+                self.pool.spawn(|| lookout.serve());
+            }
+        });
     }
 }
 
@@ -199,6 +206,7 @@ struct Pool {
     threads: usize,
     /// None where the system refuses threads: the caller then does all work.
     pool: Option<ThreadPool>,
+    lookout: Lookout,
     next: Slot,
 }
 
@@ -213,7 +221,7 @@ impl Pool {
     fn build(process: u32, threads: usize) -> Self {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("xentrs-{i}")).build().ok();
-        Pool { process, threads, pool, next: Slot::empty() }
+        Pool { process, threads, pool, lookout: Lookout::new(), next: Slot::empty() }
     }
 }
 
@@ -241,13 +249,13 @@ impl Slot {
 }
 
 /// The pool of this process with `threads` threads, at least one, built at its first use.
-fn pool(threads: usize) -> Option<&'static ThreadPool> {
+fn pool(threads: usize) -> Option<(&'static ThreadPool, &'static Lookout)> {
     static FIRST: Slot = Slot::empty();
     let (process, mut slot) = (std::process::id(), &FIRST);
     loop {
         let found = slot.get_or_build(process, threads)?;
         if found.process == process && found.threads == threads {
-            return found.pool.as_ref();
+            return found.pool.as_ref().map(|pool| (pool, &found.lookout));
         }
         slot = &found.next;
     }

@@ -44,6 +44,11 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
+    /// Whether the scope is open.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.scope.state.load(Ordering::Relaxed) & CLOSED == 0
+    }
+
     /// Runs the closure, unless the scope has been closed.
     pub(crate) fn run(self) {
         if self.scope.enter() {

@@ -35,6 +35,7 @@ RUST_FLOORS = """
     python
     api
     parallel
+    lookout
     scope
     linear
     losses
