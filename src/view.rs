@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd};
+use std::ops::Range;
 
 /// A read-only view of `rows` rows of `columns` numbers each. The stride between rows may exceed their length.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,13 @@ impl<'a, T: Copy> Rows<'a, T> {
     pub(crate) fn part(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows, "a part of the rows");
         Rows { data: &self.data[first * self.stride..], rows, ..self }
+    }
+
+    /// Some of the columns.
+    pub(crate) fn some_columns(self, columns: Range<usize>) -> Self {
+        assert!(columns.start <= columns.end && columns.end <= self.columns, "some of the columns");
+        let skipped = if self.rows == 0 { 0 } else { columns.start };
+        Rows { data: &self.data[skipped..], columns: columns.len(), ..self }
     }
 
     /// The rows in blocks of `size`; the last may be shorter.

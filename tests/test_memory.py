@@ -83,7 +83,10 @@ OF_A_LAYER = """if True:
 
 @linux
 @pytest.mark.parametrize(
-    "shape", [(2048, 64, 50_257), (60_000, 784, 10), (20_000, 256, 1000), (64, 4, 1_500_000)], ids=str
+    "shape",
+    # With many features the products copy more: 512 rows of 768 took 70 MiB while blocks had 1024 classes.
+    [(2048, 64, 50_257), (512, 768, 50_257), (60_000, 784, 10), (20_000, 256, 1000), (64, 4, 1_500_000)],
+    ids=str,
 )
 def test_the_peak_of_a_layer_is_below_64_mib_beside_the_gradients(shape: tuple[int, int, int]) -> None:
     assert int(run(OF_A_LAYER.format(shape=shape), XENTRS_NUM_THREADS="2")) < 64 * 1024

@@ -61,6 +61,11 @@ impl<'a, T: Float> Matrix<'a, T> {
         self.shape[0]
     }
 
+    /// Number of columns.
+    pub(crate) fn width(self) -> usize {
+        self.shape[1]
+    }
+
     /// Some of its rows.
     pub(crate) fn rows(self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.shape[0], "rows of the matrix");
@@ -99,7 +104,8 @@ impl<'a, T: Float> MatrixMut<'a, T> {
     pub(crate) fn blocks(self) -> Vec<Self> {
         let side = usize::from(self.shape[1] > self.shape[0]);
         let len = self.shape[side];
-        let size = len.div_ceil(MIN_BLOCKS.max(len.div_ceil(BLOCK))).max(1);
+        let even = len.div_ceil(MIN_BLOCKS.max(len.div_ceil(BLOCK))).max(1);
+        let size = if even > WHOLE { even.next_multiple_of(WHOLE) } else { even };
         (0..len).step_by(size).map(|first| self.cut(side, first..len.min(first + size))).collect()
     }
 
@@ -205,8 +211,14 @@ fn kernel<T: Float>() -> Kernel<T> {
     *of_type.expect("numbers are f32 or f64")
 }
 
-/// Rows or columns of a block: with fewer, packing takes more time; with more, threads are idle at the end.
-const BLOCK: usize = 1024;
+/// Rows or columns of a block. The crate copies some 512 terms of each of them, into memory that it asks for in every call
+/// and that older versions of glibc find again only after ten calls or more: blocks of 1024 took 23 MiB a thread, and
+/// more time. See docs/decisions/linear.md.
+const BLOCK: usize = 192;
+
+/// A block is a multiple of this many rows or columns, the largest register, where it is larger: then one of the factors
+/// need not be copied.
+const WHOLE: usize = 16;
 
 /// Length of a sum where the result is a vector. The crate does not sum in blocks there, and a sum of 70000 numbers in
 /// single precision, one after the other, has a relative error of 4e-5.
@@ -235,6 +247,25 @@ mod tests {
         let mut dst = [f32::NAN; 2];
         MatrixMut::packed(&mut dst, 1, 2).product(Matrix::packed(&a, 1, k), Matrix::packed(&b, k, 2), false);
         assert!(dst.iter().all(|x| (x / 1e4 - 1.0).abs() < 1e-5), "{dst:?}");
+    }
+
+    /// What the crate copies of a block is as large as its cut side allows, whatever caches the processor reports.
+    #[test]
+    fn blocks_are_narrow_and_end_with_whole_registers() {
+        for (rows, columns) in [(192, 50_257), (50_257, 768), (192, 768), (1000, 70), (3, 5), (1, 1), (17, 4096)] {
+            let mut dst = vec![0f32; rows * columns];
+            let (side, mut end) = (usize::from(columns > rows), 0);
+            for block in MatrixMut::packed(&mut dst, rows, columns).blocks() {
+                let [cut, other] =
+                    if side == 0 { [block.rows(), block.columns()] } else { [block.columns(), block.rows()] };
+                assert_eq!((cut.start, other.len()), (end, rows.min(columns)), "{rows} {columns}");
+                assert!(cut.len() <= BLOCK, "{rows} {columns}: {cut:?}");
+                let is_last = cut.end == rows.max(columns);
+                assert!(is_last || cut.len() < WHOLE || cut.len().is_multiple_of(WHOLE), "{rows} {columns}: {cut:?}");
+                end = cut.end;
+            }
+            assert_eq!(end, rows.max(columns));
+        }
     }
 
     /// Products of whole numbers of eighths are exact, in any order.

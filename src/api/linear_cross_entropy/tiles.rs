@@ -151,7 +151,8 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         let work = linear::work(x.len(), self.objective.weight.columns(), classes.len());
         parallel::for_each(blocks.into_iter(), work, |mut block| {
             let (x, some) = (x.rows(block.rows()), block.columns());
-            self.with_weight(classes.start + some.start..classes.start + some.end, |some, weight| {
+            let (classes, all) = (classes.start + some.start..classes.start + some.end, 0..x.width());
+            self.with_weight(classes, all, |some, weight| {
                 block.some_columns(some).product(x, weight.t(), false);
             });
         });
@@ -208,9 +209,9 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         let (grad, inputs, stride) = (Matrix::packed(logits, rows, classes.len()), Matrix::of(x), classes.len());
         let adds = grads.adds;
         parallel::for_each(products.into_iter(), linear::work(rows, features, stride), |product| match product {
-            Product::X(mut block) => self.with_weight(classes.clone(), |some, weight| {
-                let (grad, columns) = (grad.rows(block.rows()).columns(some.clone()), block.columns());
-                block.product(grad, weight.columns(columns), classes.start + some.start > 0);
+            Product::X(mut block) => self.with_weight(classes.clone(), block.columns(), |some, weight| {
+                let grad = grad.rows(block.rows()).columns(some.clone());
+                block.product(grad, weight, classes.start + some.start > 0);
             }),
             Product::Weight(mut block) => {
                 let (grad, inputs) = (grad.columns(block.rows()), inputs.columns(block.columns()));
@@ -222,14 +223,20 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         });
     }
 
-    /// Calls `f` with rows of the weight and their indices: once with all rows, or several times with a few rows if
-    /// they must be widened.
-    fn with_weight(&self, classes: Range<usize>, mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>)) {
-        let (weight, isa) = (self.objective.weight, self.isa);
+    /// Calls `f` with some features of rows of the weight and the rows' indices: once with all rows, or several times
+    /// with a few rows if they must be widened.
+    fn with_weight(
+        &self,
+        classes: Range<usize>,
+        features: Range<usize>,
+        mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>),
+    ) {
+        let weight = self.objective.weight.some_columns(features);
         let step = linear::widened_rows::<S>(classes.len(), weight.columns());
         for first in (0..classes.len()).step_by(step) {
             let some = first..classes.len().min(first + step);
-            S::widened(isa, weight.part(classes.start + first, some.len()), |rows| f(some, Matrix::of(rows)));
+            let rows = weight.part(classes.start + first, some.len());
+            S::widened(self.isa, rows, |rows| f(some, Matrix::of(rows)));
         }
     }
 }
