@@ -91,16 +91,14 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
             self.padded[count * classes..].fill(T::ZERO);
             (&*self.padded, classes)
         };
-        if classes < 4 {
-            for (k, column) in self.columns.iter_mut().enumerate() {
-                s.store(s.load_column(&rows[k..], stride), column);
-            }
-            return;
-        }
-        for k in fours(classes) {
-            if let Some(four) = self.columns[k..].first_chunk_mut::<4>() {
-                for (column, v) in four.iter_mut().zip(s.load_columns(&rows[k..], stride)) {
-                    s.store(v, column);
+        match classes {
+            0 => {}
+            1 => load_at::<1, _, _>(s, self.columns, rows, stride),
+            2 => load_at::<2, _, _>(s, self.columns, rows, stride),
+            3 => load_at::<3, _, _>(s, self.columns, rows, stride),
+            _ => {
+                for k in fours(classes) {
+                    load_at::<4, _, _>(s, &mut self.columns[k..], &rows[k..], stride);
                 }
             }
         }
@@ -223,18 +221,14 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
     pub(crate) fn store(&mut self, s: S, rows: &mut [T], count: usize, f: impl Fn(S::V, S::V) -> S::V) {
         let (classes, is_whole) = (self.classes(), count == S::LANES);
         let out = if is_whole { &mut *rows } else { &mut *self.padded };
-        if classes < 4 {
-            for (k, column) in self.columns.iter().enumerate() {
-                s.store_column(f(whole(s, k), s.load(column)), &mut out[k..], classes);
-            }
-        } else {
-            for k in fours(classes) {
-                if let Some(four) = self.columns[k..].first_chunk::<4>() {
-                    let mut columns = [s.splat(T::ZERO); 4];
-                    for (j, (v, column)) in columns.iter_mut().zip(four).enumerate() {
-                        *v = f(whole(s, k + j), s.load(column));
-                    }
-                    s.store_columns(columns, &mut out[k..], classes);
+        match classes {
+            0 => {}
+            1 => store_at::<1, _, _>(s, self.columns, 0, out, &f),
+            2 => store_at::<2, _, _>(s, self.columns, 0, out, &f),
+            3 => store_at::<3, _, _>(s, self.columns, 0, out, &f),
+            _ => {
+                for k in fours(classes) {
+                    store_at::<4, _, _>(s, self.columns, k, &mut out[k..], &f);
                 }
             }
         }
@@ -247,6 +241,34 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
     #[inline(always)]
     pub(crate) fn store_called(&mut self, s: S, rows: &mut [T], count: usize) {
         s.call(inlined!(|s| self.store(s, rows, count, inlined!(|_, v| v))));
+    }
+}
+
+/// Loads the first `C` columns of rows that are `stride` apart.
+#[inline(always)]
+fn load_at<const C: usize, T: Real, S: Simd<T>>(s: S, columns: &mut [S::Array], rows: &[T], stride: usize) {
+    if let Some(columns) = columns.first_chunk_mut::<C>() {
+        for (column, v) in columns.iter_mut().zip(s.load_columns::<C>(rows, stride)) {
+            s.store(v, column);
+        }
+    }
+}
+
+/// Writes `f(k, v)` of `C` classes, from class `k` on, to all rows.
+#[inline(always)]
+fn store_at<const C: usize, T: Real, S: Simd<T>>(
+    s: S,
+    columns: &[S::Array],
+    k: usize,
+    rows: &mut [T],
+    f: &impl Fn(S::V, S::V) -> S::V,
+) {
+    if let Some(some) = columns[k..].first_chunk::<C>() {
+        let mut results = [s.splat(T::ZERO); C];
+        for (j, (v, column)) in results.iter_mut().zip(some).enumerate() {
+            *v = f(whole(s, k + j), s.load(column));
+        }
+        s.store_columns(results, rows, columns.len());
     }
 }
 

@@ -9,7 +9,7 @@
 use super::vectors::{
     across_128_pd, across_128_ps, across_256_pd, across_256_ps, across_512_pd, across_512_ps, vectors,
 };
-use super::{Half, Lanes, Mask, Simd};
+use super::{Half, Lanes, Mask, Simd, columns};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX-512 F, BW, DQ and VL.
@@ -172,32 +172,61 @@ lanes!(
         }
 
         #[inline(always)]
-        fn load_columns(self, xs: &[f32], stride: usize) -> [F32x16; 4] {
-            assert!(xs.len() >= 4 && (xs.len() - 4) / 15 >= stride);
-            let at = xs.as_ptr();
-            // SAFETY: as above; the last of the 16 rows has four numbers in `xs`.
-            let [a, b, c, d] = unsafe {
-                transpose_quarters([
-                    load_quarters(at, 4 * stride),
-                    load_quarters(at.add(stride), 4 * stride),
-                    load_quarters(at.add(2 * stride), 4 * stride),
-                    load_quarters(at.add(3 * stride), 4 * stride),
-                ])
-            };
-            [F32x16(a), F32x16(b), F32x16(c), F32x16(d)]
+        fn load_columns<const C: usize>(self, xs: &[f32], stride: usize) -> [F32x16; C] {
+            let mut columns = [<Self as Simd<f32>>::splat(self, 0.0); C];
+            if C == 4 {
+                assert!(xs.len() >= 4 && (xs.len() - 4) / 15 >= stride);
+                let at = xs.as_ptr();
+                // SAFETY: as above; the last of the 16 rows has four numbers in `xs`.
+                let four = unsafe {
+                    transpose_quarters([
+                        load_quarters(at, 4 * stride),
+                        load_quarters(at.add(stride), 4 * stride),
+                        load_quarters(at.add(2 * stride), 4 * stride),
+                        load_quarters(at.add(3 * stride), 4 * stride),
+                    ])
+                };
+                for (column, four) in columns.iter_mut().zip(four) {
+                    column.0 = four;
+                }
+            } else if C == stride && (C == 2 || C == 3) {
+                let (registers, _) = <Self as Simd<f32>>::registers(&xs[..16 * C]);
+                for (k, column) in columns.iter_mut().enumerate() {
+                    for (r, register) in registers.iter().enumerate() {
+                        let numbers = <Self as Simd<f32>>::load(self, register);
+                        column.0 = pick(column.0, numbers.0, &Short::<C>::LOADS[k][r]);
+                    }
+                }
+            } else {
+                columns = columns::load(self, xs, stride);
+            }
+            columns
         }
 
         #[inline(always)]
-        fn store_columns(self, [a, b, c, d]: [F32x16; 4], out: &mut [f32], stride: usize) {
-            assert!(out.len() >= 4 && (out.len() - 4) / 15 >= stride);
-            let at = out.as_mut_ptr();
-            // SAFETY: as above; the last of the 16 rows has four numbers in `out`.
-            unsafe {
-                let [a, b, c, d] = transpose_quarters([a.0, b.0, c.0, d.0]);
-                store_quarters(a, at, 4 * stride);
-                store_quarters(b, at.add(stride), 4 * stride);
-                store_quarters(c, at.add(2 * stride), 4 * stride);
-                store_quarters(d, at.add(3 * stride), 4 * stride);
+        fn store_columns<const C: usize>(self, columns: [F32x16; C], out: &mut [f32], stride: usize) {
+            if C == 4 {
+                assert!(out.len() >= 4 && (out.len() - 4) / 15 >= stride);
+                let at = out.as_mut_ptr();
+                // SAFETY: as above; the last of the 16 rows has four numbers in `out`.
+                unsafe {
+                    let [a, b, c, d] = transpose_quarters([columns[0].0, columns[1].0, columns[2].0, columns[3].0]);
+                    store_quarters(a, at, 4 * stride);
+                    store_quarters(b, at.add(stride), 4 * stride);
+                    store_quarters(c, at.add(2 * stride), 4 * stride);
+                    store_quarters(d, at.add(3 * stride), 4 * stride);
+                }
+            } else if C == stride && (C == 2 || C == 3) {
+                let (registers, _) = <Self as Simd<f32>>::registers_mut(&mut out[..16 * C]);
+                for (r, register) in registers.iter_mut().enumerate() {
+                    let mut numbers = columns[0];
+                    for (k, column) in columns.iter().enumerate() {
+                        numbers.0 = pick(numbers.0, column.0, &Short::<C>::STORES[r][k]);
+                    }
+                    <Self as Simd<f32>>::store(self, numbers, register);
+                }
+            } else {
+                columns::store(self, columns, out, stride);
             }
         }
     }
@@ -213,6 +242,43 @@ lanes!(
     52, 1023, 0x3fe6_a09e_667f_3bcd, 0x3ff0_0000_0000_0000, 0x4330_0000_0000_0000,
     {}
 );
+
+/// Where the numbers of 16 rows of `C` numbers, which follow each other in `C` registers, come from.
+struct Short<const C: usize>;
+
+impl<const C: usize> Short<C> {
+    /// Number `C i + k` is lane `i` of column `k`: the lanes of a column that each register has.
+    const LOADS: [[[i32; 16]; C]; C] = {
+        let mut picks = [[[0; 16]; C]; C];
+        let mut at = 0;
+        while at < 16 * C * C {
+            let (k, r, i) = (at / (16 * C), at / 16 % C, at % 16);
+            let from = C * i + k;
+            picks[k][r][i] = if from / 16 == r { 16 + (from % 16) as i32 } else { i as i32 };
+            at += 1;
+        }
+        picks
+    };
+    /// The same the other way round: the lanes of a register that each column has.
+    const STORES: [[[i32; 16]; C]; C] = {
+        let mut picks = [[[0; 16]; C]; C];
+        let mut at = 0;
+        while at < 16 * C * C {
+            let (r, k, i) = (at / (16 * C), at / 16 % C, at % 16);
+            let to = 16 * r + i;
+            picks[r][k][i] = if to % C == k { 16 + (to / C) as i32 } else { i as i32 };
+            at += 1;
+        }
+        picks
+    };
+}
+
+/// Lanes of two registers: lane `i` is lane `lanes[i]` of `a`, or, from 16 on, of `b`.
+#[inline(always)]
+fn pick(a: __m512, b: __m512, lanes: &[i32; 16]) -> __m512 {
+    // SAFETY: only methods of `Avx512` call this; 16 numbers are read.
+    unsafe { _mm512_permutex2var_ps(a, _mm512_loadu_si512(lanes.as_ptr().cast()), b) }
+}
 
 // Columns of float32: the quarters of register r hold the rows r, r + 4, r + 8 and r + 12, for r = 0 to 3. A 4 x 4
 // transpose inside each quarter turns the rows into columns.

@@ -40,6 +40,7 @@ macro_rules! operators {
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod columns;
 mod isa;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
@@ -153,38 +154,15 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     /// Stores the first `out.len()` lanes, fewer than a register has.
     fn store_tail(self, v: Self::V, out: &mut [T]);
 
-    /// Loads four columns of a matrix, one row per lane: lane `i` of register `k` is `xs[i * stride + k]`.
+    /// Loads columns of a matrix, one row per lane: lane `i` of register `k` is `xs[i * stride + k]`.
     #[inline(always)]
-    fn load_columns(self, xs: &[T], stride: usize) -> [Self::V; 4] {
-        [
-            self.load_column(xs, stride),
-            self.load_column(&xs[1..], stride),
-            self.load_column(&xs[2..], stride),
-            self.load_column(&xs[3..], stride),
-        ]
+    fn load_columns<const C: usize>(self, xs: &[T], stride: usize) -> [Self::V; C] {
+        columns::load(self, xs, stride)
     }
-    /// Loads one column of a matrix, one row per lane: lane `i` is `xs[i * stride]`.
+    /// Stores columns in the layout of [`load_columns`](Self::load_columns).
     #[inline(always)]
-    fn load_column(self, xs: &[T], stride: usize) -> Self::V {
-        let mut lanes = Self::Array::default();
-        for (i, lane) in lanes.as_mut().iter_mut().enumerate() {
-            *lane = xs[i * stride];
-        }
-        self.load(&lanes)
-    }
-    /// Stores four columns in the layout of [`load_columns`](Self::load_columns).
-    #[inline(always)]
-    fn store_columns(self, columns: [Self::V; 4], out: &mut [T], stride: usize) {
-        for (k, column) in columns.into_iter().enumerate() {
-            self.store_column(column, &mut out[k..], stride);
-        }
-    }
-    /// Stores one column in the layout of [`load_column`](Self::load_column).
-    #[inline(always)]
-    fn store_column(self, column: Self::V, out: &mut [T], stride: usize) {
-        for (i, &lane) in lanes_of(self, column).as_ref().iter().enumerate() {
-            out[i * stride] = lane;
-        }
+    fn store_columns<const C: usize>(self, columns: [Self::V; C], out: &mut [T], stride: usize) {
+        columns::store(self, columns, out, stride);
     }
 
     /// Loads a whole register of numbers in half precision; `widen` converts one from its bits.
