@@ -230,3 +230,63 @@ fn plain_arrays_give_the_bits_of_the_baseline() {
         assert!(same(Operations { a: &a, b: &b }) && same(Shapes(&xs)) && same(Pairs(&xs)), "float32, n={n}");
     }
 }
+
+/// Writes columns of a matrix back after they were read; returns the columns and the copy.
+struct Columns<'a, T> {
+    matrix: &'a [T],
+    classes: usize,
+    stride: usize,
+}
+
+impl<T: Float> Columns<'_, T> {
+    #[inline(always)]
+    fn of<S: Simd<T>, const C: usize>(&self, s: S) -> (Vec<Vec<T>>, Vec<T>) {
+        let mut copy = vec![T::NAN; self.matrix.len()];
+        let columns = s.load_columns::<C>(self.matrix, self.stride);
+        s.store_columns(columns, &mut copy, self.stride);
+        (columns.iter().map(|&column| lanes_of(s, column).as_ref().to_vec()).collect(), copy)
+    }
+}
+
+impl<T: Float> Kernel<T> for Columns<'_, T> {
+    type Output = (Vec<Vec<T>>, Vec<T>);
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        match self.classes {
+            1 => self.of::<S, 1>(s),
+            2 => self.of::<S, 2>(s),
+            3 => self.of::<S, 3>(s),
+            _ => self.of::<S, 4>(s),
+        }
+    }
+}
+
+#[test]
+fn columns_are_read_and_written_in_place() {
+    fn check<T: Float>(isa: Isa, classes: usize, stride: usize) {
+        // As many rows as a register has lanes, and not a number more.
+        let lanes = match (isa.name(), size_of::<T>()) {
+            ("avx512", size) => 64 / size,
+            ("avx2", size) => 32 / size,
+            (_, size) => 16 / size,
+        };
+        let matrix: Vec<T> = (0..(lanes - 1) * stride + classes).map(|i| T::from_f64(i as f64)).collect();
+        let (columns, copy) = T::dispatch(isa, Columns { matrix: &matrix, classes, stride });
+        for (k, column) in columns.iter().enumerate() {
+            let truth: Vec<T> = (0..lanes).map(|i| matrix[i * stride + k]).collect();
+            assert!(*column == truth, "{} {classes} {stride}: column {k}", isa.name());
+        }
+        for (i, &x) in copy.iter().enumerate() {
+            let is_inside = i % stride < classes;
+            assert!(if is_inside { x == matrix[i] } else { x != x }, "{} {classes} {stride}: place {i}", isa.name());
+        }
+    }
+    for isa in Isa::available() {
+        for classes in 1..=4 {
+            for stride in [classes, classes + 1, 7] {
+                check::<f32>(isa, classes, stride);
+                check::<f64>(isa, classes, stride);
+            }
+        }
+    }
+}
