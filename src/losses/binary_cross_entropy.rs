@@ -32,7 +32,7 @@ use super::binary_weights::BinaryWeights;
 use super::{Domain, PointLoss};
 use crate::error::{Result, check_number};
 use crate::math::{Real, ln_share};
-use crate::simd::{Lanes, Mask, Simd};
+use crate::simd::{Lanes, Simd};
 
 /// Binary cross-entropy with its options.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl<V> Terms<V> {
         V: Lanes<T>,
     {
         let (yes, no) = weights.of(s, point, target);
-        let is_sure = (yes * no).eq(s.splat(T::ZERO)).bits() == (1 << S::LANES) - 1;
+        let is_sure = s.all((yes * no).eq(s.splat(T::ZERO)));
         Terms { p, q: s.splat(T::ONE) - p, yes, no, is_sure }
     }
 }

@@ -50,7 +50,7 @@ use super::binary_weights::BinaryWeights;
 use super::{PointHess, PointLoss, SigmoidCrossEntropy};
 use crate::error::{Result, check_number};
 use crate::math::{Logistic, Real, exp_nonpositive_sum};
-use crate::simd::{Lanes, Mask, Simd};
+use crate::simd::{Lanes, Simd};
 
 /// Sigmoid focal loss with its options.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let (far, further) = (zero - product, near - rest);
         // 3. if one of the weights is 0 in every lane, as for labels of 0 and 1, one exponential is enough
         let is_favoured = other.eq(zero);
-        let are_sure = S::V::select(is_favoured, zero, favoured).eq(zero).bits() == (1 << S::LANES) - 1;
+        let are_sure = s.all(S::V::select(is_favoured, zero, favoured).eq(zero));
         if are_sure {
             let far = S::V::select(is_favoured, far, near);
             let power = exp_nonpositive_sum(s, far, S::V::select(is_favoured, further, zero));

@@ -5,7 +5,7 @@
 //! `tanh(x / 2)` are at `±i pi`.
 
 use super::log::polynomial;
-use crate::simd::{Float, Simd};
+use crate::simd::{Float, Simd, inlined};
 
 /// The constants of a float type.
 pub trait Cosh: Float {
@@ -77,11 +77,11 @@ pub(crate) const COSH_LIMIT: f64 = 2.0;
 /// `ln cosh(x / 2)`, of `x^2`.
 #[inline(always)]
 pub(crate) fn ln_cosh_of_half<T: Cosh, S: Simd<T>>(s: S, square: S::V) -> S::V {
-    square * polynomial(s, T::POLYNOMIAL_LN_COSH, square)
+    s.function(inlined!(|s| { square * polynomial(s, T::POLYNOMIAL_LN_COSH, square) }))
 }
 
 /// `x tanh(x / 2) / 2 - ln cosh(x / 2)`, of `x^2`: the term of a class in a Jensen-Shannon divergence.
 #[inline(always)]
 pub(crate) fn js_share<T: Cosh, S: Simd<T>>(s: S, square: S::V) -> S::V {
-    square * polynomial(s, T::POLYNOMIAL_JS_SHARE, square)
+    s.function(inlined!(|s| { square * polynomial(s, T::POLYNOMIAL_JS_SHARE, square) }))
 }

@@ -14,7 +14,7 @@
 //! W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980, chapter 6.
 //! J.-M. Muller, *Elementary Functions*, 3rd edition, 2016, sections 3.2 and 11.2.
 
-use crate::simd::{Float, Lanes, Simd};
+use crate::simd::{Float, Lanes, Simd, inlined};
 
 /// The constants of a float type.
 pub trait Exp: Float {
@@ -156,8 +156,10 @@ fn plain<T: Exp, S: Simd<T>>(s: S, x: &Reduced<S::V>) -> S::V {
 /// `(w, n)` with `exp(x) = (1 + w) 2^n` and `w` in `[sqrt(1/2) - 1, sqrt(2) - 1]`.
 #[inline(always)]
 pub(crate) fn exp_parts<T: Exp, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    let x = reduced(s, x, s.splat(T::ROUND));
-    (plain(s, &x), x.n)
+    s.function(inlined!(|s| {
+        let x = reduced(s, x, s.splat(T::ROUND));
+        (plain(s, &x), x.n)
+    }))
 }
 
 /// `x 2^n` for a whole number `n` between the exponents of the smallest and the largest normal number.
@@ -169,12 +171,15 @@ pub(super) fn ldexp<T: Exp, S: Simd<T>>(s: S, x: S::V, n: S::V) -> S::V {
 /// `exp(x)`: overflows to infinity, underflows gradually to 0. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // 1. Clamp to where the result is 0 or infinite; a NaN, on the right, stays.
-    let ([lowest, highest], round) = (splats(s, T::EXP_RANGE), s.splat(T::ROUND));
-    let x = reduced(s, lowest.max(highest.min(x)), round);
-    // 2. 2^n may not be a normal number, so it has two factors. The first product is exact: the result is rounded once.
-    let half = x.n.mul_add(s.splat(T::from_f64(0.5)), round) - round;
-    ldexp(s, ldexp(s, tight(s, &x) + s.splat(T::ONE), half), x.n - half)
+    s.function(inlined!(|s| {
+        // 1. Clamp to where the result is 0 or infinite; a NaN, on the right, stays.
+        let ([lowest, highest], round) = (splats(s, T::EXP_RANGE), s.splat(T::ROUND));
+        let x = reduced(s, lowest.max(highest.min(x)), round);
+        // 2. 2^n may not be a normal number, so it has two factors. The first product is exact: the result is rounded
+        // once.
+        let half = x.n.mul_add(s.splat(T::from_f64(0.5)), round) - round;
+        ldexp(s, ldexp(s, tight(s, &x) + s.splat(T::ONE), half), x.n - half)
+    }))
 }
 
 /// `exp(x) / 2^exponent` for whole `exponent`, where the result is at most 2; 0 where it is well below the normal
@@ -195,18 +200,22 @@ pub(crate) fn exp_scaled_late<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V)
 /// `exp(x)` for `x <= 0`; 0 where the result is below the normal numbers. At most 1 ULP.
 #[inline(always)]
 pub(crate) fn exp_nonpositive<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let x = reduced(s, x, s.splat(T::POWER));
-    scaled(s, tight(s, &x), x.rounded)
+    s.function(inlined!(|s| {
+        let x = reduced(s, x, s.splat(T::POWER));
+        scaled(s, tight(s, &x), x.rounded)
+    }))
 }
 
 /// `exp(x + y)` for `x + y <= 0`, without rounding the sum (`y` may lose digits where it is not small beside 1); 0
 /// where the result is below the normal numbers.
 #[inline(always)]
 pub(crate) fn exp_nonpositive_sum<T: Exp, S: Simd<T>>(s: S, x: S::V, y: S::V) -> S::V {
-    let rounded = (x + y).mul_add(s.splat(T::LOG2_E), s.splat(T::POWER));
-    let n = rounded - s.splat(T::POWER);
-    let (high, low) = (n.mul_add(s.splat(-T::LN_2_HI), x), n.mul_add(s.splat(-T::LN_2_LO), y));
-    scaled(s, tight(s, &Reduced { high, low, n, rounded }), rounded)
+    s.function(inlined!(|s| {
+        let rounded = (x + y).mul_add(s.splat(T::LOG2_E), s.splat(T::POWER));
+        let n = rounded - s.splat(T::POWER);
+        let (high, low) = (n.mul_add(s.splat(-T::LN_2_HI), x), n.mul_add(s.splat(-T::LN_2_LO), y));
+        scaled(s, tight(s, &Reduced { high, low, n, rounded }), rounded)
+    }))
 }
 
 /// `(1 + w) 2^n`, or 0 below the normal numbers, from `POWER + n`, whose low bits are the exponent of `2^n`.

@@ -15,7 +15,7 @@
 //! J.-M. Muller, *Elementary Functions*, 3rd edition, 2016, section 11.3 (the `atanh` form is that of FDLIBM).
 
 use super::exp::{Exp, ldexp, splats};
-use crate::simd::{Float, Lanes, Simd};
+use crate::simd::{Float, Lanes, Simd, inlined};
 
 /// The constants of a float type.
 pub trait Log: Float {
@@ -163,8 +163,10 @@ pub(crate) const ATANH_LIMIT: f64 = 0.111;
 /// ```
 #[inline(always)]
 pub(crate) fn atanh_tail<T: Log, S: Simd<T>>(s: S, r: S::V) -> S::V {
-    let z = r * r;
-    polynomial(s, T::POLYNOMIAL_LOG_UNIT, z) * z
+    s.function(inlined!(|s| {
+        let z = r * r;
+        polynomial(s, T::POLYNOMIAL_LOG_UNIT, z) * z
+    }))
 }
 
 /// Extends `ln`, which is right for positive, finite `u`, to every `u`.
@@ -178,51 +180,61 @@ fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
 /// `ln(x)`, at most 1 ULP: subnormal numbers too; -inf at 0, NaN below.
 #[inline(always)]
 pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // 1. A subnormal number is scaled up to a normal one, whose exponent can be read.
-    let (zero, subnormal) = (s.splat(T::ZERO), x.lt(s.splat(T::MIN_NORMAL)));
-    let u = S::V::select(subnormal, x * s.splat(T::SCALE_UP), x);
-    // 2. u = (1 + f) 2^k
-    let (m, k) = u.split();
-    let k = k - S::V::select(subnormal, s.splat(T::DIGITS), zero);
-    with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
+    s.function(inlined!(|s| {
+        // 1. A subnormal number is scaled up to a normal one, whose exponent can be read.
+        let (zero, subnormal) = (s.splat(T::ZERO), x.lt(s.splat(T::MIN_NORMAL)));
+        let u = S::V::select(subnormal, x * s.splat(T::SCALE_UP), x);
+        // 2. u = (1 + f) 2^k
+        let (m, k) = u.split();
+        let k = k - S::V::select(subnormal, s.splat(T::DIGITS), zero);
+        with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
+    }))
 }
 
 /// `ln(x)`, at most 1 ULP, from `x 2^DIGITS`, which is normal for every positive `x`; finite at 0.
 #[inline(always)]
 pub(crate) fn ln_scaled_up<T: Exp + Log, S: Simd<T>>(s: S, x_scaled: S::V) -> S::V {
-    let (m, k) = x_scaled.split();
-    ln_parts(s, m - s.splat(T::ONE), k - s.splat(T::DIGITS))
+    s.function(inlined!(|s| {
+        let (m, k) = x_scaled.split();
+        ln_parts(s, m - s.splat(T::ONE), k - s.splat(T::DIGITS))
+    }))
 }
 
 /// `ln(1 + x)`, at most 1.6 ULP: -inf at -1, NaN below.
 #[inline(always)]
 pub(crate) fn log1p<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-    // 1. u = 1 + x and its rounding error, which is exact for |x| below 1, and ignored above.
-    let u = one + x;
-    let lost = x - (u - one);
-    // 2. u + lost = (1 + f) 2^k; for k = 0, f is exactly x.
-    let (m, k) = u.split();
-    let f = (m - one) + ldexp(s, lost, (zero - k).max(s.splat(T::MIN_EXPONENT)));
-    // 3. A zero keeps its sign.
-    S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
+    s.function(inlined!(|s| {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        // 1. u = 1 + x and its rounding error, which is exact for |x| below 1, and ignored above.
+        let u = one + x;
+        let lost = x - (u - one);
+        // 2. u + lost = (1 + f) 2^k; for k = 0, f is exactly x.
+        let (m, k) = u.split();
+        let f = (m - one) + ldexp(s, lost, (zero - k).max(s.splat(T::MIN_EXPONENT)));
+        // 3. A zero keeps its sign.
+        S::V::select(x.eq(zero), x, with_limits(s, u, ln_parts(s, f, k)))
+    }))
 }
 
 /// `ln(u + lost)` for `u` in `[0, 1]`, at most 1.6 ULP; `lost` is the rounding error of a `u` from 1/2 on, 0 below. It
 /// is `ln(u)` for `lost = 0`, and `ln(1 - p)` for `u = 1 - p`, to the same bits as [`ln`] and [`log1p`].
 #[inline(always)]
 pub(crate) fn ln_share<T: Exp + Log, S: Simd<T>>(s: S, u: S::V, lost: S::V) -> S::V {
-    let one = s.splat(T::ONE);
-    let (m, k) = (u * s.splat(T::SCALE_UP)).split();
-    let k = k - s.splat(T::DIGITS);
-    // From 1/2 on, where k is 0 or -1, 2^-k is 1 - k.
-    with_limits(s, u, ln_parts(s, (m - one) + lost * (one - k), k))
+    s.function(inlined!(|s| {
+        let one = s.splat(T::ONE);
+        let (m, k) = (u * s.splat(T::SCALE_UP)).split();
+        let k = k - s.splat(T::DIGITS);
+        // From 1/2 on, where k is 0 or -1, 2^-k is 1 - k.
+        with_limits(s, u, ln_parts(s, (m - one) + lost * (one - k), k))
+    }))
 }
 
 /// `ln(1 + x)` for `x` in `[0, 1]`, at most 1.35 ULP.
 #[inline(always)]
 pub(crate) fn log1p_unit<T: Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    // x + (x^3 R(x) - x^2 / 2) has the smallest error of several ways, with and without FMA.
-    let x2 = x * x;
-    x + (x2 * x).mul_add(T::log1p_tail(s, x), x2 * s.splat(T::from_f64(-0.5)))
+    s.function(inlined!(|s| {
+        // x + (x^3 R(x) - x^2 / 2) has the smallest error of several ways, with and without FMA.
+        let x2 = x * x;
+        x + (x2 * x).mul_add(T::log1p_tail(s, x), x2 * s.splat(T::from_f64(-0.5)))
+    }))
 }

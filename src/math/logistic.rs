@@ -3,7 +3,7 @@
 use super::exp::expm1_nonpositive;
 use super::log::polynomial;
 use super::{Real, exp_nonpositive, log1p_unit};
-use crate::simd::{Float, Lanes, Simd};
+use crate::simd::{Float, Lanes, Simd, inlined};
 
 /// The constants of a float type.
 pub trait Tanh: Float {
@@ -111,36 +111,42 @@ pub(crate) fn log_sigmoid<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
 /// `tanh(x)`, at most 3 ULP.
 #[inline(always)]
 pub(crate) fn tanh<T: Real, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let zero = s.splat(T::ZERO);
-    // 1. t = exp(-2 |x|) - 1, in [-1, 0]; it is -1 beyond -64, and a NaN, on the right, stays.
-    let t = expm1_nonpositive(s, s.splat(T::from_f64(-64.0)).max(zero - (x.abs() + x.abs())));
-    // 2. tanh |x| = -t / (2 + t), without cancellation; then the sign, also of a zero.
-    let tanh = (zero - t) / (t + s.splat(T::ONE + T::ONE));
-    S::V::select(zero.lt(x), tanh, S::V::select(x.eq(zero), x, zero - tanh))
+    s.function(inlined!(|s| {
+        let zero = s.splat(T::ZERO);
+        // 1. t = exp(-2 |x|) - 1, in [-1, 0]; it is -1 beyond -64, and a NaN, on the right, stays.
+        let t = expm1_nonpositive(s, s.splat(T::from_f64(-64.0)).max(zero - (x.abs() + x.abs())));
+        // 2. tanh |x| = -t / (2 + t), without cancellation; then the sign, also of a zero.
+        let tanh = (zero - t) / (t + s.splat(T::ONE + T::ONE));
+        S::V::select(zero.lt(x), tanh, S::V::select(x.eq(zero), x, zero - tanh))
+    }))
 }
 
 /// `tanh(x)` and its derivative `1 - tanh^2(x)` for `x` in `[-1, 1]`: no exponential, no quotient. The
 /// first at most 3 ULP.
 #[inline(always)]
 pub(crate) fn tanh_unit<T: Real, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    let y = x * x;
-    let tanh = (x * y).mul_add(polynomial(s, T::POLYNOMIAL_TANH, y), x);
-    (tanh, s.splat(T::ONE) - tanh * tanh)
+    s.function(inlined!(|s| {
+        let y = x * x;
+        let tanh = (x * y).mul_add(polynomial(s, T::POLYNOMIAL_TANH, y), x);
+        (tanh, s.splat(T::ONE) - tanh * tanh)
+    }))
 }
 
 /// `tanh(x)` and its derivative `sech^2(x)`, which keeps its digits where `1 - tanh^2` would lose them;
 /// within `[-1, 1]` those of [`tanh_unit`]. The first at most 3 ULP.
 #[inline(always)]
 pub(crate) fn tanh_with_slope<T: Real, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
-    let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-    // 1. beyond [-1, 1]: (1 - e) / (1 + e) and 4 e / (1 + e)^2 with e = exp(-2 |x|), at most 0.14
-    let logistic = Logistic::at(s, x + x);
-    let (large, small) = logistic.by_size(s);
-    let size = (one - logistic.e) * large;
-    let slope = large * small * s.splat(T::from_f64(4.0));
-    // 2. within
-    let (near, near_slope) = tanh_unit(s, x);
-    let is_far = one.lt(x.abs());
-    let tanh = S::V::select(x.lt(zero), zero - size, size);
-    (S::V::select(is_far, tanh, near), S::V::select(is_far, slope, near_slope))
+    s.function(inlined!(|s| {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        // 1. beyond [-1, 1]: (1 - e) / (1 + e) and 4 e / (1 + e)^2 with e = exp(-2 |x|), at most 0.14
+        let logistic = Logistic::at(s, x + x);
+        let (large, small) = logistic.by_size(s);
+        let size = (one - logistic.e) * large;
+        let slope = large * small * s.splat(T::from_f64(4.0));
+        // 2. within
+        let (near, near_slope) = tanh_unit(s, x);
+        let is_far = one.lt(x.abs());
+        let tanh = S::V::select(x.lt(zero), zero - size, size);
+        (S::V::select(is_far, tanh, near), S::V::select(is_far, slope, near_slope))
+    }))
 }

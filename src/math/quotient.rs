@@ -14,7 +14,7 @@
 
 use super::exp::Exp;
 use super::log::{Log, polynomial};
-use crate::simd::{Lanes, Simd};
+use crate::simd::{Lanes, Simd, inlined};
 
 /// `a` over `b`, both 0 or normal and not negative.
 #[derive(Clone, Copy)]
@@ -65,10 +65,12 @@ impl<V: Copy> Quotient<V> {
     where
         V: Lanes<T>,
     {
-        let r = difference / (a - minus);
-        let z = r * r;
-        let t = polynomial(s, T::POLYNOMIAL_LOG_QUOTIENT, z) * z;
-        Quotient { a, b, difference, rest: b + minus, k, r, t }
+        s.function(inlined!(|s| {
+            let r = difference / (a - minus);
+            let z = r * r;
+            let t = polynomial(s, T::POLYNOMIAL_LOG_QUOTIENT, z) * z;
+            Quotient { a, b, difference, rest: b + minus, k, r, t }
+        }))
     }
 
     /// `ln(a / b)`, in float32 at most 1.8 epsilon off: -inf where `a` is 0, else +inf where `b` is.

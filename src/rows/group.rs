@@ -275,7 +275,7 @@ pub(crate) fn margins<T: Real, S: Simd<T>>(s: S, row: &[T], max: T) -> T {
 #[inline(always)]
 pub(crate) fn logsumexp<T: Real, S: Simd<T>>(s: S, sums: &LaneSums<T, S>, logits: &Rows<'_, T>, first: usize) -> S::V {
     let (lse, is_finite) = (sums.max + log1p(s, sums.rest), sums.max.abs().lt(s.splat(T::INFINITY)));
-    if is_finite.bits() == (1 << S::LANES) - 1 {
+    if s.all(is_finite) {
         return lse;
     }
     // An infinite maximum is the result, unless the row contains a NaN.

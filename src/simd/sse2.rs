@@ -59,6 +59,11 @@ macro_rules! lanes {
             }
             {
             #[inline(always)]
+            fn function<R>(self, f: impl FnOnce(Self) -> R) -> R {
+                enter(self, f)
+            }
+
+            #[inline(always)]
             fn load_tail(self, xs: &[$T], fill: $T) -> $V {
                 let mut lanes = [fill; $lanes];
                 lanes[..xs.len()].copy_from_slice(xs);

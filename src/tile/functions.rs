@@ -2,7 +2,7 @@
 
 use super::{LaneSums, Tile};
 use crate::math::{Real, log1p};
-use crate::simd::{Lanes, Mask, Simd, fold_registers, inlined};
+use crate::simd::{Lanes, Simd, fold_registers, inlined};
 
 impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
     /// `logsumexp(z)` of each row, from its logits and their sums: NaN if a logit is NaN, else +inf if a logit is +inf,
@@ -11,7 +11,7 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
     pub(crate) fn logsumexp(&self, s: S, sums: &LaneSums<T, S>) -> S::V {
         let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
         let (lse, is_finite) = (sums.max + log1p(s, sums.rest), sums.max.abs().lt(infinity));
-        if is_finite.bits() == (1 << S::LANES) - 1 {
+        if s.all(is_finite) {
             return lse;
         }
         // An infinite maximum is the result, unless the row contains a NaN.

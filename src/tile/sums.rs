@@ -2,7 +2,7 @@
 
 use super::Tile;
 use crate::math::{Real, exp_parts, exp_scaled_late};
-use crate::simd::{Lanes, Mask, Simd, inlined};
+use crate::simd::{Lanes, Simd, inlined};
 
 /// Maximum and sum of exponentials of the row in each lane; see [`RowSum`](crate::rows::RowSum).
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ impl<V: Copy> Pivots<V> {
     where
         V: Lanes<T>,
     {
-        self.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))).bits() == (1 << S::LANES) - 1
+        s.all(self.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))))
     }
 
     /// Returns `(sum, others, logit)`: the sum of the exponentials below the maximum, the number of classes that attain
