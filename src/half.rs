@@ -17,7 +17,7 @@
 //! f32 to bf16     25.1    9.3    4.0      3.7
 //! ```
 
-use crate::simd::{self, Isa, Kernel, Simd, inlined};
+use crate::simd::{self, Isa, Kernel, Simd};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -34,42 +34,16 @@ pub trait Half: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 
     /// Which of the two types it is.
     const KIND: simd::Half;
-    /// The number with these bits.
-    fn from_bits(bits: u16) -> Self;
-    /// The bits of the number.
-    fn to_bits(self) -> u16;
     /// The bits of numbers.
     fn bits(numbers: &[Self]) -> &[u16];
     /// The bits of numbers, mutable.
     fn bits_mut(numbers: &mut [Self]) -> &mut [u16];
-
-    /// Widens a whole register of numbers.
-    #[inline(always)]
-    fn load<S: Simd<f32>>(s: S, numbers: &[Self]) -> S::V {
-        s.load_halves(Self::bits(numbers), Self::KIND, inlined!(|bits| Self::from_bits(bits).widen()))
-    }
-
-    /// Narrows a whole register of numbers.
-    #[inline(always)]
-    fn store<S: Simd<f32>>(s: S, v: S::V, numbers: &mut [Self], streams: bool) {
-        s.store_halves(v, Self::bits_mut(numbers), Self::KIND, streams, inlined!(|x| Self::narrow(x).to_bits()));
-    }
 }
 
 /// How bits are seen as numbers.
 macro_rules! bits {
     ($H:ident, $kind:ident) => {
         const KIND: simd::Half = simd::Half::$kind;
-
-        #[inline(always)]
-        fn from_bits(bits: u16) -> Self {
-            $H::from_bits(bits)
-        }
-
-        #[inline(always)]
-        fn to_bits(self) -> u16 {
-            $H::to_bits(self)
-        }
 
         #[inline(always)]
         fn bits(numbers: &[Self]) -> &[u16] {

@@ -4,13 +4,15 @@
 //! A block of half-precision rows is widened into scratch memory that stays in the second-level cache. The kernel is
 //! the same as for other types, and its results are narrowed, rounded once, into their place. So a result is that of
 //! the widened logits to the bit, and no buffer is as large as the logits. Long rows whose losses follow from their sums
-//! are widened in registers instead ([`Storage::load`], [`Place::store`]), with the same results.
+//! are widened in registers instead ([`Numbers`]), with the same results.
 
 use crate::half::{Half, narrow, widen};
 use crate::math::Real;
 use crate::scratch::Scratch;
-use crate::simd::{Isa, Simd, load_at};
+use crate::simd::{self, Isa, Simd, inlined};
 use crate::view::{Rows, RowsIo};
+use half::{bf16, f16};
+use std::ops::Range;
 
 /// A type that logits are stored in: `f32`, `f64`, `f16` or `bf16`.
 pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
@@ -19,14 +21,8 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     /// Whether it is wider.
     const IS_HALF: bool;
 
-    /// The same number in the wider type.
-    fn wide(self) -> Self::Real;
-
-    /// The numbers in the wider type, if it is their own.
-    fn as_wide(numbers: &[Self]) -> Option<&[Self::Real]>;
-
-    /// Loads a whole register of numbers, widened.
-    fn load<S: Simd<Self::Real>>(s: S, numbers: &[Self]) -> S::V;
+    /// The same numbers, of a type that does not depend on this one.
+    fn numbers(numbers: &[Self]) -> Numbers<'_, Self::Real>;
 
     /// Calls `f` with the widened numbers of a block.
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self::Real>) -> R) -> R;
@@ -42,12 +38,8 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 
 /// A type of results with the shape of logits of type `S`: `S` itself, or the type that it is computed with.
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
-    /// The nearest number of this type.
-    fn nearest(x: S::Real) -> Self;
-
-    /// Stores a whole register of results, rounded. With `streams` the caches are bypassed if the processor can; then
-    /// `places` must begin at a multiple of its size.
-    fn store<L: Simd<S::Real>>(s: L, v: L::V, places: &mut [Self], streams: bool);
+    /// The same places, of a type that does not depend on this one.
+    fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, S::Real>;
 
     /// Calls `f` with the widened numbers of a block and places for results.
     fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
@@ -65,19 +57,8 @@ macro_rules! as_they_are {
             type Real = Self;
             const IS_HALF: bool = false;
 
-            #[inline(always)]
-            fn wide(self) -> Self {
-                self
-            }
-
-            #[inline(always)]
-            fn as_wide(numbers: &[Self]) -> Option<&[Self]> {
-                Some(numbers)
-            }
-
-            #[inline(always)]
-            fn load<S: Simd<Self>>(s: S, numbers: &[Self]) -> S::V {
-                load_at(s, numbers, 0)
+            fn numbers(numbers: &[Self]) -> Numbers<'_, Self> {
+                Numbers::Real(numbers)
             }
 
             #[inline(always)]
@@ -95,14 +76,8 @@ macro_rules! as_they_are {
         }
 
         impl Place<$t> for $t {
-            #[inline(always)]
-            fn nearest(x: $t) -> $t {
-                x
-            }
-
-            #[inline(always)]
-            fn store<L: Simd<$t>>(s: L, v: L::V, places: &mut [$t], streams: bool) {
-                store_wide(s, v, places, streams);
+            fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, Self> {
+                NumbersMut::Real(places)
             }
 
             #[inline(always)]
@@ -128,19 +103,8 @@ impl<H: Half> Storage for H {
     type Real = f32;
     const IS_HALF: bool = true;
 
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        self.widen()
-    }
-
-    #[inline(always)]
-    fn as_wide(_: &[Self]) -> Option<&[f32]> {
-        None
-    }
-
-    #[inline(always)]
-    fn load<S: Simd<f32>>(s: S, numbers: &[Self]) -> S::V {
-        H::load(s, numbers)
+    fn numbers(numbers: &[Self]) -> Numbers<'_, f32> {
+        Numbers::Half(H::KIND, H::bits(numbers))
     }
 
     fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
@@ -161,14 +125,8 @@ impl<H: Half> Storage for H {
 }
 
 impl<H: Half> Place<H> for H {
-    #[inline(always)]
-    fn nearest(x: f32) -> Self {
-        H::narrow(x)
-    }
-
-    #[inline(always)]
-    fn store<L: Simd<f32>>(s: L, v: L::V, places: &mut [Self], streams: bool) {
-        H::store(s, v, places, streams);
+    fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, f32> {
+        NumbersMut::Half(H::KIND, H::bits_mut(places))
     }
 
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
@@ -195,14 +153,8 @@ impl<H: Half> Place<H> for H {
 
 /// Results in single precision: the widened numbers are written to their place.
 impl<H: Half> Place<H> for f32 {
-    #[inline(always)]
-    fn nearest(x: f32) -> Self {
-        x
-    }
-
-    #[inline(always)]
-    fn store<L: Simd<f32>>(s: L, v: L::V, places: &mut [Self], streams: bool) {
-        store_wide(s, v, places, streams);
+    fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, f32> {
+        NumbersMut::Real(places)
     }
 
     fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
@@ -224,11 +176,159 @@ impl<H: Half> Place<H> for f32 {
     }
 }
 
-/// Stores a whole register; see [`Place::store`].
+/// Numbers that are computed with as `T`, whatever type they are stored in: long rows of any type share one kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a, T> {
+    /// Numbers of the type of the computation.
+    Real(&'a [T]),
+    /// The bits of numbers in half precision.
+    Half(simd::Half, &'a [u16]),
+}
+
+impl<'a, T: Real> Numbers<'a, T> {
+    /// Kernels in double precision have no code for halves.
+    #[inline(always)]
+    pub(crate) fn halves(self) -> Option<(simd::Half, &'a [u16])> {
+        match self {
+            Numbers::Half(kind, bits) if is_single::<T>() => Some((kind, bits)),
+            _ => None,
+        }
+    }
+
+    /// Some of the numbers.
+    #[inline(always)]
+    pub(crate) fn part(self, part: Range<usize>) -> Self {
+        match self {
+            Numbers::Real(numbers) => Numbers::Real(&numbers[part]),
+            Numbers::Half(kind, bits) => Numbers::Half(kind, &bits[part]),
+        }
+    }
+
+    /// One of the numbers, widened.
+    #[inline(always)]
+    pub(crate) fn get(self, i: usize) -> T {
+        match self {
+            Numbers::Real(numbers) => numbers[i],
+            Numbers::Half(simd::Half::F16, bits) => wide(f16::from_bits(bits[i])),
+            Numbers::Half(simd::Half::Bf16, bits) => wide(bf16::from_bits(bits[i])),
+        }
+    }
+}
+
+/// Places for results that are computed as `T`, whatever type they are stored in.
+#[derive(Debug)]
+pub enum NumbersMut<'a, T> {
+    /// Places of the type of the computation.
+    Real(&'a mut [T]),
+    /// Places for the bits of results in half precision.
+    Half(simd::Half, &'a mut [u16]),
+}
+
+impl<T: Real> NumbersMut<'_, T> {
+    /// The numbers there.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> Numbers<'_, T> {
+        match self {
+            NumbersMut::Real(places) => Numbers::Real(places),
+            NumbersMut::Half(kind, places) => Numbers::Half(*kind, places),
+        }
+    }
+
+    /// Some of the places.
+    #[inline(always)]
+    pub(crate) fn part(&mut self, part: Range<usize>) -> NumbersMut<'_, T> {
+        match self {
+            NumbersMut::Real(places) => NumbersMut::Real(&mut places[part]),
+            NumbersMut::Half(kind, places) => NumbersMut::Half(*kind, &mut places[part]),
+        }
+    }
+
+    /// Fills all places with 0, whose bits are 0.
+    pub(crate) fn clear(&mut self) {
+        match self {
+            NumbersMut::Real(places) => places.fill(T::ZERO),
+            NumbersMut::Half(_, places) => places.fill(0),
+        }
+    }
+
+    /// Writes one result, rounded to nearest.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, i: usize, x: T) {
+        match self {
+            NumbersMut::Real(places) => places[i] = x,
+            NumbersMut::Half(simd::Half::F16, places) => places[i] = narrowed::<_, f16>(x).to_bits(),
+            NumbersMut::Half(simd::Half::Bf16, places) => places[i] = narrowed::<_, bf16>(x).to_bits(),
+        }
+    }
+
+    /// The number of places before the first one whose address is a multiple of `bytes`.
+    pub(crate) fn before_multiple_of(&self, bytes: usize) -> usize {
+        let (address, size, len) = match self {
+            NumbersMut::Real(places) => (places.as_ptr().addr(), size_of::<T>(), places.len()),
+            NumbersMut::Half(_, places) => (places.as_ptr().addr(), size_of::<u16>(), places.len()),
+        };
+        (address.wrapping_neg() % bytes / size).min(len)
+    }
+
+    /// Writes `f` of each register to some of the places, rounded. With `streams` the caches are bypassed if the
+    /// processor can; then the part must begin at a multiple of the size of a register.
+    #[inline(always)]
+    pub(crate) fn store<S: Simd<T>>(
+        &mut self,
+        s: S,
+        part: Range<usize>,
+        registers: &[S::Array],
+        streams: bool,
+        f: impl Fn(S::V) -> S::V,
+    ) {
+        match self {
+            NumbersMut::Real(places) => {
+                for (place, register) in S::registers_mut(&mut places[part]).0.iter_mut().zip(registers) {
+                    let v = f(s.load(register));
+                    if streams { s.stream(v, place) } else { s.store(v, place) }
+                }
+            }
+            NumbersMut::Half(kind, places) if is_single::<T>() => {
+                for (places, register) in places[part].chunks_exact_mut(S::LANES).zip(registers) {
+                    store_half(s, f(s.load(register)), *kind, places, streams);
+                }
+            }
+            NumbersMut::Half(..) => unreachable!("halves are computed in single precision"),
+        }
+    }
+}
+
 #[inline(always)]
-fn store_wide<T: Real, S: Simd<T>>(s: S, v: S::V, places: &mut [T], streams: bool) {
-    if let Some(place) = S::registers_mut(places).0.first_mut() {
-        if streams { s.stream(v, place) } else { s.store(v, place) }
+fn is_single<T>() -> bool {
+    size_of::<T>() == size_of::<f32>()
+}
+
+#[inline(always)]
+fn wide<T: Real, H: Half>(x: H) -> T {
+    T::from_f64(f64::from(x.widen()))
+}
+
+/// For `T = f32` it is rounded once.
+#[inline(always)]
+fn narrowed<T: Real, H: Half>(x: T) -> H {
+    H::narrow(x.to_f64() as f32)
+}
+
+/// Widens a whole register of numbers in half precision.
+#[inline(always)]
+pub(crate) fn load_half<T: Real, S: Simd<T>>(s: S, kind: simd::Half, bits: &[u16]) -> S::V {
+    match kind {
+        simd::Half::F16 => s.load_halves(bits, kind, inlined!(|bits| wide(f16::from_bits(bits)))),
+        simd::Half::Bf16 => s.load_halves(bits, kind, inlined!(|bits| wide(bf16::from_bits(bits)))),
+    }
+}
+
+/// Narrows a whole register of numbers.
+#[inline(always)]
+fn store_half<T: Real, S: Simd<T>>(s: S, v: S::V, kind: simd::Half, bits: &mut [u16], streams: bool) {
+    match kind {
+        simd::Half::F16 => s.store_halves(v, bits, kind, streams, inlined!(|x| narrowed::<_, f16>(x).to_bits())),
+        simd::Half::Bf16 => s.store_halves(v, bits, kind, streams, inlined!(|x| narrowed::<_, bf16>(x).to_bits())),
     }
 }
 
@@ -246,7 +346,6 @@ fn widen_rows<H: Half>(isa: Isa, rows: &Rows<'_, H>, to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::{bf16, f16};
 
     /// Doubles numbers on every path of a type.
     fn check<H: Half + PartialEq + std::fmt::Debug>() {

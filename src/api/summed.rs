@@ -11,7 +11,7 @@ use crate::parallel;
 use crate::rows::{Before, HalfRow, LongRowKept, Pending, RowSum, group};
 use crate::scratch::Scratch;
 use crate::simd::{Float, Isa, Kernel, Simd};
-use crate::storage::{Place, Storage};
+use crate::storage::{Numbers, NumbersMut, Place, Storage};
 use crate::view::{Rows, RowsIo};
 
 /// The rows, if their losses go this way.
@@ -61,7 +61,7 @@ pub(super) fn value<S: Storage>(
     if !S::IS_HALF {
         unreachable!("`of_values` gives no rows");
     }
-    S::Real::dispatch(isa, Values { objective, first, logits, each })
+    S::Real::dispatch(isa, Values { objective, first, rows: logits.rows(), logits: NumberRows::of(logits), each })
 }
 
 /// The same, and writes the gradient, scaled.
@@ -69,37 +69,62 @@ pub(super) fn value_and_grad<S: Storage, O: Place<S>>(
     isa: Isa,
     objective: &dyn SummedRows<S::Real>,
     first: usize,
-    rows: RowsIo<'_, S, O>,
+    mut rows: RowsIo<'_, S, O>,
     scale: GradScale<'_, S::Real>,
     each: Option<&mut [S::Real]>,
 ) -> f64 {
-    S::Real::with_scratch(2 * rows.columns(), |scratch| {
-        S::Real::dispatch(isa, Grads { objective, first, rows, scratch, scale, each })
+    let (count, classes, streams, is_late) = (rows.rows(), rows.columns(), rows.streams(), are_late(&rows));
+    let source = rows.apart().map(NumberRows::of);
+    let target = O::numbers_mut(rows.target());
+    S::Real::with_scratch(2 * classes, |scratch| {
+        let kernel = Grads { objective, first, rows: count, source, target, streams, is_late, scratch, scale, each };
+        S::Real::dispatch(isa, kernel)
     })
 }
 
-struct Values<'k, S: Storage> {
-    objective: &'k dyn SummedRows<S::Real>,
-    first: usize,
-    logits: Rows<'k, S>,
-    each: Option<&'k mut [S::Real]>,
+/// Rows of any storage type.
+#[derive(Clone, Copy)]
+struct NumberRows<'a, T> {
+    numbers: Numbers<'a, T>,
+    columns: usize,
+    stride: usize,
 }
 
-impl<H: Storage> Kernel<H::Real> for Values<'_, H> {
+impl<'a, T: Real> NumberRows<'a, T> {
+    fn of<S: Storage<Real = T>>(rows: Rows<'a, S>) -> Self {
+        let (numbers, stride) = rows.from(0);
+        NumberRows { numbers: S::numbers(numbers), columns: rows.columns(), stride }
+    }
+
+    #[inline(always)]
+    fn row(&self, i: usize) -> Numbers<'a, T> {
+        self.numbers.part(i * self.stride..i * self.stride + self.columns)
+    }
+}
+
+struct Values<'k, T> {
+    objective: &'k dyn SummedRows<T>,
+    first: usize,
+    rows: usize,
+    logits: NumberRows<'k, T>,
+    each: Option<&'k mut [T]>,
+}
+
+impl<T: Real> Kernel<T> for Values<'_, T> {
     type Output = f64;
     #[inline(always)]
-    fn run<S: Simd<H::Real>>(self, s: S) -> f64 {
-        let Values { objective, first, logits, mut each } = self;
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let Values { objective, first, rows, logits, mut each } = self;
         let mut total = 0.0;
-        for i in 0..logits.rows() {
+        for i in 0..rows {
             let mut loss = 0.0;
-            if let Some(class) = objective.class(first + i) {
-                let row = logits.row(i);
-                let sum = RowSum::sweep_inlined(s, &mut HalfRow::new(row), &mut ()).0;
-                loss = objective.of_sum(first + i, sum, class, row[class].wide()).loss;
+            let row = logits.row(i);
+            if let (Some(class), Some((kind, raw))) = (objective.class(first + i), row.halves()) {
+                let sum = RowSum::sweep_inlined(s, &mut HalfRow::new(kind, raw), &mut ()).0;
+                loss = objective.of_sum(first + i, sum, class, row.get(class)).loss;
             }
             if let Some(each) = &mut each {
-                each[i] = H::Real::from_f64(loss);
+                each[i] = T::from_f64(loss);
             }
             total += loss;
         }
@@ -107,82 +132,81 @@ impl<H: Storage> Kernel<H::Real> for Values<'_, H> {
     }
 }
 
-struct Grads<'k, S: Storage, O> {
-    objective: &'k dyn SummedRows<S::Real>,
+struct Grads<'k, T> {
+    objective: &'k dyn SummedRows<T>,
     first: usize,
-    rows: RowsIo<'k, S, O>,
+    rows: usize,
+    /// The logits, unless the gradient replaces them.
+    source: Option<NumberRows<'k, T>>,
+    target: NumbersMut<'k, T>,
+    streams: bool,
+    /// Whether the gradient of a row is written during the next row.
+    is_late: bool,
     /// Space for the exponentials of two rows.
-    scratch: &'k mut [S::Real],
-    scale: GradScale<'k, S::Real>,
-    each: Option<&'k mut [S::Real]>,
+    scratch: &'k mut [T],
+    scale: GradScale<'k, T>,
+    each: Option<&'k mut [T]>,
 }
 
-impl<H: Storage, O: Place<H>> Kernel<H::Real> for Grads<'_, H, O> {
+impl<T: Real> Kernel<T> for Grads<'_, T> {
     type Output = f64;
     #[inline(always)]
-    fn run<S: Simd<H::Real>>(self, s: S) -> f64 {
-        let Grads { objective, first, mut rows, scratch, scale, mut each } = self;
-        let (count, classes, streams, mut total) = (rows.rows(), rows.columns(), rows.streams(), 0.0);
-        let apart = rows.apart().filter(|_| are_late(&rows));
+    fn run<S: Simd<T>>(self, s: S) -> f64 {
+        let Grads { objective, first, rows, source, mut target, streams, is_late, scratch, scale, mut each } = self;
+        let classes = scratch.len() / 2;
         let (mut kept, mut before) = scratch.split_at_mut(classes);
-        let mut pending: Option<Pending<H::Real, O>> = None;
-        for i in 0..count {
+        let (mut pending, mut total): (Option<Pending<T>>, _) = (None, 0.0);
+        let place = |row: usize| row * classes..(row + 1) * classes;
+        for i in 0..rows {
             let mut loss = 0.0;
             if let Some(class) = objective.class(first + i) {
                 // 1. maximum and sum of exponentials, which are kept; meanwhile the gradient of the row before is written
-                let (sum, pivot, logit) = match apart {
+                let (raw, written) = match source {
                     Some(source) => {
-                        let raw = source.row(i);
-                        let before = pending.as_mut().map(|pending| {
-                            let out = &mut rows.target()[pending.row * classes..][..classes];
+                        let written = pending.as_mut().map(|pending| {
+                            let out = target.part(place(pending.row));
                             Before { pending, kept: before, out }
                         });
-                        let mut row = LongRowKept { raw, kept, before };
-                        let (sum, pivot) = RowSum::sweep_inlined(s, &mut row, &mut ());
-                        (sum, pivot, raw[class].wide())
+                        (source.row(i), written)
                     }
-                    None => {
-                        let source = O::source(&rows);
-                        let raw = source.row(i);
-                        let mut row = LongRowKept::<H, O> { raw, kept, before: None };
-                        let (sum, pivot) = RowSum::sweep(s, &mut row);
-                        (sum, pivot, raw[class].wide())
-                    }
+                    None => (target.read().part(place(i)), None),
                 };
+                let logit = raw.get(class);
+                let (sum, pivot) = RowSum::sweep_inlined(s, &mut LongRowKept { raw, kept, before: written }, &mut ());
                 if let Some(pending) = pending.take() {
-                    let out = &mut rows.target()[pending.row * classes..][..classes];
-                    pending.finish::<H, S>(s, before, out);
+                    let mut out = target.part(place(pending.row));
+                    pending.finish(s, before, &mut out);
                 }
                 // 2. the gradient of all classes except the labelled one, which follows from its own
                 let OfSum { loss: own, others, label } = objective.of_sum(first + i, sum, class, logit);
                 loss = own;
-                let out = &mut rows.target()[i * classes..][..classes];
+                let mut out = target.part(place(i));
                 let (others, label) = (scale.of(first + i, others), scale.of(first + i, label));
                 if others == 0.0 {
                     // A row of weight 0 has gradient 0, whatever its logits are.
-                    out.fill(O::default());
+                    out.clear();
                 } else {
-                    let label = (class, O::nearest(H::Real::from_f64(label)));
+                    let label = (class, T::from_f64(label));
                     let scale = sum.scale(pivot, others);
-                    let row = Pending::new::<H, S>(s, i, scale, label, streams, kept, out);
-                    if apart.is_some() {
+                    let row = Pending::new(s, i, scale, label, streams, kept, &mut out);
+                    if is_late {
                         pending = Some(row);
                         std::mem::swap(&mut kept, &mut before);
                     } else {
-                        row.finish::<H, S>(s, kept, out);
+                        row.finish(s, kept, &mut out);
                     }
                 }
             } else {
-                rows.target()[i * classes..][..classes].fill(O::default());
+                target.part(place(i)).clear();
             }
             if let Some(each) = &mut each {
-                each[i] = H::Real::from_f64(loss);
+                each[i] = T::from_f64(loss);
             }
             total += loss;
         }
         if let Some(pending) = pending {
-            let out = &mut rows.target()[pending.row * classes..][..classes];
-            pending.finish::<H, S>(s, before, out);
+            let mut out = target.part(place(pending.row));
+            pending.finish(s, before, &mut out);
         }
         total
     }

@@ -109,6 +109,12 @@ impl<T: Real> Pivot<T> {
         self.factor / self.exp_of(max)
     }
 
+    /// The largest logit, and the exponential that is kept for it.
+    #[inline(always)]
+    fn tops(self, max: T) -> [T; 2] {
+        [max, T::from_f64(self.exp_of(max) / self.factor)]
+    }
+
     /// `exp(z - max)` of a single logit; 1 for the maximum, even an infinite one.
     #[inline(always)]
     pub(super) fn exp_of(self, z: T) -> f64 {
@@ -188,7 +194,8 @@ impl<T: Real> Exponentials<T> for &[T] {
     }
 }
 
-/// [`Exponentials::sum`] for the logits of a block. `memory` starts at the same element and is prefetched.
+/// [`Exponentials::sum`] for the logits of a block, as a separate function: a block is long, and many loops sum one.
+/// `memory` starts at the same element and is prefetched.
 #[inline(always)]
 pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
     s: S,
@@ -197,11 +204,11 @@ pub(super) fn sum_of<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
     max: T,
     pivot: Pivot<T>,
 ) -> (f64, f64) {
-    if pivot.is_plain() {
+    s.call(inlined!(|s| if pivot.is_plain() {
         sum_with::<SKIP_MAX, T, S, M>(s, block, memory, max, inlined!(|z| pivot.plain_exp(s, z)))
     } else {
-        s.call(inlined!(|s| sum_with::<SKIP_MAX, T, S, M>(s, block, memory, max, inlined!(|z| pivot.exp(s, z)))))
-    }
+        sum_with::<SKIP_MAX, T, S, M>(s, block, memory, max, inlined!(|z| pivot.exp(s, z)))
+    }))
 }
 
 #[inline(always)]
@@ -344,7 +351,7 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        keep_of::<SKIP_MAX, T, S>(s, self, block, max, pivot, inlined!(|_| {}))
+        keep_of::<SKIP_MAX, T, S>(s, self, block, max, pivot)
     }
 
     #[inline(always)]
@@ -354,10 +361,25 @@ impl<T: Real> Exponentials<T> for RowIo<'_, T> {
     }
 }
 
-/// [`Exponentials::sum`] for the logits of a block, whose exponentials are kept. `after(n)` is called after every `n`
-/// registers.
+/// [`Exponentials::sum`] for the logits of a block, whose exponentials are kept, as a separate function.
 #[inline(always)]
-pub(super) fn keep_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+fn keep_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+    s: S,
+    row: &mut RowIo<'_, T>,
+    block: Range<usize>,
+    max: T,
+    pivot: Pivot<T>,
+) -> (f64, f64) {
+    s.call(inlined!(|s| if pivot.is_plain() {
+        keep_plain::<SKIP_MAX, T, S>(s, row, block, max, pivot, inlined!(|_| {}))
+    } else {
+        keep_with::<SKIP_MAX, T, S>(s, row, block, pivot.tops(max), inlined!(|z| pivot.exp(s, z)), inlined!(|_| {}))
+    }))
+}
+
+/// The same for a row that needs no shift, inlined. `after(n)` is called after every `n` registers.
+#[inline(always)]
+pub(super) fn keep_plain<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
     s: S,
     row: &mut RowIo<'_, T>,
     block: Range<usize>,
@@ -365,12 +387,7 @@ pub(super) fn keep_of<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
     pivot: Pivot<T>,
     after: impl FnMut(usize),
 ) -> (f64, f64) {
-    let tops = [max, T::from_f64(pivot.exp_of(max) / pivot.factor)];
-    if pivot.is_plain() {
-        keep_with::<SKIP_MAX, T, S>(s, row, block, tops, inlined!(|z| pivot.plain_exp(s, z)), after)
-    } else {
-        s.call(inlined!(|s| keep_with::<SKIP_MAX, T, S>(s, row, block, tops, inlined!(|z| pivot.exp(s, z)), after)))
-    }
+    keep_with::<SKIP_MAX, T, S>(s, row, block, pivot.tops(max), inlined!(|z| pivot.plain_exp(s, z)), after)
 }
 
 /// The same with the exponential function; an exponential of `top` is kept for logits equal to `max`.

@@ -114,7 +114,7 @@ impl<'a, T: Float> RowIo<'a, T> {
     }
 
     /// First step, on a block: like [`fold`](super::fold), but `f(acc, v)` also returns the register that is kept for
-    /// `v`. `after(n)` is called after every `n` registers.
+    /// `v`. `after(N)` is called after every `N` registers.
     #[inline(always)]
     pub(crate) fn keep<const N: usize, S: Simd<T>, A: Copy>(
         &mut self,
@@ -148,7 +148,6 @@ impl<'a, T: Float> RowIo<'a, T> {
             let len = block.len;
             write(s, kept, block.kept(len), i);
             i += S::LANES;
-            after(1);
         }
         acc
     }
