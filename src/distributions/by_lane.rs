@@ -5,7 +5,7 @@
 //! they have the same bits. Code that does not depend on the [`ClassSum`] is compiled once, and takes several groups of
 //! rows a call.
 
-use super::{ClassSum, RowTerms, logits, probabilities};
+use super::{AnyClassSum, ClassSum, RowTerms, logits, probabilities, with_class_sum};
 use crate::math::{Real, log1p, subtract};
 use crate::simd::{AHEAD, Lanes, MAX_LANES, Mask, Simd, inlined, load_at, store_at};
 use crate::tile::{self, GROUPS, Tile, class_sums};
@@ -160,17 +160,27 @@ impl<'k, T: Real> Side<'k, T> {
     }
 }
 
-/// The results of a pass over rows of probabilities.
+/// The results of a pass over a group of rows.
+#[derive(Clone, Copy)]
 pub(crate) struct Swept<V> {
     /// Their values, in nats.
     pub(crate) values: V,
-    /// The sums of `p` and `q`; twice that of `p` where there is no `q`.
+    /// The sums of `p` and `q`; twice that of `p` where there is no `q`; 1 for logits.
     sums: [V; 2],
-    /// The smallest number, or 0.
+    /// The smallest probability, or 0.
     lowest: V,
 }
 
 impl<V: Copy> Swept<V> {
+    /// The results of rows that are distributions in any case.
+    #[inline(always)]
+    fn valid<T: Real, S: Simd<T, V = V>>(s: S, values: V) -> Self
+    where
+        V: Lanes<T>,
+    {
+        Swept { values, sums: [s.splat(T::ONE); 2], lowest: s.splat(T::ZERO) }
+    }
+
     /// Bit `i` is set if row `i` is no distribution: a number is negative, or a sum differs from 1 by more than
     /// `tolerance`.
     #[inline(always)]
@@ -196,10 +206,33 @@ fn scale_down<const N: usize, T: Real, S: Simd<T>>(s: S, mut sums: [S::V; N]) ->
     sums
 }
 
+/// The values of some groups of rows. With `GRAD` the gradients replace the numbers. Without a second distribution `q`
+/// is not read.
+#[inline(always)]
+pub(crate) fn evaluate<const GRAD: bool, T: Real, S: Simd<T>>(
+    s: S,
+    class_sum: AnyClassSum,
+    are_logits: bool,
+    [p, q]: &mut [Side<'_, T>; 2],
+    groups: usize,
+) -> [Swept<S::V>; GROUPS] {
+    let mut swept = [Swept::valid(s, s.splat(T::ZERO)); GROUPS];
+    with_class_sum!(s, class_sum, class_sum => {
+        for (group, swept) in swept.iter_mut().enumerate().take(groups) {
+            *swept = if are_logits {
+                Swept::valid(s, of_logits::<GRAD, T, S, _>(s, class_sum, p, q, group))
+            } else {
+                of_probabilities::<GRAD, T, S, _>(s, class_sum, p, q, group)
+            };
+        }
+    });
+    swept
+}
+
 /// The values of a group of probabilities. With `GRAD` the derivatives replace the probabilities. Both are NaN for a
 /// row with a NaN. Without a second distribution `q` is not read.
 #[inline(always)]
-pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
+fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
     class_sum: M,
     p: &mut Side<'_, T>,
@@ -244,7 +277,7 @@ pub(crate) fn of_probabilities<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSu
 #[inline(always)]
 fn spoil<T: Real, S: Simd<T>>(s: S, grad: &mut Tile<'_, T, S>, values: S::V) {
     let defined = values.eq(values);
-    if defined.bits() != (1 << S::LANES) - 1 {
+    if !s.all(defined) {
         grad.map(s, inlined!(|_, g| S::V::select(defined, g, s.splat(T::NAN))));
     }
 }
@@ -284,7 +317,7 @@ impl<T: Real, S: Simd<T>> Softmax<'_, T, S> {
 /// The values of the softmax of a group of logits. With `GRAD` the gradients replace the logits. Without a second
 /// distribution `q` is not read.
 #[inline(always)]
-pub(crate) fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
+fn of_logits<const GRAD: bool, T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
     class_sum: M,
     p: &mut Side<'_, T>,

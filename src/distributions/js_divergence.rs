@@ -45,7 +45,6 @@ pub(crate) struct JsDivergence {
 
 impl JsDivergence {
     /// `weight` is that of `p`, in [0, 1].
-    #[inline(always)]
     pub(crate) fn new(weight: f64) -> Self {
         let (w, v) = (weight, 1.0 - weight);
         JsDivergence { weight, most: if w == 0.0 || v == 0.0 { 0.0 } else { -(w * w.ln() + v * v.ln()) } }

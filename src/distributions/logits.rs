@@ -6,7 +6,7 @@
 //! digits where logits are nearly equal or differ by nearly a constant, and it is finite where the probabilities
 //! underflow. From it follow `(q - p) / (q + p) = tanh(ln(q / p) / 2)` and `q - p`, as accurate.
 
-use super::{Class, ClassSum, RowTerms, zero_with};
+use super::{AnyClassSum, Class, ClassSum, RowTerms, with_class_sum, zero_with};
 use crate::math::{ATANH_LIMIT, Real, atanh_tail, subtract, tanh};
 use crate::rows::{BLOCK, RowSum, Softmax};
 use crate::simd::{Lanes, RowIo, Simd, inlined, read, short, write};
@@ -52,9 +52,9 @@ struct Pair<T> {
 
 impl<T: Real> Pair<T> {
     #[inline(always)]
-    fn of<S: Simd<T>, M: ClassSum<T>>(s: S, p: &[T], q: &[T]) -> Self {
+    fn of<S: Simd<T>>(s: S, is_pair: bool, p: &[T], q: &[T]) -> Self {
         let p = RowSoftmax::of(s, p);
-        let q = if M::PAIR { RowSoftmax::of(s, q) } else { p };
+        let q = if is_pair { RowSoftmax::of(s, q) } else { p };
         let max_difference = q.sum.max.to_f64() - p.sum.max.to_f64();
         let all = (p.sum.log_partition() - q.sum.log_partition()) - max_difference;
         let shift = T::from_f64(all);
@@ -126,20 +126,16 @@ pub(super) fn class<T: Real, S: Simd<T>>(
 
 /// The value of a row. Without a second distribution `q` is `p`.
 #[inline(always)]
-pub(crate) fn value<T: Real, S: Simd<T>, M: ClassSum<T>>(s: S, class_sum: M, p: &[T], q: &[T]) -> f64 {
-    let pair = Pair::of::<S, M>(s, p, q);
-    if pair.is_undefined() {
-        return f64::NAN;
-    }
-    let [sum, excess, ..] = sums(s, class_sum, pair, p, q, false);
-    class_sum.finish(sum, pair.terms(excess))
+pub(crate) fn value<T: Real, S: Simd<T>>(s: S, class_sum: AnyClassSum, p: &[T], q: &[T]) -> f64 {
+    let pair = Pair::of(s, class_sum.is_pair(), p, q);
+    if pair.is_undefined() { f64::NAN } else { value_and_slopes(s, class_sum, pair, [p, q], false).0 }
 }
 
 /// The value of a row, and its gradient with respect to the logits.
 #[inline(always)]
-pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: ClassSum<T>>(
+pub(crate) fn value_and_grad<T: Real, S: Simd<T>>(
     s: S,
-    class_sum: M,
+    class_sum: AnyClassSum,
     p: &mut RowIo<'_, T>,
     mut q: Option<&mut RowIo<'_, T>>,
 ) -> f64 {
@@ -148,12 +144,32 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: ClassSum<T>>(
         None => p.source(),
     };
     // 1. log-partitions
-    let pair = Pair::of::<S, M>(s, p.source(), other);
+    let pair = Pair::of(s, class_sum.is_pair(), p.source(), other);
     // 2. the value, and the sums of the slopes
-    let [sum, excess, p_slope, q_slope] = sums(s, class_sum, pair, p.source(), other, true);
+    let (value, slopes) = value_and_slopes(s, class_sum, pair, [p.source(), other], true);
     // 3. slope_k - p_k sum(slope); NaN for a row without a softmax or with an infinite sum
+    with_class_sum!(s, class_sum, class_sum => write_grads(s, class_sum, pair, slopes, p, q.as_deref_mut()));
     let undefined = pair.is_undefined();
-    let spoil = [undefined || !p_slope.is_finite(), undefined || !q_slope.is_finite()];
+    if undefined || !slopes[0].is_finite() {
+        p.output().fill(T::NAN);
+    }
+    if let Some(q) = q
+        && (undefined || !slopes[1].is_finite())
+    {
+        q.output().fill(T::NAN);
+    }
+    if undefined { f64::NAN } else { value }
+}
+
+#[inline(always)]
+fn write_grads<T: Real, S: Simd<T>, M: ClassSum<T>>(
+    s: S,
+    class_sum: M,
+    pair: Pair<T>,
+    [p_slope, q_slope]: [f64; 2],
+    p: &mut RowIo<'_, T>,
+    mut q: Option<&mut RowIo<'_, T>>,
+) {
     let (p_slope, q_slope) = (s.splat(T::from_f64(p_slope)), s.splat(T::from_f64(q_slope)));
     let scale_down = s.splat(T::ONE / T::SCALE_UP);
     for i in (0..p.source().len()).step_by(S::LANES) {
@@ -169,38 +185,31 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: ClassSum<T>>(
             write(s, (q_k - class.q * q_slope) * scale_down, q.output(), i);
         }
     }
-    if spoil[0] {
-        p.output().fill(T::NAN);
-    }
-    if let Some(q) = q
-        && spoil[1]
-    {
-        q.output().fill(T::NAN);
-    }
-    if undefined { f64::NAN } else { class_sum.finish(sum, pair.terms(excess)) }
 }
 
-/// The sums over the classes of the terms, the differences and, if `with_slopes`, both slopes: in double precision
+/// The value of rows with a softmax and, if `with_slopes`, the sums of both slopes over the classes: in double precision
 /// beyond a block.
+#[inline(always)]
+fn value_and_slopes<T: Real, S: Simd<T>>(
+    s: S,
+    class_sum: AnyClassSum,
+    pair: Pair<T>,
+    rows: [&[T]; 2],
+    with_slopes: bool,
+) -> (f64, [f64; 2]) {
+    with_class_sum!(s, class_sum, class_sum => {
+        let [sum, excess, p_slope, q_slope] = sums(s, class_sum, pair, rows, with_slopes);
+        (ClassSum::<T>::finish(class_sum, sum, pair.terms(excess)), [p_slope, q_slope])
+    })
+}
+
+/// The sums over the classes of the terms, the differences and, if `with_slopes`, both slopes.
 #[inline(always)]
 fn sums<T: Real, S: Simd<T>, M: ClassSum<T>>(
     s: S,
     class_sum: M,
     pair: Pair<T>,
-    p: &[T],
-    q: &[T],
-    with_slopes: bool,
-) -> [f64; 4] {
-    s.call(inlined!(|s| sums_inlined(s, class_sum, pair, p, q, with_slopes)))
-}
-
-#[inline(always)]
-fn sums_inlined<T: Real, S: Simd<T>, M: ClassSum<T>>(
-    s: S,
-    class_sum: M,
-    pair: Pair<T>,
-    p: &[T],
-    q: &[T],
+    [p, q]: [&[T]; 2],
     with_slopes: bool,
 ) -> [f64; 4] {
     let mut totals = [0.0; 4];

@@ -25,6 +25,37 @@ pub(crate) use kl_divergence::KlDivergence;
 use crate::math::Real;
 use crate::simd::Simd;
 
+/// A [`ClassSum`] that is chosen at run time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AnyClassSum {
+    Entropy(Entropy),
+    CrossEntropy(CrossEntropy),
+    KlDivergence(KlDivergence),
+    JsDivergence(JsDivergence),
+}
+
+impl AnyClassSum {
+    /// See [`ClassSum::PAIR`].
+    #[inline(always)]
+    pub(crate) fn is_pair(self) -> bool {
+        !matches!(self, AnyClassSum::Entropy(_))
+    }
+}
+
+/// Evaluates an expression with the [`ClassSum`], as a separate function. What does not depend on it stands around this
+/// and is compiled once.
+macro_rules! with_class_sum {
+    ($s:ident, $any:expr, $class_sum:ident => $result:expr) => {
+        match $any {
+            AnyClassSum::Entropy($class_sum) => $s.call(inlined!(|$s| $result)),
+            AnyClassSum::CrossEntropy($class_sum) => $s.call(inlined!(|$s| $result)),
+            AnyClassSum::KlDivergence($class_sum) => $s.call(inlined!(|$s| $result)),
+            AnyClassSum::JsDivergence($class_sum) => $s.call(inlined!(|$s| $result)),
+        }
+    };
+}
+pub(crate) use with_class_sum;
+
 /// A register of classes: their probabilities in one or two distributions, and the functions of them that lose digits
 /// when they are computed from rounded probabilities.
 #[derive(Clone, Copy)]

@@ -175,43 +175,6 @@ pub(crate) fn value_and_grad<T: Real, S: Simd<T>, M: ClassSum<T>>(
     row
 }
 
-/// The value of a row that has been divided by its sum, and the gradient with respect to the row before the division:
-/// `(g_k - sum_j p_j g_j) / sum`. All of it is NaN if a sum is.
-#[inline(always)]
-pub(crate) fn value_and_grad_normalized<T: Real, S: Simd<T>, M: ClassSum<T>>(
-    s: S,
-    class_sum: M,
-    p: &mut RowIo<'_, T>,
-    mut q: Option<&mut RowIo<'_, T>>,
-    sums: [f64; 2],
-) -> f64 {
-    let len = p.source().len();
-    let nats = match &q {
-        Some(q) => value(s, class_sum, p.source(), q.source()).value,
-        None => value(s, class_sum, p.source(), p.source()).value,
-    };
-    let mut means = [0.0; 2];
-    for i in (0..len).step_by(S::LANES) {
-        let (p_k, q_k) = registers(s, p, &q, i);
-        let [p_slope, q_slope] = class_sum.slopes(s, class(s, p_k, q_k));
-        means[0] += zero_with(s, p_k, p_k * p_slope).sum().to_f64();
-        means[1] += zero_with(s, q_k, q_k * q_slope).sum().to_f64();
-    }
-    let mean = |sum: f64| T::from_f64(sum / T::SCALE_UP.to_f64());
-    let (p_mean, q_mean) = (s.splat(mean(means[0])), s.splat(mean(means[1])));
-    let divisor = |sum: f64| T::from_f64(if nats.is_nan() { f64::NAN } else { sum });
-    let (p_sum, q_sum) = (s.splat(divisor(sums[0])), s.splat(divisor(sums[1])));
-    for i in (0..len).step_by(S::LANES) {
-        let (p_k, q_k) = registers(s, p, &q, i);
-        let [p_slope, q_slope] = class_sum.slopes(s, class(s, p_k, q_k));
-        write(s, (p_slope - p_mean) / p_sum, p.output(), i);
-        if let Some(q) = &mut q {
-            write(s, (q_slope - q_mean) / q_sum, q.output(), i);
-        }
-    }
-    nats
-}
-
 /// The classes from `i` on, times 2^DIGITS; without `q`, `p` twice.
 #[inline(always)]
 fn registers<T: Real, S: Simd<T>>(s: S, p: &RowIo<'_, T>, q: &Option<&mut RowIo<'_, T>>, i: usize) -> (S::V, S::V) {

@@ -1,8 +1,8 @@
 //! Every class_sum, from probabilities and from logits, on every instruction set, beside ten lines of float64.
 
-use super::{ClassSum, CrossEntropy, Entropy, JsDivergence, KlDivergence, logits, probabilities};
+use super::{AnyClassSum, CrossEntropy, Entropy, JsDivergence, KlDivergence, logits, probabilities, with_class_sum};
 use crate::math::Real;
-use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
+use crate::simd::{Float, Isa, Kernel, RowIo, Simd, inlined};
 
 /// Values and gradients to probabilities and to logits, as the formulas have them.
 struct Oracle {
@@ -22,21 +22,23 @@ fn softmax(z: &[f64]) -> Vec<f64> {
 }
 
 /// Both functions of a row: the two values, and the gradients.
-struct Row<'a, T, M>(M, &'a [T], &'a [T], bool);
+struct Row<'a, T>(AnyClassSum, &'a [T], &'a [T], bool);
 
-impl<T: Real, M: ClassSum<T>> Kernel<T> for Row<'_, T, M> {
+impl<T: Real> Kernel<T> for Row<'_, T> {
     type Output = ([f64; 2], Vec<T>, Vec<T>);
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> Self::Output {
         let Row(class_sum, p, q, is_logits) = self;
         let (mut p_grad, mut q_grad) = (vec![T::NAN; p.len()], vec![T::ZERO; q.len()]);
         let (mut p_io, mut q_io) = (RowIo::new(p, &mut p_grad), RowIo::new(q, &mut q_grad));
-        let q_io = if M::PAIR { Some(&mut q_io) } else { None };
+        let q_io = class_sum.is_pair().then_some(&mut q_io);
         let values = if is_logits {
             [logits::value(s, class_sum, p, q), logits::value_and_grad(s, class_sum, &mut p_io, q_io)]
         } else {
-            let alone = probabilities::value(s, class_sum, p, q);
-            let both = probabilities::value_and_grad(s, class_sum, &mut p_io, q_io);
+            let (alone, both) = with_class_sum!(s, class_sum, class_sum => (
+                probabilities::value(s, class_sum, p, q),
+                probabilities::value_and_grad(s, class_sum, &mut p_io, q_io),
+            ));
             assert!(!alone.negative && !both.negative);
             assert!(alone.sums.iter().chain(&both.sums).all(|sum| (sum - 1.0).abs() < 1e-5), "{:?}", alone.sums);
             [alone.value, both.value]
@@ -45,12 +47,7 @@ impl<T: Real, M: ClassSum<T>> Kernel<T> for Row<'_, T, M> {
     }
 }
 
-fn check<M: ClassSum<f32> + ClassSum<f64>>(
-    name: &str,
-    class_sum: M,
-    value: fn(f64, f64) -> f64,
-    slopes: fn(f64, f64) -> [f64; 2],
-) {
+fn check(name: &str, class_sum: AnyClassSum, value: fn(f64, f64) -> f64, slopes: fn(f64, f64) -> [f64; 2]) {
     for c in (1..70).chain([1000, 1024, 1025, 3000]) {
         let z: Vec<f64> = (0..c).map(|k| f64::from(((k * 7919 % 1009) as f32) * 0.007 - 3.0)).collect();
         let y: Vec<f64> = (0..c).map(|k| f64::from(((k * 104_729 % 997) as f32) * 0.006 - 2.0)).collect();
@@ -99,17 +96,22 @@ fn compare(
 
 #[test]
 fn entropy_is_what_its_formula_says() {
-    check("entropy", Entropy, |p, _| -p * p.ln(), |p, _| [-p.ln() - 1.0, 0.0]);
+    check("entropy", AnyClassSum::Entropy(Entropy), |p, _| -p * p.ln(), |p, _| [-p.ln() - 1.0, 0.0]);
 }
 
 #[test]
 fn cross_entropy_is_what_its_formula_says() {
-    check("cross_entropy", CrossEntropy, |p, q| -p * q.ln(), |p, q| [-q.ln(), -p / q]);
+    check("cross_entropy", AnyClassSum::CrossEntropy(CrossEntropy), |p, q| -p * q.ln(), |p, q| [-q.ln(), -p / q]);
 }
 
 #[test]
 fn kl_divergence_is_what_its_formula_says() {
-    check("kl", KlDivergence, |p, q| p * (p / q).ln() - p + q, |p, q| [(p / q).ln(), 1.0 - p / q]);
+    check(
+        "kl",
+        AnyClassSum::KlDivergence(KlDivergence),
+        |p, q| p * (p / q).ln() - p + q,
+        |p, q| [(p / q).ln(), 1.0 - p / q],
+    );
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn js_divergence_is_what_its_formula_says() {
         let m = 0.25 * p + 0.75 * q;
         [0.25 * (p / m).ln(), 0.75 * (q / m).ln()]
     };
-    check("js", JsDivergence::new(0.25), js, slopes);
+    check("js", AnyClassSum::JsDivergence(JsDivergence::new(0.25)), js, slopes);
 }
 
 #[test]
@@ -133,13 +135,14 @@ fn equal_rows_are_at_distance_zero_and_one_step_apart_at_its_square() {
             let wide: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
             let p: Vec<f32> = softmax(&wide).iter().map(|&p| p as f32).collect();
             let row = if is_logits { &z } else { &p };
-            let (values, p_grad, q_grad) = f32::dispatch(isa, Row(KlDivergence, row, row, is_logits));
+            let (values, p_grad, q_grad) =
+                f32::dispatch(isa, Row(AnyClassSum::KlDivergence(KlDivergence), row, row, is_logits));
             assert_eq!(values, [0.0; 2], "{}", isa.name());
             assert!(p_grad.iter().chain(&q_grad).all(|&grad| grad == 0.0), "{}", isa.name());
         }
         let step = f64::from(f32::EPSILON);
         let (z, y) = ([1.0f32, 1.0], [1.0 + f32::EPSILON, 1.0]);
-        let ([value, _], ..) = f32::dispatch(isa, Row(KlDivergence, &z, &y, true));
+        let ([value, _], ..) = f32::dispatch(isa, Row(AnyClassSum::KlDivergence(KlDivergence), &z, &y, true));
         assert!((value / (step * step / 8.0) - 1.0).abs() < 1e-6, "{}: {value:e}", isa.name());
     }
 }

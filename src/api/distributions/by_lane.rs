@@ -1,10 +1,9 @@
 //! Blocks of rows of few classes, by lane: a row a lane, a class a register.
 
 use super::side::Side;
-use super::{Measure, MeasureInput, MeasureKind, with_class_sum};
+use super::{Measure, MeasureInput, MeasureKind};
 use crate::api::GradOutput;
-use crate::distributions::ClassSum;
-use crate::distributions::by_lane::{self, groups, of_logits, of_probabilities};
+use crate::distributions::by_lane::{self, evaluate, groups};
 use crate::math::{Real, exp};
 use crate::simd::{Kernel, MAX_LANES, Simd, write};
 use crate::tile;
@@ -59,46 +58,34 @@ impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> bool {
-        with_class_sum!(self.measure.kind, class_sum => self.of(s, class_sum))
-    }
-}
-
-impl<T: Real, const GRAD: bool> ByLane<'_, T, GRAD> {
-    #[inline(always)]
-    fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
         let ByLane { measure, tolerance, mut sides, classes, out, scratch, upstream } = self;
         let (scratch, sums) = scratch.split_at_mut(by_lane::Side::<T>::scratch_len(classes));
-        let [mut p, mut q] = by_lane::Side::both(scratch, classes);
+        let (mut tiles, class_sum) = (by_lane::Side::both(scratch, classes), measure.class_sum());
         let (are_logits, at_once, mut wrong) = (measure.input == MeasureInput::Logits, groups(classes) * S::LANES, 0);
         for start in (0..out.len()).step_by(at_once) {
             let count = at_once.min(out.len() - start);
             // 1. rows, a lane each, and the exponentials of logits
-            for (group, side) in [&mut p, &mut q].into_iter().zip(&sides) {
+            for (group, side) in tiles.iter_mut().zip(&sides) {
                 if let Some(side) = side {
                     group.load(s, side.from(start), count, are_logits);
                 }
             }
             // 2. values in the unit
-            for (g, i) in (start..start + count).step_by(S::LANES).enumerate() {
-                let nats = if are_logits {
-                    of_logits::<GRAD, T, S, M>(s, class_sum, &mut p, &mut q, g)
-                } else {
-                    let swept = of_probabilities::<GRAD, T, S, M>(s, class_sum, &mut p, &mut q, g);
-                    let rows = S::LANES.min(start + count - i);
-                    wrong |= swept.wrong(s, tolerance) & ((1 << rows) - 1);
-                    swept.values
-                };
-                let (values, factor) = measure.lanes_in_unit(s, nats);
+            let found = evaluate::<GRAD, T, S>(s, class_sum, are_logits, &mut tiles, count.div_ceil(S::LANES));
+            for (g, (i, swept)) in (start..start + count).step_by(S::LANES).zip(&found).enumerate() {
+                wrong |= swept.wrong(s, tolerance) & ((1 << S::LANES.min(start + count - i)) - 1);
+                let (values, factor) = measure.lanes_in_unit(s, swept.values);
                 write(s, values, out, i);
                 if GRAD {
                     let factor = factor * upstream.register(s, i);
-                    p.scale_by(s, g, factor);
-                    q.scale_by(s, g, factor);
+                    for tile in &mut tiles {
+                        tile.scale_by(s, g, factor);
+                    }
                 }
             }
             // 3. gradients
             if GRAD {
-                for (group, side) in [&mut p, &mut q].into_iter().zip(&mut sides) {
+                for (group, side) in tiles.iter_mut().zip(&mut sides) {
                     let Some(side) = side else { continue };
                     group.store(s, side.places(start, sums), count);
                     for grad in sums.chunks_exact(classes).take(count) {

@@ -2,13 +2,13 @@
 
 use super::by_lane::ByLane;
 use super::side::{Side, scale};
-use super::{Measure, MeasureInput, MeasureKind, fault, is_valid, unnormalized, with_class_sum};
+use super::{Measure, MeasureInput, fault, is_valid, unnormalized};
 use crate::api::GradOutput;
-use crate::distributions::{ClassSum, logits, probabilities};
+use crate::distributions::{AnyClassSum, logits, probabilities, with_class_sum};
 use crate::error::{Error, Result};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, Simd};
+use crate::simd::{Float, Isa, Kernel, RowIo, Simd, inlined};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
@@ -219,14 +219,27 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> bool {
-        with_class_sum!(self.measure.kind, class_sum => self.of(s, class_sum))
+        let (class_sum, tolerance) = (self.measure.class_sum(), self.tolerance);
+        if self.measure.input == MeasureInput::Logits {
+            return self.rows(s, inlined!(|p, q| (logits::value_and_grad(s, class_sum, p, q), true)));
+        }
+        with_class_sum!(s, class_sum, class_sum => self.rows(s, inlined!(|p, q| {
+            let row = probabilities::value_and_grad(s, class_sum, p, q);
+            (row.value, is_valid(&row, tolerance))
+        })))
     }
 }
 
 impl<T: Real> Grads<'_, T> {
+    /// The measures and gradients of all rows; `of_row` gives the value of a row, in nats, and whether its numbers are
+    /// distributions.
     #[inline(always)]
-    fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
-        let Grads { measure, tolerance, mut p, mut q, out, scratch, upstream } = self;
+    fn rows<S: Simd<T>>(
+        self,
+        s: S,
+        of_row: impl Fn(&mut RowIo<'_, T>, Option<&mut RowIo<'_, T>>) -> (f64, bool),
+    ) -> bool {
+        let Grads { measure, mut p, mut q, out, scratch, upstream, .. } = self;
         let (p_scratch, q_scratch) = scratch.split_at_mut(scratch.len() / 2);
         let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
@@ -235,13 +248,8 @@ impl<T: Real> Grads<'_, T> {
                 Some(q) => Some(q.row(i, q_scratch)),
                 None => None,
             };
-            let nats = if measure.input == MeasureInput::Logits {
-                logits::value_and_grad(s, class_sum, &mut p_row, q_row.as_mut())
-            } else {
-                let row = probabilities::value_and_grad(s, class_sum, &mut p_row, q_row.as_mut());
-                all_valid &= is_valid(&row, tolerance);
-                row.value
-            };
+            let (nats, is_valid) = of_row(&mut p_row, q_row.as_mut());
+            all_valid &= is_valid;
             let (value, factor) = measure.in_unit(nats);
             let factor = factor * upstream.at(i);
             *out = T::from_f64(value);

@@ -12,12 +12,14 @@ use side::Side;
 
 use crate::api::GradOutput;
 use crate::distributions::probabilities::Swept;
-use crate::distributions::{ClassSum, logits, probabilities};
+use crate::distributions::{
+    AnyClassSum, CrossEntropy, Entropy, JsDivergence, KlDivergence, logits, probabilities, with_class_sum,
+};
 use crate::error::{Error, Fault, Result, check_fraction, check_number};
 use crate::math::Real;
 use crate::parallel;
 use crate::scratch::Scratch;
-use crate::simd::{Float, Isa, Kernel, Simd};
+use crate::simd::{Float, Isa, Kernel, Simd, inlined};
 use crate::storage::Storage;
 use crate::view::Rows;
 
@@ -92,6 +94,16 @@ impl Measure {
         !matches!(self.kind, MeasureKind::Entropy | MeasureKind::Perplexity)
     }
 
+    /// The sum over the classes, which the measure is a function of.
+    fn class_sum(&self) -> AnyClassSum {
+        match self.kind {
+            MeasureKind::Entropy | MeasureKind::Perplexity => AnyClassSum::Entropy(Entropy),
+            MeasureKind::CrossEntropy => AnyClassSum::CrossEntropy(CrossEntropy),
+            MeasureKind::KlDivergence => AnyClassSum::KlDivergence(KlDivergence),
+            MeasureKind::JsDivergence { weight } => AnyClassSum::JsDivergence(JsDivergence::new(weight)),
+        }
+    }
+
     /// The value in the unit of the result, and the factor of the gradient.
     #[inline(always)]
     fn in_unit(&self, nats: f64) -> (f64, f64) {
@@ -113,31 +125,6 @@ impl Measure {
         Ok(())
     }
 }
-
-/// Evaluates an expression with the [`ClassSum`] of a kind.
-macro_rules! with_class_sum {
-    ($kind:expr, $class_sum:ident => $result:expr) => {
-        match $kind {
-            MeasureKind::Entropy | MeasureKind::Perplexity => {
-                let $class_sum = crate::distributions::Entropy;
-                $result
-            }
-            MeasureKind::CrossEntropy => {
-                let $class_sum = crate::distributions::CrossEntropy;
-                $result
-            }
-            MeasureKind::KlDivergence => {
-                let $class_sum = crate::distributions::KlDivergence;
-                $result
-            }
-            MeasureKind::JsDivergence { weight } => {
-                let $class_sum = crate::distributions::JsDivergence::new(weight);
-                $result
-            }
-        }
-    };
-}
-use with_class_sum;
 
 /// The measure of each row. A stride of 0 compares one distribution with many.
 ///
@@ -218,14 +205,23 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> bool {
-        with_class_sum!(self.measure.kind, class_sum => self.of(s, class_sum))
+        let (class_sum, tolerance) = (self.measure.class_sum(), self.tolerance);
+        if self.measure.input == MeasureInput::Logits {
+            return self.rows(inlined!(|p, q| (logits::value(s, class_sum, p, q), true)));
+        }
+        // Rows of probabilities may be so short that a call for each would take a fifth of their time.
+        with_class_sum!(s, class_sum, class_sum => self.rows(inlined!(|p, q| {
+            let row = probabilities::value(s, class_sum, p, q);
+            (row.value, is_valid(&row, tolerance))
+        })))
     }
 }
 
 impl<T: Real> Values<'_, T> {
+    /// The measures of all rows; `of_row` gives the value of a row, in nats, and whether its numbers are distributions.
     #[inline(always)]
-    fn of<S: Simd<T>, M: ClassSum<T>>(self, s: S, class_sum: M) -> bool {
-        let Values { measure, tolerance, p, q, out } = self;
+    fn rows(self, of_row: impl Fn(&[T], &[T]) -> (f64, bool)) -> bool {
+        let Values { measure, p, q, out, .. } = self;
         let mut all_valid = true;
         for (i, out) in out.iter_mut().enumerate() {
             let p = p.row(i);
@@ -233,13 +229,8 @@ impl<T: Real> Values<'_, T> {
                 Some(q) => q.row(i),
                 None => p,
             };
-            let nats = if measure.input == MeasureInput::Logits {
-                logits::value(s, class_sum, p, q)
-            } else {
-                let row = probabilities::value(s, class_sum, p, q);
-                all_valid &= is_valid(&row, tolerance);
-                row.value
-            };
+            let (nats, is_valid) = of_row(p, q);
+            all_valid &= is_valid;
             *out = T::from_f64(measure.in_unit(nats).0);
         }
         all_valid

@@ -63,7 +63,9 @@ impl<T: Real> Side<'_, T> {
 #[inline(always)]
 pub(super) fn scale<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, factor: f64) {
     if factor != 1.0 {
-        let factor = s.splat(T::from_f64(factor));
-        RowIo::in_place(row.output()).map(s, T::ZERO, inlined!(|_, v| v * factor));
+        s.call(inlined!(|s| {
+            let factor = s.splat(T::from_f64(factor));
+            RowIo::in_place(row.output()).map(s, T::ZERO, inlined!(|_, v| v * factor));
+        }));
     }
 }

@@ -1,12 +1,12 @@
 //! Rows that are divided by their sums, in double precision, one at a time.
 
-use super::side::{Side, scale};
-use super::{Measure, MeasureKind, Values, with_class_sum};
+use super::gradients::Grads;
+use super::side::Side;
+use super::{Measure, Values};
 use crate::api::GradOutput;
-use crate::distributions::probabilities;
 use crate::math::Real;
-use crate::simd::{Float, Isa, Kernel, RowIo, Simd};
-use crate::view::Rows;
+use crate::simd::{Float, Isa, RowIo, split};
+use crate::view::{Rows, RowsIo};
 
 /// Divides a row by its sum, in double precision, and returns the sum; None if it cannot be a divisor.
 fn divided<T: Float>(row: &[T], to: &mut [f64]) -> Option<f64> {
@@ -67,8 +67,8 @@ pub(super) fn grads<T: Real>(
 ) -> bool {
     let (classes, mut all_valid) = (scratch.len() / 2, true);
     let (p_scratch, q_scratch) = scratch.split_at_mut(classes);
-    let mut wide = vec![0.0; 2 * classes];
-    let (p_wide, q_wide) = wide.split_at_mut(classes);
+    let mut wide = vec![0.0; 4 * classes];
+    let [p_wide, q_wide, p_grad, q_grad] = split(&mut wide, [classes; 4]);
     for (i, out) in out.iter_mut().enumerate() {
         let mut p_row = p.row(i, p_scratch);
         let mut q_row = q.as_mut().map(|q| q.row(i, q_scratch));
@@ -80,13 +80,22 @@ pub(super) fn grads<T: Real>(
             all_valid = false;
             continue;
         };
-        let sums = [p_sum, q_sum];
-        let q_used = q_row.is_some().then_some(&mut *q_wide);
-        let value = f64::dispatch(isa, DividedGrads { measure, p: p_wide, q: q_used, sums, upstream: upstream.at(i) });
-        *out = T::from_f64(value);
-        narrow(&mut p_row, p_wide);
+        let mut value = [0.0];
+        let side = |row, grad| Side::Each(RowsIo::beside(Rows::packed(row, 1, classes), grad));
+        let kernel = Grads {
+            measure,
+            tolerance: f64::INFINITY,
+            p: side(p_wide, p_grad),
+            q: q_row.is_some().then(|| side(q_wide, q_grad)),
+            out: &mut value,
+            scratch: &mut [],
+            upstream: GradOutput::Number(upstream.at(i)),
+        };
+        f64::dispatch(isa, kernel);
+        *out = T::from_f64(value[0]);
+        write(&mut p_row, p_wide, p_grad, p_sum);
         if let Some(q_row) = &mut q_row {
-            narrow(q_row, q_wide);
+            write(q_row, q_wide, q_grad, q_sum);
         }
         p.add(p_scratch);
         if let Some(q) = &mut q {
@@ -96,35 +105,12 @@ pub(super) fn grads<T: Real>(
     all_valid
 }
 
-/// Rounds the gradient of a row.
-fn narrow<T: Real>(row: &mut RowIo<'_, T>, wide: &[f64]) {
-    row.output().iter_mut().zip(wide).for_each(|(grad, &wide)| *grad = T::from_f64(wide));
-}
-
-/// The measure of a row that was divided by its sum, and the gradient, which replaces the row.
-struct DividedGrads<'k> {
-    measure: &'k Measure,
-    p: &'k mut [f64],
-    q: Option<&'k mut [f64]>,
-    sums: [f64; 2],
-    upstream: f64,
-}
-
-impl Kernel<f64> for DividedGrads<'_> {
-    type Output = f64;
-    #[inline(always)]
-    fn run<S: Simd<f64>>(self, s: S) -> f64 {
-        let DividedGrads { measure, p, q, sums, upstream } = self;
-        let (mut p, mut q) = (RowIo::in_place(p), q.map(RowIo::in_place));
-        let nats = with_class_sum!(measure.kind, class_sum => {
-            probabilities::value_and_grad_normalized(s, class_sum, &mut p, q.as_mut(), sums)
-        });
-        let (value, factor) = measure.in_unit(nats);
-        let factor = factor * upstream;
-        scale(s, &mut p, factor);
-        if let Some(q) = &mut q {
-            scale(s, q, factor);
-        }
-        value
-    }
+/// Writes the gradient before the division, `(g_k - sum_j p_j g_j) / sum`, from that with respect to the quotients.
+fn write<T: Real>(row: &mut RowIo<'_, T>, p: &[f64], grad: &[f64], sum: f64) {
+    // A slope may be infinite where p = 0.
+    let part = |(p, grad): (&[f64], &[f64])| -> f64 {
+        p.iter().zip(grad).map(|(&p, &g)| if p == 0.0 { 0.0 } else { p * g }).sum()
+    };
+    let mean: f64 = p.chunks(BLOCK).zip(grad.chunks(BLOCK)).map(part).sum();
+    row.output().iter_mut().zip(grad).for_each(|(out, g)| *out = T::from_f64((g - mean) / sum));
 }
