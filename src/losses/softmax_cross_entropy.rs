@@ -163,11 +163,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         }
         // 1. maximum, sum of exponentials and, for dense weights, margins
         let mut margins = Margins::of(&weights, false);
-        let sum = if weights.is_dense() {
-            RowSum::sweep_inlined(s, &mut logits, &mut margins).0
-        } else {
-            RowSum::sweep(s, &mut logits).0
-        };
+        let sum = RowSum::sweep_inlined(s, &mut logits, &mut margins).0;
         // 2. U ln(1 + rest) + sum_k u_k (m - z_k)
         let log_partition = sum.log_partition();
         let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
@@ -195,11 +191,7 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         let mut margins = Margins::of(&weights, true);
         let sparse = weights.sparse_part(inlined!(|class| logits.at(s, class)));
         // 1. maximum, sum of exponentials and, for dense weights, margins; the exponentials are kept
-        let (sum, pivot) = if weights.is_dense() {
-            RowSum::sweep_inlined(s, &mut logits, &mut margins)
-        } else {
-            RowSum::sweep(s, &mut logits)
-        };
+        let (sum, pivot) = RowSum::sweep_inlined(s, &mut logits, &mut margins);
         let log_partition = sum.log_partition();
         let (z_loss, z_slope) = self.z_terms(sum.max.to_f64() + logits.lacks(), log_partition);
         // With z-loss an infinite logit has gradient +inf; the others are unaffected.
@@ -212,13 +204,17 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
         // 2. (U + z) p_k - u_k, where u_k is only the dense part
         let total = weights.total + z_slope;
         let (scaled, sign) = (sum.scale(pivot, scale * total.abs()), s.splat(T::from_f64(1f64.copysign(total))));
-        match weights.uniform_part() {
-            Some(uniform) => {
-                let uniform = s.splat(T::from_f64(scale * uniform));
-                logits.finish(s, inlined!(|_, e| sign * scaled.of(s, e) - uniform));
-            }
-            None => logits.finish(s, inlined!(|k, e| sign * scaled.of(s, e) - weights.register(s, k, scale))),
-        }
+        let uniform = weights.uniform_part().map(|uniform| T::from_f64(scale * uniform));
+        logits.finish(
+            s,
+            inlined!(|k, e| {
+                let u = match uniform {
+                    Some(uniform) => s.splat(uniform),
+                    None => weights.register(s, k, scale),
+                };
+                sign * scaled.of(s, e) - u
+            }),
+        );
         // 3. from the complement, the classes whose probability may be near 1: the largest, and the largest of the
         // sparse part
         let exact =

@@ -188,6 +188,9 @@ impl<'w, 'a, T: Real> Margins<'w, 'a, T> {
 impl<T: Real> Watch<T> for Margins<'_, '_, T> {
     #[inline(always)]
     fn block<S: Simd<T>>(&mut self, s: S, start: usize, logits: &[T], max: T) {
+        if !self.weights.is_dense() {
+            return;
+        }
         if max > self.max {
             if self.mass > 0.0 {
                 self.sum += self.mass * (max.to_f64() - self.max.to_f64());

@@ -118,37 +118,32 @@ impl<T: Real> LogitMap<T> {
         }
     }
 
-    /// Maps a single logit.
+    /// Maps a single logit, as a separate function.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, z: T) -> T {
-        match self.far {
+        s.call(inlined!(|s| match self.far {
             None => lanes_of(s, self.register(s, s.splat(z))).as_ref()[0],
             Some(far) => T::from_f64(far.at(z.to_f64())),
-        }
+        }))
     }
 
-    /// Maps a row, or a block of one, and returns the largest result. The derivative of the softcap at each logit goes
+    /// Maps a row, or a block of one, as a separate function, and returns the largest result. The derivative of the softcap at each logit goes
     /// to `slopes`, which is empty if it is not needed.
     #[inline(always)]
     pub(crate) fn row<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
-        if let Some(far) = self.far {
-            return far.row(row, slopes);
-        }
-        match self.cap {
-            None => {
-                let cool = self.cool;
-                map_all(
-                    s,
-                    row,
-                    inlined!(|zs, _| {
-                        for z in zs.iter_mut() {
-                            *z = cool.times(s, *z);
-                        }
-                    }),
-                )
-            }
-            Some(cap) => s.call(inlined!(|s| cap.row(s, row, slopes))),
-        }
+        s.call(inlined!(|s| match (self.far, self.cap) {
+            (Some(far), _) => far.row(row, slopes),
+            (None, Some(cap)) => cap.row(s, row, slopes),
+            (None, None) => map_all(
+                s,
+                row,
+                inlined!(|zs, _| {
+                    for z in zs.iter_mut() {
+                        *z = self.cool.times(s, *z);
+                    }
+                })
+            ),
+        }))
     }
 }
 

@@ -182,7 +182,7 @@ impl<'k, T: Real> Positions<'k, T> {
     #[inline(always)]
     fn small_shift<S: Simd<T>>(&self, s: S, j: usize, divergence: S::V, [shift, rest]: [S::V; 2]) -> [S::V; 2] {
         let zero = s.splat(T::ZERO);
-        let [sum] = class_sums(
+        let [sum] = s.call(inlined!(|s| class_sums(
             s,
             self.classes,
             inlined!(|k| {
@@ -190,7 +190,7 @@ impl<'k, T: Real> Positions<'k, T> {
                 let q = load_at(s, self.probabilities, i + 1);
                 [growth(s, [load_at(s, self.logits, i), load_at(s, self.logits, i + 1)], q)]
             }),
-        );
+        )));
         let sum = sum * s.splat(T::ONE / T::SCALE_UP);
         let is_near = divergence.lt(s.splat(T::from_f64(least_sure::<T>())));
         // NaN is not less than anything.

@@ -31,11 +31,16 @@ impl<'k, T: Real> Position<'k, T> {
         Position { logits, probabilities, g: [before, after], mean_g: [0.0; 2], has_met: false, sum }
     }
 
-    /// Copies a row.
+    /// Copies a row, as a separate function.
     #[inline(always)]
     pub(crate) fn load<const GRAD: bool, S: Simd<T>>(&mut self, s: S, row: &[T]) {
+        s.call(inlined!(|s| self.load_inlined::<GRAD, S>(s, row)));
+    }
+
+    #[inline(always)]
+    fn load_inlined<const GRAD: bool, S: Simd<T>>(&mut self, s: S, row: &[T]) {
         self.logits.copy_from_slice(row);
-        self.sum = s.call(inlined!(|s| softmax(s, row, self.probabilities)));
+        self.sum = softmax(s, row, self.probabilities);
         if self.sum.max == T::INFINITY && !self.sum.rest.is_nan() {
             // That logit has all the probability: it is replaced by 0, and the others by -inf.
             let top = position(s, row, T::INFINITY);
@@ -59,7 +64,7 @@ impl<'k, T: Real> Position<'k, T> {
     /// The same, computed a second way for near neighbours, for which the log-sum-exps may be too inaccurate.
     #[inline(always)]
     fn small_shift<S: Simd<T>>(&self, s: S, other: &Self) -> Option<f64> {
-        let sum = row_total(
+        let sum = s.call(inlined!(|s| row_total(
             s,
             self.logits,
             -T::INFINITY,
@@ -67,7 +72,7 @@ impl<'k, T: Real> Position<'k, T> {
                 let q = read(s, other.probabilities, k, T::ZERO);
                 growth(s, [z, read(s, other.logits, k, -T::INFINITY)], q)
             }),
-        );
+        )));
         let sum = sum / T::SCALE_UP.to_f64();
         (sum.abs() <= GROWTH_LIMIT).then(|| sum.ln_1p())
     }
