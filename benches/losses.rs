@@ -11,9 +11,9 @@ use xentrs::{
     GradOutput, Groups, HingeLoss, Labels, LinearGrads, LinearObjective, Link, Loss, Measure, MeasureInput,
     MeasureKind, Neighbours, Objective, Place, PointLoss, PointObjective, PointTargets, Real, Reduction, RowLoss,
     RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Storage,
-    Targets, Variable, apply, js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp,
-    measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
-    value_and_grad,
+    Targets, TokenObjective, Variable, apply, js_smoothness, js_smoothness_with_grad, linear_value,
+    linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, parity_penalty,
+    parity_penalty_with_grad, softmax_stats, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -316,6 +316,28 @@ fn stats(c: &mut Criterion, bench: &Bench<'_>) {
     group.finish();
 }
 
+fn tokens(c: &mut Criterion, bench: &Bench<'_>) {
+    let &Bench { loss, shape, rows, classes } = bench;
+    let (data, labels, mut place) = (noise::<f32>(rows * classes), vec![0; rows], vec![0.0; rows * classes]);
+    let logits = Rows::new("logits", &data, rows, classes).expect("one number a class");
+    let target = Classes::new(Labels::I32(&labels), classes, None).expect("0 is a class");
+    let objective =
+        TokenObjective::<f32>::new(target, None, 1.0, [GradOutput::Number(-1.0), GradOutput::ONE]).expect("no options");
+    let mut group = c.benchmark_group(format!("{loss}/f32"));
+    group.throughput(Throughput::Bytes(size_of_val(&data[..]) as u64));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| {
+        b.iter(|| value(&objective, black_box(logits), Reduction::None).expect("a token for each"))
+    });
+    group.bench_function(BenchmarkId::new("gradient", shape), |b| {
+        b.iter(|| {
+            let rows = RowsIo::new(black_box(logits), &mut place).expect("a place for each");
+            value_and_grad(&objective, rows, Reduction::None, GradOutput::ONE).expect("a token for each")
+        })
+    });
+    group.finish();
+    assert!(place.iter().all(|p| p.is_finite()), "{loss} {shape}");
+}
+
 fn sums(c: &mut Criterion, bench: &Bench<'_>) {
     let &Bench { loss, shape, rows, classes } = bench;
     let (data, mut sums) = (noise::<f32>(rows * classes), vec![0.0; rows]);
@@ -375,6 +397,7 @@ fn table(c: &mut Criterion) {
             ("js_smoothness", "float32") => smoothness(c, &bench),
             ("parity_penalty", "float32") => parity(c, &bench),
             ("softmax_stats", "float32") => stats(c, &bench),
+            ("token_logprobs", "float32") => tokens(c, &bench),
             ("logsumexp", "float32") => sums(c, &bench),
             ("softmax", "float32") => map(c, &bench, Function::Softmax),
             ("log_softmax", "float32") => map(c, &bench, Function::LogSoftmax),

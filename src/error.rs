@@ -110,6 +110,8 @@ pub enum Fault {
     Negative(f64, usize),
     /// A sum that is off 1 by more than rounding explains.
     Sum(f64),
+    /// A sum of a part that is above 1 by more than rounding explains.
+    Excess(f64),
     /// A sum that nothing can be divided by.
     Scale(f64),
 }
@@ -136,6 +138,9 @@ impl fmt::Display for Error {
             Error::Distribution { name, row, fault: Fault::Sum(sum) } => {
                 write!(f, "{name} must sum to 1, got {sum:?} at row {row}, off by {:.2e}", sum - 1.0)?;
                 write!(f, "; normalize=True divides each row by its sum")
+            }
+            Error::Distribution { name, row, fault: Fault::Excess(sum) } => {
+                write!(f, "{name} must sum to at most 1, got {sum:?} at row {row}")
             }
             Error::Distribution { name, row, fault: Fault::Scale(sum) } => {
                 write!(f, "{name} must have a positive, finite sum, got {sum:?} at row {row}")

@@ -74,10 +74,10 @@ mod view;
 pub use api::{
     CheckedEpoch, CurvedObjective, Epoch, Function, GaussianObjective, GradOutput, GradScale, Groups, LinearGrads,
     LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Neighbours, Objective, Parameters, PointObjective,
-    PointTargets, Reduction, RowObjective, SoftmaxStats, StoredRows, Tally, Targets, Variable, apply,
+    PointTargets, Reduction, RowObjective, SoftmaxStats, StoredRows, Tally, Targets, TokenObjective, Variable, apply,
     gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp,
     measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
-    value_and_grad, value_grad_hess,
+    value_and_grad, value_grad_hess, weighted_measure_value, weighted_measure_value_and_grads,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;
@@ -86,7 +86,7 @@ pub use linear::{Decay, Momentum};
 pub use losses::{
     BinaryCrossEntropy, CategoricalCrossEntropy, CurvedRowLoss, Dispersion, Domain, GaussianNll, HingeLoss, Link,
     PointHess, PointLoss, RowLoss, RowTarget, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
-    SoftmaxFocalLoss,
+    SoftmaxFocalLoss, TopkKlDivergence,
 };
 pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};

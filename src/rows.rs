@@ -97,7 +97,7 @@ impl<T: Real> RowSum<T> {
 
     /// Combines two parts: the part with the lower maximum is rescaled to the higher one, and the lower maximum itself
     /// joins the rest.
-    fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         let (high, low) = if other.max > self.max { (other, self) } else { (self, other) };
         let one = if low.max == -T::INFINITY { 0.0 } else { 1.0 };
         RowSum { max: high.max, rest: high.rest + (one + low.rest) * (-high.margin(low.max)).exp() }
@@ -112,19 +112,19 @@ impl<T: Real> RowSum<T> {
 
     /// Computes the sum, the entropy and the index of the maximum in one pass, block by block.
     #[inline(always)]
-    pub(crate) fn with_stats<S: Simd<T>>(s: S, row: &[T]) -> (Self, Stats) {
+    pub(crate) fn with_stats<S: Simd<T>, R: Exponentials<T>>(s: S, row: &mut R) -> (Self, Stats) {
         let mut entropy = EntropySum { row, block: 0, sum: 0.0 };
         let (sum, pivot) = Self::sweep_inlined(s, &mut entropy, &mut ());
-        let EntropySum { block: start, sum: margins, .. } = entropy;
+        let EntropySum { row, block: start, sum: margins } = entropy;
         // A single infinite logit has probability 1 and margin 0.
         let margins = if sum.max == T::INFINITY { 0.0 } else { margins / pivot.exp_of(sum.max) };
+        let margin = margins / (1.0 + sum.rest);
         let top = if sum.rest.is_nan() {
             None
         } else {
-            let block = &row[start..row.len().min(start + BLOCK)];
-            position(s, block, sum.max).map(|i| start + i)
+            position(s, row.block(start..row.len().min(start + BLOCK)), sum.max).map(|i| start + i)
         };
-        (sum, Stats { top, entropy: sum.log_partition() + margins / (1.0 + sum.rest) })
+        (sum, Stats { top, entropy: sum.log_partition() + margin, margin })
     }
 
     /// `logsumexp(z) - max z = ln(1 + rest)`
@@ -201,6 +201,8 @@ pub(crate) struct Stats {
     pub(crate) top: Option<usize>,
     /// `-sum_k p_k ln p_k = ln(1 + rest) + sum_k p_k (max - z_k)`, two sums without a negative term.
     pub(crate) entropy: f64,
+    /// `sum_k p_k (max - z_k)`, the mean margin.
+    pub(crate) margin: f64,
 }
 
 /// A factor, and the upper limit of the result: the value for a probability of 1, which rounding must not exceed.

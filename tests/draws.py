@@ -66,6 +66,11 @@ def as_probability(x: Array) -> Array:
         return (1 / (1 + np.exp(-np.asarray(x, np.float64)))).astype(x.dtype)
 
 
+def log_shares(rng: np.random.Generator, dtype: type, shape: Shape) -> Array:
+    """Logarithms of the shares of classes, of which some are far rarer than others."""
+    return np.log(rng.dirichlet(np.full(shape[-1], 0.5)) + 1e-6).astype(dtype)
+
+
 def booleans(rng: np.random.Generator, dtype: type, shape: Shape) -> Array:
     return rng.random(shape) < 0.5
 

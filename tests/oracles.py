@@ -73,6 +73,7 @@ def softmax_cross_entropy_oracle(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     gamma: float = 0.0,
 ) -> Truth:
@@ -81,6 +82,8 @@ def softmax_cross_entropy_oracle(
     x = np.zeros(z.shape) if softcap is None else z / softcap
     slope = 4 * np.exp(-2 * np.abs(x)) / (1 + np.exp(-2 * np.abs(x))) ** 2 / temperature
     z = (z if softcap is None else softcap * np.tanh(x)) / temperature
+    if log_prior is not None:
+        z = z + np.asarray(log_prior, np.float64)
     kept = np.ones(z.shape[:-1], bool)
     if t.dtype.kind in "iu":
         kept = t != ignore_index
@@ -112,7 +115,7 @@ def softmax_cross_entropy_oracle(
     grad, size = slope * (up - down + pull), slope * (up + down + np.abs(pull))
     u = a.sum(-1, keepdims=True)
     doubt = None
-    if softcap is not None or temperature != 1:
+    if softcap is not None or temperature != 1 or log_prior is not None:
         # Each logit is off by up to 4 ULP, and so is what the slope of tanh is made of.
         eps = float(np.finfo(np.asarray(logits).dtype).eps)
         off = 4 * eps * np.abs(np.where(np.isinf(z), 0, z)).max(-1, keepdims=True)
@@ -128,6 +131,117 @@ def softmax_cross_entropy_oracle(
         hess=s[..., None] * u * p * q / temperature**2,
         hess_size=s[..., None] * u * p * q / temperature**2,
         doubt=doubt,
+    )
+
+
+@dataclass(frozen=True)
+class TokenTruth:
+    """What is true of tokens: two numbers a row, and the gradient of their sum, each times its upstream gradient."""
+
+    logprob: Array
+    entropy: Array
+    grad: Array
+    size: Array
+    """The magnitude of the terms of the gradient."""
+    doubt: tuple[Array, Array, Array]
+    """How far log-probability, entropy and gradient may be off because an option has rounded the logits."""
+
+
+def token_logprobs_oracle(
+    logits: ArrayLike,
+    token: ArrayLike,
+    *,
+    grad_logprob: ArrayLike = 1.0,
+    grad_entropy: ArrayLike = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
+    ignore_index: int | None = -100,
+) -> TokenTruth:
+    z, y = np.asarray(logits, np.float64), np.asarray(token)
+    x = np.zeros(z.shape) if softcap is None else z / softcap
+    slope = 4 * np.exp(-2 * np.abs(x)) / (1 + np.exp(-2 * np.abs(x))) ** 2 / temperature
+    z = (z if softcap is None else softcap * np.tanh(x)) / temperature
+    if log_prior is not None:
+        z = z + np.asarray(log_prior, np.float64)
+    kept = y != ignore_index
+    own = np.where(kept, y, 0)[..., None] == np.arange(z.shape[-1])
+    a, b = (np.broadcast_to(np.asarray(g, np.float64), y.shape)[..., None] for g in (grad_logprob, grad_entropy))
+
+    cost = minus_log_softmax(z)
+    p = np.exp(-cost)
+    cost_or_0 = np.where(p > 0, cost, 0)
+    entropy = (p * cost_or_0).sum(-1, keepdims=True)
+    others = p @ (1 - np.eye(z.shape[-1]))
+    margin = np.where(p > 0, z.max(-1, keepdims=True) - np.where(p > 0, z, 0), 0)
+    spread = p * (margin + (p * margin).sum(-1, keepdims=True))
+    grad = a * np.where(own, others, -p) + b * p * (cost_or_0 - entropy)
+    size = np.abs(a) * np.where(own, others, p) + np.abs(b) * spread
+
+    eps = float(np.finfo(np.asarray(logits).dtype).eps) * (
+        softcap is not None or temperature != 1 or log_prior is not None
+    )
+    off = 4 * eps * np.abs(np.where(np.isinf(z), 0, z)).max(-1, keepdims=True)
+    grad_doubt = (off * (4 * size + 4 * np.abs(b) * p) + 16 * eps * np.abs(x) * size) * slope
+    return TokenTruth(
+        logprob=np.where(kept, -cost[own].reshape(y.shape), 0),
+        entropy=np.where(kept, entropy[..., 0], 0),
+        grad=np.where(kept[..., None], slope * grad, 0),
+        size=np.where(kept[..., None], slope * size, 0),
+        doubt=(2 * off[..., 0], 4 * (off * spread.sum(-1, keepdims=True))[..., 0], grad_doubt),
+    )
+
+
+def topk_kl_divergence_oracle(
+    logits: ArrayLike,
+    target: tuple[ArrayLike, ArrayLike],
+    *,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = -100,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> Truth:
+    z, (pairs, given) = np.asarray(logits, np.float64), (np.asarray(target[0]), np.asarray(target[1], np.float64))
+    c = z.shape[-1]
+    x = np.zeros(z.shape) if softcap is None else z / softcap
+    slope = 4 * np.exp(-2 * np.abs(x)) / (1 + np.exp(-2 * np.abs(x))) ** 2 / temperature
+    z = (z if softcap is None else softcap * np.tanh(x)) / temperature
+    kept = np.ones(pairs.shape, bool) if ignore_index is None else pairs != ignore_index
+    one_hot = (np.where(kept, pairs, 0)[..., None] == np.arange(c)) & kept[..., None]
+    teacher, known = (given[..., None] * one_hot).sum(-2), one_hot.any(-2)
+    s = np.where(kept.any(-1), 1.0 if sample_weight is None else np.asarray(sample_weight, np.float64), 0)
+
+    cost = minus_log_softmax(z)
+    student = np.exp(-cost)
+    tail_logit = np.logaddexp.reduce(np.where(known, -np.inf, -cost), axis=-1)
+    tail, rest = np.exp(tail_logit), 1 - teacher.sum(-1)
+    rest = np.where(known.all(-1) | (rest <= known.sum(-1) * np.finfo(np.asarray(logits).dtype).eps), 0, rest)
+
+    def excess(t: Array, log_s: Array) -> Array:
+        p = np.exp(log_s)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x = (p - t).astype(np.longdouble) / t
+            near = (t * (x - np.log1p(x))).astype(np.float64)
+            return np.where(t > 0, np.where(np.abs(x) < 0.5, near, t * (np.log(t) - log_s) - t + p), p)
+
+    loss = np.where(known, excess(teacher, -cost), 0).sum(-1) + excess(rest, tail_logit)
+    share = np.exp(-cost - np.where(np.isinf(tail_logit), 0, tail_logit)[..., None])
+    total = (teacher.sum(-1) + rest)[..., None]
+    up = total * np.where(known, student, share * tail[..., None])
+    down = np.where(known, teacher, share * rest[..., None])
+    eps = float(np.finfo(np.asarray(logits).dtype).eps)
+    off = 4 * eps * np.abs(z).max(-1, keepdims=True) * (softcap is not None or temperature != 1)
+    terms = np.where(known, np.abs(student - teacher), 0).sum(-1) + np.abs(tail - rest)
+    return Truth(
+        loss=np.where(s > 0, s * loss, 0),
+        grad=s[..., None] * slope * (up - down),
+        size=s[..., None] * slope * (up + down),
+        weight=float(s.sum()),
+        # The tail is summed in the type of the logits, and is off by a few units of itself.
+        doubt=(
+            s * (2 * off[..., 0] + 8 * eps) * terms + 64 * eps**2,
+            s[..., None] * slope * ((4 * off + 16 * eps * np.abs(x)) * (up + down)),
+        ),
     )
 
 
@@ -176,6 +290,8 @@ def sigmoid_focal_loss_oracle(
     target: ArrayLike,
     *,
     gamma: float = 2.0,
+    gamma_neg: float | None = None,
+    clip: float = 0.0,
     alpha: float | None = None,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -191,15 +307,36 @@ def sigmoid_focal_loss_oracle(
 
     # A right answer of probability p costs (1 - p)^g (-ln p). Its derivatives with dp/dx = p q, and p and q swapped for
     # the other answer, whose first derivative has the other sign.
-    def answer(weight: Any, x: Array) -> tuple[Array, Array, Array, Array]:
+    def answer(weight: Any, x: Array, gamma: float) -> tuple[Array, Array, Array, Array]:
         cost, cost_of_q = np.logaddexp(0.0, -x), np.logaddexp(0.0, x)
         p, q, power = np.exp(-cost), np.exp(-cost_of_q), np.exp(-gamma * cost_of_q)
         loss, slope = power * cost, power * (q + gamma * p * cost)
         rise, fall = (2 * gamma + 1) * q + gamma**2 * p * cost, gamma * q * cost
         return tuple(weight * term for term in (loss, slope, power * p * (rise - fall), power * p * (rise + fall)))
 
-    yes_loss, down, yes_hess, yes_size = answer(yes, x)
-    no_loss, up, no_hess, no_size = answer(no, -x)
+    def beyond(weight: Any, x: Array, g: float) -> tuple[Array, Array, Array, Array]:
+        """The same of a negative answer with a margin: `r^g (-ln(1 - r))` with `r = p - clip`."""
+        p, q = np.exp(-np.logaddexp(0.0, -x)), np.exp(-np.logaddexp(0.0, x))
+        r = np.where(p > clip, p - clip, 1.0)
+        w = np.where(p > clip, np.minimum(q + clip, 1), 1.0)
+        cost = np.where(r < 0.5, -np.log1p(-np.minimum(r, 0.5)), -np.log(w))
+        power = np.where(p > clip, weight * r**g, 0)
+        first, bends = g * cost / r + 1 / w, (g * (g - 1) * cost / r**2, 2 * g / (r * w), 1 / w**2)
+        terms = [p * q * (q - p) * first, *((p * q) ** 2 * bend for bend in bends)]
+        return power * cost, power * p * q * first, power * sum(terms), power * sum(np.abs(term) for term in terms)
+
+    focus = gamma if gamma_neg is None else gamma_neg
+    yes_loss, down, yes_hess, yes_size = answer(yes, x, gamma)
+    no_loss, up, no_hess, no_size = beyond(no, x, focus) if clip else answer(no, -x, focus)
+    doubt = None
+    if clip:
+        # The power of a difference: p is off by a few ULP, and so is r, by p / r times as much of itself.
+        eps = float(np.finfo(np.asarray(logits).dtype).eps)
+        p = np.exp(-np.logaddexp(0.0, -x))
+        r = np.maximum(p - clip, eps * clip)
+        off = eps * (8 * (1 + focus) * p / r + 4 * focus * -np.log(np.minimum(r, 1)))
+        doubt = (s * no_loss * off, s * up * off)
+        no_size = no_size * (1 + off / eps)
     return Truth(
         loss=s * (yes_loss + no_loss),
         grad=s * (up - down),
@@ -207,6 +344,7 @@ def sigmoid_focal_loss_oracle(
         weight=float(s.sum()),
         hess=s * (yes_hess + no_hess),
         hess_size=s * (yes_size + no_size),
+        doubt=doubt,
     )
 
 

@@ -27,6 +27,7 @@ from draws import (
     constant,
     distributions,
     last_axis_weights,
+    log_shares,
     mild_logits,
     positive_probabilities,
     probabilities,
@@ -124,6 +125,7 @@ SOFTMAX_OPTIONS: dict[str, Sequence[Draw]] = {
     "label_smoothing": [constant(0.0), constant(0.1), constant(1.0)],
     "temperature": [constant(1.0), constant(2.0), constant(0.7)],
     "softcap": [constant(None), constant(30.0)],
+    "log_prior": [constant(None), log_shares],
     "z_loss": [constant(0.0), constant(0.01)],
 }
 
@@ -198,6 +200,43 @@ class Linear:
     """Those of the loss of this kind."""
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Log-probability and entropy, of logits or behind a layer: not reduced, and with two upstream gradients."""
+
+    name: str
+    function: Callable[..., xe.TokenLogprobs]
+    with_grad: Callable[..., Any]
+
+
+TOKENS = [
+    Tokens("token_logprobs", xe.token_logprobs, xe.token_logprobs_with_grad),
+    Tokens("linear_token_logprobs", xe.linear_token_logprobs, xe.linear_token_logprobs_with_grad),
+]
+"""Tested by test_token_logprobs.py."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A loss whose target is a teacher's most probable classes, with their probabilities."""
+
+    name: str
+    loss: Callable[..., Any]
+    loss_with_grad: Callable[..., xe.LossGrad]
+
+
+TEACHERS = [Teacher("topk_kl_divergence", xe.topk_kl_divergence, xe.topk_kl_divergence_with_grad)]
+"""Tested by test_topk_kl_divergence.py."""
+
+TOKEN_OPTIONS: dict[str, Sequence[Draw]] = {
+    "grad_logprob": [constant(1.0), constant(-0.5), lambda rng, dtype, shape: rng.normal(size=shape[:-1])],
+    "grad_entropy": [constant(0.0), constant(0.25), lambda rng, dtype, shape: rng.normal(size=shape[:-1])],
+    "temperature": [constant(1.0), constant(0.7)],
+    "softcap": [constant(None), constant(30.0)],
+    "log_prior": [constant(None), log_shares],
+    "ignore_index": [constant(-100), constant(0)],
+}
+
 QUANTITIES = [
     Quantity("entropy", xe.entropy, xe.entropy_with_grad, distribution_oracles.entropy, 1),
     Quantity("perplexity", xe.perplexity, xe.perplexity_with_grad, distribution_oracles.perplexity, 1, has_base=False),
@@ -270,6 +309,8 @@ CASES = [
         targets={"integers": zeros_and_ones, "floats": shares},
         options={
             "gamma": [constant(2.0), constant(0.5)],
+            "gamma_neg": [constant(None), constant(4.0), constant(1.5)],
+            "clip": [constant(0.0), constant(0.0625)],
             "alpha": [constant(None), constant(0.25)],
             "pos_weight": [constant(None), last_axis_weights],
             "sample_weight": [constant(None), weights],

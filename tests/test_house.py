@@ -24,7 +24,7 @@ import xentrs.models
 import xentrs.nn
 import xentrs.optim
 import xentrs.stats
-from registry import CASES, GAUSSIANS, LINEARS, PROBABILITIES, QUANTITIES
+from registry import CASES, GAUSSIANS, LINEARS, PROBABILITIES, QUANTITIES, TEACHERS, TOKENS
 from xentrs._calls import calls
 
 ROOT = Path(__file__).parents[1]
@@ -197,10 +197,10 @@ def test_the_map_of_the_house_holds_no_code() -> None:
 
 
 def test_every_loss_is_a_file_of_its_name() -> None:
-    """A perplexity is an entropy, and has no kernel."""
+    """A perplexity is an entropy, tokens behind a layer are tokens: both have no kernel of their own."""
     missing = [
         name
-        for name in {*LOSSES, *OF_DISTRIBUTIONS} - {"perplexity"}
+        for name in {*LOSSES, *OF_DISTRIBUTIONS} - {"perplexity", "linear_token_logprobs"}
         if not any(Path(file).stem == name for file in RUST_FILES)
     ]
     assert not missing, f"each loss has its formula and its kernel in a file of its name, missing {missing}"
@@ -327,7 +327,7 @@ def test_the_body_of_a_loss_takes_arguments_by_name() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_has_a_case(name: str) -> None:
-    cases = {case.name for case in [*CASES, *PROBABILITIES, *GAUSSIANS, *LINEARS]}
+    cases = {case.name for case in [*CASES, *PROBABILITIES, *GAUSSIANS, *LINEARS, *TOKENS, *TEACHERS]}
     assert name in cases, f"{name} has no Case in tests/registry.py, so nothing tests it"
 
 
@@ -338,6 +338,9 @@ def test_every_function_of_distributions_has_an_entry(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES + OF_DISTRIBUTIONS + OF_MANY_ROWS)
 def test_every_loss_has_a_bench_row(name: str) -> None:
+    # The products of linear_cross_entropy with the rows of token_logprobs; a target that no other row has.
+    if name in {"linear_token_logprobs", "topk_kl_divergence"}:
+        return
     with open(ROOT / "benches" / "table.csv", newline="", encoding="utf-8") as table:
         rows = {row["loss"] for row in csv.DictReader(table)}
     assert name in rows, f"{name} has no row in benches/table.csv"
@@ -351,8 +354,11 @@ def test_every_loss_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_gradient_twin_takes_the_same_options(name: str) -> None:
     loss, twin = signature(getattr(xentrs, name)), signature(getattr(xentrs, f"{name}_with_grad"))
-    # Where there are several gradients, `wrt` chooses.
-    assert [option for option in twin if option != "wrt"] == [*loss, "grad_output", "out"]
+    # Where there are several gradients, `wrt` chooses; upstream gradients concern the gradient alone, and two values have
+    # one each.
+    upstream = {"grad_logprob", "grad_entropy"} if name.endswith("token_logprobs") else {"grad_output"}
+    assert upstream <= set(twin)
+    assert [option for option in twin if option not in {"wrt"} | upstream] == [*loss, "out"]
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if hasattr(xentrs, f"{name}_with_hess")])

@@ -90,3 +90,11 @@ OF_A_LAYER = """if True:
 )
 def test_the_peak_of_a_layer_is_below_64_mib_beside_the_gradients(shape: tuple[int, int, int]) -> None:
     assert int(run(OF_A_LAYER.format(shape=shape), XENTRS_NUM_THREADS="2")) < 64 * 1024
+
+
+@linux
+def test_the_peak_of_tokens_behind_a_layer_is_below_64_mib_beside_the_gradients() -> None:
+    call = "xe.linear_token_logprobs_with_grad(x, weight, target, bias=bias, grad_entropy=x[:, 0], out=out)"
+    program = OF_A_LAYER.replace("xe.linear_cross_entropy_with_grad(x, weight, target, bias=bias, out=out)", call)
+    assert call in program
+    assert int(run(program.format(shape=(1024, 64, 50_257)), XENTRS_NUM_THREADS="2")) < 64 * 1024

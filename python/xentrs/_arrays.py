@@ -332,11 +332,11 @@ def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
         return _native(array.astype(dtype))
 
 
-def as_grad_output(given: ArrayLike, shape: Sequence[int]) -> Array:
+def as_grad_output(given: ArrayLike, name: str, shape: Sequence[int]) -> Array:
     """Make an upstream gradient: a single number, or one for each loss, of the shape of the losses."""
-    array, shape = read(given, "grad_output"), tuple(shape)
+    array, shape = read(given, name), tuple(shape)
     if _kind(array) not in "biuf":
-        raise TypeError(f"grad_output must be a number, or floating, got {_what(array)}")
+        raise TypeError(f"{name} must be a number, or floating, got {_what(array)}")
     array = array.astype(np.float64)
     if array.ndim == 0:
         return array
@@ -344,8 +344,8 @@ def as_grad_output(given: ArrayLike, shape: Sequence[int]) -> Array:
         return _native(np.broadcast_to(array, shape))
     except ValueError:
         losses = f" or broadcast to the losses, of shape {shape}" if shape else ""
-        advice = "; for one a row write grad_output[..., numpy.newaxis]" if array.shape == shape[:-1] else ""
-        raise ValueError(f"grad_output must be a number{losses}, got shape {array.shape}{advice}") from None
+        advice = f"; for one a row write {name}[..., numpy.newaxis]" if array.shape == shape[:-1] else ""
+        raise ValueError(f"{name} must be a number{losses}, got shape {array.shape}{advice}") from None
 
 
 def as_operand(given: ArrayLike, name: str, dtype: np.dtype[Any], computed: np.dtype[Any]) -> Array:

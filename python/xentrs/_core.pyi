@@ -26,6 +26,7 @@ __all__ = [
     "kl_divergence",
     "linear_cross_entropy",
     "linear_epoch",
+    "linear_token_logprobs",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
@@ -40,6 +41,8 @@ __all__ = [
     "softmax_focal_loss",
     "softmax_stats",
     "softplus",
+    "token_logprobs",
+    "topk_kl_divergence",
 ]
 
 _Array: TypeAlias = NDArray[Any]  # floating, bfloat16 too, which NumPy's types do not know
@@ -47,6 +50,8 @@ _Loss: TypeAlias = Callable[..., Any]
 _Values: TypeAlias = _Array | Any  # the values, or a tuple of them and their gradients
 # base, axis, normalize, from_logits
 _DistributionOptions: TypeAlias = tuple[float | None, int, bool, bool]
+# temperature, sample_weight
+_More: TypeAlias = tuple[float, ArrayLike | None]
 
 @type_check_only
 class _BuildInfo(TypedDict):
@@ -65,11 +70,14 @@ gaussian_nll: _Loss
 hinge_loss: _Loss
 js_smoothness: _Loss
 linear_cross_entropy: _Loss
+linear_token_logprobs: _Loss
 parity_penalty: _Loss
 sigmoid_cross_entropy: _Loss
 sigmoid_focal_loss: _Loss
 softmax_cross_entropy: _Loss
 softmax_focal_loss: _Loss
+token_logprobs: _Loss
+topk_kl_divergence: _Loss
 
 def entropy(p: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None) -> _Values: ...
 def perplexity(
@@ -79,13 +87,19 @@ def cross_entropy(
     p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None
 ) -> _Values: ...
 def kl_divergence(
-    p: ArrayLike, q: ArrayLike, options: _DistributionOptions, with_grad: bool, grad_output: ArrayLike | None
+    p: ArrayLike,
+    q: ArrayLike,
+    options: _DistributionOptions,
+    more: _More,
+    with_grad: bool,
+    grad_output: ArrayLike | None,
 ) -> _Values: ...
 def js_divergence(
     p: ArrayLike,
     q: ArrayLike,
     weight: float,
     options: _DistributionOptions,
+    more: _More,
     with_grad: bool,
     grad_output: ArrayLike | None,
 ) -> _Values: ...
@@ -102,6 +116,7 @@ def linear_epoch(
     label_smoothing: float,
     temperature: float,
     softcap: float | None,
+    log_prior: ArrayLike | None,
     z_loss: float,
     order: _Array | None,
     rates: _Array,

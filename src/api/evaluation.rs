@@ -8,8 +8,7 @@ use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
 use crate::math::Real;
 use crate::parallel;
-use crate::rows::group;
-use crate::scratch::Scratch;
+use crate::rows::{LogitMap, Logits, group};
 use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::Storage;
 use crate::tile;
@@ -50,29 +49,13 @@ pub fn softmax_stats<S: Storage>(
         return Err(Error::Shape { name: "target", expected: vec![rows], got: vec![target.rows()] });
     }
     sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
-    let numbers = || vec![S::Real::default(); rows];
-    let mut all = SoftmaxStats {
-        loss: numbers(),
-        logsumexp: numbers(),
-        entropy: numbers(),
-        correct: vec![false; rows],
-        argmax: vec![0; rows],
-        weight: vec![0.0; rows],
-    };
+    let mut all = SoftmaxStats::of_rows(rows);
+    all.weight = vec![0.0; rows];
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
     parallel::for_each(places, rows * classes, |(b, (place, logits))| {
         S::widened(isa, logits, |logits| {
-            let block = Block { first: b * size, logits, target, place };
-            if group::are_short(classes) {
-                S::Real::dispatch(isa, BlockByGroup(block))
-            } else if tile::are_few(classes) {
-                S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
-                    S::Real::dispatch(isa, BlockByLane { block, scratch })
-                })
-            } else {
-                S::Real::dispatch(isa, block)
-            }
+            Block { first: b * size, logits, map: LogitMap::identity(), target, place }.run_on(isa);
         })
     });
     for (row, weight) in all.weight.iter_mut().enumerate() {
@@ -89,7 +72,7 @@ pub fn softmax_stats<S: Storage>(
 }
 
 /// The places for the statistics of a block of rows.
-struct Place<'k, T> {
+pub(super) struct Place<'k, T> {
     loss: &'k mut [T],
     logsumexp: &'k mut [T],
     entropy: &'k mut [T],
@@ -97,7 +80,28 @@ struct Place<'k, T> {
     argmax: &'k mut [i64],
 }
 
+impl<T: Clone + Default> SoftmaxStats<T> {
+    /// Places for the statistics of rows, without weights.
+    pub(super) fn of_rows(rows: usize) -> Self {
+        let numbers = || vec![T::default(); rows];
+        SoftmaxStats {
+            loss: numbers(),
+            logsumexp: numbers(),
+            entropy: numbers(),
+            correct: vec![false; rows],
+            argmax: vec![0; rows],
+            weight: Vec::new(),
+        }
+    }
+}
+
 impl<T> SoftmaxStats<T> {
+    /// The places, as one block.
+    pub(super) fn place(&mut self) -> Place<'_, T> {
+        let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, .. } = self;
+        Place { loss, logsumexp, entropy, correct, argmax }
+    }
+
     fn blocks(&mut self, size: usize) -> impl ExactSizeIterator<Item = Place<'_, T>> {
         let numbers = self.loss.chunks_mut(size).zip(self.logsumexp.chunks_mut(size));
         let numbers = numbers.zip(self.entropy.chunks_mut(size));
@@ -113,21 +117,45 @@ impl<T> SoftmaxStats<T> {
 }
 
 /// The statistics of a block of rows.
-struct Block<'k, T> {
-    first: usize,
-    logits: Rows<'k, T>,
-    target: Classes<'k>,
-    place: Place<'k, T>,
+pub(super) struct Block<'k, T> {
+    pub(super) first: usize,
+    pub(super) logits: Rows<'k, T>,
+    pub(super) map: LogitMap<'k, T>,
+    pub(super) target: Classes<'k>,
+    pub(super) place: Place<'k, T>,
 }
 
-impl<T: Real> Kernel<T> for Block<'_, T> {
+impl<T: Real> Block<'_, T> {
+    /// Computes the statistics by the loop for this many classes; mapped logits go by row.
+    pub(super) fn run_on(self, isa: Isa) {
+        let classes = self.logits.columns();
+        if !self.map.is_identity() || !(group::are_short(classes) || tile::are_few(classes)) {
+            let scratch = if self.map.is_identity() { 0 } else { classes };
+            T::with_scratch(scratch, |mapped| T::dispatch(isa, BlockByRow { block: self, mapped }));
+        } else if group::are_short(classes) {
+            T::dispatch(isa, BlockByGroup(self));
+        } else {
+            let len = tile::scratch_len(classes);
+            T::with_scratch(len, |scratch| T::dispatch(isa, BlockByLane { block: self, scratch }));
+        }
+    }
+}
+
+/// The same a row at a time.
+struct BlockByRow<'k, T> {
+    block: Block<'k, T>,
+    mapped: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for BlockByRow<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Block { first, logits, target, place } = self;
+        let BlockByRow { block: Block { first, logits, map, target, place }, mapped } = self;
         for i in 0..logits.rows() {
             let class = target.get(first + i);
-            let RowStats { loss, logsumexp, entropy, argmax } = row_stats(s, logits.row(i), class);
+            let row = Logits::new(logits.row(i), map, mapped);
+            let RowStats { loss, logsumexp, entropy, argmax } = row_stats(s, row, class);
             place.loss[i] = T::from_f64(loss);
             place.logsumexp[i] = T::from_f64(logsumexp);
             place.entropy[i] = T::from_f64(entropy);

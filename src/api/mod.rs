@@ -14,8 +14,12 @@ mod points;
 mod rows;
 mod stored;
 mod summed;
+mod token_logprobs;
 
-pub use distributions::{Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads};
+pub use distributions::{
+    Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads, weighted_measure_value,
+    weighted_measure_value_and_grads,
+};
 pub use epoch::{CheckedEpoch, Epoch, Parameters};
 pub use evaluation::{SoftmaxStats, Tally, softmax_stats};
 pub use functions::{Function, apply, logsumexp};
@@ -28,6 +32,7 @@ pub use penalties::{
 pub use points::{PointObjective, PointTargets};
 pub use rows::{RowObjective, Targets};
 pub use stored::StoredRows;
+pub use token_logprobs::TokenObjective;
 
 use crate::error::{Error, Result};
 use crate::losses::{Domain, OfSum};

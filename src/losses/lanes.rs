@@ -232,3 +232,36 @@ impl<T: Real> ClassLanes<T> for NoLanes {
         match *self {}
     }
 }
+
+impl<T: Real> SoftLanes<T> for NoLanes {
+    fn weigh<S: Simd<T>>(&self, _: S, _: &mut Tile<'_, T, S>) -> S::V {
+        match *self {}
+    }
+
+    fn sweep<S: Simd<T>>(
+        &self,
+        _: S,
+        _: &mut Tile<'_, T, S>,
+        _: &mut Tile<'_, T, S>,
+        _: &mut Tile<'_, T, S>,
+        _: &mut Group<T, S>,
+    ) {
+        match *self {}
+    }
+
+    fn soft_value<S: Simd<T>>(&self, _: S, _: &Group<T, S>) -> S::V {
+        match *self {}
+    }
+
+    fn soft_value_and_grad<S: Simd<T>>(
+        &self,
+        _: S,
+        _: &mut Tile<'_, T, S>,
+        _: &Tile<'_, T, S>,
+        _: &Group<T, S>,
+        _: T,
+        _: &mut [T],
+    ) -> S::V {
+        match *self {}
+    }
+}

@@ -21,6 +21,8 @@ mod softmax_cross_entropy;
 mod softmax_focal_loss;
 mod softmax_stats;
 mod target_weights;
+mod token_logprobs;
+mod topk_kl_divergence;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
@@ -36,6 +38,8 @@ pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use softmax_focal_loss::SoftmaxFocalLoss;
 pub(crate) use softmax_stats::{GroupSums, LaneRowStats, RowStats, row_stats};
+pub(crate) use token_logprobs::{token_with_grad, within};
+pub use topk_kl_divergence::TopkKlDivergence;
 
 use crate::math::Real;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum, row_total};
@@ -60,6 +64,8 @@ pub trait RowLoss<T: Real>: Sync {
     const INPUTS: (&'static str, Domain) = ("logits", Domain::Reals);
     /// Whether a sparse target must be made dense first.
     const DENSE_TARGETS: bool = false;
+    /// Whether the mean divides by the sample weights of the rows alone, whatever their targets sum to.
+    const COUNTS_ROWS: bool = false;
     /// The most classes of a row that goes by lane: longer rows are faster along their registers.
     const MAX_CLASSES_BY_LANE: usize = tile::MAX_CLASSES;
     /// The kernels by lane for rows with one class each; [`NoLanes`] if there are none.
@@ -72,7 +78,7 @@ pub trait RowLoss<T: Real>: Sync {
 
     /// The map that is applied to the logits before the loss.
     #[inline(always)]
-    fn logit_map(&self) -> LogitMap<T> {
+    fn logit_map(&self) -> LogitMap<'_, T> {
         LogitMap::identity()
     }
 

@@ -11,6 +11,13 @@
 //! Without `alpha` both of its factors are 1. With label smoothing `t` is replaced by `(1 - eps) t + eps / 2`.
 //! `gamma = 0` gives the bits of sigmoid cross-entropy.
 //!
+//! The asymmetric loss has a focus of its own for the negative answer, `gamma_neg`, and a margin of the probability,
+//! `clip`, below which that answer costs nothing:
+//!
+//! ```text
+//! loss = -[A q^gamma ln p + B r^gamma_neg ln(1 - r)]     r = max(p - clip, 0),  1 - r = min(q + clip, 1)
+//! ```
+//!
 //! With `a = |x|`, `l = ln(1 + exp(-a))`, `P = sigmoid(a)`, `Q = sigmoid(-a)`, `F` the weight of the answer that `x`
 //! favours and `O` the weight of the other answer (`F, O = A, B` for `x >= 0`, else `B, A`):
 //!
@@ -18,6 +25,7 @@
 //! loss = F Q^gamma l + O P^gamma (a + l)               P^gamma = exp(-gamma l),  Q^gamma = exp(-gamma (a + l))
 //! ```
 //!
+//! where each answer has its own `gamma`, if there are two.
 //! # Gradient
 //! `d loss / dx = sign(x) [O P^gamma (P + gamma Q (a + l)) - F Q^gamma (Q + gamma P l)]`.
 //!
@@ -29,9 +37,20 @@
 //! F Q^gamma P [(2 gamma + 1) Q + gamma l (gamma P - Q)]
 //! ```
 //!
+//! # With a margin of the probability
+//! The negative answer's `n(r) = r^g C` with `g = gamma_neg`, `w = 1 - r` and `C = -ln w` has, for `r > 0`,
+//!
+//! ```text
+//! d n / dx     = p q n'                       n'  = r^g (g C / r + 1 / w)
+//! d^2 n / dx^2 = p q (p q n'' + (q - p) n')   n'' = r^g (g (g - 1) C / r^2 + 2 g / (r w) + 1 / w^2)
+//! ```
+//!
+//! and is 0 for `r = 0`, its derivatives too. The focus is part of the derivative, where the authors' code may leave it
+//! out of the gradient.
+//!
 //! # Domain, shapes, units
-//! `x` in `[-inf, inf]`, `t`, `alpha` and `eps` in `[0, 1]`, `gamma` in `[0, 1e9]`, not only integers; `beta >= 0`, one
-//! per column; the loss is in nats.
+//! `x` in `[-inf, inf]`, `t`, `alpha`, `eps` and `clip` in `[0, 1]`, `gamma` and `gamma_neg` in `[0, 1e9]`, not only
+//! integers; `beta >= 0`, one per column; the loss is in nats.
 //!
 //! # Precision
 //! Powers are computed as exponentials, so no power of 0 occurs, and `gamma` below 1 needs no special case. Where
@@ -39,28 +58,41 @@
 //! the digits. Each of the two terms has an error of a few units in the last place, plus `gamma ln 2` units where `x`
 //! is near 0. The two terms of the gradient may cancel; in the Hessian the two terms of a bracket may cancel too.
 //!
+//! With a margin `r` is a difference, whose error is that of `p`: a few units in the last place times `p / r`, which
+//! matters where `p` has just passed the margin. `r^g` is a product for whole numbers up to 8; for others its error is
+//! `g ln(1 / r)` units.
+//!
 //! # Special values
 //! As for sigmoid cross-entropy. An infinite logit on the correct side has loss 0; on the wrong side it has loss +inf,
-//! gradient `-A` or `B`, and Hessian 0. A term whose weight is 0 is 0. `x` or `t` of NaN: NaN.
+//! gradient `-A` or `B`, and Hessian 0. A term whose weight is 0 is 0. `x` or `t` of NaN: NaN. With a margin the wrong
+//! answer `x = inf` costs `B (1 - clip)^g ln(1 / clip)`, with gradient and Hessian 0.
 //!
 //! # References
 //! T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, *Focal Loss for Dense Object Detection*, ICCV 2017, section 3.
+//! T. Ridnik, E. Ben-Baruch, N. Zamir, A. Noy, I. Friedman, M. Protter and L. Zelnik-Manor, *Asymmetric loss for
+//! multi-label classification*, ICCV 2021, arXiv:2009.14119, section 2.
 
 use super::binary_weights::BinaryWeights;
 use super::{PointHess, PointLoss, SigmoidCrossEntropy};
-use crate::error::{Result, check_number};
-use crate::math::{Logistic, Real, exp_nonpositive_sum};
-use crate::simd::{Lanes, Simd};
+use crate::error::{Result, check_fraction, check_number};
+use crate::math::{Logistic, Real, exp_nonpositive, exp_nonpositive_sum, ln, log1p};
+use crate::simd::{Lanes, Simd, inlined};
 
 /// Sigmoid focal loss with its options.
 #[derive(Clone, Debug)]
 pub struct SigmoidFocalLoss<T> {
     /// The loss for `gamma = 0`; it holds the other options.
     entropy: SigmoidCrossEntropy<T>,
-    gamma: T,
-    /// The bound of `a` from which on `exp(-gamma a)` is 0 in every type.
-    furthest: T,
+    /// The focus of the positive and of the negative answer.
+    gamma: [T; 2],
+    /// For each the bound of `a` from which on `exp(-gamma a)` is 0 in every type.
+    furthest: [T; 2],
+    /// The margin of the probability; 0 for none.
+    clip: T,
 }
+
+/// Powers up to this one are products.
+const LARGEST_PRODUCT: usize = 8;
 
 /// The largest focus: beyond it the results no longer change. Its square is far from overflow.
 const LARGEST_GAMMA: f64 = 1e9;
@@ -77,20 +109,65 @@ impl<T: Real> SigmoidFocalLoss<T> {
     pub fn new(gamma: f64, alpha: Option<f64>, pos_weight: Option<&[T]>, label_smoothing: f64) -> Result<Self> {
         check_number("gamma", gamma, "in [0, 1e9]", (0.0..=LARGEST_GAMMA).contains(&gamma))?;
         let entropy = SigmoidCrossEntropy { weights: BinaryWeights::new(pos_weight, label_smoothing, alpha)? };
+        let loss = SigmoidFocalLoss { entropy, gamma: [T::ZERO; 2], furthest: [T::ZERO; 2], clip: T::ZERO };
+        Ok(loss.with_gammas([gamma; 2]))
+    }
+
+    /// The asymmetric loss: `gamma_neg` is the focus of the negative answer, that of the positive one if absent; `clip`
+    /// the probability up to which the negative answer costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for an option outside its range.
+    pub fn asymmetric(self, gamma_neg: Option<f64>, clip: f64) -> Result<Self> {
+        check_fraction("clip", clip)?;
+        // A margin that the type cannot hold is none.
+        let clip = if clip < T::MIN_EXPONENT.to_f64().exp2() { T::ZERO } else { T::from_f64(clip) };
+        let Some(gamma_neg) = gamma_neg else { return Ok(SigmoidFocalLoss { clip, ..self }) };
+        check_number("gamma_neg", gamma_neg, "in [0, 1e9]", (0.0..=LARGEST_GAMMA).contains(&gamma_neg))?;
+        let gamma = self.gamma[0].to_f64();
+        Ok(SigmoidFocalLoss { clip, ..self.with_gammas([gamma, gamma_neg]) })
+    }
+
+    fn with_gammas(self, gammas: [f64; 2]) -> Self {
         // The bound must not overflow when its digits are split.
-        let furthest = T::from_f64((FAR / gamma).min(1e30));
-        Ok(SigmoidFocalLoss { entropy, gamma: T::from_f64(gamma), furthest })
+        let furthest = gammas.map(|gamma| T::from_f64((FAR / gamma).min(1e30)));
+        SigmoidFocalLoss { gamma: gammas.map(T::from_f64), furthest, ..self }
+    }
+
+    /// Whether the loss is sigmoid cross-entropy.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.gamma == [T::ZERO; 2] && self.clip == T::ZERO
+    }
+
+    /// Numbers for the answer that `x` favours and for the other one, given those for both answers.
+    #[inline(always)]
+    fn by_favour<S: Simd<T>>(s: S, x: S::V, [yes, no]: [T; 2]) -> [S::V; 2] {
+        let (yes, no, negative) = (s.splat(yes), s.splat(no), x.lt(s.splat(T::ZERO)));
+        [S::V::select(negative, no, yes), S::V::select(negative, yes, no)]
+    }
+
+    /// The focus of the answer that `x` favours and of the other one.
+    #[inline(always)]
+    fn gammas<S: Simd<T>>(&self, s: S, x: S::V) -> [S::V; 2] {
+        if self.gamma[0] == self.gamma[1] { [s.splat(self.gamma[0]); 2] } else { Self::by_favour(s, x, self.gamma) }
     }
 
     /// `(F Q^gamma, O P^gamma)`
     #[inline(always)]
-    fn powers<S: Simd<T>>(&self, s: S, margin: S::V, cost: S::V, favoured: S::V, other: S::V) -> (S::V, S::V) {
-        let (zero, gamma) = (s.splat(T::ZERO), s.splat(self.gamma));
+    fn powers<S: Simd<T>>(&self, s: S, x: S::V, margin: S::V, cost: S::V, favoured: S::V, other: S::V) -> (S::V, S::V) {
+        let zero = s.splat(T::ZERO);
+        let [gamma, gamma_of_other] = self.gammas(s, x);
         // 1. P^gamma = exp(-gamma l), where gamma l is at most gamma ln 2
-        let near = zero - gamma * cost;
+        let near = zero - gamma_of_other * cost;
         // 2. Q^gamma = exp(-gamma a - gamma l), where gamma a = product + rest; `min` keeps a NaN on its right side
-        let (product, rest) = gamma.product(s.splat(self.furthest).min(margin));
-        let (far, further) = (zero - product, near - rest);
+        let furthest = if self.gamma[0] == self.gamma[1] {
+            s.splat(self.furthest[0])
+        } else {
+            Self::by_favour(s, x, self.furthest)[0]
+        };
+        let (product, rest) = gamma.product(furthest.min(margin));
+        let (far, further) = (zero - product, zero - gamma * cost - rest);
         // 3. if one of the weights is 0 in every lane, as for labels of 0 and 1, one exponential is enough
         let is_favoured = other.eq(zero);
         let are_sure = s.all(S::V::select(is_favoured, zero, favoured).eq(zero));
@@ -103,18 +180,17 @@ impl<T: Real> SigmoidFocalLoss<T> {
     }
 
     #[inline(always)]
-    fn terms<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> Terms<S::V> {
+    fn terms<S: Simd<T>>(&self, s: S, x: S::V, (yes, no): (S::V, S::V)) -> Terms<S::V> {
         let logistic = Logistic::at(s, x);
         let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
         // 1. which of the two answers x favours
-        let (yes, no) = self.entropy.weights.of(s, point, target);
         let negative = x.lt(s.splat(T::ZERO));
         let (favoured, other) = (S::V::select(negative, no, yes), S::V::select(negative, yes, no));
         // 2. the powers: squares for gamma = 2, the usual focus, else exponentials
-        let (favoured, other) = if self.gamma == T::ONE + T::ONE {
+        let (favoured, other) = if self.gamma == [T::ONE + T::ONE; 2] {
             (favoured * (small * small), other * (large * large))
         } else {
-            self.powers(s, margin, cost, favoured, other)
+            self.powers(s, x, margin, cost, favoured, other)
         };
         Terms { favoured, other, large, small, cost, margin, x }
     }
@@ -130,8 +206,8 @@ impl<T: Real> SigmoidFocalLoss<T> {
     #[inline(always)]
     fn grad<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
         let Terms { favoured, other, large, small, cost, .. } = *terms;
-        let (zero, gamma) = (s.splat(T::ZERO), s.splat(self.gamma));
-        let up = other * gamma.mul_add(small * terms.other_cost(s), large);
+        let (zero, [gamma, gamma_of_other]) = (s.splat(T::ZERO), self.gammas(s, terms.x));
+        let up = other * gamma_of_other.mul_add(small * terms.other_cost(s), large);
         let down = favoured * gamma.mul_add(large * cost, small);
         S::V::select(terms.x.lt(zero), down - up, up - down)
     }
@@ -139,10 +215,58 @@ impl<T: Real> SigmoidFocalLoss<T> {
     #[inline(always)]
     fn hess<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
         let Terms { favoured, other, large, small, cost, .. } = *terms;
-        let (gamma, twice) = (s.splat(self.gamma), s.splat(self.gamma + self.gamma + T::ONE));
-        let up = twice * large + gamma * terms.other_cost(s) * (gamma * small - large);
-        let down = twice * small + gamma * cost * (gamma * large - small);
+        let (one, [gamma, of_other]) = (s.splat(T::ONE), self.gammas(s, terms.x));
+        let up = (of_other + of_other + one) * large + of_other * terms.other_cost(s) * (of_other * small - large);
+        let down = (gamma + gamma + one) * small + gamma * cost * (gamma * large - small);
         other * small * up + favoured * large * down
+    }
+
+    /// Loss, gradient and Hessian with a margin of the probability.
+    #[inline(always)]
+    fn with_margin<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> [S::V; 3] {
+        s.call(inlined!(|s| {
+            // 1. the positive answer, as without a margin
+            let (yes, no) = self.entropy.weights.of(s, point, target);
+            let terms = self.terms(s, x, (yes, s.splat(T::ZERO)));
+            // 2. the negative answer
+            let [loss, grad, hess] = self.negative(s, x);
+            [
+                no.mul_add(loss, Self::loss(s, &terms)),
+                no.mul_add(grad, self.grad(s, &terms)),
+                no.mul_add(hess, self.hess(s, &terms)),
+            ]
+        }))
+    }
+
+    /// `n(r)` and its derivatives with respect to `x`.
+    #[inline(always)]
+    fn negative<S: Simd<T>>(&self, s: S, x: S::V) -> [S::V; 3] {
+        let (zero, one, clip, gamma) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(self.clip), s.splat(self.gamma[1]));
+        let (p, q) = Logistic::at(s, x).sigmoids(s);
+        let is_beyond = clip.lt(p);
+        // 1. r, 1 - r, and the cost; an answer within the margin gets a cost that is not used
+        let r = S::V::select(is_beyond, p - clip, one);
+        let w = S::V::select(is_beyond, one.min(q + clip), one);
+        let is_even = w.lt(s.splat(T::from_f64(0.5)));
+        let cost = zero - S::V::select(is_even, ln(s, w), log1p(s, zero - r.min(s.splat(T::from_f64(0.5)))));
+        // 2. q / w is at most 1, also where both are small
+        let (power, cost_share, share, steep) = (self.power_of(s, r), cost / r, q / w, p / r);
+        let first = gamma * cost_share * q + share;
+        let bend = (gamma * (gamma - one) * cost_share * q + (gamma + gamma) * share) * (q * steep);
+        let second = bend + p * share * share + (q - p) * first;
+        let results = [power * cost, p * power * first, p * power * second];
+        // 3. nothing within the margin; a NaN stays
+        results.map(inlined!(|result| S::V::select(x.eq(x), S::V::select(is_beyond, result, zero), x)))
+    }
+
+    /// `r^gamma_neg` for `r` in (0, 1].
+    #[inline(always)]
+    fn power_of<S: Simd<T>>(&self, s: S, r: S::V) -> S::V {
+        let gamma = self.gamma[1].to_f64();
+        if gamma.fract() == 0.0 && gamma <= LARGEST_PRODUCT as f64 {
+            return (0..gamma as usize).fold(s.splat(T::ONE), inlined!(|power, _| power * r));
+        }
+        exp_nonpositive(s, s.splat(T::from_f64(-FAR)).max(s.splat(self.gamma[1]) * ln(s, r)))
     }
 }
 
@@ -179,18 +303,25 @@ impl<V: Copy> Terms<V> {
 impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V {
-        if self.gamma == T::ZERO {
+        if self.is_plain() {
             return self.entropy.value(s, point, logit, target);
         }
-        Self::loss(s, &self.terms(s, point, logit, target))
+        if self.clip != T::ZERO {
+            return self.with_margin(s, point, logit, target)[0];
+        }
+        Self::loss(s, &self.terms(s, logit, self.entropy.weights.of(s, point, target)))
     }
 
     #[inline(always)]
     fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V) {
-        if self.gamma == T::ZERO {
+        if self.is_plain() {
             return self.entropy.value_and_grad(s, point, logit, target);
         }
-        let terms = self.terms(s, point, logit, target);
+        if self.clip != T::ZERO {
+            let [loss, grad, _] = self.with_margin(s, point, logit, target);
+            return (loss, grad);
+        }
+        let terms = self.terms(s, logit, self.entropy.weights.of(s, point, target));
         (Self::loss(s, &terms), self.grad(s, &terms))
     }
 }
@@ -198,10 +329,13 @@ impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
 impl<T: Real> PointHess<T> for SigmoidFocalLoss<T> {
     #[inline(always)]
     fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3] {
-        if self.gamma == T::ZERO {
+        if self.is_plain() {
             return self.entropy.value_grad_hess(s, point, logit, target);
         }
-        let terms = self.terms(s, point, logit, target);
+        if self.clip != T::ZERO {
+            return self.with_margin(s, point, logit, target);
+        }
+        let terms = self.terms(s, logit, self.entropy.weights.of(s, point, target));
         [Self::loss(s, &terms), self.grad(s, &terms), self.hess(s, &terms)]
     }
 }

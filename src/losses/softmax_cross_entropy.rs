@@ -11,8 +11,8 @@
 //! ```
 //!
 //! with `m = max z` and `logsumexp(z) = m + ln(1 + rest)` ([`rows`](crate::rows)). No term is negative, so nothing
-//! cancels: the loss is accurate to the last digits at any margin. Softcap and temperature are applied to `z` before
-//! ([`LogitMap`]).
+//! cancels: the loss is accurate to the last digits at any margin. Softcap, temperature and the logarithm of the prior
+//! are applied to `z` before ([`LogitMap`]).
 //!
 //! # Gradient
 //! `d loss / d z_k = U p_k - u_k + 2 z_loss logsumexp(z) p_k` with `p = softmax(z)`. Where `p_k` is near 1, the first
@@ -57,7 +57,7 @@ pub struct SoftmaxCrossEntropy<'a, T> {
     class_weight_sum: f64,
     label_smoothing: f64,
     z_loss: f64,
-    map: LogitMap<T>,
+    map: LogitMap<'a, T>,
     classes: usize,
 }
 
@@ -88,6 +88,14 @@ impl<'a, T: Real> SoftmaxCrossEntropy<'a, T> {
     /// [`Error::Parameter`] unless both are positive and finite.
     pub fn of_logits(self, softcap: Option<f64>, temperature: f64) -> Result<Self> {
         Ok(SoftmaxCrossEntropy { map: LogitMap::new(softcap, temperature)?, ..self })
+    }
+
+    /// The same loss of logits to which, after the map, the logarithm of the prior of each class is added.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are as many numbers as classes, [`Error::Value`] for one that is NaN or +inf.
+    pub fn with_log_prior(self, log_prior: Option<&'a [T]>) -> Result<Self> {
+        Ok(SoftmaxCrossEntropy { map: self.map.with_log_prior(log_prior, self.classes)?, ..self })
     }
 
     /// The same loss, plus `z_loss logsumexp(z)^2` for each row that counts.
@@ -273,7 +281,7 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
     }
 
     #[inline(always)]
-    fn logit_map(&self) -> LogitMap<T> {
+    fn logit_map(&self) -> LogitMap<'_, T> {
         self.map
     }
 

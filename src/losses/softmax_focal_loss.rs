@@ -205,7 +205,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
     type SoftLanes = Self;
 
     #[inline(always)]
-    fn logit_map(&self) -> LogitMap<T> {
+    fn logit_map(&self) -> LogitMap<'_, T> {
         self.cross_entropy.logit_map()
     }
 

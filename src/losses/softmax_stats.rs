@@ -29,8 +29,9 @@
 //! C. E. Shannon, *A mathematical theory of communication*, 1948, section 6 (entropy).
 //! M. Milakov and N. Gimelshein, *Online normalizer calculation for softmax*, 2018, arXiv:1805.02867 (one pass).
 
+use super::token_logprobs::TokenGrads;
 use crate::math::{Real, log1p};
-use crate::rows::{RowSum, Stats};
+use crate::rows::{Logits, RowSum, Stats};
 use crate::simd::Simd;
 use crate::tile::{LaneStats, LaneSums, Tile};
 
@@ -45,12 +46,12 @@ pub(crate) struct RowStats {
 
 /// The statistics of a row; a row without a class does not count.
 #[inline(always)]
-pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, row: &[T], class: Option<usize>) -> RowStats {
+pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, mut logits: Logits<'_, T>, class: Option<usize>) -> RowStats {
     // 1. one sweep
-    let (sum, Stats { top, entropy }) = RowSum::with_stats(s, row);
+    let (sum, Stats { top, entropy, .. }) = RowSum::with_stats(s, &mut logits);
     // 2. the loss, as in softmax cross-entropy
-    let loss = class.map_or(0.0, |y| sum.log_partition() + sum.margin(row[y]));
-    RowStats { loss, logsumexp: sum.logsumexp(row), entropy, argmax: top }
+    let loss = class.map_or(0.0, |y| sum.log_partition() + sum.margin(logits.at(s, y)));
+    RowStats { loss, logsumexp: sum.logsumexp(logits.swept()) + logits.lacks(), entropy, argmax: top }
 }
 
 /// The sums of a group of rows, one row per lane.
@@ -88,6 +89,12 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
         GroupSums { class, sums, stats }
     }
 
+    /// Gradients of log-probabilities and entropies from the sums, given the gradients with respect to these.
+    #[inline(always)]
+    pub(crate) fn grads(&self, s: S, logprob: S::V, entropy: S::V) -> TokenGrads<T, S> {
+        TokenGrads::of(s, self.class, self.sums, self.stats.margin(s, &self.sums), [logprob, entropy])
+    }
+
     /// The statistics from the sums; `logits` is the tile that was summed.
     #[inline(always)]
     pub(crate) fn stats(&self, s: S, logits: &Tile<'_, T, S>) -> LaneRowStats<S::V> {
@@ -114,7 +121,7 @@ mod tests {
         type Output = RowStats;
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> RowStats {
-            row_stats(s, self.0, self.1)
+            row_stats(s, Logits::plain(self.0), self.1)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, check_shape, detached};
 use super::errors::refuse;
-use super::inputs::{Input, Logits, match_dtype};
+use super::inputs::{Input, Logits, data, match_dtype};
 use super::outputs::{numbers, restored};
 use crate::{Measure, MeasureInput, MeasureKind, Rows, Variable};
 use half::{bf16, f16};
@@ -12,13 +12,20 @@ use pyo3::prelude::*;
 /// `base`, `axis`, `normalize` and `from_logits`.
 type Options = (Option<f64>, isize, bool, bool);
 
+/// What a divergence takes besides: the temperature of logits, and a weight for each row.
+type More<'py> = (f64, Option<Bound<'py, PyAny>>);
+
+/// Whether gradients are required, and the upstream gradient.
+type Grad<'a, 'py> = (bool, Option<Arg<'a, 'py>>);
+
 /// The value of each row and, if required, the gradients.
 fn evaluate<'py>(
     kind: MeasureKind,
     p: Arg<'_, 'py>,
     q: Option<Arg<'_, 'py>>,
     (base, axis, normalize, from_logits): Options,
-    (with_grad, grad_output): (bool, Option<Arg<'_, 'py>>),
+    (temperature, sample_weight): More<'py>,
+    grad: Grad<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let input = match (normalize, from_logits) {
         (false, false) => MeasureInput::Probabilities,
@@ -29,7 +36,7 @@ fn evaluate<'py>(
             return refuse("normalize", expected, "True");
         }
     };
-    let mut measure = Measure::new(kind, input, base)?;
+    let mut measure = Measure::new(kind, input, base)?.with_temperature(temperature)?;
     let (p, q) = match q {
         Some(q) => {
             let (p, q, coarsest) = Logits::pair([p, q], ["p", "q"], axis)?;
@@ -44,7 +51,7 @@ fn evaluate<'py>(
     };
     match_dtype!(p, p => {
         let q = q.as_ref().and_then(|q| p.beside(q));
-        run(&measure, &p, q, (with_grad, grad_output)).map_err(|error| {
+        run(&measure, &p, q, sample_weight.as_ref(), grad).map_err(|error| {
             let meant = kind == MeasureKind::CrossEntropy && !from_logits;
             if meant { hint(p.py(), error) } else { error }
         })
@@ -60,7 +67,8 @@ fn run<'py, S: Number>(
     measure: &Measure,
     p: &Input<'py, S>,
     q: Option<Array<'py, S>>,
-    (with_grad, grad_output): (bool, Option<Arg<'_, 'py>>),
+    sample_weight: Option<Arg<'_, 'py>>,
+    (with_grad, grad_output): Grad<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, classes) = (p.py(), p.array.columns());
     // 1. rows of both: as many as the array with more dimensions has
@@ -73,10 +81,12 @@ fn run<'py, S: Number>(
     let leading = &shape[..shape.len() - 1];
     let rows = leading.iter().product();
     let (p_rows, q_rows) = (rows_of("p", &p.array, rows)?, q.as_ref().map(|q| rows_of("q", q, rows)).transpose()?);
+    let weights = p.wide_weights(sample_weight, "sample_weight", leading)?;
+    let weights = data(&weights);
     // 2. their values
     let mut values = vec![Default::default(); rows];
     if !with_grad {
-        detached(py, rows * classes, || crate::measure_value(measure, p_rows, q_rows, &mut values))?;
+        detached(py, rows * classes, || crate::weighted_measure_value(measure, p_rows, q_rows, weights, &mut values))?;
         return numbers(py, values, leading);
     }
     // 3. and gradients
@@ -87,7 +97,8 @@ fn run<'py, S: Number>(
     let (p_place, q_place) = (p_grad.data_mut(), q_grad.as_mut().map(Array::data_mut));
     detached(py, rows * classes, || {
         let q = q_rows.zip(q_place).map(|(rows, grad)| Variable { rows, grad });
-        crate::measure_value_and_grads(measure, Variable { rows: p_rows, grad: p_place }, q, &mut values, grad_output)
+        let p = Variable { rows: p_rows, grad: p_place };
+        crate::weighted_measure_value_and_grads(measure, p, q, weights, &mut values, grad_output)
     })?;
     let value = numbers(py, values, leading)?;
     let as_given = |grad: &Array<'py, S>| {
@@ -116,7 +127,7 @@ pub(super) fn entropy<'py>(
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::Entropy, p, None, options, (with_grad, grad_output))
+    evaluate(MeasureKind::Entropy, p, None, options, (1.0, None), (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -126,7 +137,7 @@ pub(super) fn perplexity<'py>(
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::Perplexity, p, None, options, (with_grad, grad_output))
+    evaluate(MeasureKind::Perplexity, p, None, options, (1.0, None), (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -137,7 +148,7 @@ pub(super) fn cross_entropy<'py>(
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::CrossEntropy, p, Some(q), options, (with_grad, grad_output))
+    evaluate(MeasureKind::CrossEntropy, p, Some(q), options, (1.0, None), (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -145,10 +156,11 @@ pub(super) fn kl_divergence<'py>(
     p: Arg<'_, 'py>,
     q: Arg<'_, 'py>,
     options: Options,
+    more: More<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::KlDivergence, p, Some(q), options, (with_grad, grad_output))
+    evaluate(MeasureKind::KlDivergence, p, Some(q), options, more, (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -157,8 +169,9 @@ pub(super) fn js_divergence<'py>(
     q: Arg<'_, 'py>,
     weight: f64,
     options: Options,
+    more: More<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::JsDivergence { weight }, p, Some(q), options, (with_grad, grad_output))
+    evaluate(MeasureKind::JsDivergence { weight }, p, Some(q), options, more, (with_grad, grad_output))
 }

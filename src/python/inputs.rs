@@ -5,6 +5,7 @@ use super::errors::needs_double;
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::{self, Use};
 use crate::GradOutput;
+use crate::math::Exp;
 use crate::simd::Float;
 use crate::view::check_weights;
 use half::{bf16, f16};
@@ -320,6 +321,21 @@ impl<'py, S: Number> Input<'py, S> {
         Ok(narrow)
     }
 
+    /// One number a class, in the type of the computation, at most as large as the inverse of its smallest normal number.
+    #[cold]
+    pub(super) fn log_prior(&self, arg: Arg<'_, 'py>) -> PyResult<Array<'py, S::Real>> {
+        let (name, shape) = ("log_prior", [self.class_count()]);
+        if let Some(array) = Array::in_place(arg).filter(Array::is_flat) {
+            return array.of_shape(name, &shape);
+        }
+        let wide = self.in_double(arg, name)?.of_shape(name, &shape)?;
+        let (mut narrow, most) = (Array::empty(self.real_dtype(), &shape)?, (-S::Real::MIN_EXPONENT).to_f64().exp2());
+        for (to, &x) in narrow.data_mut().iter_mut().zip(wide.data()) {
+            *to = S::Real::from_f64(if x < f64::INFINITY { x.min(most) } else { x });
+        }
+        Ok(narrow)
+    }
+
     fn in_double(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, f64>> {
         match Array::in_place(arg).filter(Array::is_flat) {
             Some(array) => Ok(array),
@@ -335,12 +351,18 @@ impl<'py, S: Number> Input<'py, S> {
     pub(super) fn grad_output(&self, arg: Option<Arg<'_, 'py>>, shape: &[usize]) -> PyResult<Upstream<'py, S>> {
         match arg {
             None => Ok(Upstream::Number(1.0)),
-            Some(arg) => self.given_grad_output(arg, shape),
+            Some(arg) => self.upstream(arg, "grad_output", shape),
         }
     }
 
+    /// An upstream gradient of this name.
     #[inline(never)]
-    fn given_grad_output(&self, arg: Arg<'_, 'py>, shape: &[usize]) -> PyResult<Upstream<'py, S>> {
+    pub(super) fn upstream(
+        &self,
+        arg: Arg<'_, 'py>,
+        name: &'static str,
+        shape: &[usize],
+    ) -> PyResult<Upstream<'py, S>> {
         let wide = match arg.cast::<PyFloat>() {
             Ok(number) => vec![number.value()],
             Err(_) => {
@@ -348,23 +370,24 @@ impl<'py, S: Number> Input<'py, S> {
                 if let Some(each) = each.filter(|each| !shape.is_empty() && weights::are_plain_factors(each.data())) {
                     return Ok(Upstream::Each(Box::new(each)));
                 }
-                let wide = Array::<f64>::copy(&via_numpy(self.py(), Numpy::AsGradOutput, (arg, shape.to_vec()))?)?;
+                let wide =
+                    Array::<f64>::copy(&via_numpy(self.py(), Numpy::AsGradOutput, (arg, name, shape.to_vec()))?)?;
                 if !wide.shape().is_empty() {
                     let mut each = Array::empty(self.real_dtype(), shape)?;
                     each.data_mut().iter_mut().zip(wide.data()).for_each(|(to, &x)| *to = S::Real::from_f64(x));
-                    self.check_factors(wide.data());
+                    self.check_factors(wide.data(), name);
                     return Ok(Upstream::Each(Box::new(each)));
                 }
                 wide.data().to_vec()
             }
         };
-        self.check_factors(&wide);
+        self.check_factors(&wide, name);
         Ok(Upstream::Number(wide[0]))
     }
 
-    fn check_factors(&self, wide: &[f64]) {
+    fn check_factors(&self, wide: &[f64], name: &'static str) {
         if !weights::are_factors::<S::Real>(wide) {
-            self.unfit.set(Some("grad_output"));
+            self.unfit.set(Some(name));
         }
     }
 

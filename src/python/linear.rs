@@ -5,18 +5,20 @@ use super::errors::refuse;
 use super::inputs::{Input, Logits, Upstream, data, match_dtype};
 use super::options::{self, SigmoidOptions, SoftmaxOptions, choice, function, softmax_options};
 use super::outputs::{rounded, wrap};
+use super::token_logprobs::{Tokens, both};
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::Use;
 use crate::linear;
-use crate::{LinearGrads, LinearObjective, Objective, Reduction};
+use crate::{LinearGrads, LinearObjective, Loss, Objective, Reduction};
 use pyo3::prelude::*;
 use std::borrow::Cow;
 
-/// The loss of a layer's outputs, of the softmax or the sigmoid family, with its targets.
+/// The loss of a layer's outputs, of the softmax or the sigmoid family, with its targets; or what is computed of tokens.
 #[derive(Clone, Copy)]
 pub(super) enum LayerLoss<'a, 'py> {
     Softmax(Arg<'a, 'py>, SoftmaxOptions<'a, 'py>),
     Sigmoid(Arg<'a, 'py>, SigmoidOptions<'a, 'py>),
+    Tokens(Tokens<'a, 'py>),
 }
 
 /// Weight and bias, with the loss of the outputs.
@@ -81,6 +83,7 @@ impl<'a, 'py> LayerLoss<'a, 'py> {
                 ("class_weight", options.class_weight.is_some()),
                 ("temperature", options.temperature != 1.0),
                 ("softcap", options.softcap.is_some()),
+                ("log_prior", options.log_prior.is_some()),
                 ("z_loss", options.z_loss != 0.0),
             ],
         };
@@ -96,22 +99,31 @@ impl<'a, 'py> LayerLoss<'a, 'py> {
     }
 
     /// The arrays among the arguments.
-    fn args(self) -> [Option<Arg<'a, 'py>>; 3] {
+    fn args(self) -> [Option<Arg<'a, 'py>>; 4] {
         match self {
-            LayerLoss::Softmax(target, SoftmaxOptions { class_weight, sample_weight, .. }) => {
-                [Some(target), class_weight, sample_weight]
+            LayerLoss::Softmax(target, SoftmaxOptions { class_weight, sample_weight, log_prior, .. }) => {
+                [Some(target), class_weight, sample_weight, log_prior]
             }
             LayerLoss::Sigmoid(target, SigmoidOptions { pos_weight, sample_weight, .. }) => {
-                [Some(target), pos_weight, sample_weight]
+                [Some(target), pos_weight, sample_weight, None]
             }
+            LayerLoss::Tokens(tokens) => tokens.args(),
         }
     }
 
     /// The shape of losses that are not reduced.
     fn shape<'x, S: Number>(&self, x: &'x Input<'py, S>) -> Cow<'x, [usize]> {
         match self {
-            LayerLoss::Softmax(..) => x.leading().into(),
+            LayerLoss::Softmax(..) | LayerLoss::Tokens(..) => x.leading().into(),
             LayerLoss::Sigmoid(..) => x.shape(),
+        }
+    }
+
+    /// The loss as a Python object, or the pair of both results of tokens.
+    fn wrap<S: Number>(&self, x: &Input<'py, S>, loss: Loss<S::Real>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            LayerLoss::Tokens(..) => Ok(both(x.py(), loss, x.leading())?.into_pyobject(x.py())?.into_any()),
+            _ => wrap(x.py(), loss, &self.shape(x)),
         }
     }
 
@@ -125,6 +137,7 @@ impl<'a, 'py> LayerLoss<'a, 'py> {
         match self {
             LayerLoss::Softmax(target, options) => options.with_objective(x, target, of_sample, f),
             LayerLoss::Sigmoid(target, options) => options.with_objective(x, target, of_sample, f),
+            LayerLoss::Tokens(tokens) => tokens.with_objective(x, |objective| f(objective)),
         }
     }
 }
@@ -133,19 +146,17 @@ impl<'a, 'py> Layer<'a, 'py> {
     fn run<S: Number>(
         self,
         x: Input<'py, S>,
-        reduction: Arg<'_, 'py>,
+        reduction: Reduction,
         wanted: Option<Wanted<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let weight = self.weight(&x)?;
         let x = x.with_outputs(weight.shape()[0]);
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
-        let shape = self.loss.shape(&x);
-        let reduction = options::reduction(reduction)?;
         self.loss.with_objective(&x, Use::under(reduction), |loss| {
             x.check_fit()?;
             let objective = LinearObjective { loss, x: x.array.rows()?, weight: weight.rows()?, bias: data(&bias) };
-            evaluate(&x, &objective, reduction, &shape, wanted)
+            evaluate(&x, &objective, reduction, &self.loss, wanted)
         })
     }
 
@@ -204,18 +215,18 @@ fn evaluate<'py, S: Number>(
     x: &Input<'py, S>,
     objective: &LinearObjective<'_, S>,
     reduction: Reduction,
-    shape: &[usize],
+    kind: &LayerLoss<'_, 'py>,
     gradients: Option<([Option<Gradient<'py, S>>; 3], Upstream<'py, S>)>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, work) = (x.py(), linear::work(objective.x.rows(), objective.x.columns(), objective.weight.rows()));
     let Some((mut gradients, upstream)) = gradients else {
-        return wrap(py, detached(py, work, || crate::linear_value(objective, reduction))?, shape);
+        return kind.wrap(x, detached(py, work, || crate::linear_value(objective, reduction))?);
     };
     let [x_grad, weight, bias] = gradients.each_mut().map(|grad| grad.as_mut().map(|grad| grad.array.data_mut()));
     let grads = LinearGrads { x: x_grad, weight, bias };
     let grad_output = upstream.get();
     let run = || crate::linear_value_and_grads(objective, grads, reduction, grad_output);
-    let loss = wrap(py, detached(py, work, run)?, shape)?;
+    let loss = kind.wrap(x, detached(py, work, run)?)?;
     let [x_grad, weight, bias] = gradients.map(|grad| grad.map(|grad| grad.finish(x)).transpose());
     Ok((loss, x_grad?, weight?, bias?).into_pyobject(py)?.into_any())
 }
@@ -237,6 +248,30 @@ softmax_options! { function!
     ) -> PyResult<Bound<'py, PyAny>> {
         let layer = Layer { weight, bias, loss: LayerLoss::of(target, kind, pos_weight, options)? };
         let wanted = (order > 0).then_some(Wanted { wrt, grad_output, out });
-        match_dtype!(Logits::of(x, "x", Some(-1))?, x => layer.run(x, reduction, wanted))
+        match_dtype!(Logits::of(x, "x", Some(-1))?, x => layer.run(x, options::reduction(reduction)?, wanted))
     }
+}
+
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the arguments of the function, as Python passes them")]
+pub(super) fn linear_token_logprobs<'py>(
+    x: Arg<'_, 'py>,
+    weight: Arg<'_, 'py>,
+    token: Arg<'_, 'py>,
+    bias: Option<Arg<'_, 'py>>,
+    grad_logprob: Arg<'_, 'py>,
+    grad_entropy: Arg<'_, 'py>,
+    temperature: f64,
+    softcap: Option<f64>,
+    log_prior: Option<Arg<'_, 'py>>,
+    ignore_index: Option<i64>,
+    order: u8,
+    wrt: Arg<'_, 'py>,
+    out: Option<Arg<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let tokens =
+        Tokens { token, upstream: [grad_logprob, grad_entropy], temperature, softcap, log_prior, ignore_index };
+    let layer = Layer { weight, bias, loss: LayerLoss::Tokens(tokens) };
+    let wanted = (order > 0).then_some(Wanted { wrt, grad_output: None, out });
+    match_dtype!(Logits::of(x, "x", Some(-1))?, x => layer.run(x, Reduction::None, wanted))
 }

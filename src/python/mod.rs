@@ -22,6 +22,7 @@ mod sigmoid_family;
 mod softmax_family;
 mod targets;
 mod threads;
+mod token_logprobs;
 mod via_numpy;
 mod weights;
 
@@ -46,13 +47,17 @@ mod _core {
     #[pymodule_export]
     use super::gaussian::gaussian_nll;
     #[pymodule_export]
-    use super::linear::linear_cross_entropy;
+    use super::linear::{linear_cross_entropy, linear_token_logprobs};
     #[pymodule_export]
     use super::penalties::{js_smoothness, parity_penalty};
     #[pymodule_export]
     use super::sigmoid_family::{binary_cross_entropy, hinge_loss, sigmoid_cross_entropy, sigmoid_focal_loss};
     #[pymodule_export]
-    use super::softmax_family::{categorical_cross_entropy, softmax_cross_entropy, softmax_focal_loss};
+    use super::softmax_family::{
+        categorical_cross_entropy, softmax_cross_entropy, softmax_focal_loss, topk_kl_divergence,
+    };
+    #[pymodule_export]
+    use super::token_logprobs::token_logprobs;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

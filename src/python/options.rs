@@ -17,6 +17,7 @@ macro_rules! softmax_options {
                 label_smoothing: f64,
                 temperature: f64,
                 softcap: Option<f64>,
+                log_prior: Option<Arg<'a, 'py>>,
                 z_loss: f64,
             ]
             $($rest)+

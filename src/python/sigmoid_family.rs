@@ -161,6 +161,8 @@ sigmoid_options! { function!
         logits: Arg<'a, 'py>,
         target: Arg<'a, 'py>,
         gamma: f64,
+        gamma_neg: Option<f64>,
+        clip: f64,
         alpha: Option<f64>,
         ..options: SigmoidOptions,
         reduction: Arg<'a, 'py>,
@@ -171,7 +173,7 @@ sigmoid_options! { function!
         let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
         match_dtype!(Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| {
-                SigmoidFocalLoss::new(gamma, alpha, pos_weight, options.label_smoothing)
+                SigmoidFocalLoss::new(gamma, alpha, pos_weight, options.label_smoothing)?.asymmetric(gamma_neg, clip)
             })
         })
     }

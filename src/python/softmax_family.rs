@@ -5,11 +5,16 @@ use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options::{self, SoftmaxOptions, function, softmax_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::{Floats, Target};
+use super::via_numpy::{Numpy, via_numpy};
 use super::weights::Use;
+use crate::error::{Error, Fault};
+use crate::simd::Float;
+use crate::storage::Storage;
 use crate::{
     CategoricalCrossEntropy, Labels, Objective, RowLoss, RowObjective, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
-    Sparse, Targets,
+    Sparse, Targets, TopkKlDivergence,
 };
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 /// Targets and weights of rows: as passed, and as arrays that fit the logits.
@@ -18,6 +23,7 @@ struct Arguments<'a, 'py, S: Number> {
     target: Target<'py, S>,
     class_weight: Option<Array<'py, S::Real>>,
     sample_weight: Option<Array<'py, S::Real>>,
+    log_prior: Option<(Arg<'a, 'py>, Array<'py, S::Real>)>,
     ignore_index: Option<i64>,
 }
 
@@ -36,8 +42,31 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
             target: logits.target(target)?,
             class_weight: logits.weights(class_weight, "class_weight", &[logits.class_count()], of_class)?,
             sample_weight: logits.weights(sample_weight, "sample_weight", logits.leading(), of_sample)?,
+            log_prior: None,
             ignore_index,
         })
+    }
+
+    /// Refuses what is no part of a distribution: a target must be pairs whose weights sum to at most 1. Rounding in the
+    /// coarsest type that they may have come from is accepted.
+    fn check_topk(&self, logits: &Input<'py, S>) -> PyResult<()> {
+        let Target::Sparse(classes, weights) = &self.target else {
+            let got = via_numpy(logits.py(), Numpy::DtypeOf, (self.given[0],))?;
+            return Err(PyTypeError::new_err(format!(
+                "target must be a tuple (classes, probabilities) of the most probable classes, got {got}"
+            )));
+        };
+        let (pairs, ignored) = (weights.columns().max(1), self.ignore_index);
+        let most = 1.0 + half::bf16::sum_tolerance(pairs);
+        for (row, (classes, weights)) in classes.data().chunks(pairs).zip(weights.data().chunks(pairs)).enumerate() {
+            let counted = classes.iter().zip(weights).filter(|(class, _)| Some(**class) != ignored);
+            let sum = counted.fold(0.0, |sum: f64, (_, weight)| sum + weight.to_f64());
+            if sum > most {
+                let fault = Fault::Excess(sum);
+                return Err(Error::Distribution { name: "target", row, fault }.into());
+            }
+        }
+        Ok(())
     }
 
     /// The place for the gradient, if one is required.
@@ -47,8 +76,12 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
             let [target, class_weight, sample_weight] = self.given;
             let second = target.filter(|_| matches!(self.target, Target::Sparse(..)));
             let [first_span, second_span] = self.target.spans();
-            let spans = [first_span, second_span, span(&self.class_weight), span(&self.sample_weight)];
-            Output::of(logits, logits.leading(), want, [target, second, class_weight, sample_weight], spans)
+            let (prior, prior_span) = match &self.log_prior {
+                Some((given, array)) => (Some(*given), array.span()),
+                None => (None, None),
+            };
+            let spans = [first_span, second_span, span(&self.class_weight), span(&self.sample_weight), prior_span];
+            Output::of(logits, logits.leading(), want, [target, second, class_weight, sample_weight, prior], spans)
         })
     }
 
@@ -89,7 +122,10 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         // The weights of the classes are no factor of the z-loss.
         let of_class = if self.z_loss == 0.0 { of_sample } else { Use::AsTheyAre };
         let uses = [of_class, of_sample];
-        Arguments::read(logits, target, self.class_weight, self.sample_weight, self.ignore_index, uses)
+        let arguments =
+            Arguments::read(logits, target, self.class_weight, self.sample_weight, self.ignore_index, uses)?;
+        let Some(given) = self.log_prior else { return Ok(arguments) };
+        Ok(Arguments { log_prior: Some((given, logits.log_prior(given)?)), ..arguments })
     }
 
     #[inline(always)]
@@ -100,6 +136,7 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
     ) -> crate::Result<SoftmaxCrossEntropy<'w, S::Real>> {
         SoftmaxCrossEntropy::new(logits.class_count(), data(&arguments.class_weight), self.label_smoothing)?
             .of_logits(self.softcap, self.temperature)?
+            .with_log_prior(arguments.log_prior.as_ref().map(|(_, array)| array.data()))?
             .with_z_loss(self.z_loss)
     }
 
@@ -199,5 +236,35 @@ pub(super) fn categorical_cross_entropy<'py>(
         p.check_fit()?;
         let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
         arguments.with_objective(&p, loss, |objective| evaluate(&p, objective, reduction, p.leading(), output))
+    })
+}
+
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the arguments of the loss, as Python passes them")]
+pub(super) fn topk_kl_divergence<'py>(
+    logits: Arg<'_, 'py>,
+    target: Arg<'_, 'py>,
+    sample_weight: Option<Arg<'_, 'py>>,
+    ignore_index: Option<i64>,
+    temperature: f64,
+    softcap: Option<f64>,
+    axis: isize,
+    reduction: Arg<'_, 'py>,
+    order: u8,
+    grad_output: Option<Arg<'_, 'py>>,
+    out: Option<Arg<'_, 'py>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match_dtype!(Logits::of(logits, "logits", Some(axis))?, logits => {
+        let reduction = options::reduction(reduction)?;
+        let uses = [Use::under(reduction); 2];
+        let arguments = Arguments::read(&logits, target, None, sample_weight, ignore_index, uses)?;
+        arguments.check_topk(&logits)?;
+        let output = arguments.output(&logits, Want { order, out, grad_output })?;
+        logits.check_fit()?;
+        logits.warn_of_probabilities("logits")?;
+        let loss = TopkKlDivergence::new(softcap, temperature)?;
+        arguments.with_objective(&logits, loss, |objective| {
+            evaluate(&logits, objective, reduction, logits.leading(), output)
+        })
     })
 }

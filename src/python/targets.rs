@@ -171,8 +171,7 @@ impl<'py, S: Number> Target<'py, S> {
     /// The memory that is read; the second span is for the weights of a sparse target.
     pub(super) fn spans(&self) -> [Option<Range<usize>>; 2] {
         match self {
-            Target::Classes(ClassArray::I32(array)) => [array.span(), None],
-            Target::Classes(ClassArray::I64(array)) => [array.span(), None],
+            Target::Classes(classes) => [classes.span(), None],
             Target::Distributions(floats) => [floats.span(), None],
             Target::Sparse(classes, weights) => [classes.span(), weights.span()],
         }
@@ -184,6 +183,14 @@ impl ClassArray<'_> {
         match self {
             ClassArray::I32(array) => array.shape(),
             ClassArray::I64(array) => array.shape(),
+        }
+    }
+
+    /// The memory that is read.
+    pub(super) fn span(&self) -> Option<Range<usize>> {
+        match self {
+            ClassArray::I32(array) => array.span(),
+            ClassArray::I64(array) => array.span(),
         }
     }
 

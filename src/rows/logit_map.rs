@@ -1,10 +1,10 @@
-//! The map of the logits in front of a loss of the softmax family: `softcap`, then `temperature`.
+//! The map of the logits in front of a loss of the softmax family: `softcap`, then `temperature`, then `log_prior`.
 //!
 //! # Formula
 //!
 //! ```text
-//! z' = softcap tanh(z / softcap) / temperature
-//! d z' / d z = sech^2(z / softcap) / temperature
+//! z'_k = softcap tanh(z_k / softcap) / temperature + log_prior_k
+//! d z'_k / d z_k = sech^2(z_k / softcap) / temperature
 //! ```
 //!
 //! A row is mapped block by block, in the sweep that sums its exponentials, while the next blocks are prefetched
@@ -16,8 +16,8 @@
 //! quotient. The result for a logit does not depend on its neighbours.
 //!
 //! # Precision
-//! `z'` is rounded to the type of the computation: to nearest for a temperature, within 4 ULP for a softcap. The loss is
-//! that of the rounded logits.
+//! `z'` is rounded to the type of the computation: to nearest for a temperature, within 4 ULP for a softcap, and once
+//! more for the sum with a prior. The loss is that of the rounded logits.
 //!
 //! # Options without a place in the type
 //! A temperature of 1e-40 has no place in single precision, and logits that are divided by it overflow, all of them. A
@@ -29,20 +29,24 @@
 //!
 //! # Special values
 //! A softcap makes infinite logits finite: a masked class, -inf, becomes as probable as a class at `-softcap`. A logit
-//! that overflows in the division by a temperature of about 1 becomes infinite.
+//! that overflows in the division by a temperature of about 1 becomes infinite. A prior of -inf masks its class, unless
+//! the logit is +inf or NaN.
 //!
 //! # References
 //! G. Hinton, O. Vinyals and J. Dean, *Distilling the knowledge in a neural network*, 2015, arXiv:1503.02531 (temperature).
 //! Gemma Team, *Gemma 2: Improving open language models at a practical size*, 2024, arXiv:2408.00118, section 2 (softcap).
+//! A. K. Menon et al., *Long-tail learning via logit adjustment*, ICLR 2021, arXiv:2007.07314, section 5 (prior).
 
-use crate::error::{Result, check_positive};
+use crate::error::{Error, Result, check_positive};
 use crate::math::{Real, tanh_unit, tanh_with_slope};
 use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, inlined, lanes_of, read, write};
 
 /// The map that is applied to logits before the loss.
 #[derive(Clone, Copy, Debug)]
-pub struct LogitMap<T> {
+pub struct LogitMap<'a, T> {
     temperature: f64,
+    /// What is added to the logits of each class.
+    prior: Option<&'a [T]>,
     cap: Option<Cap<T>>,
     /// 1 over the temperature.
     cool: Factor<T>,
@@ -50,10 +54,10 @@ pub struct LogitMap<T> {
     far: Option<FarMap>,
 }
 
-impl<T: Real> LogitMap<T> {
+impl<'a, T: Real> LogitMap<'a, T> {
     /// The map that leaves logits as they are.
     pub(crate) fn identity() -> Self {
-        LogitMap { temperature: 1.0, cap: None, cool: Factor::one(), far: None }
+        LogitMap { temperature: 1.0, prior: None, cap: None, cool: Factor::one(), far: None }
     }
 
     /// # Errors
@@ -69,12 +73,28 @@ impl<T: Real> LogitMap<T> {
         let is_far = !((-exponent / 4.0).exp2()..(exponent * 0.75).exp2()).contains(&temperature);
         let far = is_far.then_some(FarMap { softcap, temperature, top: 0.0 });
         let cap = softcap.and_then(|cap| Cap::new(cap, if is_far { 1.0 } else { temperature }));
-        Ok(LogitMap { temperature, cap, cool: Factor::of(1.0, temperature), far })
+        Ok(LogitMap { temperature, prior: None, cap, cool: Factor::of(1.0, temperature), far })
+    }
+
+    /// The same map, after which a number is added to the logits of each class.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are as many numbers as classes, [`Error::Value`] for one that is NaN or +inf.
+    pub(crate) fn with_log_prior(self, prior: Option<&'a [T]>, classes: usize) -> Result<Self> {
+        let Some(numbers) = prior else { return Ok(self) };
+        let name = "log_prior";
+        if numbers.len() != classes {
+            return Err(Error::Shape { name, expected: vec![classes], got: vec![numbers.len()] });
+        }
+        match numbers.iter().position(|&x| !(x < T::INFINITY)) {
+            Some(index) => Err(Error::Value { name, expected: "finite or -inf", got: numbers[index].to_f64(), index }),
+            None => Ok(LogitMap { prior, ..self }),
+        }
     }
 
     #[inline(always)]
     pub(crate) fn is_identity(&self) -> bool {
-        self.cap.is_none() && self.temperature == 1.0
+        self.cap.is_none() && self.temperature == 1.0 && self.prior.is_none()
     }
 
     #[inline(always)]
@@ -109,51 +129,92 @@ impl<T: Real> LogitMap<T> {
         self.far.map_or(0.0, FarMap::lacks)
     }
 
-    /// The mapped logits, if the temperature is not far from 1.
+    /// The mapped logits before the prior, if the temperature is not far from 1.
     #[inline(always)]
     fn register<S: Simd<T>>(&self, s: S, z: S::V) -> S::V {
         match self.cap {
+            None if self.temperature == 1.0 => z,
             None => self.cool.times(s, z),
             Some(cap) => tanh_with_slope(s, z * s.splat(cap.shrink)).0 * s.splat(cap.stretch),
         }
     }
 
-    /// Maps a single logit, as a separate function.
+    /// Maps the logit of a class, as a separate function.
     #[inline(always)]
-    pub(crate) fn at<S: Simd<T>>(&self, s: S, z: T) -> T {
-        s.call(inlined!(|s| match self.far {
+    pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize, z: T) -> T {
+        let mapped = s.call(inlined!(|s| match self.far {
             None => lanes_of(s, self.register(s, s.splat(z))).as_ref()[0],
             Some(far) => T::from_f64(far.at(z.to_f64())),
-        }))
+        }));
+        self.prior.map_or(mapped, |prior| mapped + prior[class])
     }
 
-    /// Maps a row, or a block of one, as a separate function, and returns the largest result. The derivative of the softcap at each logit goes
-    /// to `slopes`, which is empty if it is not needed.
+    /// Maps a row, or a block of one that begins at a class, as a separate function, and returns the largest
+    /// result. The derivative of the softcap at each logit goes to `slopes`, which is empty if it is not needed.
     #[inline(always)]
-    pub(crate) fn row<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
-        s.call(inlined!(|s| match (self.far, self.cap) {
-            (Some(far), _) => far.row(row, slopes),
-            (None, Some(cap)) => cap.row(s, row, slopes),
-            (None, None) => map_all(
-                s,
-                row,
-                inlined!(|zs, _| {
-                    for z in zs.iter_mut() {
-                        *z = self.cool.times(s, *z);
-                    }
-                })
-            ),
-        }))
+    pub(crate) fn row<S: Simd<T>>(&self, s: S, class: usize, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+        if let Some(prior) = self.prior {
+            let prior = &prior[class..class + row.source().len()];
+            return s.call(inlined!(|s| self.row_and(s, row, slopes, Prior::Added(prior))));
+        }
+        s.call(inlined!(|s| self.row_and(s, row, slopes, Prior::None)))
+    }
+
+    #[inline(always)]
+    fn row_and<S: Simd<T>>(&self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T], prior: Prior<'_, T>) -> T {
+        if let Some(far) = self.far {
+            return far.row(row, slopes, prior);
+        }
+        match self.cap {
+            None if self.temperature == 1.0 => map_all(s, row, prior, inlined!(|_, _| {})),
+            None => {
+                let cool = self.cool;
+                map_all(
+                    s,
+                    row,
+                    prior,
+                    inlined!(|zs, _| {
+                        for z in zs.iter_mut() {
+                            *z = cool.times(s, *z);
+                        }
+                    }),
+                )
+            }
+            Some(cap) => cap.row(s, row, slopes, prior),
+        }
+    }
+}
+
+/// What is added to the mapped logits of a row, or of a block of one.
+#[derive(Clone, Copy)]
+enum Prior<'a, T> {
+    None,
+    Added(&'a [T]),
+}
+
+impl<T: Real> Prior<'_, T> {
+    /// Adds it to a register that begins at element `i`; a partial register is filled with that element.
+    #[inline(always)]
+    fn add<S: Simd<T>>(self, s: S, i: usize, z: S::V) -> S::V {
+        match self {
+            Prior::None => z,
+            Prior::Added(prior) => z + read(s, prior, i, prior[i]),
+        }
     }
 }
 
 /// How many registers are mapped together.
 const TOGETHER: usize = 4;
 
-/// Maps the registers of a row by `f(registers, index of the first element)`, several at a time, and returns the largest
-/// result.
+/// Maps the registers of a row by `f(registers, index of the first element)`, several at a time, adds the prior, and
+/// returns the largest result.
 #[inline(always)]
-fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(&mut [S::V], usize)) -> T {
+fn map_all<T: Real, S: Simd<T>>(
+    s: S,
+    row: &mut RowIo<'_, T>,
+    prior: Prior<'_, T>,
+    mut f: impl FnMut(&mut [S::V], usize),
+) -> T {
     let (len, mut largest) = (row.source().len(), [s.splat(-T::INFINITY); TOGETHER]);
     let mut i = 0;
     while i + TOGETHER * S::LANES <= len {
@@ -165,6 +226,9 @@ fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(
             s.prefetch(row.source(), i + n * S::LANES + AHEAD);
         }
         f(&mut zs, i);
+        for (n, z) in zs.iter_mut().enumerate() {
+            *z = prior.add(s, i + n * S::LANES, *z);
+        }
         for ((z, largest), register) in zs.iter().zip(&mut largest).zip(S::registers_mut(&mut row.output()[place]).0) {
             s.store(*z, register);
             *largest = z.max(*largest);
@@ -175,6 +239,7 @@ fn map_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, mut f: impl FnMut(
         // A partial register is filled with an element of the row.
         let mut z = [read(s, row.source(), i, row.source()[i])];
         f(&mut z, i);
+        z[0] = prior.add(s, i, z[0]);
         write(s, z[0], row.output(), i);
         largest[0] = z[0].max(largest[0]);
         i += S::LANES;
@@ -203,11 +268,12 @@ impl<T: Real> Cap<T> {
 
     /// Caps the logits of a row; see [`LogitMap::row`].
     #[inline(always)]
-    fn row<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+    fn row<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>, slopes: &mut [T], prior: Prior<'_, T>) -> T {
         let (shrink, stretch, one) = (s.splat(self.shrink), s.splat(self.stretch), s.splat(T::ONE));
         map_all(
             s,
             row,
+            prior,
             inlined!(|zs, i| {
                 // 1. whether all logits are so small that no exponential is needed; most logits are well below the cap
                 let mut far = s.splat(T::ZERO);
@@ -277,14 +343,17 @@ impl FarMap {
     /// See [`LogitMap::row`].
     #[cold]
     #[inline(never)]
-    fn row<T: Real>(self, row: &mut RowIo<'_, T>, slopes: &mut [T]) -> T {
+    fn row<T: Real>(self, row: &mut RowIo<'_, T>, slopes: &mut [T], prior: Prior<'_, T>) -> T {
         let mut largest = -T::INFINITY;
         for k in 0..row.source().len() {
             let z = row.source()[k].to_f64();
             if let (Some(slope), Some(cap)) = (slopes.get_mut(k), self.softcap) {
                 *slope = T::from_f64((z / cap).cosh().powi(-2));
             }
-            let mapped = T::from_f64(self.at(z));
+            let mapped = match prior {
+                Prior::None => T::from_f64(self.at(z)),
+                Prior::Added(prior) => T::from_f64(self.at(z)) + prior[k],
+            };
             row.output()[k] = mapped;
             largest = if mapped > largest { mapped } else { largest };
         }
@@ -333,17 +402,17 @@ mod tests {
     use crate::simd::{Float, Isa, Kernel};
 
     /// Every logit mapped, and its slope.
-    struct Map<'a, T>(LogitMap<T>, &'a [T]);
+    struct Map<'a, T>(LogitMap<'a, T>, &'a [T]);
 
     impl<T: Real> Kernel<T> for Map<'_, T> {
         type Output = (Vec<T>, Vec<T>);
         #[inline(always)]
         fn run<S: Simd<T>>(self, s: S) -> Self::Output {
             let (mut to, mut slopes) = (vec![T::NAN; self.1.len()], vec![T::NAN; self.1.len()]);
-            let largest = self.0.row(s, &mut RowIo::new(self.1, &mut to), &mut slopes);
+            let largest = self.0.row(s, 0, &mut RowIo::new(self.1, &mut to), &mut slopes);
             assert_eq!(largest, to.iter().copied().fold(-T::INFINITY, |a, b| if b > a { b } else { a }));
-            for (&z, &mapped) in self.1.iter().zip(&to) {
-                assert_eq!(self.0.at(s, z), mapped, "alone or among others");
+            for (k, (&z, &mapped)) in self.1.iter().zip(&to).enumerate() {
+                assert_eq!(self.0.at(s, k, z), mapped, "alone or among others");
             }
             if !self.0.has_softcap() {
                 slopes.fill(T::ONE);
@@ -370,6 +439,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_prior_is_added_to_what_is_mapped() {
+        let z: Vec<f32> = (0..997).map(|i| (i as f32 - 500.0) * 0.037).collect();
+        let mut prior: Vec<f32> = (0..997).map(|i| ((i * 7919) % 1009) as f32 * -0.013).collect();
+        prior[13] = f32::NEG_INFINITY;
+        for (cap, temperature) in [(None, 1.0), (None, 0.7), (Some(7.3), 1.7), (None, 1e-30), (Some(3.0), 1e30)] {
+            for len in [1, 5, 14, 64, 997] {
+                let (z, prior) = (&z[..len], &prior[..len]);
+                let bare = LogitMap::new(cap, temperature).unwrap().of_row(z);
+                for isa in Isa::available() {
+                    let (mapped, slopes) = f32::dispatch(isa, Map(bare, z));
+                    let with = bare.with_log_prior(Some(prior), len).unwrap();
+                    let (more, same) = f32::dispatch(isa, Map(with, z));
+                    assert_eq!(slopes, same);
+                    for k in 0..len {
+                        assert_eq!(more[k], mapped[k] + prior[k], "{} {cap:?} {temperature} {k}", isa.name());
+                    }
+                }
+            }
+        }
+        for wrong in [f32::NAN, f32::INFINITY] {
+            let result = LogitMap::identity().with_log_prior(Some(&[0.0, wrong]), 2);
+            assert!(matches!(result, Err(Error::Value { name: "log_prior", index: 1, .. })));
+        }
+        assert!(matches!(LogitMap::identity().with_log_prior(Some(&[0.0f32]), 2), Err(Error::Shape { .. })));
     }
 
     #[test]
@@ -458,8 +554,11 @@ mod tests {
     #[test]
     fn options_must_be_positive_and_finite() {
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(matches!(LogitMap::<f32>::new(None, wrong), Err(Error::Parameter { name: "temperature", .. })));
-            assert!(matches!(LogitMap::<f32>::new(Some(wrong), 1.0), Err(Error::Parameter { name: "softcap", .. })));
+            assert!(matches!(LogitMap::<'_, f32>::new(None, wrong), Err(Error::Parameter { name: "temperature", .. })));
+            assert!(matches!(
+                LogitMap::<'_, f32>::new(Some(wrong), 1.0),
+                Err(Error::Parameter { name: "softcap", .. })
+            ));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 /// A row of logits to read.
 pub struct Logits<'a, T> {
     raw: &'a [T],
-    map: LogitMap<T>,
+    map: LogitMap<'a, T>,
     /// The mapped logits, valid up to the current block of a sweep; empty if the map is the identity.
     mapped: &'a mut [T],
 }
@@ -23,7 +23,7 @@ impl<'a, T: Real> Logits<'a, T> {
 
     /// Logits that are mapped into `scratch`, which has the same length, unless the map is the identity.
     #[inline(always)]
-    pub(crate) fn new(raw: &'a [T], map: LogitMap<T>, scratch: &'a mut [T]) -> Self {
+    pub(crate) fn new(raw: &'a [T], map: LogitMap<'a, T>, scratch: &'a mut [T]) -> Self {
         let map = if map.is_identity() { map } else { map.of_row(raw) };
         Logits { raw, map, mapped: scratch }
     }
@@ -37,7 +37,7 @@ impl<'a, T: Real> Logits<'a, T> {
     /// A single mapped logit.
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
-        if self.map.is_identity() { self.raw[class] } else { self.map.at(s, self.raw[class]) }
+        if self.map.is_identity() { self.raw[class] } else { self.map.at(s, class, self.raw[class]) }
     }
 
     /// The constant that the mapped logits lack.
@@ -46,13 +46,19 @@ impl<'a, T: Real> Logits<'a, T> {
         self.map.lacks()
     }
 
+    /// All mapped logits, after a sweep.
+    #[inline(always)]
+    pub(crate) fn swept(&self) -> &[T] {
+        self.block(0..self.raw.len())
+    }
+
     /// All mapped logits.
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
         if self.map.is_identity() {
             return self.raw;
         }
-        self.map.row(s, &mut RowIo::new(self.raw, self.mapped), &mut []);
+        self.map.row(s, 0, &mut RowIo::new(self.raw, self.mapped), &mut []);
         self.mapped
     }
 }
@@ -73,7 +79,7 @@ impl<T: Real> Exponentials<T> for Logits<'_, T> {
         if self.map.is_identity() {
             return super::sweep::largest(s, &self.raw[block]);
         }
-        self.map.row(s, &mut RowIo::new(&self.raw[block.clone()], &mut self.mapped[block]), &mut [])
+        self.map.row(s, block.start, &mut RowIo::new(&self.raw[block.clone()], &mut self.mapped[block]), &mut [])
     }
 
     #[inline(always)]
@@ -93,7 +99,7 @@ impl<T: Real> Exponentials<T> for Logits<'_, T> {
 pub struct LogitsIo<'a, T> {
     /// The row, whose exponentials are kept.
     pub(crate) row: RowIo<'a, T>,
-    map: LogitMap<T>,
+    map: LogitMap<'a, T>,
     /// The slope of the map at each logit, times the temperature; empty if all slopes are 1.
     slopes: &'a mut [T],
 }
@@ -102,7 +108,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     /// Logits that are mapped to the place where their exponentials are kept. With a softcap, the slopes go to
     /// `slopes`.
     #[inline(always)]
-    pub(crate) fn new(row: RowIo<'a, T>, map: LogitMap<T>, slopes: &'a mut [T]) -> Self {
+    pub(crate) fn new(row: RowIo<'a, T>, map: LogitMap<'a, T>, slopes: &'a mut [T]) -> Self {
         if map.is_identity() {
             return LogitsIo { row, map, slopes };
         }
@@ -126,7 +132,7 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     #[inline(always)]
     pub(crate) fn at<S: Simd<T>>(&self, s: S, class: usize) -> T {
         let z = self.row.input()[class];
-        if self.map.is_identity() { z } else { self.map.at(s, z) }
+        if self.map.is_identity() { z } else { self.map.at(s, class, z) }
     }
 
     /// Turns the kept exponentials into the gradient, register by register: `f(k, e)` is the gradient of the mapped
@@ -164,16 +170,17 @@ impl<'a, T: Real> LogitsIo<'a, T> {
     #[inline(always)]
     pub(crate) fn all<S: Simd<T>>(&mut self, s: S) -> &[T] {
         if !self.map.is_identity() {
-            self.map.row(s, &mut self.row.map_to_kept(0..self.row.source().len()), self.slopes);
+            self.map.row(s, 0, &mut self.row.map_to_kept(0..self.row.source().len()), self.slopes);
         }
         self.row.source()
     }
 
-    /// Turns the logits that [`all`](Self::all) mapped into their gradient, as [`finish`](Self::finish) does.
+    /// Turns mapped logits, of which a sweep has kept no exponentials, into their gradient, as [`finish`](Self::finish)
+    /// does.
     #[inline(always)]
     pub(crate) fn map<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
         let slopes = &*self.slopes;
-        self.row.map(
+        self.row.finish_source(
             s,
             fill,
             inlined!(|k, z| {
@@ -201,7 +208,7 @@ impl<T: Real> Exponentials<T> for LogitsIo<'_, T> {
             return self.row.enter(s, block);
         }
         let slopes = if self.slopes.is_empty() { &mut [] } else { &mut self.slopes[block.clone()] };
-        self.map.row(s, &mut self.row.map_to_kept(block), slopes)
+        self.map.row(s, block.start, &mut self.row.map_to_kept(block), slopes)
     }
 
     #[inline(always)]

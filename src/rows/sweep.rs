@@ -249,8 +249,8 @@ fn sum_with<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
 }
 
 /// A row whose exponentials are summed twice: plain, and times their margins, the distances from the maximum.
-pub(super) struct EntropySum<'a, T> {
-    pub(super) row: &'a [T],
+pub(super) struct EntropySum<'a, R> {
+    pub(super) row: &'a mut R,
     /// The start of the block that first attains the maximum.
     pub(super) block: usize,
     /// `sum_k exp(z_k - pivot) (max - z_k)`, with the largest logit so far as `max`.
@@ -261,7 +261,7 @@ pub(super) struct EntropySum<'a, T> {
 /// normal numbers. It is finite, so that 0 times it is 0.
 const FAR: f64 = 4096.0;
 
-impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
+impl<T: Real, R: Exponentials<T>> Exponentials<T> for EntropySum<'_, R> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.row.len()
@@ -269,7 +269,12 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
 
     #[inline(always)]
     fn block(&self, block: Range<usize>) -> &[T] {
-        &self.row[block]
+        self.row.block(block)
+    }
+
+    #[inline(always)]
+    fn enter<S: Simd<T>>(&mut self, s: S, block: Range<usize>) -> T {
+        self.row.enter(s, block)
     }
 
     #[inline(always)]
@@ -290,17 +295,19 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
         pivot: Pivot<T>,
     ) -> (f64, f64) {
         let (zero, one, far) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(FAR)));
-        let (max, start, row) = (s.splat(max), block.start, self.row);
+        // A map has prefetched the logits that it is given.
+        let (max, memory) = (s.splat(max), self.row.block(block.start..self.row.len()));
+        let row = self.row.block(block);
         // `min` drops a NaN on its left side; the exponential is NaN already.
         let (sum, ties, gaps);
         if SKIP_MAX {
             let [(a, m, g), (b, n, h)] = fold::<2, _, _, _>(
                 s,
-                &row[block],
+                row,
                 -T::INFINITY,
                 (zero, zero, zero),
                 inlined!(|(sum, ties, gaps), i, z| {
-                    s.prefetch(row, start + i + AHEAD);
+                    s.prefetch(memory, i + AHEAD);
                     let is_max = z.eq(max);
                     let e = S::V::select(is_max, zero, pivot.exp(s, z));
                     (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
@@ -310,11 +317,11 @@ impl<T: Real> Exponentials<T> for EntropySum<'_, T> {
         } else {
             let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
                 s,
-                &row[block],
+                row,
                 -T::INFINITY,
                 (zero, zero),
                 inlined!(|(sum, gaps), i, z| {
-                    s.prefetch(row, start + i + AHEAD);
+                    s.prefetch(memory, i + AHEAD);
                     let e = pivot.exp(s, z);
                     (sum + e, e.mul_add((max - z).min(far), gaps))
                 }),

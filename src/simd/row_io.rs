@@ -155,6 +155,19 @@ impl<'a, T: Float> RowIo<'a, T> {
     /// Second step: writes `f(i, v)` to the output for every kept register `v` at `i`.
     #[inline(always)]
     pub(crate) fn finish<S: Simd<T>>(&mut self, s: S, f: impl Fn(usize, S::V) -> S::V) {
+        self.finish_from(s, self.kept, T::ZERO, f);
+    }
+
+    /// The same for every register of the source, if the first step has kept nothing; partial registers are filled with
+    /// `fill`.
+    #[inline(always)]
+    pub(crate) fn finish_source<S: Simd<T>>(&mut self, s: S, fill: T, f: impl Fn(usize, S::V) -> S::V) {
+        self.finish_from(s, self.source, fill, f);
+    }
+
+    /// Reads `from`, one of the row's own pointers.
+    #[inline(always)]
+    fn finish_from<S: Simd<T>>(&mut self, s: S, from: *const T, fill: T, f: impl Fn(usize, S::V) -> S::V) {
         // Only whole aligned registers can bypass the caches: the numbers before the first one are written normally.
         let (streams, bytes) = (self.kept != self.output, S::LANES * size_of::<T>());
         let head = if streams { self.output.addr().wrapping_neg() % bytes / size_of::<T>() } else { 0 }.min(self.len);
@@ -162,13 +175,15 @@ impl<'a, T: Float> RowIo<'a, T> {
         for i in (head..tail).step_by(S::LANES) {
             // SAFETY: a register from `i` on ends at or before `tail`; it is aligned where it is streamed.
             unsafe {
-                let v = f(i, load(s, self.kept, i));
+                let v = f(i, load(s, from, i));
                 if streams { s.stream(v, &mut *self.output.add(i).cast()) } else { store(s, v, self.output, i) }
             }
         }
         for part in [0..head, tail..self.len] {
             if !part.is_empty() {
-                let v = f(part.start, s.load_tail(&self.kept(part.end)[part.start..], T::ZERO));
+                // SAFETY: the row is borrowed for 'a, and nothing writes to it before the register is loaded.
+                let row = unsafe { std::slice::from_raw_parts(from, self.len) };
+                let v = f(part.start, s.load_tail(&row[part.clone()], fill));
                 s.store_tail(v, &mut self.output()[part]);
             }
         }

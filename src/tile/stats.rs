@@ -29,7 +29,13 @@ impl<T: Real, S: Simd<T>> LaneStats<T, S> {
     /// `-sum_k p_k ln p_k = ln(1 + rest) + sum_k p_k (max z - z_k)`, two sums without a negative term.
     #[inline(always)]
     pub(crate) fn entropy(&self, s: S, sums: &LaneSums<T, S>) -> S::V {
-        log1p(s, sums.rest) + sums.scale(s, self.margins)
+        log1p(s, sums.rest) + self.margin(s, sums)
+    }
+
+    /// `sum_k p_k (max z - z_k)`, the mean margin.
+    #[inline(always)]
+    pub(crate) fn margin(&self, s: S, sums: &LaneSums<T, S>) -> S::V {
+        sums.scale(s, self.margins)
     }
 }
 

@@ -187,9 +187,15 @@ impl<T: Real, S: Simd<T>> LaneSums<T, S> {
     /// The probability of the class of each row and its complement, neither by a subtraction from 1.
     #[inline(always)]
     pub(crate) fn label(&self, s: S) -> (S::V, S::V) {
-        let (one, is_max) = (s.splat(T::ONE), self.logit.eq(self.max));
+        self.of_logit(s, self.logit)
+    }
+
+    /// The probability of a class with this logit and its complement, neither by a subtraction from 1.
+    #[inline(always)]
+    pub(crate) fn of_logit(&self, s: S, logit: S::V) -> (S::V, S::V) {
+        let (one, is_max) = (s.splat(T::ONE), logit.eq(self.max));
         let partition = one + self.rest;
-        let own = exp_scaled_late(s, self.logit - self.shift, self.exponent) / self.unit;
+        let own = exp_scaled_late(s, logit - self.shift, self.exponent) / self.unit;
         let own = S::V::select(is_max, one, own);
         (own / partition, S::V::select(is_max, self.rest, partition - own) / partition)
     }

@@ -92,6 +92,19 @@ def _softmax_slopes(z: Array, y: Array) -> tuple[Array, Array]:
     return p, t
 
 
+def _token_values(z: Array, y: Array) -> Array:
+    p, values = _softmax(z), _softmax_values(z, y)
+    cost = _logsumexp(z, y)[:, np.newaxis] - z
+    values += (p * cost).sum(-1)
+    return values
+
+
+def _token_slopes(z: Array, y: Array) -> tuple[Array, Array]:
+    p, t = _softmax_slopes(z, y)
+    cost = _logsumexp(z, y)[:, np.newaxis] - z
+    return p + p * cost, t + p * (p * cost).sum(-1, keepdims=True)
+
+
 def _softmax_bends(z: Array, _: Array) -> Array:
     p = _softmax(z)
     bends: Array = p * (1 - p)
@@ -195,6 +208,7 @@ def _perplexity_slopes(p: Array, q: Array) -> tuple[Array, Array]:
 FORMULAS: Mapping[str, Formula] = {
     "softmax_cross_entropy": Formula(_classes, _softmax_values, _softmax_slopes, bends=_softmax_bends),
     "softmax_focal_loss": Formula(_classes, lambda z, y: _focus(z, y)[0], _softmax_focal_slopes),
+    "token_logprobs": Formula(_classes, _token_values, _token_slopes),
     "sigmoid_cross_entropy": Formula(
         _answers,
         lambda z, t: np.logaddexp(0, z) - t * z,

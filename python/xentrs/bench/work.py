@@ -168,11 +168,23 @@ HOMES = (losses, distributions, regularizers, evaluation)
 """Where the functions of the table stand."""
 
 
+def _entropy_less_logprob(logits: Array, token: Array) -> Any:
+    """What is timed of `token_logprobs`, which reduces nothing: a mean of both of its values."""
+    logprob, entropy = losses.token_logprobs(logits, token)
+    return entropy.mean(dtype=np.float64) - logprob.mean(dtype=np.float64)
+
+
+def _entropy_less_logprob_with_grad(logits: Array, token: Array, *, out: Array | None = None) -> tuple[Any, Array]:
+    share = 1 / len(token)
+    result = losses.token_logprobs_with_grad(logits, token, grad_logprob=-share, grad_entropy=share, out=out)
+    return result.entropy.mean(dtype=np.float64) - result.logprob.mean(dtype=np.float64), result.grad
+
+
 def _xentrs(work: Work) -> Calls:
     if work.layer:
         return dict(zip(WORKS, layers.xentrs(work.layer, work.out), strict=False))
     home = next(home for home in HOMES if hasattr(home, work.row.loss))
-    function = getattr(home, work.row.loss)
+    function = _entropy_less_logprob if work.row.loss == "token_logprobs" else getattr(home, work.row.loss)
     given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
     if work.formula.is_map:  # the result is an array, without a mean to check
         return {
@@ -183,7 +195,8 @@ def _xentrs(work: Work) -> Calls:
         if not work.formula.is_loss:
             return {LOSS: lambda: function(*given).mean(dtype=np.float64)}
         return {LOSS: lambda: function(*given).loss.mean(dtype=np.float64)}
-    with_grad = getattr(home, f"{work.row.loss}_with_grad")
+    tokens = work.row.loss == "token_logprobs"
+    with_grad = _entropy_less_logprob_with_grad if tokens else getattr(home, f"{work.row.loss}_with_grad")
 
     def mean_and_grad() -> tuple[Any, Array]:
         values, grad, *_ = with_grad(*given)

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike
 
 from .. import _core
-from .._calls import calls
+from .._calls import Expression, calls
 from ..losses.results import FloatArray
 from .single import OPTIONS
+
+MORE = Expression("(temperature, sample_weight)")
 
 
 class ValueGrads(NamedTuple):
@@ -159,7 +161,7 @@ def cross_entropy_with_grad(
     """
 
 
-@calls(_core.kl_divergence, options=OPTIONS, with_grad=False)
+@calls(_core.kl_divergence, more=MORE, options=OPTIONS, with_grad=False)
 def kl_divergence(
     p: ArrayLike,
     q: ArrayLike,
@@ -168,6 +170,8 @@ def kl_divergence(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    temperature: float = 1.0,
+    sample_weight: ArrayLike | None = None,
 ) -> FloatArray:
     """Kullback-Leibler divergence ``KL(p || q) = sum_k p_k ln(p_k / q_k)``: what expecting ``q`` costs beyond ``H(p)``.
 
@@ -179,6 +183,12 @@ def kl_divergence(
     ----------
     p, q, base, axis, normalize, from_logits
         As in `cross_entropy`.
+    temperature : float, default 1.0
+        Positive divisor of the logits of both, with `from_logits`; others have none. Gradients are with respect to the
+        logits before the division. Distillation multiplies by ``temperature ** 2``, which `sample_weight` can do.
+    sample_weight : array_like, optional
+        Non-negative weight of each row, in the shape of the values, which are multiplied by it, as the gradients are. A
+        row of weight 0 has value and gradient 0, whatever stands in it, so that 0 leaves out what is to be ignored.
 
     Returns
     -------
@@ -189,7 +199,7 @@ def kl_divergence(
     Raises
     ------
     ValueError, TypeError
-        As in `cross_entropy`.
+        As in `cross_entropy`, or if `temperature` is not positive and finite, or not 1 of what are no logits.
 
     See Also
     --------
@@ -222,10 +232,16 @@ def kl_divergence(
     >>> p, q = np.array([0.5, 0.5]), np.array([0.5 + 1e-10, 0.5 - 1e-10])
     >>> print(f"{xe.kl_divergence(p, q):.6g}")
     2e-20
+
+    Distillation at a temperature of 2, of which the last row is padding:
+
+    >>> teacher, student = [[4.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[2.0, 2.0, 0.0], [np.nan, 0.0, 0.0]]
+    >>> print(xe.kl_divergence(teacher, student, from_logits=True, temperature=2.0, sample_weight=[4.0, 0.0]).round(4))
+    [0.8386 0.    ]
     """
 
 
-@calls(_core.kl_divergence, returns=value_grads, options=OPTIONS, with_grad=True)
+@calls(_core.kl_divergence, more=MORE, returns=value_grads, options=OPTIONS, with_grad=True)
 def kl_divergence_with_grad(
     p: ArrayLike,
     q: ArrayLike,
@@ -234,6 +250,8 @@ def kl_divergence_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    temperature: float = 1.0,
+    sample_weight: ArrayLike | None = None,
     grad_output: ArrayLike | None = None,
 ) -> ValueGrads:
     """Kullback-Leibler divergence of two distributions, and its gradients with respect to both.
@@ -245,6 +263,8 @@ def kl_divergence_with_grad(
     ----------
     p, q, base, axis, normalize, from_logits
         As in `cross_entropy`.
+    temperature, sample_weight
+        As in `kl_divergence`.
     grad_output : float or array_like, optional
         What both gradients are multiplied by, in the same sweep: a number of any sign, or one for each row, an array
         that NumPy's rules repeat to the shape of the values.
@@ -282,7 +302,7 @@ def kl_divergence_with_grad(
     """
 
 
-@calls(_core.js_divergence, options=OPTIONS, with_grad=False)
+@calls(_core.js_divergence, more=MORE, options=OPTIONS, with_grad=False)
 def js_divergence(
     p: ArrayLike,
     q: ArrayLike,
@@ -292,6 +312,8 @@ def js_divergence(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    temperature: float = 1.0,
+    sample_weight: ArrayLike | None = None,
 ) -> FloatArray:
     """Jensen-Shannon divergence ``H(m) - w H(p) - v H(q)`` of the mixture ``m = w p + v q``, ``v = 1 - w``.
 
@@ -306,6 +328,8 @@ def js_divergence(
         The weight ``w`` of `p`.
     base, axis, normalize, from_logits
         As in `cross_entropy`.
+    temperature, sample_weight
+        As in `kl_divergence`.
 
     Returns
     -------
@@ -342,7 +366,7 @@ def js_divergence(
     """
 
 
-@calls(_core.js_divergence, returns=value_grads, options=OPTIONS, with_grad=True)
+@calls(_core.js_divergence, more=MORE, returns=value_grads, options=OPTIONS, with_grad=True)
 def js_divergence_with_grad(
     p: ArrayLike,
     q: ArrayLike,
@@ -352,6 +376,8 @@ def js_divergence_with_grad(
     axis: int = -1,
     normalize: bool = False,
     from_logits: bool = False,
+    temperature: float = 1.0,
+    sample_weight: ArrayLike | None = None,
     grad_output: ArrayLike | None = None,
 ) -> ValueGrads:
     """Jensen-Shannon divergence of two distributions, and its gradients with respect to both.
@@ -361,7 +387,7 @@ def js_divergence_with_grad(
 
     Parameters
     ----------
-    p, q, weight, base, axis, normalize, from_logits
+    p, q, weight, base, axis, normalize, from_logits, temperature, sample_weight
         As in `js_divergence`.
     grad_output : float or array_like, optional
         What both gradients are multiplied by, in the same sweep: a number of any sign, or one for each row, an array

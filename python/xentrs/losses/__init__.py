@@ -37,16 +37,29 @@ from .softmax_family import (
     softmax_cross_entropy_with_hess,
 )
 from .softmax_focal import softmax_focal_loss, softmax_focal_loss_with_grad
+from .tokens import (
+    LinearTokenLogprobsGrad,
+    TokenLogprobs,
+    TokenLogprobsGrad,
+    linear_token_logprobs,
+    linear_token_logprobs_with_grad,
+    token_logprobs,
+    token_logprobs_with_grad,
+)
+from .topk import topk_kl_divergence, topk_kl_divergence_with_grad
 
 __all__ = [
     "FloatArray",
     "GaussianLossGrad",
     "LinearLossGrad",
+    "LinearTokenLogprobsGrad",
     "Loss",
     "LossGrad",
     "LossGradHess",
     "Reduction",
     "Target",
+    "TokenLogprobs",
+    "TokenLogprobsGrad",
     "binary_cross_entropy",
     "binary_cross_entropy_with_grad",
     "categorical_cross_entropy",
@@ -57,6 +70,8 @@ __all__ = [
     "hinge_loss_with_grad",
     "linear_cross_entropy",
     "linear_cross_entropy_with_grad",
+    "linear_token_logprobs",
+    "linear_token_logprobs_with_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
@@ -74,5 +89,9 @@ __all__ = [
     "softmax_focal_loss",
     "softmax_focal_loss_with_grad",
     "softplus",
+    "token_logprobs",
+    "token_logprobs_with_grad",
+    "topk_kl_divergence",
+    "topk_kl_divergence_with_grad",
     "value_and_grad",
 ]

@@ -30,6 +30,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Loss:
@@ -41,8 +42,8 @@ def linear_cross_entropy(
         kind="sigmoid"    sigmoid_cross_entropy(logits, target, ...)
 
     without the logits: these exist for a few rows at a time, in at most 40 MiB, and, where that would be fewer than 64
-    rows, for a part of the classes at a time. Distributions, independent labels, smoothing, temperature, softcap and
-    z-loss ask for whole rows, of which one may then be larger.
+    rows, for a part of the classes at a time. Distributions, independent labels, smoothing, temperature, softcap,
+    priors and z-loss ask for whole rows, of which one may then be larger.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def linear_cross_entropy(
         As in the loss of this kind.
     temperature, softcap, z_loss : float, optional
         As in `softmax_cross_entropy`; of the kind "softmax" alone.
+    log_prior : array_like, shape (c,), optional
+        As in `softmax_cross_entropy`; of the kind "softmax" alone. It is no part of the layer, as `bias` is.
     reduction : {"mean", "sum", "none"}, default "mean"
         As in the loss of this kind.
 
@@ -139,6 +142,7 @@ def linear_cross_entropy_with_grad(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     reduction: Reduction = "mean",
     wrt: str | Sequence[str] = ("x", "weight", "bias"),
@@ -155,7 +159,7 @@ def linear_cross_entropy_with_grad(
     ----------
     x, weight, target, bias, kind, class_weight, pos_weight, sample_weight, ignore_index
         As in `linear_cross_entropy`.
-    label_smoothing, temperature, softcap, z_loss, reduction
+    label_smoothing, temperature, softcap, log_prior, z_loss, reduction
         As in `linear_cross_entropy`.
     wrt : sequence of {"x", "weight", "bias"}, or one of them
         The gradients that are wanted. Each that is left out spares its product.

@@ -17,6 +17,8 @@ def sigmoid_focal_loss(
     target: ArrayLike,
     *,
     gamma: float = 2.0,
+    gamma_neg: float | None = None,
+    clip: float = 0.0,
     alpha: float | None = None,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -32,7 +34,10 @@ def sigmoid_focal_loss(
         t'   = (1 - e) t + e / 2                                               b = pos_weight, e = label_smoothing
 
     where ``a`` is `alpha`; without it the factors ``a`` and ``1 - a`` are both 1. With ``g = 0`` the loss is
-    `sigmoid_cross_entropy`, bit for bit.
+    `sigmoid_cross_entropy`, bit for bit. The asymmetric loss [2]_ of many labels, few of which hold, has in the place
+    of the negative term::
+
+        -(1 - a) (1 - t') r^h ln(1 - r)         r = max(p - clip, 0), h = gamma_neg
 
     Parameters
     ----------
@@ -40,6 +45,10 @@ def sigmoid_focal_loss(
         As in `sigmoid_cross_entropy`.
     gamma : float in [0, 1e9], default 2.0
         The focus: how fast the weight of a question falls as its answer gets better.
+    gamma_neg : float in [0, 1e9] or None, default None
+        The focus of negative answers, where it is another one; the authors of [2]_ take 4, with `gamma` 0 or 1.
+    clip : float in [0, 1], default 0.0
+        A margin: a negative answer of at most this probability costs nothing; the authors of [2]_ take 0.05.
     alpha : float in [0, 1] or None, default None
         Weight of the positive answers, as ``1 - alpha`` is that of the negative ones. None weighs neither.
     pos_weight, sample_weight, ignore_index, label_smoothing, reduction
@@ -54,7 +63,7 @@ def sigmoid_focal_loss(
     Raises
     ------
     ValueError, TypeError
-        As in `sigmoid_cross_entropy`, or if `gamma` or `alpha` is out of its range.
+        As in `sigmoid_cross_entropy`, or if `gamma`, `gamma_neg`, `clip` or `alpha` is out of its range.
 
     See Also
     --------
@@ -66,7 +75,8 @@ def sigmoid_focal_loss(
     -----
     Of a soft target both terms are taken, with the weights ``t'`` and ``1 - t'``. Infinite logits, NaN, ignored and
     weightless elements are as in `sigmoid_cross_entropy`. The powers are taken in the exponent, and a confident right
-    answer keeps its cost, of relative size ``exp(-(g + 1) |x|)``, down to the smallest numbers of the type.
+    answer keeps its cost, of relative size ``exp(-(g + 1) |x|)``, down to the smallest numbers of the type. With `clip`
+    no negative answer costs more than ``-ln(clip)``, not even at an infinite logit.
 
     Against ``torchvision.ops.sigmoid_focal_loss``: `alpha` is off unless it is given, where torchvision takes 0.25; the
     reduction is "mean" unless it is given, there "none". torchvision's factor for a soft target is ``1 - p_t`` with
@@ -76,6 +86,8 @@ def sigmoid_focal_loss(
     ----------
     .. [1] T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, "Focal Loss for Dense Object Detection", ICCV 2017.
        https://doi.org/10.1109/ICCV.2017.324
+    .. [2] T. Ridnik, E. Ben-Baruch, N. Zamir, A. Noy, I. Friedman, M. Protter and L. Zelnik-Manor, "Asymmetric Loss for
+       Multi-Label Classification", ICCV 2021, arXiv:2009.14119.
 
     Examples
     --------
@@ -86,6 +98,12 @@ def sigmoid_focal_loss(
     array([0.0018, 0.0227, 0.3774])
     >>> round(xe.sigmoid_focal_loss([2.0, -1.0, 0.5], [1, 0, 0], gamma=2.0, alpha=0.25), 4)
     0.1002
+
+    Of an asymmetric loss the negative answers count less, and below the margin not at all:
+
+    >>> asymmetric = dict(gamma=1.0, gamma_neg=4.0, clip=0.05, reduction="none")
+    >>> xe.sigmoid_focal_loss([2.0, -1.0, -3.0], [1, 0, 0], **asymmetric).round(4)
+    array([0.0151, 0.0006, 0.    ])
     """
 
 
@@ -95,6 +113,8 @@ def sigmoid_focal_loss_with_grad(
     target: ArrayLike,
     *,
     gamma: float = 2.0,
+    gamma_neg: float | None = None,
+    clip: float = 0.0,
     alpha: float | None = None,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -110,11 +130,14 @@ def sigmoid_focal_loss_with_grad(
 
         d loss / d x = B p^g (p - g q ln q) - A q^g (q - g p ln p)
 
+    With `gamma_neg` and `clip` the negative term is ``B p q r^h (1 / (1 - r) - h ln(1 - r) / r)``, 0 within the margin:
+    the focus is part of the derivative.
+
     It is scaled by the sample weight, and for "mean" divided by their sum. The gradient for "none" is that of the sum.
 
     Parameters
     ----------
-    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+    logits, target, gamma, gamma_neg, clip, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_focal_loss`.
     grad_output : float or array_like, optional
         What the gradient is multiplied by, as in `sigmoid_cross_entropy_with_grad`.
@@ -158,6 +181,8 @@ def sigmoid_focal_loss_with_hess(
     target: ArrayLike,
     *,
     gamma: float = 2.0,
+    gamma_neg: float | None = None,
+    clip: float = 0.0,
     alpha: float | None = None,
     pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -172,11 +197,11 @@ def sigmoid_focal_loss_with_hess(
 
         A q^g p [(2 g + 1) q - g (g p - q) ln p] + B p^g q [(2 g + 1) p - g (g q - p) ln q]
 
-    scaled as the gradient is.
+    scaled as the gradient is. With `gamma_neg` and `clip` the negative term is the derivative of theirs.
 
     Parameters
     ----------
-    logits, target, gamma, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
+    logits, target, gamma, gamma_neg, clip, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_focal_loss`.
     out : ndarray, optional
         Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`. The Hessian goes to a new array.

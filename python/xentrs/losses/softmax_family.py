@@ -20,6 +20,7 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
@@ -32,7 +33,7 @@ def softmax_cross_entropy(
         t'_k = (1 - e) t_k + e sum(t) / c                            w = class_weight, e = label_smoothing
 
     which for a class ``y`` without options is ``-ln softmax(z)[y]``. Before that the logits ``z`` become
-    ``softcap tanh(z / softcap)``, where there is a softcap, and then ``z / temperature``.
+    ``softcap tanh(z / softcap)``, where there is a softcap, then ``z / temperature``, and last ``z + log_prior``.
 
     Parameters
     ----------
@@ -59,6 +60,11 @@ def softmax_cross_entropy(
         Positive number that the logits are divided by: above 1 it makes probabilities more even [3]_.
     softcap : float, optional
         Positive bound that the logits are smoothly kept below, in size [4]_.
+    log_prior : array_like, shape (c,), optional
+        A number for each class, finite or -inf, that is added to its logits after `softcap` and `temperature`, for the
+        loss alone: the logarithm of the share of each class in the training set, or a multiple of it, trains logits
+        that do without it [6]_ [7]_; those of the chances with which classes were sampled correct for the sampling.
+        -inf, the logarithm of a share of 0, masks its class.
     z_loss : float, default 0.0
         Non-negative factor of ``lse(z)^2``, which keeps the logits from drifting [5]_. It is added to every row that
         counts.
@@ -80,8 +86,8 @@ def softmax_cross_entropy(
         If a class is neither in ``[0, c)`` nor `ignore_index`; the message names its row.
     ValueError
         If a shape does not fit, a weight is negative or not finite, `label_smoothing` is outside [0, 1], `temperature`
-        or `softcap` is not positive and finite, `z_loss` is negative or not finite, `reduction` is unknown or `axis`
-        does not exist.
+        or `softcap` is not positive and finite, `log_prior` holds NaN or +inf, `z_loss` is negative or not finite,
+        `reduction` is unknown or `axis` does not exist.
     TypeError
         If `logits` are not real numbers of one of these dtypes, or `target` is neither integers nor floats.
 
@@ -109,6 +115,8 @@ def softmax_cross_entropy(
 
     `temperature` and `softcap` round each logit once more, to its type, or to float32 for half precision; the loss is
     right for the logits so rounded. A softcap turns -inf into ``-softcap``, so that a masked class is masked no more.
+    `log_prior` is added in the type of the logits, without a copy of them; ``softmax(z + log(share))`` is the model's
+    answer for classes as frequent as in training, ``softmax(z)`` for classes that are all alike.
 
     A mean depends on the ratios of the weights alone: weights of 1e-46 or 1e300 do in float32 what 1 does. Options are
     used in float64, and one that the type of the logits cannot hold has the effect of its limit. A temperature of 1e-40
@@ -127,6 +135,8 @@ def softmax_cross_entropy(
     .. [3] G. Hinton, O. Vinyals and J. Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
     .. [4] Gemma Team, "Gemma 2: Improving Open Language Models at a Practical Size", 2024, arXiv:2408.00118, section 2.
     .. [5] A. Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, arXiv:2204.02311, section 5.
+    .. [6] A. K. Menon et al., "Long-tail Learning via Logit Adjustment", ICLR 2021, arXiv:2007.07314.
+    .. [7] J. Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020, arXiv:2007.10740.
 
     Examples
     --------
@@ -175,6 +185,7 @@ def softmax_cross_entropy_with_grad(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
@@ -195,7 +206,7 @@ def softmax_cross_entropy_with_grad(
     ----------
     logits, target, class_weight, sample_weight, ignore_index, label_smoothing
         As in `softmax_cross_entropy`.
-    temperature, softcap, z_loss, axis, reduction
+    temperature, softcap, log_prior, z_loss, axis, reduction
         As in `softmax_cross_entropy`.
     grad_output : float or array_like, optional
         What the gradient is multiplied by, in the same sweep: the gradient of a later function with respect to the
@@ -262,13 +273,14 @@ def softmax_cross_entropy_with_hess(
     ignore_index: int | None = -100,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
+    log_prior: ArrayLike | None = None,
     axis: int = -1,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
 ) -> LossGradHess:
     """Softmax cross-entropy, its gradient, and the diagonal of its Hessian with respect to the logits.
 
-    With ``p = softmax(z / temperature)`` and the smoothed target ``t'`` the diagonal of a row is::
+    With ``p = softmax(z / temperature + log_prior)`` and the smoothed target ``t'`` the diagonal of a row is::
 
         d^2 loss / d z_j^2 = p_j (1 - p_j) sum_k w_k t'_k / temperature^2
 
@@ -278,7 +290,7 @@ def softmax_cross_entropy_with_hess(
     ----------
     logits, target, class_weight, sample_weight, ignore_index, label_smoothing
         As in `softmax_cross_entropy`.
-    temperature, axis, reduction
+    temperature, log_prior, axis, reduction
         As in `softmax_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient, as in `softmax_cross_entropy_with_grad`. The Hessian is always a new array.

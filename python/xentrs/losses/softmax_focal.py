@@ -21,6 +21,7 @@ def softmax_focal_loss(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
@@ -42,7 +43,7 @@ def softmax_focal_loss(
         Finite and non-negative: how fast what is right loses its weight. 0 is `softmax_cross_entropy`.
     class_weight, sample_weight, ignore_index, label_smoothing
         As in `softmax_cross_entropy`.
-    temperature, softcap, z_loss, axis, reduction
+    temperature, softcap, log_prior, z_loss, axis, reduction
         As in `softmax_cross_entropy`; "mean" divides by the same total weight, not by that of the focal terms.
 
     Returns
@@ -93,6 +94,7 @@ def softmax_focal_loss_with_grad(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: ArrayLike | None = None,
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
@@ -115,7 +117,7 @@ def softmax_focal_loss_with_grad(
         As in `softmax_focal_loss`.
     class_weight, sample_weight, ignore_index, label_smoothing
         As in `softmax_focal_loss`.
-    temperature, softcap, z_loss, axis, reduction
+    temperature, softcap, log_prior, z_loss, axis, reduction
         As in `softmax_focal_loss`.
     grad_output : float or array_like, optional
         What the gradient is multiplied by, as in `softmax_cross_entropy_with_grad`.

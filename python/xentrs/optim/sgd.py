@@ -181,6 +181,7 @@ class SGD(Optimizer):
         label_smoothing: float = 0.0,
         temperature: float = 1.0,
         softcap: float | None = None,
+        log_prior: ArrayLike | None = None,
         z_loss: float = 0.0,
     ) -> float:
         """Train a linear model for one epoch: a visit to each row of `x`, and a step after every batch, in one call.
@@ -197,7 +198,7 @@ class SGD(Optimizer):
         x : ndarray, shape (n, d)
             A row of features each: float32 or float64, as the parameters are. Any layout; C-ordered it is not copied.
         target, kind, class_weight, pos_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, \
-        z_loss
+        log_prior, z_loss
             As in `linear_cross_entropy`.
         batch_size : int, default 32
             The rows a step. The last batch takes what is left. With 1, every row is a step of its own.
@@ -288,6 +289,7 @@ class SGD(Optimizer):
                 label_smoothing,
                 temperature,
                 softcap,
+                log_prior,
                 z_loss,
                 order,
                 rates,

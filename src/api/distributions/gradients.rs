@@ -2,15 +2,16 @@
 
 use super::by_lane::ByLane;
 use super::side::{Side, scale};
-use super::{Measure, MeasureInput, fault, is_valid, unnormalized};
+use super::{Measure, MeasureInput, counted, fault, is_valid, unnormalized, weigh};
 use crate::api::GradOutput;
 use crate::distributions::{AnyClassSum, logits, probabilities, with_class_sum};
 use crate::error::{Error, Result};
+use crate::losses::within;
 use crate::math::Real;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, RowIo, Simd, inlined};
 use crate::storage::{Place, Storage};
-use crate::view::{Rows, RowsIo};
+use crate::view::{Rows, RowsIo, check_weights};
 
 /// Rows, and the place for the gradient with respect to them: as many rows, or one. One row is for a distribution that
 /// all rows share ([`Rows::with_stride`] with a stride of 0). Its gradient is the sum over the rows, in double
@@ -46,13 +47,31 @@ impl<S: Storage> Variable<'_, S> {
 /// `grad_output` that does not fit.
 pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
     measure: &Measure,
+    p: Variable<'a, S>,
+    q: Option<Variable<'a, S>>,
+    out: &mut [S::Real],
+    grad_output: GradOutput<'_, S::Real>,
+) -> Result<()> {
+    weighted_measure_value_and_grads(measure, p, q, None, out, grad_output)
+}
+
+/// The measure of each row times its weight, and the gradient of their sum. A row of weight 0 has the value and the
+/// gradient 0, whatever its numbers are.
+///
+/// # Errors
+/// The errors of [`measure_value_and_grads`], and [`Error::Shape`] or [`Error::Value`] for weights that are not one a
+/// row, finite and non-negative.
+pub fn weighted_measure_value_and_grads<'a, S: Storage + Place<S>>(
+    measure: &Measure,
     mut p: Variable<'a, S>,
     mut q: Option<Variable<'a, S>>,
+    weights: Option<&[f64]>,
     out: &mut [S::Real],
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.columns());
     grad_output.check(rows)?;
+    weights.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
     measure.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.columns()]), out.len())?;
     p.check()?;
     q.as_ref().map_or(Ok(()), Variable::check)?;
@@ -60,7 +79,17 @@ pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
     let shared = p.is_shared() || q.as_ref().is_some_and(Variable::is_shared);
     let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
     let count = rows.div_ceil(size);
-    let task = Task { isa, measure, tolerance: measure.sum_tolerance::<S>(classes), classes, grad_output };
+    // The factor of each row's gradient, if there is more than the upstream gradient.
+    let factors: Vec<_> = match weights {
+        None if measure.temperature == 1.0 => Vec::new(),
+        _ => {
+            let factor = |row| grad_output.at(row) * weights.map_or(1.0, |weights| weights[row]) / measure.temperature;
+            (0..rows).map(|row| within(factor(row))).collect()
+        }
+    };
+    let grad_output = if factors.is_empty() { grad_output } else { GradOutput::Each(&factors) };
+    let tolerance = measure.sum_tolerance::<S>(classes);
+    let task = Task { isa, measure, tolerance, classes, weights, grad_output };
     let mut sums = [vec![0.0; 0], vec![0.0; 0]];
     let [p_sums, q_sums] = &mut sums;
     let mut p_places = GradPlaces::of(&mut p, count, p_sums);
@@ -136,7 +165,43 @@ impl<'k, S: Storage> GradPlaces<'k, S> {
     }
 }
 
+impl Measure {
+    /// Calls `f` with one of the distributions, its logits divided by the temperature.
+    fn with_mapped_side<T: Real, R>(&self, isa: Isa, side: Side<'_, T>, f: impl FnOnce(Side<'_, T>) -> R) -> R {
+        if self.temperature == 1.0 {
+            return f(side);
+        }
+        match side {
+            Side::Each(mut rows) => {
+                // Rows that were widened are overwritten by their gradients.
+                let (count, classes) = (rows.rows(), rows.columns());
+                match rows.apart() {
+                    Some(source) => {
+                        self.with_mapped(isa, source, |source| f(Side::Each(RowsIo::beside(source, rows.target()))))
+                    }
+                    None => {
+                        let mapped = self.with_mapped(isa, rows.source(), |mapped| mapped.flat().to_vec());
+                        rows.target().copy_from_slice(&mapped);
+                        f(Side::Each(RowsIo::over(rows.target(), count, classes)))
+                    }
+                }
+            }
+            Side::Sum { row, total } => {
+                self.with_mapped(isa, Rows::packed(row, 1, row.len()), |rows| f(Side::Sum { row: rows.row(0), total }))
+            }
+            Side::None(rows) => self.with_mapped(isa, rows, |rows| f(Side::None(rows))),
+        }
+    }
+}
+
 impl<S: Storage + Place<S>> Part<'_, S> {
+    /// Sets the gradients of rows to 0.
+    fn clear(&mut self) {
+        if let GradPlace::Each(grad) = &mut self.place {
+            grad.fill(S::default());
+        }
+    }
+
     /// Calls `f` with `rows` rows from row `first` on.
     fn open<R>(&mut self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(Side<'_, S::Real>) -> R) -> R {
         let classes = self.rows.columns();
@@ -158,6 +223,7 @@ struct Task<'q, T> {
     measure: &'q Measure,
     tolerance: f64,
     classes: usize,
+    weights: Option<&'q [f64]>,
     grad_output: GradOutput<'q, T>,
 }
 
@@ -173,16 +239,30 @@ impl<T: Real> Task<'_, T> {
         out: &mut [T],
     ) -> Result<()> {
         let size = parallel::block_rows(self.classes);
-        for (b, out) in out.chunks_mut(size).enumerate() {
-            let (first, rows) = (b * size, out.len());
-            let upstream = self.grad_output.from(p.first + first);
-            let all_valid = p.open(self.isa, first, rows, |p| match &mut q {
-                Some(q) => q.open(self.isa, first, rows, |q| self.grads(p, Some(q), out, upstream)),
-                None => self.grads(p, None, out, upstream),
-            });
-            if !all_valid {
-                let (p_rows, q_rows) = (p.rows.part(first, rows), q.map(|q| q.rows.part(first, rows)));
-                return Err(fault(self.isa, self.measure, p.first + first, p_rows, q_rows));
+        if self.weights.is_some() {
+            out.fill(T::ZERO);
+            p.clear();
+            q.iter_mut().for_each(Part::clear);
+        }
+        let (start, end) = (p.first, p.first + out.len());
+        for block in (start..end).step_by(size) {
+            for run in counted(self.weights, block..end.min(block + size)) {
+                let (first, rows) = (run.start - start, run.len());
+                let out = &mut out[first..first + rows];
+                let upstream = self.grad_output.from(run.start);
+                let all_valid = p.open(self.isa, first, rows, |p| {
+                    self.measure.with_mapped_side(self.isa, p, |p| match &mut q {
+                        Some(q) => q.open(self.isa, first, rows, |q| {
+                            self.measure.with_mapped_side(self.isa, q, |q| self.grads(p, Some(q), out, upstream))
+                        }),
+                        None => self.grads(p, None, out, upstream),
+                    })
+                });
+                if !all_valid {
+                    let (p_rows, q_rows) = (p.rows.part(first, rows), q.map(|q| q.rows.part(first, rows)));
+                    return Err(fault(self.isa, self.measure, run.start, p_rows, q_rows));
+                }
+                weigh(self.weights, run.start, out);
             }
         }
         Ok(())

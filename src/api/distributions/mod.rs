@@ -5,7 +5,7 @@ mod gradients;
 mod side;
 mod unnormalized;
 
-pub use gradients::{Variable, measure_value_and_grads};
+pub use gradients::{Variable, measure_value_and_grads, weighted_measure_value_and_grads};
 
 use by_lane::ByLane;
 use side::Side;
@@ -15,13 +15,15 @@ use crate::distributions::probabilities::Swept;
 use crate::distributions::{
     AnyClassSum, CrossEntropy, Entropy, JsDivergence, KlDivergence, logits, probabilities, with_class_sum,
 };
-use crate::error::{Error, Fault, Result, check_fraction, check_number};
+use crate::error::{Error, Fault, Result, check_fraction, check_number, check_positive};
 use crate::math::Real;
 use crate::parallel;
+use crate::rows::LogitMap;
 use crate::scratch::Scratch;
-use crate::simd::{Float, Isa, Kernel, Simd, inlined};
+use crate::simd::{Float, Isa, Kernel, RowIo, Simd, inlined};
 use crate::storage::Storage;
-use crate::view::Rows;
+use crate::view::{Rows, check_weights};
+use std::ops::Range;
 
 /// A measure of information of one distribution or two.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +63,8 @@ pub struct Measure {
     unit: f64,
     /// [`Storage::sum_tolerance`] of the type that one of the distributions was stored in before.
     tolerance: fn(usize) -> f64,
+    /// The divisor of logits.
+    temperature: f64,
 }
 
 impl Measure {
@@ -75,7 +79,31 @@ impl Measure {
         if let MeasureKind::JsDivergence { weight } = kind {
             check_fraction("weight", weight)?;
         }
-        Ok(Measure { kind, input, unit: base.map_or(1.0, f64::ln), tolerance: f32::sum_tolerance })
+        let unit = base.map_or(1.0, f64::ln);
+        Ok(Measure { kind, input, unit, tolerance: f32::sum_tolerance, temperature: 1.0 })
+    }
+
+    /// The same measure of logits that are divided by a temperature.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless it is positive and finite, and 1 unless the numbers are logits.
+    pub fn with_temperature(self, temperature: f64) -> Result<Self> {
+        check_positive("temperature", temperature)?;
+        let suits = temperature == 1.0 || self.input == MeasureInput::Logits;
+        check_number("temperature", temperature, "1.0 where from_logits is False", suits)?;
+        Ok(Measure { temperature, ..self })
+    }
+
+    /// Calls `f` with the rows, divided by the temperature.
+    fn with_mapped<T: Real, R>(&self, isa: Isa, rows: Rows<'_, T>, f: impl FnOnce(Rows<'_, T>) -> R) -> R {
+        if self.temperature == 1.0 {
+            return f(rows);
+        }
+        T::with_scratch(rows.rows() * rows.columns(), |to| {
+            let to = &mut to[..rows.rows() * rows.columns()];
+            T::dispatch(isa, Mapped { temperature: self.temperature, rows, to });
+            f(Rows::packed(to, rows.rows(), rows.columns()))
+        })
     }
 
     /// The same measure of distributions one of which was stored as `S` before: its rounding errors are accepted.
@@ -150,8 +178,24 @@ pub fn measure_value<S: Storage>(
     q: Option<Rows<'_, S>>,
     out: &mut [S::Real],
 ) -> Result<()> {
+    weighted_measure_value(measure, p, q, None, out)
+}
+
+/// The measure of each row times its weight. A row of weight 0 has the value 0, whatever its numbers are.
+///
+/// # Errors
+/// The errors of [`measure_value`], and [`Error::Shape`] or [`Error::Value`] for weights that are not one a row, finite
+/// and non-negative.
+pub fn weighted_measure_value<S: Storage>(
+    measure: &Measure,
+    p: Rows<'_, S>,
+    q: Option<Rows<'_, S>>,
+    weights: Option<&[f64]>,
+    out: &mut [S::Real],
+) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows(), p.columns());
     measure.check([rows, classes], q.map(|q| [q.rows(), q.columns()]), out.len())?;
+    weights.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
     let (size, tolerance) = (parallel::block_rows(classes), measure.sum_tolerance::<S>(classes));
     let mut rest = out;
     let blocks = (0..rows.div_ceil(size)).map(|b| {
@@ -160,28 +204,78 @@ pub fn measure_value<S: Storage>(
         (b * size, out)
     });
     parallel::try_for_each(blocks, rows * classes, |(first, out)| {
-        let (count, p) = (out.len(), p.part(first, out.len()));
-        let q = q.map(|q| q.part(first, count));
-        let all_valid = S::widened(isa, p, |p| {
-            let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match measure.input {
-                MeasureInput::Unnormalized => unnormalized::values(isa, measure, p, q, out),
-                _ if measure.goes_by_lane::<S::Real>(classes) => {
-                    S::Real::with_scratch(Measure::lane_scratch_len::<S::Real>(classes), |scratch| {
-                        let sides = [Some(Side::None(p)), q.map(Side::None)];
-                        let upstream = GradOutput::ONE;
-                        let kernel = ByLane { measure, tolerance, sides, classes, out, scratch, upstream };
-                        S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
-                    })
-                }
-                _ => S::Real::dispatch(isa, Values { measure, tolerance, p, q, out }),
-            };
-            match q {
-                Some(q) => S::widened(isa, q, |q| run(Some(q), out)),
-                None => run(None, out),
-            }
-        });
-        if all_valid { Ok(()) } else { Err(fault(isa, measure, first, p, q)) }
+        if weights.is_some() {
+            out.fill(S::Real::ZERO);
+        }
+        counted(weights, first..first + out.len()).try_for_each(|run| {
+            let out = &mut out[run.start - first..run.end - first];
+            let (first, count) = (run.start, run.len());
+            let (p, q) = (p.part(first, count), q.map(|q| q.part(first, count)));
+            let all_valid = S::widened(isa, p, |p| {
+                measure.with_mapped(isa, p, |p| {
+                    let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match measure.input {
+                        MeasureInput::Unnormalized => unnormalized::values(isa, measure, p, q, out),
+                        _ if measure.goes_by_lane::<S::Real>(classes) => {
+                            S::Real::with_scratch(Measure::lane_scratch_len::<S::Real>(classes), |scratch| {
+                                let sides = [Some(Side::None(p)), q.map(Side::None)];
+                                let upstream = GradOutput::ONE;
+                                let kernel = ByLane { measure, tolerance, sides, classes, out, scratch, upstream };
+                                S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
+                            })
+                        }
+                        _ => S::Real::dispatch(isa, Values { measure, tolerance, p, q, out }),
+                    };
+                    match q {
+                        Some(q) => S::widened(isa, q, |q| measure.with_mapped(isa, q, |q| run(Some(q), out))),
+                        None => run(None, out),
+                    }
+                })
+            });
+            weigh(weights, first, out);
+            if all_valid { Ok(()) } else { Err(fault(isa, measure, first, p, q)) }
+        })
     })
+}
+
+/// The runs of adjacent rows that have a weight other than 0.
+fn counted(weights: Option<&[f64]>, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+    let (counts, mut next, end) = (move |row: usize| weights.is_none_or(|w| w[row] != 0.0), rows.start, rows.end);
+    std::iter::from_fn(move || {
+        let start = (next..end).find(|&row| counts(row))?;
+        // Without weights all rows count.
+        next = if weights.is_none() { end } else { (start..end).find(|&row| !counts(row)).unwrap_or(end) };
+        Some(start..next)
+    })
+}
+
+/// Multiplies the values of rows from row `first` on by their weights.
+fn weigh<T: Real>(weights: Option<&[f64]>, first: usize, values: &mut [T]) {
+    if let Some(weights) = weights {
+        for (value, weight) in values.iter_mut().zip(&weights[first..]) {
+            *value = T::from_f64(value.to_f64() * weight);
+        }
+    }
+}
+
+/// Divides rows of logits by a temperature.
+struct Mapped<'k, T> {
+    temperature: f64,
+    rows: Rows<'k, T>,
+    to: &'k mut [T],
+}
+
+impl<T: Real> Kernel<T> for Mapped<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Mapped { temperature, rows, to } = self;
+        let Ok(map) = LogitMap::new(None, temperature) else {
+            unreachable!("`with_temperature` has checked it");
+        };
+        for (i, to) in to.chunks_exact_mut(rows.columns().max(1)).enumerate() {
+            map.of_row(rows.row(i)).row(s, 0, &mut RowIo::new(rows.row(i), to), &mut []);
+        }
+    }
 }
 
 /// Whether a row is a distribution. NaN is allowed.

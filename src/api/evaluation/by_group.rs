@@ -14,7 +14,7 @@ impl<T: Real> Kernel<T> for BlockByGroup<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Block { first, logits, target, mut place } = self.0;
+        let Block { first, logits, target, mut place, .. } = self.0;
         let (count, size) = (logits.rows(), group_rows(s, logits.columns()));
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);

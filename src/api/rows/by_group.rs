@@ -24,7 +24,7 @@ pub(super) struct GroupValues<'k, 'a, T: Real, L: RowLoss<T>> {
 }
 
 /// The length of the scratch buffer of [`GroupValues`], for mapped rows.
-pub(super) fn value_scratch_len<T: Real>(map: LogitMap<T>) -> usize {
+pub(super) fn value_scratch_len<T: Real>(map: LogitMap<'_, T>) -> usize {
     if map.is_identity() { 0 } else { group::MAX_ELEMENTS }
 }
 
@@ -43,7 +43,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
                 if let Some(class) = group.class(lane) {
                     let mut row = logits.row(i);
                     if !map.is_identity() {
-                        map.row(s, &mut RowIo::new(row, part(scratch, lane, classes)), &mut []);
+                        map.row(s, 0, &mut RowIo::new(row, part(scratch, lane, classes)), &mut []);
                         row = part(scratch, lane, classes);
                     }
                     group.enter(s, loss, lane, row, class);
@@ -80,7 +80,7 @@ pub(super) struct GroupGrads<'k, 'a, T: Real, L: RowLoss<T>> {
 }
 
 /// The length of the scratch buffer of [`GroupGrads`], for the slopes of the map.
-pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<T>) -> usize {
+pub(super) fn grad_scratch_len<T: Real>(map: LogitMap<'_, T>) -> usize {
     if map.has_softcap() { group::MAX_ELEMENTS } else { 0 }
 }
 
@@ -186,7 +186,7 @@ fn keep<T: Real, S: Simd<T>, L: RowLoss<T>>(
         if let Some(class) = group.class(lane) {
             let mut row = io.row(i, &mut []);
             if !map.is_identity() {
-                map.row(s, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
+                map.row(s, 0, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
                 row = row.mapped();
             }
             group.enter(s, loss, lane, row.source(), class);

@@ -212,7 +212,7 @@ impl<T: Real> Targets<'_, T> {
 #[inline(always)]
 fn map_rows<T: Real, S: Simd<T>>(
     s: S,
-    map: LogitMap<T>,
+    map: LogitMap<'_, T>,
     (rows, stride): (&[T], usize),
     classes: usize,
     mapped: &mut [T],
@@ -221,7 +221,7 @@ fn map_rows<T: Real, S: Simd<T>>(
     s.call(inlined!(|s| {
         for (i, to) in mapped.chunks_exact_mut(classes).enumerate() {
             let slopes = if slopes.is_empty() { &mut [] } else { &mut slopes[i * classes..][..classes] };
-            map.row(s, &mut RowIo::new(&rows[i * stride..][..classes], to), slopes);
+            map.row(s, 0, &mut RowIo::new(&rows[i * stride..][..classes], to), slopes);
         }
     }));
 }
@@ -239,7 +239,7 @@ struct Scratch<'k, T> {
 }
 
 impl<'k, T: Real> Scratch<'k, T> {
-    fn lens<G: LaneTargets<T>>(map: LogitMap<T>, classes: usize) -> [usize; 5] {
+    fn lens<G: LaneTargets<T>>(map: LogitMap<'_, T>, classes: usize) -> [usize; 5] {
         let (tiles, rows) = (tile::scratch_len(classes), MAX_LANES * classes);
         let where_it = |is_needed, len| if is_needed { len } else { 0 };
         [
@@ -251,7 +251,7 @@ impl<'k, T: Real> Scratch<'k, T> {
         ]
     }
 
-    fn of<G: LaneTargets<T>>(map: LogitMap<T>, classes: usize, scratch: &'k mut [T]) -> Self {
+    fn of<G: LaneTargets<T>>(map: LogitMap<'_, T>, classes: usize, scratch: &'k mut [T]) -> Self {
         let [logits, weights, spare, mapped, slopes] = split(scratch, Self::lens::<G>(map, classes));
         Scratch { logits, weights, spare, mapped, slopes }
     }
@@ -271,7 +271,7 @@ impl<'k, T: Real> Scratch<'k, T> {
     fn load<G: LaneTargets<T>, S: Simd<T>>(
         &mut self,
         s: S,
-        map: LogitMap<T>,
+        map: LogitMap<'_, T>,
         (rows, stride): (&[T], usize),
         [count, classes]: [usize; 2],
         group: usize,
@@ -298,14 +298,14 @@ impl<'k, T: Real> Scratch<'k, T> {
 pub(super) struct LaneBlock<'k, T, G> {
     pub(super) targets: G,
     pub(super) first: usize,
-    pub(super) map: LogitMap<T>,
+    pub(super) map: LogitMap<'k, T>,
     pub(super) scratch: &'k mut [T],
     pub(super) each: Option<&'k mut [T]>,
 }
 
 impl<T: Real, G: LaneTargets<T>> LaneBlock<'_, T, G> {
     /// The length of the scratch buffer that a block needs.
-    pub(super) fn scratch_len(map: LogitMap<T>, classes: usize) -> usize {
+    pub(super) fn scratch_len(map: LogitMap<'_, T>, classes: usize) -> usize {
         Scratch::lens::<G>(map, classes).into_iter().sum()
     }
 }

@@ -126,7 +126,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
                         logits.row(i)
                     } else {
                         let map = map.of_row(logits.row(i));
-                        map.row(s, &mut RowIo::new(logits.row(i), scratch.mapped), &mut []);
+                        map.row(s, 0, &mut RowIo::new(logits.row(i), scratch.mapped), &mut []);
                         &*scratch.mapped
                     };
                     objective.loss.hess(s, logits, target, scale, hess);

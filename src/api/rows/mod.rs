@@ -140,6 +140,13 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
         {
             return labels.count() as f64;
         }
+        if L::COUNTS_ROWS {
+            let counts = |row: &usize| match self.target(*row) {
+                Some(RowTarget::Sparse(pairs)) => (0..pairs.len()).any(|pair| pairs.get(pair).is_some()),
+                target => target.is_some(),
+            };
+            return (0..rows).filter(counts).fold(0.0, |sum, row| sum + self.sample_weight(row));
+        }
         let size = parallel::block_rows(classes);
         let elements = match self.target {
             Targets::Classes(_) => rows,

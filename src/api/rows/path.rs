@@ -18,7 +18,9 @@ use crate::view::Classes;
 /// | at most 64 classes (probabilities: 32) | a distribution, or a class smoothed and weighted | has [`SoftLanes`](crate::losses::SoftLanes) | [`SoftByLane`](Path::SoftByLane) | `by_lane.rs` |
 /// | all others | any | any | [`ByRow`](Path::ByRow) | `by_row.rs` |
 ///
-/// For a loss of probabilities, sparse targets go by row, since only listed classes may be read.
+/// For a loss of probabilities, sparse targets go by row, since only listed classes may be read. Mapped logits
+/// (temperature, softcap, prior) are never split, and long ones in half precision are widened before their kernel sees
+/// them; else a map changes no path.
 pub(super) enum Path<'k, T: Real, L: RowLoss<T>> {
     /// Each row is cut into parts, which all threads share.
     Split { labels: &'k Classes<'k>, loss: &'k dyn SumLoss<T> },
