@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
-//! api/         value, value_and_grad, value_grad_hess: check, divide into blocks, loop over rows, reduce
+//! api/         value, value_and_grad, value_by_column, value_grad_hess: check, divide into blocks, loop over rows, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! scope.rs     runs a closure on helper threads; those that wake up too late are cancelled
 //! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes, steps of gradient descent
@@ -72,12 +72,13 @@ mod tile;
 mod view;
 
 pub use api::{
-    CheckedEpoch, CurvedObjective, Epoch, Function, GaussianObjective, GradOutput, GradScale, Groups, LinearGrads,
-    LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Neighbours, Objective, Parameters, PointObjective,
-    PointTargets, Reduction, RowObjective, SoftmaxStats, StoredRows, Tally, Targets, TokenObjective, Variable, apply,
-    gaussian_value_and_grads, js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp,
-    measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
-    value_and_grad, value_grad_hess, weighted_measure_value, weighted_measure_value_and_grads,
+    BlockPlaces, CheckedEpoch, ColumnBlock, ColumnPlaces, Columns, Curvature, CurvedObjective, Epoch, Function,
+    GaussianObjective, GradOutput, GradScale, Groups, HessOptions, HessScale, LinearGrads, LinearObjective, Loss,
+    Measure, MeasureInput, MeasureKind, Neighbours, Objective, Parameters, PointObjective, PointTargets, Reduction,
+    RowObjective, SoftmaxStats, StoredRows, Tally, Targets, TokenObjective, Variable, apply, gaussian_value_and_grads,
+    js_smoothness, js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value,
+    measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value, value_and_grad,
+    value_by_column, value_grad_hess, weighted_measure_value, weighted_measure_value_and_grads,
 };
 pub use error::{Error, Fault, Result};
 pub use exact::ExactSum;

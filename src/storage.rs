@@ -38,6 +38,9 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
 
 /// A type of results with the shape of logits of type `S`: `S` itself, or the type that it is computed with.
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
+    /// Whether a kernel writes its results there itself.
+    const IS_DIRECT: bool = true;
+
     /// The same places, of a type that does not depend on this one.
     fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, S::Real>;
 
@@ -296,6 +299,40 @@ impl<T: Real> NumbersMut<'_, T> {
             NumbersMut::Half(..) => unreachable!("halves are computed in single precision"),
         }
     }
+}
+
+/// Results in single precision of logits in double precision: a block at a time is computed beside, and rounded.
+impl Place<f64> for f32 {
+    const IS_DIRECT: bool = false;
+
+    fn numbers_mut(_: &mut [Self]) -> NumbersMut<'_, f64> {
+        unreachable!("results are computed beside")
+    }
+
+    fn filled<R>(_: Isa, mut rows: RowsIo<'_, f64, Self>, f: impl FnOnce(RowsIo<'_, f64>) -> R) -> R {
+        let source = rows.apart().unwrap_or(Rows::packed(&[], 0, 0));
+        f64::with_scratch(rows.rows() * rows.columns(), |scratch| {
+            let result = f(RowsIo::beside(source, scratch));
+            rounded(scratch, rows.target());
+            result
+        })
+    }
+
+    fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [f64]) -> R) -> R {
+        f64::with_scratch(places.len(), |scratch| {
+            let result = f(scratch);
+            rounded(scratch, places);
+            result
+        })
+    }
+
+    fn source<'r>(rows: &'r RowsIo<'_, f64, Self>) -> Rows<'r, f64> {
+        rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
+    }
+}
+
+fn rounded(from: &[f64], to: &mut [f32]) {
+    to.iter_mut().zip(from).for_each(|(to, &x)| *to = x as f32);
 }
 
 #[inline(always)]

@@ -222,6 +222,12 @@ impl<'a, T: Copy> RowsIo<'a, T> {
         RowsIo { source: None, target: both, rows, columns, streams: false, fresh: false }
     }
 
+    /// The same rows, borrowed.
+    pub(crate) fn again(&mut self) -> RowsIo<'_, T> {
+        let RowsIo { source, ref mut target, rows, columns, streams, fresh } = *self;
+        RowsIo { source, target, rows, columns, streams, fresh }
+    }
+
     /// The input.
     pub(crate) fn source(&self) -> Rows<'_, T> {
         self.source.unwrap_or_else(|| Rows::packed(self.target, self.rows, self.columns))

@@ -279,6 +279,7 @@ CASES = [
         has_class_axis=True,
         loss_rtol={np.float32: 3e-6, np.float64: 1e-12},
         grad_rtol={np.float32: 1e-5, np.float64: 1e-12},
+        loss_with_hess=xe.softmax_focal_loss_with_hess,
     ),
     Case(
         name="sigmoid_cross_entropy",

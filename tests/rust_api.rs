@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Decay, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, GradOutput, Labels,
-    LinearGrads, LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters, PointObjective,
-    PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, Targets, Variable,
-    apply, gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, value,
-    value_and_grad, value_grad_hess,
+    Classes, Decay, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, GradOutput, HessOptions,
+    Labels, LinearGrads, LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters,
+    PointObjective, PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy,
+    Targets, Variable, apply, gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value,
+    measure_value_and_grads, value, value_and_grad, value_grad_hess,
 };
 
 type Softmax<'a> = RowObjective<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -92,7 +92,7 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
     let (mut grad, mut hess) = ([7.0; 40], [7.0; 40]);
     for fresh in [false, true] {
         let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
-        assert_eq!(value_grad_hess(&objective, io, &mut hess, Reduction::Mean), Err(bad.clone()));
+        assert_eq!(value_grad_hess(&objective, io, &mut hess, Reduction::Mean, HessOptions::EXACT), Err(bad.clone()));
         let io = RowsIo::new(rows, &mut grad).unwrap().fresh(fresh);
         assert_eq!(value_and_grad(&objective, io, Reduction::Mean, GradOutput::ONE), Err(bad.clone()));
         // One pass, where nobody sees what it has written; none before that, where somebody would.
@@ -101,7 +101,13 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
     let ignoring = PointObjective { ignored: Some(2.0), ..objective };
     let kept = scalar(value(&ignoring, rows, Reduction::Sum).unwrap());
     assert!((scalar(value(&ignoring, rows, Reduction::Mean).unwrap()) - kept / 30.0).abs() < 1e-15);
-    let short = value_grad_hess(&ignoring, RowsIo::new(rows, &mut grad).unwrap(), &mut hess[1..], Reduction::Sum);
+    let short = value_grad_hess(
+        &ignoring,
+        RowsIo::new(rows, &mut grad).unwrap(),
+        &mut hess[1..],
+        Reduction::Sum,
+        HessOptions::EXACT,
+    );
     assert!(matches!(short, Err(Error::Shape { name: "hess", .. })));
 }
 

@@ -51,7 +51,7 @@ def accumulated(**arguments: Any) -> Any:
 def accumulated_stats(**arguments: Any) -> Any:
     return tuple(
         xe.LossAccumulator()
-        .update_stats(xe.SoftmaxStats(argmax=None, logsumexp=None, entropy=None, **arguments))
+        .update_stats(xe.SoftmaxStats(argmax=None, logsumexp=None, entropy=None, confidence=None, **arguments))
         .result()
     )
 
@@ -311,7 +311,7 @@ def test_pos_weight_per_channel_refuses_a_bad_out() -> None:
     z = Z4.copy()
     for out, error, message in [
         (np.zeros((2, 3, 4)), ValueError, "out must have shape"),
-        (np.zeros(Z4.shape, np.float32), TypeError, "out must have the dtype"),
+        (np.zeros(Z4.shape, np.float16), TypeError, "out must have the dtype"),
         (z[::-1], ValueError, "out must not overlap an input"),
         ([1.0], TypeError, "out must be a NumPy array"),
     ]:

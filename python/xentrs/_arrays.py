@@ -414,6 +414,30 @@ def check_out(
     return has_dtype
 
 
+def check_hess_out(
+    hess_out: object, logits: ArrayLike, grad: object, inputs: Sequence[object], dtype: np.dtype[Any]
+) -> None:
+    """Refuse a ``hess_out`` that cannot take the Hessian, or that shares memory with an input or the gradient."""
+    _check_place(hess_out, "hess_out", "the gradient", np.shape(logits), dtype, dtype)
+    if shares_memory(hess_out, [logits, grad, *inputs]):
+        raise ValueError("hess_out must not overlap an input, or the gradient")
+
+
+def class_last(array: Array, axis: int) -> Array:
+    """A view with the class axis last."""
+    return np.moveaxis(array, axis, -1)
+
+
+def class_from(array: Array, axis: int) -> Array:
+    """A view with the class axis, the first one, moved to where it belongs."""
+    return np.moveaxis(array, 0, axis)
+
+
+def overlap(out: object, logits: object) -> bool:
+    """Whether a result is to be written over the logits."""
+    return shares_memory(out, [logits])
+
+
 class NeedsConversion(ValueError):
     """What the core raises for an argument that must be converted: a message, how, and its name."""
 

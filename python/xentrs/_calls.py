@@ -45,7 +45,8 @@ def calls(
     Parameters
     ----------
     compiled : callable
-        Takes the arguments of the function, matched by name, and maybe ``order``, ``grad_output`` and ``out``.
+        Takes the arguments of the function, matched by name, and maybe ``order``, ``grad_output``, ``out`` and
+        ``hess``.
     order : int, default 0
         Which derivatives the compiled function gives: 0 for none, 1 for the gradient, 2 for the Hessian too.
     returns : callable, optional
@@ -62,7 +63,7 @@ def calls(
         )
         # 1. The call. What text a compiled function has of its signature is a list of names.
         taken = compiled.__text_signature__.strip("()").split(", ")
-        left_out = {"order": order, "grad_output": None, "out": None}
+        left_out = {"order": order, "grad_output": None, "out": None, "hess": None}
         given = {name: repr(value) for name, value in left_out.items() if name in taken}
         given |= {name: repr(value) for name, value in constants.items()}
         used = {name for value in constants.values() if isinstance(value, Expression) for name in value.names()}

@@ -2,7 +2,7 @@
 
 `order` tells which derivatives a loss returns: 0 for the loss alone, 1 for its gradient too, 2 for the diagonal of the
 Hessian too. From 1 on the results are a tuple, `out` is the caller's place for the gradient, and `grad_output` is what
-it is multiplied by.
+it is multiplied by. `hess` is `hess_out`, `hess_scale`, `hess_floor` and `curvature`.
 """
 
 from collections.abc import Callable, Sequence
@@ -133,7 +133,7 @@ def softmax_stats(
     sample_weight: ArrayLike | None,
     ignore_index: int | None,
     axis: int,
-) -> tuple[_Array, _Array, _Array, _Array, _Array, _Array]: ...
+) -> tuple[_Array, _Array, _Array, _Array, _Array, _Array, _Array]: ...
 def _tally(loss: ArrayLike, weight: ArrayLike, correct: ArrayLike) -> tuple[int, int, int, int, int, int]: ...
 def logsumexp(x: ArrayLike, axis: int, keepdims: bool) -> _Array: ...
 def softmax(x: ArrayLike, axis: int, out: _Array | None) -> _Array: ...

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import Array, NeedsConversion, as_grad_output, check_out, fits, read, two_columns, without_leading_ones
+from ._arrays import (
+    Array,
+    NeedsConversion,
+    as_grad_output,
+    check_hess_out,
+    check_out,
+    fits,
+    read,
+    two_columns,
+    without_leading_ones,
+)
 
 __all__ = ["mended"]
 
@@ -92,11 +102,13 @@ _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Compute in float64 what float32 cannot hold, and round the results."""
-    places = arguments["out"] if isinstance(arguments["out"], tuple) else (arguments["out"], None, None)
+    hess = arguments.get("hess")
+    places = arguments["out"] if isinstance(arguments["out"], tuple) else (arguments["out"], hess and hess[0])
     operands = {name: read(arguments[name], name) for name in _OPERANDS if arguments.get(name) is not None}
     dtype = next(iter(operands.values())).dtype
     wide = {name: array.astype(np.float64) for name, array in operands.items()}
-    results = again(compiled, arguments | wide | {"out": None})
+    without = {"out": None} | ({"hess": (None, *hess[1:])} if hess else {})
+    results = again(compiled, arguments | wide | without)
     with np.errstate(over="ignore", under="ignore"):
         if not isinstance(results, tuple):
             return _rounded(results, np.dtype(np.float32))
@@ -225,14 +237,23 @@ class Call(NamedTuple):
         if out is not None:
             dtype = logits.dtype.newbyteorder("=") if logits.dtype.kind not in "iub" else np.dtype(np.float64)
             inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight", "grad_output")]
-            computed = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+            computed = np.dtype(np.float32)
             check_out(out, self.arguments[self.name], inputs, dtype, computed)
             place = out.reshape(shape)
             changed["out"] = place if np.may_share_memory(place, out) else np.empty(shape, out.dtype)
+        given = self.arguments.get("hess")
+        if given and given[0] is not None:
+            dtype = logits.dtype.newbyteorder("=") if out is None else out.dtype
+            inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight")]
+            check_hess_out(given[0], self.arguments[self.name], out, inputs, dtype)
+            changed["hess"] = (None, *given[1:])
         results = again(self.compiled, self.arguments | changed)
         if not isinstance(results, tuple):
             return _unfolded(results, self.shape)
         loss, grad, *hess = (_unfolded(result, self.shape) for result in results)
+        if "hess" in changed:
+            np.copyto(given[0], hess[0])
+            hess = [given[0]]
         if out is not None:
             if not np.may_share_memory(grad, out):
                 np.copyto(out, grad)

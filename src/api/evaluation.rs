@@ -32,6 +32,8 @@ pub struct SoftmaxStats<T> {
     /// The sample weight; 0 for an ignored row. In double precision: sums of weights must not depend on the type of the
     /// logits.
     pub weight: Vec<f64>,
+    /// The largest probability.
+    pub confidence: Vec<T>,
 }
 
 /// Statistics of the softmax of every row, in one sweep over the logits.
@@ -76,6 +78,7 @@ pub(super) struct Place<'k, T> {
     loss: &'k mut [T],
     logsumexp: &'k mut [T],
     entropy: &'k mut [T],
+    confidence: &'k mut [T],
     correct: &'k mut [bool],
     argmax: &'k mut [i64],
 }
@@ -91,6 +94,7 @@ impl<T: Clone + Default> SoftmaxStats<T> {
             correct: vec![false; rows],
             argmax: vec![0; rows],
             weight: Vec::new(),
+            confidence: numbers(),
         }
     }
 }
@@ -98,18 +102,19 @@ impl<T: Clone + Default> SoftmaxStats<T> {
 impl<T> SoftmaxStats<T> {
     /// The places, as one block.
     pub(super) fn place(&mut self) -> Place<'_, T> {
-        let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, .. } = self;
-        Place { loss, logsumexp, entropy, correct, argmax }
+        let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, confidence, .. } = self;
+        Place { loss, logsumexp, entropy, correct, argmax, confidence }
     }
 
     fn blocks(&mut self, size: usize) -> impl ExactSizeIterator<Item = Place<'_, T>> {
         let numbers = self.loss.chunks_mut(size).zip(self.logsumexp.chunks_mut(size));
-        let numbers = numbers.zip(self.entropy.chunks_mut(size));
+        let numbers = numbers.zip(self.entropy.chunks_mut(size).zip(self.confidence.chunks_mut(size)));
         let answers = self.correct.chunks_mut(size).zip(self.argmax.chunks_mut(size));
-        numbers.zip(answers).map(|(((loss, logsumexp), entropy), (correct, argmax))| Place {
+        numbers.zip(answers).map(|(((loss, logsumexp), (entropy, confidence)), (correct, argmax))| Place {
             loss,
             logsumexp,
             entropy,
+            confidence,
             correct,
             argmax,
         })
@@ -155,10 +160,11 @@ impl<T: Real> Kernel<T> for BlockByRow<'_, T> {
         for i in 0..logits.rows() {
             let class = target.get(first + i);
             let row = Logits::new(logits.row(i), map, mapped);
-            let RowStats { loss, logsumexp, entropy, argmax } = row_stats(s, row, class);
+            let RowStats { loss, logsumexp, entropy, argmax, confidence } = row_stats(s, row, class);
             place.loss[i] = T::from_f64(loss);
             place.logsumexp[i] = T::from_f64(logsumexp);
             place.entropy[i] = T::from_f64(entropy);
+            place.confidence[i] = T::from_f64(confidence);
             place.correct[i] = class.is_some() && argmax == class;
             place.argmax[i] = argmax.map_or(-1, |k| k as i64);
         }

@@ -1,6 +1,8 @@
 //! The public functions: they check the arguments, dispatch to an instruction set, share rows among threads, and reduce
 //! the losses. No memory that the caller keeps is written before all checks have passed.
 
+mod columns;
+mod curvature;
 mod distributions;
 mod epoch;
 mod evaluation;
@@ -16,6 +18,8 @@ mod stored;
 mod summed;
 mod token_logprobs;
 
+pub use columns::{BlockPlaces, ColumnBlock, ColumnPlaces, Columns, value_by_column};
+pub use curvature::{Curvature, HessOptions, HessScale};
 pub use distributions::{
     Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads, weighted_measure_value,
     weighted_measure_value_and_grads,
@@ -39,7 +43,7 @@ use crate::losses::{Domain, OfSum};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Float, Isa, Kernel, Simd};
 use crate::storage::{Place, Storage};
 use crate::view::{Rows, RowsIo};
 
@@ -145,17 +149,29 @@ pub trait SummedRows<T>: Sync {
 
 /// A loss that also gives the diagonal of its Hessian, which [`value_grad_hess`] evaluates.
 pub trait CurvedObjective<T: Real>: Objective<T> {
-    /// Like [`value_and_grad`](Objective::value_and_grad), and writes the diagonal of the Hessian, divided by
-    /// `divisor`.
+    /// Like [`value_and_grad`](Objective::value_and_grad), and writes the diagonal of the Hessian, scaled.
     fn value_grad_hess(
         &self,
         isa: Isa,
         first: usize,
         rows: RowsIo<'_, T>,
-        hess: &mut [T],
-        divisor: f64,
+        hess: (&mut [T], HessScale),
+        scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64;
+
+    /// Whether logits that stand a class at a time are read where they lie; with the Hessian that is wanted too.
+    fn goes_by_column(&self, _classes: usize, _hess: Option<Curvature>) -> bool {
+        false
+    }
+
+    /// The sum of the losses of a block of such rows; writes the derivatives that are wanted.
+    fn by_column(&self, _: Isa, _first: usize, _: ColumnBlock<'_, T>, _: GradScale<'_, T>, _: Option<&mut [T]>) -> f64 {
+        unreachable!("`goes_by_column` has been asked")
+    }
+
+    /// Raises the diagonals of a block of rows to a least number, but for what does not count.
+    fn raise(&self, isa: Isa, first: usize, classes: usize, hess: &mut [T], least: T);
 }
 
 /// The loss of all rows.
@@ -229,7 +245,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
     })
 }
 
-/// The loss of all rows, its gradient, and the diagonal of its Hessian, which is written to `hess`.
+/// The loss of all rows, its gradient, and the diagonal of its Hessian, or what stands for it, which is written to `hess`.
 ///
 /// # Errors
 /// The errors of [`value_and_grad`], and [`Error::Shape`] unless `hess` has one element per logit.
@@ -238,6 +254,7 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
     mut logits: RowsIo<'_, S, O>,
     hess: &mut [O],
     reduction: Reduction,
+    options: HessOptions,
 ) -> Result<Loss<S::Real>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if hess.len() != rows * classes {
@@ -250,13 +267,28 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
         return Ok(Loss::Scalar(0.0));
     }
     let size = summed::block_rows(objective, rows, classes);
+    let (scale, hess_scale) = (GradScale::over(divisor), options.over(divisor));
+    let block =
+        |isa, first: usize, mut rows: RowsIo<'_, S::Real>, hess: &mut [S::Real], each: Option<&mut [S::Real]>| {
+            let total = if options.curvature == Curvature::Gradient {
+                let total = objective.value_and_grad(isa, first, rows.again(), scale, each);
+                let factor = S::Real::from_f64(options.scale);
+                let size = |x: S::Real| if x < S::Real::ZERO { -x } else { x };
+                hess.iter_mut().zip(rows.target()).for_each(|(hess, grad)| *hess = size(*grad) * factor);
+                total
+            } else {
+                objective.value_grad_hess(isa, first, rows, (hess, hess_scale), scale, each)
+            };
+            if let Some(least) = options.floor {
+                objective.raise(isa, first, classes, hess, S::Real::from_f64(least));
+            }
+            total
+        };
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
         let blocks = with_losses(blocks, each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, (rows, hess), each)| {
-            O::filled(isa, rows, |rows| {
-                O::results(isa, hess, |hess| objective.value_grad_hess(isa, b * size, rows, hess, divisor, each))
-            })
+            O::filled(isa, rows, |rows| O::results(isa, hess, |hess| block(isa, b * size, rows, hess, each)))
         });
         check_if_nan(objective, isa, unchecked, total)
     })

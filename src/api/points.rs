@@ -1,7 +1,7 @@
 //! The sigmoid family: one target per logit.
 
 use super::stored::{StoredRows, widened};
-use super::{CurvedObjective, GradScale, Objective, check_domain, first_error};
+use super::{CurvedObjective, GradScale, HessScale, Objective, check_domain, first_error};
 use crate::error::{Error, Result};
 use crate::losses::{Domain, PointHess, PointLoss};
 use crate::math::Real;
@@ -134,14 +134,20 @@ impl<T: Real, L: PointHess<T>> CurvedObjective<T> for PointObjective<'_, T, L> {
         isa: Isa,
         first: usize,
         mut rows: RowsIo<'_, T>,
-        hess: &mut [T],
-        divisor: f64,
+        (hess, hess_scale): (&mut [T], HessScale),
+        scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64 {
         let classes = rows.columns();
-        self.part(isa, first * classes, rows.rows() * classes, |part| {
-            T::dispatch(isa, PointHessians { part, points: rows.flat(), hess, scale: 1.0 / divisor, each })
+        let (first, len) = (first * classes, rows.rows() * classes);
+        let scale = scale.part(first, len);
+        self.part(isa, first, len, |part| {
+            T::dispatch(isa, PointHessians { part, points: rows.flat(), hess: (hess, hess_scale), scale, each })
         })
+    }
+
+    fn raise(&self, isa: Isa, first: usize, classes: usize, hess: &mut [T], least: T) {
+        self.part(isa, first * classes, hess.len(), |part| T::dispatch(isa, Raise { part, hess, least }));
     }
 }
 
@@ -295,8 +301,8 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
 struct PointHessians<'k, T, L> {
     part: Part<'k, T, L>,
     points: RowIo<'k, T>,
-    hess: &'k mut [T],
-    scale: f64,
+    hess: (&'k mut [T], HessScale),
+    scale: GradScale<'k, T>,
     each: Option<&'k mut [T]>,
 }
 
@@ -304,17 +310,18 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let PointHessians { part, mut points, hess, scale, mut each } = self;
-        let scale = s.splat(T::from_f64(scale));
+        let PointHessians { part, mut points, hess: (hess, HessScale { divisor, is_convex }), scale, mut each } = self;
+        let (scale, hess_scale) = (scale.of_points(s), s.splat(T::from_f64(1.0 / divisor)));
         sum_registers(
             s,
             points.source().len(),
             short(s, BLOCK),
             inlined!(|at| {
                 let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
-                let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.first(s), logit, target);
-                at.write(s, part.weighted(s, at, target, grad) * scale, points.output());
-                at.write(s, part.weighted(s, at, target, curvature) * scale, hess);
+                let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.first(s), logit, target, is_convex);
+                let grad = scale.first(s, inlined!(|upstream| at.read(s, upstream, T::ZERO)), grad);
+                at.write(s, part.weighted(s, at, target, grad) * scale.last, points.output());
+                at.write(s, part.weighted(s, at, target, curvature) * hess_scale, hess);
                 let loss = part.losses(s, at, logit, target, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
@@ -322,5 +329,32 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
                 loss
             }),
         )
+    }
+}
+
+/// Raises second derivatives, but for points that do not count.
+struct Raise<'k, T, L> {
+    part: Part<'k, T, L>,
+    hess: &'k mut [T],
+    least: T,
+}
+
+impl<T: Real, L: PointLoss<T>> Kernel<T> for Raise<'_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Raise { part, hess, least } = self;
+        let (zero, least) = (s.splat(T::ZERO), s.splat(least));
+        let (one, ignored) = (s.splat(T::ONE), s.splat(part.ignored));
+        RowIo::in_place(hess).map(
+            s,
+            T::ZERO,
+            inlined!(|i, h| {
+                let weight = part.sample_weight.map_or(one, |weights| read(s, weights, i, T::ZERO));
+                // `max` keeps a NaN on its right side.
+                let raised = S::V::select(weight.eq(zero), h, least.max(h));
+                S::V::select(read(s, part.target, i, T::ZERO).eq(ignored), h, raised)
+            }),
+        );
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn of_grads<'a, S: Storage, O: Place<S>>(
     objective: &'a dyn Objective<S::Real>,
     rows: &RowsIo<'_, S, O>,
 ) -> Option<&'a dyn SummedRows<S::Real>> {
-    if S::IS_HALF || are_late(rows) { of_long(objective, rows.columns()) } else { None }
+    if O::IS_DIRECT && (S::IS_HALF || are_late(rows)) { of_long(objective, rows.columns()) } else { None }
 }
 
 /// The exponentials of two rows, in bytes, that stay in the second-level cache beside the logits.

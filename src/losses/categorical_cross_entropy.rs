@@ -243,7 +243,7 @@ impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
         weights: &Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V {
         let (zero, losses) = (s.splat(T::ZERO), self.soft_value(s, group));
         let weight = group.grad_weight(s, group.weight);
@@ -257,7 +257,9 @@ impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
                 S::V::select(is_zero_weight, zero, slope)
             }),
         );
-        p.store_called(s, grad, group.rows);
+        if let Some(grad) = grad {
+            p.store_called(s, grad, group.rows);
+        }
         losses
     }
 }

@@ -77,21 +77,27 @@ pub trait ClassLanes<T: Real>: Sync {
     ) -> S::V;
 }
 
-/// A loss of rows with one class each whose Hessian has the diagonal `w p_k (1 - p_k)`.
+/// A loss of rows with one class each that also gives the diagonal of its Hessian.
 pub trait CurvedLanes<T: Real>: ClassLanes<T> {
-    /// `w` of each row of a group; 0 for a row that does not count.
-    fn curvature<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
+    /// The diagonals of a group, divided; with `is_convex` those of cross-entropy with the weights of the gradient.
+    fn hesses<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: S::V, is_convex: bool) -> ClassHesses<S::V>;
+
+    /// The weight of each row of a group; 0 if it does not count.
+    fn weight<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
 }
 
-/// The diagonals of the Hessians of a group of rows, as functions of the exponentials.
+/// The diagonals of the Hessians of a group of rows, as functions of the exponentials: `w p_k (1 - p_k) - b p_k^2`, but
+/// for the row's class.
 #[derive(Clone, Copy)]
-pub(crate) struct ClassHesses<V> {
-    /// `w`, divided by the divisor of the loss.
+pub struct ClassHesses<V> {
+    /// `w`, divided by the divisor of the loss; 0 for a row that does not count.
     pub(crate) weight: V,
     /// An exponential times this factor is the class's probability.
     pub(crate) factor: V,
     /// `p (1 - p)` of the largest class, from the complement.
     pub(crate) top: V,
+    /// `b`, divided, and the number of the row's class; none if `b` is 0, and that class is like the others.
+    pub(crate) bend: Option<[V; 2]>,
 }
 
 impl<V: Copy> ClassHesses<V> {
@@ -102,7 +108,7 @@ impl<V: Copy> ClassHesses<V> {
     {
         let one = s.splat(T::ONE);
         let partition = one + sums.rest;
-        ClassHesses { weight, factor: sums.scale(s, one), top: sums.rest / partition / partition }
+        ClassHesses { weight, factor: sums.scale(s, one), top: sums.rest / partition / partition, bend: None }
     }
 
     /// The diagonal at some exponentials. `1 - p` is accurate for probabilities of at most 1/2, and only the largest
@@ -114,7 +120,23 @@ impl<V: Copy> ClassHesses<V> {
     {
         let (one, half) = (s.splat(T::ONE), s.splat(T::from_f64(0.5)));
         let p = one.min(exponentials * self.factor);
-        self.weight * V::select(half.lt(p), self.top, p * (one - p))
+        let hess = self.weight * V::select(half.lt(p), self.top, p * (one - p));
+        match self.bend {
+            None => hess,
+            Some([bend, _]) => hess - bend * p * p,
+        }
+    }
+
+    /// That of the row's class.
+    #[inline(always)]
+    pub(crate) fn label<T: Real, S: Simd<T, V = V>>(&self, s: S, exponentials: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        match self.bend {
+            None => self.at(s, exponentials),
+            Some([_, label]) => label,
+        }
     }
 }
 
@@ -171,6 +193,22 @@ impl<T: Real, S: Simd<T>> ClassGrads<T, S> {
     }
 }
 
+impl<T: Real, S: Simd<T>> ClassGrads<T, S> {
+    /// Replaces a tile of exponentials by the gradients.
+    #[inline(always)]
+    pub(crate) fn replace(&self, s: S, exponentials: &mut Tile<'_, T, S>, group: &Group<T, S>) {
+        let zero = s.splat(T::ZERO);
+        let is_zero_weight = self.weight.eq(zero);
+        exponentials.map(
+            s,
+            inlined!(|k, e| {
+                let is_own = s.splat(T::from_f64(k as f64)).eq(group.class);
+                S::V::select(is_zero_weight, zero, S::V::select(is_own, self.label, self.others(s, e)))
+            }),
+        );
+    }
+}
+
 impl<V: Copy> GradOptions<V> {
     #[inline(always)]
     fn apply<T: Real, S: Simd<T, V = V>>(&self, s: S, product: V, exponentials: V) -> V
@@ -204,8 +242,7 @@ pub trait SoftLanes<T: Real>: Sync {
     /// The losses of a group, weighted.
     fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V;
 
-    /// The losses; writes their gradients, divided by `divisor`, to the rows of `grad`. The exponentials are
-    /// overwritten.
+    /// The losses; writes their gradients, divided by `divisor`, over the exponentials and to the rows of `grad`.
     fn soft_value_and_grad<S: Simd<T>>(
         &self,
         s: S,
@@ -213,7 +250,7 @@ pub trait SoftLanes<T: Real>: Sync {
         weights: &Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V;
 }
 
@@ -260,7 +297,7 @@ impl<T: Real> SoftLanes<T> for NoLanes {
         _: &Tile<'_, T, S>,
         _: &Group<T, S>,
         _: T,
-        _: &mut [T],
+        _: Option<&mut [T]>,
     ) -> S::V {
         match *self {}
     }

@@ -29,8 +29,9 @@ pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{Dispersion, GaussianNll};
 pub use hinge_loss::HingeLoss;
 pub(crate) use js_smoothness::{Position, Positions};
-pub(crate) use lanes::ClassHesses;
-pub use lanes::{ClassGrads, ClassLanes, CurvedLanes, GradOptions, Group, LaneKernels, NoLanes, SoftLanes};
+pub use lanes::{
+    ClassGrads, ClassHesses, ClassLanes, CurvedLanes, GradOptions, Group, LaneKernels, NoLanes, SoftLanes,
+};
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
@@ -132,8 +133,15 @@ pub(crate) fn total_weight<T: Real, S: Simd<T>>(s: S, target: RowTarget<'_, T>, 
 
 /// A loss of one row of logits that also gives the diagonal of its Hessian.
 pub trait CurvedRowLoss<T: Real>: RowLoss<T, ClassLanes: CurvedLanes<T>> {
-    /// Writes `scale` times the diagonal of the Hessian to `hess`.
-    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]);
+    /// Whether the Hessian of a row with a distribution is that of cross-entropy.
+    const HAS_SOFT_HESS: bool = false;
+
+    /// Whether a row with a target counts: its loss is not 0 by weight.
+    fn counts<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> bool;
+
+    /// Writes the diagonal of the Hessian to `hess`, times the first of `scale`; if the second is true that of cross-entropy
+    /// with the weights of the gradient.
+    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: (f64, bool), hess: &mut [T]);
 }
 
 /// Loss and gradient of a row, from the sum of its exponentials.
@@ -168,8 +176,9 @@ pub trait PointLoss<T: Real>: Sync {
 
 /// A loss of one logit that also gives its second derivative.
 pub trait PointHess<T: Real>: PointLoss<T> {
-    /// The losses, their first and second derivatives.
-    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3];
+    /// The losses, their first and second derivatives; with `is_convex` those of cross-entropy with the weights of the
+    /// gradient.
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V, is_convex: bool) -> [S::V; 3];
 }
 
 /// The numbers that an argument of a loss may hold. NaN is always accepted and yields NaN; 0 is always accepted.

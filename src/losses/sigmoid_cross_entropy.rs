@@ -84,7 +84,7 @@ impl<T: Real> PointLoss<T> for SigmoidCrossEntropy<T> {
 
 impl<T: Real> PointHess<T> for SigmoidCrossEntropy<T> {
     #[inline(always)]
-    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3] {
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V, _: bool) -> [S::V; 3] {
         let (positive, negative) = self.weights.of(s, point, target);
         let logistic = Logistic::at(s, logit);
         let (sigmoid, complement) = logistic.sigmoids(s);

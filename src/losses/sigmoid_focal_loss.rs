@@ -212,6 +212,16 @@ impl<T: Real> SigmoidFocalLoss<T> {
         S::V::select(terms.x.lt(zero), down - up, up - down)
     }
 
+    /// `P Q` times the weights of the gradient, `O P^gamma (1 + gamma Q (a + l) / P)` and `F Q^gamma (1 + gamma P l / Q)`.
+    #[inline(always)]
+    fn convex_hess<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
+        let Terms { favoured, other, large, small, cost, .. } = *terms;
+        let [gamma, of_other] = self.gammas(s, terms.x);
+        let up = other * small * of_other.mul_add(small * terms.other_cost(s), large);
+        let down = favoured * large * (small + gamma * (large * cost));
+        up + down
+    }
+
     #[inline(always)]
     fn hess<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
         let Terms { favoured, other, large, small, cost, .. } = *terms;
@@ -223,17 +233,23 @@ impl<T: Real> SigmoidFocalLoss<T> {
 
     /// Loss, gradient and Hessian with a margin of the probability.
     #[inline(always)]
-    fn with_margin<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V) -> [S::V; 3] {
+    fn with_margin<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V, is_convex: bool) -> [S::V; 3] {
         s.call(inlined!(|s| {
             // 1. the positive answer, as without a margin
             let (yes, no) = self.entropy.weights.of(s, point, target);
             let terms = self.terms(s, x, (yes, s.splat(T::ZERO)));
             // 2. the negative answer
             let [loss, grad, hess] = self.negative(s, x);
+            let hesses = if is_convex {
+                // its gradient times 1 - p
+                [self.convex_hess(s, &terms), grad * Logistic::at(s, x).sigmoids(s).1]
+            } else {
+                [self.hess(s, &terms), hess]
+            };
             [
                 no.mul_add(loss, Self::loss(s, &terms)),
                 no.mul_add(grad, self.grad(s, &terms)),
-                no.mul_add(hess, self.hess(s, &terms)),
+                no.mul_add(hesses[1], hesses[0]),
             ]
         }))
     }
@@ -307,7 +323,7 @@ impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
             return self.entropy.value(s, point, logit, target);
         }
         if self.clip != T::ZERO {
-            return self.with_margin(s, point, logit, target)[0];
+            return self.with_margin(s, point, logit, target, false)[0];
         }
         Self::loss(s, &self.terms(s, logit, self.entropy.weights.of(s, point, target)))
     }
@@ -318,7 +334,7 @@ impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
             return self.entropy.value_and_grad(s, point, logit, target);
         }
         if self.clip != T::ZERO {
-            let [loss, grad, _] = self.with_margin(s, point, logit, target);
+            let [loss, grad, _] = self.with_margin(s, point, logit, target, false);
             return (loss, grad);
         }
         let terms = self.terms(s, logit, self.entropy.weights.of(s, point, target));
@@ -328,15 +344,16 @@ impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
 
 impl<T: Real> PointHess<T> for SigmoidFocalLoss<T> {
     #[inline(always)]
-    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> [S::V; 3] {
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V, is_convex: bool) -> [S::V; 3] {
         if self.is_plain() {
-            return self.entropy.value_grad_hess(s, point, logit, target);
+            return self.entropy.value_grad_hess(s, point, logit, target, is_convex);
         }
         if self.clip != T::ZERO {
-            return self.with_margin(s, point, logit, target);
+            return self.with_margin(s, point, logit, target, is_convex);
         }
         let terms = self.terms(s, logit, self.entropy.weights.of(s, point, target));
-        [Self::loss(s, &terms), self.grad(s, &terms), self.hess(s, &terms)]
+        let hess = if is_convex { self.convex_hess(s, &terms) } else { self.hess(s, &terms) };
+        [Self::loss(s, &terms), self.grad(s, &terms), hess]
     }
 }
 
@@ -375,7 +392,7 @@ mod tests {
             let ours = SigmoidFocalLoss::<T>::new(gamma, None, None, 0.0).unwrap();
             let mut results = [(); 3].map(|()| vec![T::NAN; x.len()]);
             for i in (0..x.len()).step_by(S::LANES) {
-                let values = ours.value_grad_hess(s, i, read(s, x, i, T::ZERO), read(s, t, i, T::ZERO));
+                let values = ours.value_grad_hess(s, i, read(s, x, i, T::ZERO), read(s, t, i, T::ZERO), false);
                 for (result, value) in results.iter_mut().zip(values) {
                     write(s, value, result, i);
                 }

@@ -349,8 +349,15 @@ impl<T: Real> SumLoss<T> for SoftmaxCrossEntropy<'_, T> {
 }
 
 impl<T: Real> CurvedRowLoss<T> for SoftmaxCrossEntropy<'_, T> {
+    const HAS_SOFT_HESS: bool = true;
+
     #[inline(always)]
-    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: f64, hess: &mut [T]) {
+    fn counts<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> bool {
+        self.weights(s, target).total != 0.0
+    }
+
+    #[inline(always)]
+    fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, (scale, _): (f64, bool), hess: &mut [T]) {
         let scale = scale * self.weights(s, target).total;
         if scale == 0.0 {
             return hess.fill(T::ZERO);

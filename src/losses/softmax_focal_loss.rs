@@ -18,6 +18,17 @@
 //! This is the gradient of cross-entropy with the weights `v`. For `gamma = 0`, `A` is 1 and the loss is cross-entropy,
 //! whose own code is faster.
 //!
+//! # Hessian
+//! With the slopes `B_k = u_k gamma p_k (1 - p_k)^(gamma - 1) (l_k - 2 - (gamma - 1) p_k l_k / (1 - p_k))` of the weights `v`
+//! and their sum `B`, the diagonal is, without `z_loss`:
+//!
+//! ```text
+//! V p_j (1 - p_j) - B p_j^2 - B_j (1 - 2 p_j)
+//! ```
+//!
+//! For the class `y` of a row without smoothing it is `v p_y (1 - p_y) - B (1 - p_y)^2`. It may be negative: a focal loss is
+//! not convex. The first term alone, the Hessian of cross-entropy with the weights `v`, is not.
+//!
 //! # Domain, shapes, units
 //! As in cross-entropy; `gamma` finite and non-negative; the loss is in nats.
 //!
@@ -39,7 +50,7 @@
 mod by_lane;
 
 use super::target_weights::TargetWeights;
-use super::{LaneKernels, RowLoss, RowTarget, SoftmaxCrossEntropy};
+use super::{CurvedRowLoss, LaneKernels, RowLoss, RowTarget, SoftmaxCrossEntropy};
 use crate::error::{Result, check_non_negative};
 use crate::math::{Real, exp, log1p};
 use crate::rows::{BLOCK, LogitMap, Logits, LogitsIo, RowSum, Softmax};
@@ -339,6 +350,81 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 terms.loss + z_loss
             }
         }
+    }
+}
+
+impl<T: Real> SoftmaxFocalLoss<'_, T> {
+    /// `v` and `B` of a class, for a weight of 1.
+    fn bend(&self, p: f64, q: f64, cost: f64) -> (f64, f64) {
+        let slope = self.focus(p, q, cost).slope;
+        if p == 0.0 || q == 0.0 {
+            return (slope, 0.0);
+        }
+        let power = if p < 0.5 { (self.gamma * (-p).ln_1p()).exp() } else { q.powf(self.gamma) };
+        (slope, self.gamma * p * (power / q) * (cost - 2.0 - (self.gamma - 1.0) * p * (cost / q)))
+    }
+}
+
+impl<T: Real> CurvedRowLoss<T> for SoftmaxFocalLoss<'_, T> {
+    #[inline(always)]
+    fn counts<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> bool {
+        self.cross_entropy.weights(s, target).total != 0.0
+    }
+
+    /// In double precision, a class at a time.
+    #[inline(always)]
+    fn hess<S: Simd<T>>(
+        &self,
+        s: S,
+        logits: &[T],
+        target: RowTarget<'_, T>,
+        (scale, is_convex): (f64, bool),
+        hess: &mut [T],
+    ) {
+        let weights = self.cross_entropy.weights(s, target);
+        if weights.total == 0.0 {
+            return hess.fill(T::ZERO);
+        }
+        let sum = RowSum::of(s, logits);
+        if sum.rest.is_nan() {
+            return hess.fill(T::NAN);
+        }
+        s.call(inlined!(|_| {
+            // 1. the sums V and B
+            let u = |k: usize| if weights.is_dense() { weights.at(k) } else { 0.0 };
+            let of_class = |k: usize, u: f64| {
+                let (p, q) = sum.probability(logits[k]);
+                let (slope, bend) = self.bend(p, q, sum.log_partition() + sum.margin(logits[k]));
+                [u * slope, if is_convex { 0.0 } else { u * bend }]
+            };
+            let (mut total, mut bend) = (0.0, 0.0);
+            let label = match target {
+                RowTarget::Class(y) if !weights.is_dense() => Some(y),
+                _ => None,
+            };
+            match label {
+                Some(y) => [total, bend] = of_class(y, weights.at(y)),
+                None => {
+                    for k in (0..logits.len()).filter(|&k| u(k) != 0.0) {
+                        let [v, b] = of_class(k, u(k));
+                        (total, bend) = (total + v, bend + b);
+                    }
+                }
+            }
+            // 2. V p (1 - p) - B p^2 - B_j (1 - 2 p), of the class alone from the complement
+            for (k, hess) in hess.iter_mut().enumerate() {
+                let (p, q) = sum.probability(logits[k]);
+                let own = match label {
+                    Some(y) if y == k => {
+                        *hess = T::from_f64(scale * (total * p * q - bend * q * q));
+                        continue;
+                    }
+                    None if u(k) != 0.0 => of_class(k, u(k))[1],
+                    _ => 0.0,
+                };
+                *hess = T::from_f64(scale * (total * p * q - bend * p * p - own * (q - p)));
+            }
+        }));
     }
 }
 

@@ -9,6 +9,7 @@
 //! loss      = logsumexp - z_y = ln(1 + rest) + (m - z_y)
 //! entropy   = -sum_k p_k ln p_k = ln(1 + rest) + sum_k p_k (m - z_k)
 //! argmax    = the first k with z_k = m
+//! largest   = p_argmax = 1 / (1 + rest)
 //! correct   = (argmax = y)
 //! ```
 //!
@@ -21,7 +22,7 @@
 //!
 //! # Special values
 //! A class with a logit of -inf contributes nothing. One logit of +inf: the limit, entropy 0. If no distribution is
-//! defined (a logit is NaN, all are -inf, several +inf), loss and entropy are NaN and there is no argmax; the
+//! defined (a logit is NaN, all are -inf, several +inf), loss, entropy and the largest probability are NaN and there is no argmax; the
 //! log-sum-exp is that of [`logsumexp`](crate::logsumexp). A row that does not count (ignored, or of weight 0) has loss
 //! 0; its other numbers are computed as usual.
 //!
@@ -42,6 +43,8 @@ pub(crate) struct RowStats {
     pub(crate) logsumexp: f64,
     pub(crate) entropy: f64,
     pub(crate) argmax: Option<usize>,
+    /// The largest probability.
+    pub(crate) confidence: f64,
 }
 
 /// The statistics of a row; a row without a class does not count.
@@ -51,7 +54,13 @@ pub(crate) fn row_stats<T: Real, S: Simd<T>>(s: S, mut logits: Logits<'_, T>, cl
     let (sum, Stats { top, entropy, .. }) = RowSum::with_stats(s, &mut logits);
     // 2. the loss, as in softmax cross-entropy
     let loss = class.map_or(0.0, |y| sum.log_partition() + sum.margin(logits.at(s, y)));
-    RowStats { loss, logsumexp: sum.logsumexp(logits.swept()) + logits.lacks(), entropy, argmax: top }
+    RowStats {
+        loss,
+        logsumexp: sum.logsumexp(logits.swept()) + logits.lacks(),
+        entropy,
+        argmax: top,
+        confidence: 1.0 / (1.0 + sum.rest),
+    }
 }
 
 /// The sums of a group of rows, one row per lane.
@@ -72,6 +81,8 @@ pub(crate) struct LaneRowStats<V> {
     pub(crate) entropy: V,
     /// An integer; -1 if there is no argmax.
     pub(crate) argmax: V,
+    /// The largest probability.
+    pub(crate) confidence: V,
 }
 
 impl<T: Real, S: Simd<T>> GroupSums<T, S> {
@@ -105,6 +116,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
             logsumexp: logits.logsumexp(s, sums),
             entropy: stats.entropy(s, sums),
             argmax: stats.top(s, sums),
+            confidence: sums.confidence(s),
         }
     }
 }
@@ -137,7 +149,8 @@ mod tests {
             let mut tile = Tile::of(s, &mut scratch, 0, classes);
             tile.load(s, rows, classes, count);
             let stats = GroupSums::of(s, &mut tile, s.splat(class as f32)).stats(s, &tile);
-            let lanes = [stats.loss, stats.logsumexp, stats.entropy, stats.argmax].map(|v| lanes_of(s, v));
+            let lanes = [stats.loss, stats.logsumexp, stats.entropy, stats.argmax, stats.confidence];
+            let lanes = lanes.map(|v| lanes_of(s, v));
             let lanes = lanes.each_ref().map(|lanes| lanes.as_ref());
             let has_top = s.splat(-1.0).lt(stats.argmax).bits();
             let row = |i: usize| RowStats {
@@ -145,6 +158,7 @@ mod tests {
                 logsumexp: lanes[1][i].into(),
                 entropy: lanes[2][i].into(),
                 argmax: (has_top >> i & 1 == 1).then_some(lanes[3][i] as usize),
+                confidence: lanes[4][i].into(),
             };
             (0..count).map(row).collect()
         }
@@ -208,6 +222,7 @@ mod tests {
                     assert!(same(ours.loss, row.loss, row.loss.abs()), "{case}");
                     assert!(same(ours.logsumexp, row.logsumexp, row.logsumexp.abs().max(88.0)), "{case}");
                     assert!(same(ours.entropy, row.entropy, row.entropy), "{case}");
+                    assert!(same(ours.confidence, row.confidence, row.confidence), "{case}");
                     assert_eq!(ours.argmax, row.argmax, "{case}");
                 }
             }

@@ -69,12 +69,22 @@ impl Stored for bf16 {
 pub(super) trait Number:
     Storage<Real: Place<Self> + Stored + Element> + Place<Self> + Stored + Into<f64>
 {
+    /// Single precision, which the caller may want derivatives in.
+    type Single: Place<Self> + Stored + Element;
 }
 
-impl Number for f32 {}
-impl Number for f64 {}
-impl Number for f16 {}
-impl Number for bf16 {}
+impl Number for f32 {
+    type Single = f32;
+}
+impl Number for f64 {
+    type Single = f32;
+}
+impl Number for f16 {
+    type Single = f32;
+}
+impl Number for bf16 {
+    type Single = f32;
+}
 
 /// Runs `f` with the number of threads of the context, and without the GIL if the work is long enough for other threads
 /// to benefit.
@@ -115,6 +125,8 @@ pub(super) struct Array<'py, T> {
     rows: usize,
     columns: usize,
     stride: usize,
+    /// The distance of the numbers of a row: 1, but for an array that stands a class at a time.
+    step: usize,
     /// Whether it is a copy of the argument.
     copied: bool,
 }
@@ -141,7 +153,33 @@ impl<'py, T: Stored> Array<'py, T> {
             &[stride, inner] if inner == size && stride >= 0 && stride % size == 0 => (stride / size) as usize,
             _ => return None,
         };
-        Some(Array { array: array.clone(), data, rows, columns, stride, copied: false })
+        Some(Array { array: array.clone(), data, rows, columns, stride, step: 1, copied: false })
+    }
+
+    /// An array whose last axis is the slowest in memory, and whose others are in C order: a class at a time. Its numbers
+    /// are [`data`](Self::data); there are no rows of it.
+    pub(super) fn by_column(object: &Bound<'py, PyAny>) -> Option<Self> {
+        let array = as_array(object).filter(|array| T::is(&array.dtype()))?;
+        // SAFETY: the object is an array of this type; both have just been checked.
+        let data = unsafe { array.cast_unchecked::<PyArrayDyn<T>>() }.data();
+        let ([leading @ .., columns], [strides @ .., last]) = (array.shape(), array.strides()) else { return None };
+        let (columns, mut expected) = (*columns, size_of::<T>() as isize);
+        for (&n, &stride) in leading.iter().zip(strides).rev() {
+            if stride != expected {
+                return None;
+            }
+            expected *= n as isize;
+        }
+        let rows = leading.iter().product();
+        (data.is_aligned() && *last == expected && rows > 0 && columns > 0).then(|| Array {
+            array: array.clone(),
+            data,
+            rows,
+            columns,
+            stride: columns,
+            step: rows,
+            copied: false,
+        })
     }
 
     /// An array that `xentrs._arrays` has made.
@@ -200,6 +238,12 @@ impl<'py, T: Stored> Array<'py, T> {
 
     pub(super) fn object(&self) -> &Bound<'py, PyUntypedArray> {
         &self.array
+    }
+
+    /// The numbers of the first row.
+    pub(super) fn first_row(&self) -> impl Iterator<Item = T> {
+        let len = if self.rows == 0 { 0 } else { self.columns };
+        self.data().iter().step_by(self.step).take(len).copied()
     }
 
     pub(super) fn is_writeable(&self) -> bool {

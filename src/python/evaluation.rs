@@ -27,7 +27,7 @@ pub(super) fn softmax_stats<'py>(
         let sample_weight = logits.wide_weights(sample_weight, "sample_weight", shape)?;
         let classes = classes.checked(logits.array.columns(), ignore_index)?;
         let (rows, weights) = (logits.array.rows()?, data(&sample_weight));
-        let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, weight } =
+        let SoftmaxStats { loss, logsumexp, entropy, correct, argmax, weight, confidence } =
             detached(py, logits.array.len(), || crate::softmax_stats(rows, classes, weights))?;
         PyTuple::new(
             py,
@@ -38,6 +38,7 @@ pub(super) fn softmax_stats<'py>(
                 numbers(py, correct, shape)?,
                 numbers(py, argmax, shape)?,
                 numbers(py, weight, shape)?,
+                numbers(py, confidence, shape)?,
             ],
         )
     }

@@ -18,7 +18,7 @@ fn map<'py>(
         x: Input<'py, S>,
         out: Option<Arg<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut output = Output::of(&x, &[], Want { order: 1, out, grad_output: None }, [], [])?;
+        let mut output = Output::of(&x, &[], Want { order: 1, out, grad_output: None, hess: None }, [], [])?;
         match_output!(output, &x, rows => detached(x.py(), x.array.len(), || crate::apply(function, rows)))?;
         output.finish(x.py())
     }

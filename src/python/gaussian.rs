@@ -77,7 +77,7 @@ pub(super) fn gaussian_nll<'py>(
     grad_output: Option<Arg<'_, 'py>>,
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let want = Want { order, out, grad_output };
+    let want = Want { order, out, grad_output, hess: None };
     let arguments = Arguments { target, var, log_var, full, sample_weight, reduction, want };
     match_dtype!(Logits::of(mean, "mean", None)?, mean => arguments.evaluate(mean))
 }

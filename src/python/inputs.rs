@@ -153,16 +153,18 @@ impl<'py, S: Number> Input<'py, S> {
         Some(Input { array, given: given.clone(), axis: moved, outputs: None, unfit: Cell::new(None) })
     }
 
+    /// Logits made of an array whose class axis is the last.
+    pub(super) fn of(array: Array<'py, S>, given: Arg<'_, 'py>, axis: Option<usize>) -> Self {
+        Input { array, given: given.clone(), axis, outputs: None, unfit: Cell::new(None) }
+    }
+
     /// Warns where probabilities were given for logits: all rows, of which there are several, are distributions. Two
     /// numbers of the first nearly always tell that they are not.
     #[inline]
     pub(super) fn warn_of_probabilities(&self, name: &str) -> PyResult<()> {
-        let row = self.array.data().get(..self.array.columns()).unwrap_or_default();
-        let sum = || row.iter().map(|&z| z.into()).sum::<f64>();
-        if self.array.row_count() > 1
-            && row.iter().all(|&z| (0.0..=1.0).contains(&z.into()))
-            && (sum() - 1.0).abs() < 0.01
-        {
+        let row = || self.array.first_row();
+        let sum = || row().map(Into::into).sum::<f64>();
+        if self.array.row_count() > 1 && row().all(|z| (0.0..=1.0).contains(&z.into())) && (sum() - 1.0).abs() < 0.01 {
             let axis = self.axis.map_or(-1, |axis| axis as isize);
             via_numpy(self.py(), Numpy::WarnOfProbabilities, (&self.given, name, axis))?;
         }
@@ -180,6 +182,11 @@ impl<'py, S: Number> Input<'py, S> {
 
     pub(super) fn dtype(&self) -> Bound<'py, PyArrayDescr> {
         self.array.object().dtype()
+    }
+
+    /// The dtype of derivatives in single precision.
+    pub(super) fn single_dtype(&self) -> Bound<'py, PyArrayDescr> {
+        numpy::dtype::<S::Single>(self.py())
     }
 
     /// The dtype of the computation.

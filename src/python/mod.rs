@@ -7,6 +7,7 @@
 //! `python/xentrs/losses/`.
 
 mod arrays;
+mod columns;
 mod distributions;
 mod epoch;
 mod errors;

@@ -2,8 +2,9 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Upstream};
+use super::options::choice;
 use super::via_numpy::{Numpy, via_numpy};
-use crate::{CurvedObjective, Isa, Loss, Objective, Reduction, RowsIo};
+use crate::{Curvature, CurvedObjective, HessOptions, Isa, Loss, Objective, Reduction, RowsIo};
 use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
@@ -14,25 +15,27 @@ pub(super) struct Output<'py, S: Number> {
     over_logits: bool,
     /// Whether the array is discarded if the call fails.
     fresh: bool,
-    /// Whether the diagonal of the Hessian is required too.
-    with_hess: bool,
+    /// The diagonal of the Hessian, if it is required too.
+    hess: Option<WantHess<'py>>,
     /// What the gradient is multiplied by.
     pub(super) upstream: Upstream<'py, S>,
+    /// The arguments that a place for the Hessian may not overlap.
+    inputs: Vec<Bound<'py, PyAny>>,
     /// The caller's `out` if it cannot be written directly; the result is copied to it.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
 }
 
-/// An array in the type of the logits or, if different, in the type of the computation.
+/// An array in the type of the logits or in single precision.
 enum Place<'py, S: Number> {
     Stored(Array<'py, S>),
-    Real(Array<'py, S::Real>),
+    Single(Array<'py, S::Single>),
 }
 
 /// The logits and the place for the result, of either type.
 pub(super) enum Io<'a, S: Number> {
     Stored(RowsIo<'a, S>),
-    Real(RowsIo<'a, S, S::Real>),
+    Single(RowsIo<'a, S, S::Single>),
 }
 
 /// Runs an expression for an [`Output`] of either type.
@@ -40,7 +43,7 @@ macro_rules! match_output {
     ($output:expr, $logits:expr, $rows:ident => $result:expr) => {
         match $output.io($logits)? {
             Io::Stored($rows) => $result,
-            Io::Real($rows) => $result,
+            Io::Single($rows) => $result,
         }
     };
 }
@@ -55,13 +58,13 @@ impl<'py, S: Number> Place<'py, S> {
         if let Some(array) = Array::in_place(out) {
             return suits(&array, shape).then_some(Place::Stored(array));
         }
-        Array::in_place(out).filter(|array| suits(array, shape)).map(Place::Real)
+        Array::in_place(out).filter(|array| suits(array, shape)).map(Place::Single)
     }
 
     fn span(&self) -> Option<Range<usize>> {
         match self {
             Place::Stored(array) => array.span(),
-            Place::Real(array) => array.span(),
+            Place::Single(array) => array.span(),
         }
     }
 }
@@ -78,10 +81,14 @@ impl<'py, S: Number> Output<'py, S> {
         spans: [Option<Range<usize>>; N],
     ) -> PyResult<Self> {
         let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
-        let (with_hess, upstream) = (want.order == 2, logits.grad_output(want.grad_output, losses)?);
+        let (hess, upstream) = (WantHess::of(want)?, logits.grad_output(want.grad_output, losses)?);
+        let inputs = match &hess {
+            Some(_) => given.iter().flatten().map(|&given| given.clone()).collect(),
+            None => Vec::new(),
+        };
         let Some(out) = want.out else {
             let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
-            return Ok(Output { array, over_logits: false, fresh: true, with_hess, upstream, copy_to: None, axis });
+            return Ok(Output { array, over_logits: false, fresh: true, hess, upstream, inputs, copy_to: None, axis });
         };
         // A number was copied.
         let factors = want.grad_output.filter(|_| matches!(upstream, Upstream::Each(_)));
@@ -97,24 +104,33 @@ impl<'py, S: Number> Output<'py, S> {
             let clear =
                 given.clone().zip(spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
             if clear && (over_logits || apart(&span)) {
-                return Ok(Output { array, over_logits, fresh: false, with_hess, upstream, copy_to: None, axis });
+                return Ok(Output { array, over_logits, fresh: false, hess, upstream, inputs, copy_to: None, axis });
             }
         }
-        let inputs: Vec<_> = given.copied().flatten().collect();
-        let arguments = (out, &logits.given, inputs, logits.dtype(), logits.real_dtype());
+        let others: Vec<_> = given.copied().flatten().collect();
+        let arguments = (out, &logits.given, others, logits.dtype(), logits.single_dtype());
         let array = if via_numpy(py, Numpy::CheckOut, arguments)?.is_truthy()? {
             Place::Stored(Array::empty(logits.dtype(), shape)?)
         } else {
-            Place::Real(Array::empty(logits.real_dtype(), shape)?)
+            Place::Single(Array::empty(logits.single_dtype(), shape)?)
         };
-        Ok(Output { array, over_logits: false, fresh: true, with_hess, upstream, copy_to: Some(out.clone()), axis })
+        Ok(Output { array, over_logits: false, fresh: true, hess, upstream, inputs, copy_to: Some(out.clone()), axis })
     }
 
     /// The dtype of the result.
     fn dtype(&self) -> Bound<'py, PyArrayDescr> {
         match &self.array {
             Place::Stored(array) => array.object().dtype(),
-            Place::Real(array) => array.object().dtype(),
+            Place::Single(array) => array.object().dtype(),
+        }
+    }
+
+    /// The place for the gradient, as the caller sees it.
+    fn object(&self) -> Bound<'py, PyAny> {
+        match (&self.copy_to, &self.array) {
+            (Some(out), _) => out.clone(),
+            (None, Place::Stored(array)) => array.object().clone().into_any(),
+            (None, Place::Single(array)) => array.object().clone().into_any(),
         }
     }
 
@@ -127,7 +143,7 @@ impl<'py, S: Number> Output<'py, S> {
             } else {
                 RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)
             }),
-            Place::Real(array) => Io::Real(RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)),
+            Place::Single(array) => Io::Single(RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)),
         })
     }
 
@@ -135,7 +151,7 @@ impl<'py, S: Number> Output<'py, S> {
     pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let array = match &self.array {
             Place::Stored(array) => array.object().clone().into_any(),
-            Place::Real(array) => array.object().clone().into_any(),
+            Place::Single(array) => array.object().clone().into_any(),
         };
         let array = restored(py, array, self.axis)?;
         match self.copy_to {
@@ -166,6 +182,31 @@ pub(super) struct Want<'a, 'py> {
     pub(super) out: Option<Arg<'a, 'py>>,
     /// What the gradient is multiplied by.
     pub(super) grad_output: Option<Arg<'a, 'py>>,
+    /// `hess_out`, `hess_scale`, `hess_floor` and `curvature`, where the Hessian is wanted.
+    pub(super) hess: Option<Arg<'a, 'py>>,
+}
+
+/// The diagonal of the Hessian that is wanted, and the caller's place for it.
+pub(super) struct WantHess<'py> {
+    pub(super) out: Option<Bound<'py, PyAny>>,
+    pub(super) options: HessOptions,
+}
+
+impl<'py> WantHess<'py> {
+    #[inline(always)]
+    fn of(want: Want<'_, 'py>) -> PyResult<Option<Self>> {
+        if want.order == 2 { Self::given(want).map(Some) } else { Ok(None) }
+    }
+
+    #[cold]
+    pub(super) fn given(want: Want<'_, 'py>) -> PyResult<Self> {
+        let Some(given) = want.hess else { return Ok(WantHess { out: None, options: HessOptions::EXACT }) };
+        let (out, scale, floor, curvature): (Option<Bound<'py, PyAny>>, f64, Option<f64>, Bound<'py, PyAny>) =
+            given.extract()?;
+        let kinds = [("exact", Curvature::Exact), ("convex", Curvature::Convex), ("gradient", Curvature::Gradient)];
+        let curvature = choice(&curvature, "curvature", "\"exact\", \"convex\" or \"gradient\"", &kinds)?;
+        Ok(WantHess { out, options: HessOptions::new(curvature, scale, floor)? })
+    }
 }
 
 impl<'a, 'py> Want<'a, 'py> {
@@ -210,12 +251,12 @@ pub(super) fn evaluate_curved<'py, S: Number>(
     output: Option<Output<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match output {
-        Some(output) if output.with_hess => evaluate_hess(logits, objective, reduction, shape, output),
+        Some(output) if output.hess.is_some() => evaluate_hess(logits, objective, reduction, shape, output),
         output => evaluate(logits, objective, reduction, shape, output),
     }
 }
 
-/// The triple of loss, gradient and diagonal of the Hessian. The diagonal is a new array of the gradient's type.
+/// The triple of loss, gradient and diagonal of the Hessian, which has the gradient's type.
 #[cold]
 #[inline(never)]
 fn evaluate_hess<'py, S: Number>(
@@ -226,13 +267,30 @@ fn evaluate_hess<'py, S: Number>(
     mut output: Output<'py, S>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, elements, dtype) = (logits.py(), logits.array.len(), output.dtype());
-    let (loss, hess) = match_output!(output, logits, rows => {
-        let mut hess = Array::empty(dtype, logits.array.shape())?;
+    let hess = output.hess.take();
+    let options = hess.as_ref().map_or(HessOptions::EXACT, |hess| hess.options);
+    let place = hess.and_then(|hess| hess.out);
+    if let Some(place) = &place {
+        let arguments = (place, &logits.given, output.object(), output.inputs.clone(), dtype.clone());
+        via_numpy(py, Numpy::CheckHessOut, arguments)?;
+    }
+    let (loss, hess, is_copied) = match_output!(output, logits, rows => {
+        let place = place.as_ref().filter(|_| logits.axis.is_none());
+        let place = place.and_then(Array::in_place).filter(Array::is_flat);
+        let is_copied = place.is_none();
+        let mut hess = match place {
+            Some(place) => place,
+            None => Array::empty(dtype, logits.array.shape())?,
+        };
         let places = hess.data_mut();
-        let loss = detached(py, elements, || crate::value_grad_hess(objective, rows, places, reduction))?;
-        (loss, hess.object().clone().into_any())
+        let loss = detached(py, elements, || crate::value_grad_hess(objective, rows, places, reduction, options))?;
+        (loss, hess.object().clone().into_any(), is_copied)
     });
     let hess = restored(py, hess, logits.axis)?;
+    let hess = match place {
+        Some(place) if is_copied => via_numpy(py, Numpy::CopyTo, (place, hess))?,
+        _ => hess,
+    };
     Ok((wrap(py, loss, shape)?, output.finish(py)?, hess).into_pyobject(py)?.into_any())
 }
 

@@ -48,7 +48,7 @@ pub(super) fn js_smoothness<'py>(
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::of(logits, "logits", Some(-1))?;
-    match_dtype!(logits, logits => smoothness(&logits, segments, reduction, Want { order, out, grad_output }))
+    match_dtype!(logits, logits => smoothness(&logits, segments, reduction, Want { order, out, grad_output, hess: None }))
 }
 
 fn parity<'py, S: Number>(
@@ -95,5 +95,5 @@ pub(super) fn parity_penalty<'py>(
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::of(logits, "logits", None)?;
-    match_dtype!(logits, logits => parity(&logits, group, target, link, Want { order, out, grad_output }))
+    match_dtype!(logits, logits => parity(&logits, group, target, link, Want { order, out, grad_output, hess: None }))
 }

@@ -148,8 +148,9 @@ sigmoid_options! { function!
         order: u8,
         grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
+        hess: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
+        let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess } };
         match_dtype!(Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| SigmoidCrossEntropy::new(pos_weight, options.label_smoothing))
         })
@@ -169,8 +170,9 @@ sigmoid_options! { function!
         order: u8,
         grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
+        hess: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
+        let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess } };
         match_dtype!(Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| {
                 SigmoidFocalLoss::new(gamma, alpha, pos_weight, options.label_smoothing)?.asymmetric(gamma_neg, clip)
@@ -192,7 +194,7 @@ pub(super) fn hinge_loss<'py>(
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = SigmoidOptions::of_weights(None, sample_weight);
-    let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
+    let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess: None } };
     match_dtype!(Logits::of(scores, "scores", None)?, scores => call.evaluate(scores, |_| Ok(HingeLoss { squared })))
 }
 
@@ -210,7 +212,7 @@ pub(super) fn binary_cross_entropy<'py>(
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = SigmoidOptions::of_weights(pos_weight, sample_weight);
-    let call = Call { target, options, reduction, want: Want { order, out, grad_output } };
+    let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess: None } };
     match_dtype!(Logits::of(p, "p", None)?, p => {
         call.evaluate(p, |pos_weight| BinaryCrossEntropy::new(pos_weight, eps))
     })

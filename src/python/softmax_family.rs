@@ -1,6 +1,7 @@
 //! Losses of rows: softmax cross-entropy, its focal loss, and cross-entropy of probabilities.
 
 use super::arrays::{Arg, Array, Number};
+use super::columns::evaluate_by_column;
 use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options::{self, SoftmaxOptions, function, softmax_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
@@ -8,6 +9,7 @@ use super::targets::{Floats, Target};
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::Use;
 use crate::error::{Error, Fault};
+use crate::math::Real;
 use crate::simd::Float;
 use crate::storage::Storage;
 use crate::{
@@ -152,6 +154,52 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         arguments.with_objective(x, self.loss(x, &arguments)?, |objective| f(objective))
     }
 
+    /// The same of logits that stand a class at a time, if they can be read so.
+    fn evaluate_by_column<S: Number<Real = S> + Real>(
+        self,
+        logits: &Input<'py, S>,
+        target: Arg<'a, 'py>,
+        gamma: f64,
+        reduction: Arg<'_, 'py>,
+        want: Want<'a, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let reduction = options::reduction(reduction)?;
+        let arguments = self.arguments(logits, target, Use::under(reduction))?;
+        let given: Vec<_> = arguments.given.into_iter().flatten().collect();
+        logits.warn_of_probabilities("logits")?;
+        let loss = self.loss(logits, &arguments)?;
+        if gamma == 0.0 {
+            return arguments.with_objective(logits, loss, |objective| {
+                evaluate_by_column(logits, objective, reduction, want, &given)
+            });
+        }
+        arguments.with_objective(logits, SoftmaxFocalLoss::new(loss, gamma)?, |objective| {
+            evaluate_by_column(logits, objective, reduction, want, &given)
+        })
+    }
+
+    /// The loss, and the derivatives that are wanted, of logits as passed.
+    fn of_logits(
+        self,
+        logits: Arg<'_, 'py>,
+        axis: isize,
+        target: Arg<'a, 'py>,
+        gamma: f64,
+        reduction: Arg<'_, 'py>,
+        want: Want<'a, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let result = match Logits::by_column(logits, axis) {
+            Some(Logits::F32(logits)) => self.evaluate_by_column(&logits, target, gamma, reduction, want)?,
+            Some(Logits::F64(logits)) => self.evaluate_by_column(&logits, target, gamma, reduction, want)?,
+            _ => None,
+        };
+        if let Some(result) = result {
+            return Ok(result);
+        }
+        let logits = Logits::of(logits, "logits", Some(axis))?;
+        match_dtype!(logits, logits => self.evaluate(&logits, target, gamma, reduction, want))
+    }
+
     fn evaluate<S: Number>(
         self,
         logits: &Input<'py, S>,
@@ -172,7 +220,7 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
             });
         }
         arguments.with_objective(logits, SoftmaxFocalLoss::new(loss, gamma)?, |objective| {
-            evaluate(logits, objective, reduction, shape, output)
+            evaluate_curved(logits, objective, reduction, shape, output)
         })
     }
 }
@@ -187,11 +235,10 @@ softmax_options! { function!
         order: u8,
         grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
+        hess: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let logits = Logits::of(logits, "logits", Some(axis))?;
         // Cross-entropy is the focal loss with gamma = 0.
-        let want = Want { order, out, grad_output };
-        match_dtype!(logits, logits => options.evaluate(&logits, target, 0.0, reduction, want))
+        options.of_logits(logits, axis, target, 0.0, reduction, Want { order, out, grad_output, hess })
     }
 }
 
@@ -206,10 +253,9 @@ softmax_options! { function!
         order: u8,
         grad_output: Option<Arg<'a, 'py>>,
         out: Option<Arg<'a, 'py>>,
+        hess: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let logits = Logits::of(logits, "logits", Some(axis))?;
-        let want = Want { order, out, grad_output };
-        match_dtype!(logits, logits => options.evaluate(&logits, target, gamma, reduction, want))
+        options.of_logits(logits, axis, target, gamma, reduction, Want { order, out, grad_output, hess })
     }
 }
 
@@ -232,7 +278,7 @@ pub(super) fn categorical_cross_entropy<'py>(
         let reduction = options::reduction(reduction)?;
         let uses = [Use::under(reduction); 2];
         let arguments = Arguments::read(&p, target, class_weight, sample_weight, ignore_index, uses)?;
-        let output = arguments.output(&p, Want { order, out, grad_output })?;
+        let output = arguments.output(&p, Want { order, out, grad_output, hess: None })?;
         p.check_fit()?;
         let loss = CategoricalCrossEntropy::new(p.class_count(), data(&arguments.class_weight), eps)?;
         arguments.with_objective(&p, loss, |objective| evaluate(&p, objective, reduction, p.leading(), output))
@@ -259,7 +305,7 @@ pub(super) fn topk_kl_divergence<'py>(
         let uses = [Use::under(reduction); 2];
         let arguments = Arguments::read(&logits, target, None, sample_weight, ignore_index, uses)?;
         arguments.check_topk(&logits)?;
-        let output = arguments.output(&logits, Want { order, out, grad_output })?;
+        let output = arguments.output(&logits, Want { order, out, grad_output, hess: None })?;
         logits.check_fit()?;
         logits.warn_of_probabilities("logits")?;
         let loss = TopkKlDivergence::new(softcap, temperature)?;

@@ -132,5 +132,5 @@ pub(super) fn token_logprobs<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let tokens =
         Tokens { token, upstream: [grad_logprob, grad_entropy], temperature, softcap, log_prior, ignore_index };
-    match_dtype!(Logits::of(logits, "logits", Some(axis))?, logits => tokens.run(&logits, Want { order, out, grad_output: None }))
+    match_dtype!(Logits::of(logits, "logits", Some(axis))?, logits => tokens.run(&logits, Want { order, out, grad_output: None, hess: None }))
 }

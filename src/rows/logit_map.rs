@@ -92,6 +92,12 @@ impl<'a, T: Real> LogitMap<'a, T> {
         }
     }
 
+    /// The map without the prior, and the prior.
+    #[inline(always)]
+    pub(crate) fn and_prior(self) -> (Self, Option<&'a [T]>) {
+        (LogitMap { prior: None, ..self }, self.prior)
+    }
+
     #[inline(always)]
     pub(crate) fn is_identity(&self) -> bool {
         self.cap.is_none() && self.temperature == 1.0 && self.prior.is_none()

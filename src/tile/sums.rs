@@ -175,6 +175,13 @@ impl<T: Real, S: Simd<T>> LaneSums<T, S> {
         factor / (self.unit * (s.splat(T::ONE) + self.rest))
     }
 
+    /// The largest probability of each row.
+    #[inline(always)]
+    pub(crate) fn confidence(&self, s: S) -> S::V {
+        let one = s.splat(T::ONE);
+        one / (one + self.rest)
+    }
+
     /// The probability of the class with exponential `e`, and its complement, which does not cancel for the maximum.
     #[inline(always)]
     pub(crate) fn probability(&self, s: S, e: S::V) -> (S::V, S::V) {

@@ -156,7 +156,7 @@ def test_out_that_does_not_fit_is_refused(penalty: Penalty) -> None:
     locked.flags.writeable = False
     for out, error, message in [
         (np.zeros((2, *shape)), ValueError, "out must have shape"),
-        (np.zeros(shape, np.float32), TypeError, "out must have the dtype"),
+        (np.zeros(shape, np.float16), TypeError, "out must have the dtype"),
         ([0.0], TypeError, "out must be a NumPy array"),
         (locked, ValueError, "read-only"),
         (logits[::-1], ValueError, "overlap"),

@@ -105,12 +105,15 @@ def expected_calibration_error(
     counts = stats.weight > 0
     if (stats.argmax[counts] == -1).any():
         return math.nan
-    if np.ndim(logits) == np.ndim(stats.argmax):  # log-odds
-        logits = two_columns(read(logits, "logits"))
-    surprise = softmax_cross_entropy(  # minus the logarithm of the largest probability
-        logits, stats.argmax, ignore_index=-1, temperature=temperature, reduction="none"
-    )
-    confidence = np.exp(np.negative(surprise, dtype=np.float64)[counts])
+    confidence = stats.confidence
+    if temperature != 1.0:
+        if np.ndim(logits) == np.ndim(stats.argmax):  # log-odds
+            logits = two_columns(read(logits, "logits"))
+        surprise = softmax_cross_entropy(  # minus the logarithm of the largest probability
+            logits, stats.argmax, ignore_index=-1, temperature=temperature, reduction="none"
+        )
+        confidence = np.exp(np.negative(surprise, dtype=np.float64))
+    confidence = confidence[counts].astype(np.float64)
     if not confidence.size:
         return 0.0
     weight = stats.weight[counts]

@@ -17,7 +17,7 @@ __all__ = ["SoftmaxStats", "softmax_stats"]
 
 
 class SoftmaxStats(NamedTuple):
-    """Statistics of the softmax of logits, as `softmax_stats` returns them: six arrays with one number a row."""
+    """Statistics of the softmax of logits, as `softmax_stats` returns them: arrays with one number a row."""
 
     loss: FloatArray
     """Softmax cross-entropy in nats, not weighted; 0 for a row that does not count."""
@@ -37,6 +37,9 @@ class SoftmaxStats(NamedTuple):
     weight: NDArray[np.float64]
     """The sample weight; 0 for an ignored row. It is float64, whatever the logits."""
 
+    confidence: FloatArray
+    """The largest probability of the softmax; NaN where no distribution is defined."""
+
 
 _softmax_stats_of: Callable[[Any], SoftmaxStats] = partial(tuple.__new__, SoftmaxStats)
 
@@ -50,12 +53,13 @@ def softmax_stats(
     ignore_index: int | None = -100,
     axis: int = -1,
 ) -> SoftmaxStats:
-    """Loss, log-sum-exp, entropy and prediction of every row, from one sweep over the logits.
+    """Loss, log-sum-exp, entropy, prediction and confidence of every row, from one sweep over the logits.
 
     For a row of logits ``z`` with the target class ``y`` and ``p = softmax(z)``::
 
         loss    = lse(z) - z_y                    lse(z) = ln sum_k exp(z_k)
         entropy = -sum_k p_k ln p_k               argmax = the first k with the largest z_k
+        confidence = p_argmax
 
     Parameters
     ----------
@@ -76,9 +80,9 @@ def softmax_stats(
     Returns
     -------
     SoftmaxStats
-        The named tuple ``(loss, logsumexp, entropy, correct, argmax, weight)`` of arrays in the shape of `target`:
-        floats in the dtype of the logits (float32 where that is half precision), but `weight` float64, `correct`
-        boolean, `argmax` int64.
+        The named tuple ``(loss, logsumexp, entropy, correct, argmax, weight, confidence)`` of arrays in the shape of
+        `target`: floats in the dtype of the logits (float32 where that is half precision), but `weight` float64,
+        `correct` boolean, `argmax` int64.
 
     Raises
     ------
@@ -107,8 +111,8 @@ def softmax_stats(
 
     A row that does not count (ignored, or of zero weight) has loss 0; its log-sum-exp, entropy and argmax are computed
     all the same. One logit of +inf takes all the probability: its entropy is 0. Where no distribution is defined, for a
-    NaN, several +inf or nothing but -inf, loss and entropy are NaN and argmax is -1; the log-sum-exp is that of
-    `logsumexp`.
+    NaN, several +inf or nothing but -inf, loss, entropy and confidence are NaN and argmax is -1; the log-sum-exp is
+    that of `logsumexp`.
 
     Examples
     --------
@@ -122,6 +126,8 @@ def softmax_stats(
     array([0.8324, 0.3666, 1.0986])
     >>> stats.argmax, stats.correct
     (array([0, 1, 0]), array([ True, False, False]))
+    >>> stats.confidence.round(4)
+    array([0.6652, 0.9094, 0.3333])
 
     The log-odds of a binary model, which is sure of its second answer, and wrong:
 

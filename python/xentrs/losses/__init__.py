@@ -36,7 +36,7 @@ from .softmax_family import (
     softmax_cross_entropy_with_grad,
     softmax_cross_entropy_with_hess,
 )
-from .softmax_focal import softmax_focal_loss, softmax_focal_loss_with_grad
+from .softmax_focal import softmax_focal_loss, softmax_focal_loss_with_grad, softmax_focal_loss_with_hess
 from .tokens import (
     LinearTokenLogprobsGrad,
     TokenLogprobs,
@@ -88,6 +88,7 @@ __all__ = [
     "softmax_cross_entropy_with_hess",
     "softmax_focal_loss",
     "softmax_focal_loss_with_grad",
+    "softmax_focal_loss_with_hess",
     "softplus",
     "token_logprobs",
     "token_logprobs_with_grad",

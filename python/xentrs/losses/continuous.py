@@ -121,7 +121,7 @@ def gaussian_nll_with_grad(
         What both gradients are multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient with respect to the means: a writable array with the shape and dtype of `mean`, or
-        of dtype float32 where that is float16 or bfloat16. ``out=mean`` replaces the means by their gradient; any other
+        of dtype float32. ``out=mean`` replaces the means by their gradient; any other
         overlap with an input is refused.
 
     Returns

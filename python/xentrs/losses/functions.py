@@ -71,8 +71,8 @@ def softmax(x: ArrayLike, *, axis: int = -1, out: FloatArray | None = None) -> F
     axis : int, default -1
         The axis along which the probabilities sum to one.
     out : ndarray, optional
-        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself; where `x` is
-        float16 or bfloat16, the dtype may also be float32.
+        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself; the
+        dtype may also be float32.
 
     Returns
     -------
@@ -146,8 +146,8 @@ def sigmoid(x: ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     x : array_like, shape (...)
         float16, bfloat16, float32 or float64; integers and lists are taken as float64.
     out : ndarray, optional
-        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself; where `x` is
-        float16 or bfloat16, the dtype may also be float32.
+        Where to write the result: a writable array with the shape and dtype of `x`, or `x` itself; the
+        dtype may also be float32.
 
     Returns
     -------

@@ -9,8 +9,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._calls import Expression
+
 __all__ = [
+    "HESS",
     "ArrayLike",
+    "Curvature",
     "FloatArray",
     "GaussianLossGrad",
     "LinearLossGrad",
@@ -27,6 +31,10 @@ __all__ = [
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
+Curvature: TypeAlias = Literal["exact", "convex", "gradient"]
+
+HESS = Expression("(hess_out, hess_scale, hess_floor, curvature)")
+"""How the Hessian is wanted, as the compiled functions take it."""
 
 # Target of the softmax family: classes, distributions, or a pair of classes and their weights.
 Target: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]

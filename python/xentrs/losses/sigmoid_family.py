@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
+from .results import HESS, Curvature, FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
 
 __all__ = [
     "sigmoid_cross_entropy",
@@ -148,8 +148,8 @@ def sigmoid_cross_entropy_with_grad(
         loss for "none", so that one for each row is ``grad_output[:, numpy.newaxis]``. It leaves the loss as it is.
         An element whose gradient is multiplied by 0 has the gradient 0, as has one that does not count.
     out : ndarray, optional
-        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
-        these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an
+        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32.
+         ``out=logits`` replaces the logits by their gradient; any other overlap with an
         input is refused.
 
     Returns
@@ -184,7 +184,7 @@ def sigmoid_cross_entropy_with_grad(
     """
 
 
-@calls(_core.sigmoid_cross_entropy, order=2, returns=loss_grad_hess)
+@calls(_core.sigmoid_cross_entropy, order=2, hess=HESS, returns=loss_grad_hess)
 def sigmoid_cross_entropy_with_hess(
     logits: ArrayLike,
     target: ArrayLike,
@@ -195,6 +195,10 @@ def sigmoid_cross_entropy_with_hess(
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
+    hess_out: FloatArray | None = None,
+    hess_scale: float = 1.0,
+    hess_floor: float | None = None,
+    curvature: Curvature = "exact",
 ) -> LossGradHess:
     """Sigmoid cross-entropy, its gradient and the diagonal of its Hessian, in one sweep.
 
@@ -209,7 +213,19 @@ def sigmoid_cross_entropy_with_hess(
     logits, target, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`. The Hessian goes to a new array.
+        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`.
+    hess_out : ndarray, optional
+        Where to write the Hessian: a writable array of the shape and dtype of the gradient, which overlaps neither that
+        nor an input.
+    hess_scale : float, default 1.0
+        Positive factor of the Hessian, such as the ``c / (c - 1)`` of LightGBM and the 2 of XGBoost.
+    hess_floor : float, optional
+        Least number of the Hessian, after scaling: non-negative, and what keeps a Newton step finite where the loss is
+        flat. What does not count (ignored, or of weight 0) keeps 0.
+    curvature : {"exact", "convex", "gradient"}, default "exact"
+        What stands for the second derivative. "exact" is that, and here the same as "convex". "convex" is that of
+        cross-entropy with the weights that the gradient has, which is never negative. "gradient" is the size of the
+        gradient: a Newton step is then at most 1, which boosting of a focal loss needs.
 
     Returns
     -------

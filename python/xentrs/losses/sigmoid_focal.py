@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
+from .results import HESS, Curvature, FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
 
 __all__ = ["sigmoid_focal_loss", "sigmoid_focal_loss_with_grad", "sigmoid_focal_loss_with_hess"]
 
@@ -175,7 +175,7 @@ def sigmoid_focal_loss_with_grad(
     """
 
 
-@calls(_core.sigmoid_focal_loss, order=2, returns=loss_grad_hess)
+@calls(_core.sigmoid_focal_loss, order=2, hess=HESS, returns=loss_grad_hess)
 def sigmoid_focal_loss_with_hess(
     logits: ArrayLike,
     target: ArrayLike,
@@ -190,6 +190,10 @@ def sigmoid_focal_loss_with_hess(
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
+    hess_out: FloatArray | None = None,
+    hess_scale: float = 1.0,
+    hess_floor: float | None = None,
+    curvature: Curvature = "exact",
 ) -> LossGradHess:
     """Sigmoid focal loss, its gradient and the diagonal of its Hessian, in one sweep.
 
@@ -204,7 +208,19 @@ def sigmoid_focal_loss_with_hess(
     logits, target, gamma, gamma_neg, clip, alpha, pos_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `sigmoid_focal_loss`.
     out : ndarray, optional
-        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`. The Hessian goes to a new array.
+        Where to write the gradient, as in `sigmoid_cross_entropy_with_grad`.
+    hess_out : ndarray, optional
+        Where to write the Hessian: a writable array of the shape and dtype of the gradient, which overlaps neither that
+        nor an input.
+    hess_scale : float, default 1.0
+        Positive factor of the Hessian, such as the ``c / (c - 1)`` of LightGBM and the 2 of XGBoost.
+    hess_floor : float, optional
+        Least number of the Hessian, after scaling: non-negative, and what keeps a Newton step finite where the loss is
+        flat. What does not count (ignored, or of weight 0) keeps 0.
+    curvature : {"exact", "convex", "gradient"}, default "exact"
+        What stands for the second derivative. "exact" is that, of either sign. "convex" is that of
+        cross-entropy with the weights that the gradient has, which is never negative. "gradient" is the size of the
+        gradient: a Newton step is then at most 1, which boosting of a focal loss needs.
 
     Returns
     -------

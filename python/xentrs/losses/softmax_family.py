@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from .. import _core
 from .._calls import calls
-from .results import ArrayLike, FloatArray, Loss, LossGrad, LossGradHess, Reduction, Target, loss_grad, loss_grad_hess
+from .results import (
+    HESS,
+    ArrayLike,
+    Curvature,
+    FloatArray,
+    Loss,
+    LossGrad,
+    LossGradHess,
+    Reduction,
+    Target,
+    loss_grad,
+    loss_grad_hess,
+)
 
 __all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_grad", "softmax_cross_entropy_with_hess"]
 
@@ -214,8 +226,8 @@ def softmax_cross_entropy_with_grad(
         for "none". It leaves the loss as it is. A row whose gradient is multiplied by 0 has the gradient 0, as has one
         that does not count.
     out : ndarray, optional
-        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32 where
-        these are float16 or bfloat16. ``out=logits`` replaces the logits by their gradient; any other overlap with an
+        Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32.
+         ``out=logits`` replaces the logits by their gradient; any other overlap with an
         input is refused.
 
     Returns
@@ -263,7 +275,7 @@ def softmax_cross_entropy_with_grad(
     """
 
 
-@calls(_core.softmax_cross_entropy, order=2, returns=loss_grad_hess, softcap=None, z_loss=0.0)
+@calls(_core.softmax_cross_entropy, order=2, hess=HESS, returns=loss_grad_hess, softcap=None, z_loss=0.0)
 def softmax_cross_entropy_with_hess(
     logits: ArrayLike,
     target: Target,
@@ -277,6 +289,10 @@ def softmax_cross_entropy_with_hess(
     axis: int = -1,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
+    hess_out: FloatArray | None = None,
+    hess_scale: float = 1.0,
+    hess_floor: float | None = None,
+    curvature: Curvature = "exact",
 ) -> LossGradHess:
     """Softmax cross-entropy, its gradient, and the diagonal of its Hessian with respect to the logits.
 
@@ -293,7 +309,19 @@ def softmax_cross_entropy_with_hess(
     temperature, log_prior, axis, reduction
         As in `softmax_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient, as in `softmax_cross_entropy_with_grad`. The Hessian is always a new array.
+        Where to write the gradient, as in `softmax_cross_entropy_with_grad`.
+    hess_out : ndarray, optional
+        Where to write the Hessian: a writable array of the shape and dtype of the gradient, which overlaps neither that
+        nor an input.
+    hess_scale : float, default 1.0
+        Positive factor of the Hessian, such as the ``c / (c - 1)`` of LightGBM and the 2 of XGBoost.
+    hess_floor : float, optional
+        Least number of the Hessian, after scaling: non-negative, and what keeps a Newton step finite where the loss is
+        flat. What does not count (ignored, or of weight 0) keeps 0.
+    curvature : {"exact", "convex", "gradient"}, default "exact"
+        What stands for the second derivative. "exact" is that, and here the same as "convex". "convex" is that of
+        cross-entropy with the weights that the gradient has, which is never negative. "gradient" is the size of the
+        gradient: a Newton step is then at most 1, which boosting of a focal loss needs.
 
     Returns
     -------

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from .. import _core
 from .._calls import calls
-from .results import ArrayLike, FloatArray, Loss, LossGrad, Reduction, Target, loss_grad
+from .results import (
+    HESS,
+    ArrayLike,
+    Curvature,
+    FloatArray,
+    Loss,
+    LossGrad,
+    LossGradHess,
+    Reduction,
+    Target,
+    loss_grad,
+    loss_grad_hess,
+)
 
-__all__ = ["softmax_focal_loss", "softmax_focal_loss_with_grad"]
+__all__ = ["softmax_focal_loss", "softmax_focal_loss_with_grad", "softmax_focal_loss_with_hess"]
 
 
 @calls(_core.softmax_focal_loss)
@@ -152,4 +164,84 @@ def softmax_focal_loss_with_grad(
     >>> grad.round(4)
     array([[-0.0983,  0.0719,  0.0264],
            [ 0.0534,  1.0723, -1.1257]])
+    """
+
+
+@calls(_core.softmax_focal_loss, order=2, hess=HESS, returns=loss_grad_hess, softcap=None, z_loss=0.0)
+def softmax_focal_loss_with_hess(
+    logits: ArrayLike,
+    target: Target,
+    *,
+    gamma: float = 2.0,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+    out: FloatArray | None = None,
+    hess_out: FloatArray | None = None,
+    hess_scale: float = 1.0,
+    hess_floor: float | None = None,
+    curvature: Curvature = "exact",
+) -> LossGradHess:
+    """Softmax focal loss, its gradient, and the diagonal of its Hessian with respect to the logits.
+
+    With ``p = softmax(z / temperature)``, the weights ``v`` of `softmax_focal_loss_with_grad`, ``V = sum_k v_k`` and::
+
+        b_k = w_k t'_k gamma p_k (1 - p_k)^(gamma - 1) (l_k - 2 - (gamma - 1) p_k l_k / (1 - p_k))      l_k = -ln p_k
+
+    and their sum ``B`` the diagonal of a row is::
+
+        d^2 loss / d z_j^2 = (V p_j (1 - p_j) - B p_j^2 - b_j (1 - 2 p_j)) / temperature^2
+
+    scaled as the gradient is.
+
+    Parameters
+    ----------
+    logits, target, gamma
+        As in `softmax_focal_loss`.
+    class_weight, sample_weight, ignore_index, label_smoothing, temperature, axis, reduction
+        As in `softmax_focal_loss`.
+    out : ndarray, optional
+        Where to write the gradient, as in `softmax_cross_entropy_with_grad`.
+    hess_out, hess_scale, hess_floor
+        As in `softmax_cross_entropy_with_hess`.
+    curvature : {"exact", "convex", "gradient"}, default "exact"
+        What stands for the second derivative. "exact" is that. "convex" is ``V p_j (1 - p_j)`` alone, which is never
+        negative. "gradient" is the size of the gradient.
+
+    Returns
+    -------
+    LossGradHess
+        The named tuple ``(loss, grad, hess)``: loss and gradient as from `softmax_focal_loss_with_grad`, the diagonal
+        in the shape and dtype of the gradient.
+
+    Raises
+    ------
+    IndexError, ValueError, TypeError
+        As in `softmax_focal_loss`, or if `out` or `hess_out` does not fit, `hess_scale` is not positive, `hess_floor`
+        is negative or `curvature` is unknown. Nothing is written then.
+
+    See Also
+    --------
+    softmax_focal_loss : the loss alone, with the meaning of each option.
+
+    Notes
+    -----
+    A focal loss is not convex: its second derivative may be negative. Boosting with it takes steps in the wrong
+    direction there, or with a floor steps without measure; with "gradient" no leaf is larger than the learning rate.
+
+    Rows with a distribution as target, or smoothed ones, are computed in double precision, a class at a time.
+
+    Examples
+    --------
+    >>> import xentrs as xe
+    >>> loss, grad, hess = xe.softmax_focal_loss_with_hess([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], [0, 2], reduction="sum")
+    >>> round(loss, 4)
+    2.8667
+    >>> hess.round(4)
+    array([[0.1306, 0.0732, 0.0264],
+           [0.0513, 0.1239, 0.0485]])
     """

@@ -45,6 +45,7 @@ impl<T: Real> Kernel<T> for BlockByGroup<'_, T> {
                 logsumexp: logsumexp(s, &sums, &logits, start),
                 entropy: log_partition + sums.scale(s, s.load(&margins)),
                 argmax: S::V::select(sums.rest.eq(sums.rest), s.load(&top), s.splat(-T::ONE)),
+                confidence: sums.confidence(s),
             };
             place.write(s, rows, class, stats);
         }

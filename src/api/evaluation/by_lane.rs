@@ -49,6 +49,7 @@ impl<T: Real> Place<'_, T> {
         write(s, S::V::select(class.lt(zero), zero, stats.loss), &mut self.loss[..rows.end], i);
         write(s, stats.logsumexp, &mut self.logsumexp[..rows.end], i);
         write(s, stats.entropy, &mut self.entropy[..rows.end], i);
+        write(s, stats.confidence, &mut self.confidence[..rows.end], i);
         // 2. predictions; an ignored row has class -1 and is never correct
         let is_correct = S::V::select(class.lt(zero), s.splat(T::NAN), class).eq(stats.argmax).bits();
         for (lane, correct) in self.correct[rows.clone()].iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 
 use super::by_lane::{chain, sample_weights};
 use super::{RowObjective, target_row};
-use crate::api::GradScale;
+use crate::api::{GradScale, HessScale};
 use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, GradOptions, Group, RowLoss};
 use crate::math::Real;
 use crate::rows::LogitMap;
@@ -136,34 +136,45 @@ pub(super) struct GroupHesses<'k, 'a, T: Real, L: RowLoss<T>> {
     pub(super) first: usize,
     pub(super) logits: Rows<'k, T>,
     pub(super) hess: &'k mut [T],
-    pub(super) divisor: f64,
+    pub(super) scale: HessScale,
 }
 
 impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for GroupHesses<'_, '_, T, L> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let GroupHesses { objective, loss, first, logits, hess, divisor } = self;
+        let GroupHesses { objective, loss, first, logits, hess, scale } = self;
         let (count, classes, map) = (logits.rows(), logits.columns(), objective.loss.logit_map());
         let size = group_rows(s, classes);
         // Of the logits before the map, whose derivative enters twice.
-        let divisor = s.splat(T::from_f64(divisor * map.temperature().powi(2)));
+        let divisor = s.splat(T::from_f64(scale.divisor * map.temperature().powi(2)));
         let mut io = RowsIo::beside(logits, hess);
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
             let (group, sums) = keep(s, (objective, loss), first, &mut io, rows.clone(), &mut []);
-            let curvature = loss.curvature(s, &group.close(s, sums)) / divisor;
-            let ClassHesses { weight, factor, top } = ClassHesses::of(s, &sums, curvature);
+            let ClassHesses { weight, factor, top, bend } =
+                loss.hesses(s, &group.close(s, sums), divisor, scale.is_convex);
             let [weight, factor, top] = [lanes_of(s, weight), lanes_of(s, factor), lanes_of(s, top)];
+            let bend = bend.map(inlined!(|numbers| numbers.map(inlined!(|numbers| lanes_of(s, numbers)))));
             for (lane, i) in rows.enumerate() {
                 let hess = target_row(&mut io, i);
-                if group.class(lane).is_none() || weight.as_ref()[lane] == T::ZERO {
+                let Some(class) = group.class(lane).filter(|_| weight.as_ref()[lane] != T::ZERO) else {
                     hess.fill(T::ZERO);
                     continue;
-                }
+                };
                 let [weight, factor, top] = [spread(s, &weight, lane), spread(s, &factor, lane), spread(s, &top, lane)];
-                let hesses = ClassHesses { weight, factor, top };
-                RowIo::in_place(hess).finish(s, inlined!(|_, e| hesses.at(s, e)));
+                match &bend {
+                    None => {
+                        let hesses = ClassHesses { weight, factor, top, bend: None };
+                        RowIo::in_place(hess).finish(s, inlined!(|_, e| hesses.at(s, e)));
+                    }
+                    Some([bends, labels]) => {
+                        let bend = [spread(s, bends, lane), spread(s, labels, lane)];
+                        let hesses = ClassHesses { weight, factor, top, bend: Some(bend) };
+                        s.call(inlined!(|s| RowIo::in_place(hess).finish(s, inlined!(|_, e| hesses.at(s, e)))));
+                        hess[class] = labels.as_ref()[lane];
+                    }
+                }
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Rows of few classes by lane: one row per lane, one class per register.
 
 use super::{RowObjective, Targets};
-use crate::api::GradScale;
-use crate::losses::{ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, Group, RowLoss, SoftLanes};
+use crate::api::{GradScale, HessScale};
+use crate::losses::{ClassLanes, CurvedLanes, CurvedRowLoss, Group, RowLoss, SoftLanes};
 use crate::math::Real;
 use crate::rows::LogitMap;
 use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, read, split, write};
@@ -24,20 +24,20 @@ pub(super) trait LaneTargets<T: Real>: Copy {
     /// The losses of a group.
     fn value<S: Simd<T>>(self, s: S, group: &Group<T, S>) -> S::V;
 
-    /// The losses; writes the gradients, divided by `divisor`.
+    /// The losses; writes the gradients, divided by `divisor`, or leaves them in the tile of the logits.
     fn value_and_grad<S: Simd<T>>(
         self,
         s: S,
         tiles: &mut Tiles<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V;
 }
 
 /// The tiles of a group of rows; tiles that it does not need are empty.
 pub(super) struct Tiles<'k, T: Real, S: Simd<T>> {
-    logits: Tile<'k, T, S>,
+    pub(super) logits: Tile<'k, T, S>,
     weights: Tile<'k, T, S>,
     spare: Tile<'k, T, S>,
 }
@@ -99,10 +99,18 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
         tiles: &mut Tiles<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V {
         let exponentials = &mut tiles.logits;
-        self.1.value_and_grad(s, group, divisor, inlined!(|s, grads| grads.store(s, exponentials, group, grad)))
+        self.1.value_and_grad(
+            s,
+            group,
+            divisor,
+            inlined!(|s, grads| match grad {
+                Some(grad) => grads.store(s, exponentials, group, grad),
+                None => grads.replace(s, exponentials, group),
+            }),
+        )
     }
 }
 
@@ -137,7 +145,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
         tiles: &mut Tiles<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V {
         self.1.soft_value_and_grad(s, &mut tiles.logits, &tiles.weights, group, divisor, grad)
     }
@@ -227,7 +235,7 @@ fn map_rows<T: Real, S: Simd<T>>(
 }
 
 /// The scratch buffers of a block of rows; buffers that are not needed are empty.
-struct Scratch<'k, T> {
+pub(super) struct Scratch<'k, T> {
     /// The tiles of the logits, of the class weights `u`, and a spare tile.
     logits: &'k mut [T],
     weights: &'k mut [T],
@@ -235,7 +243,7 @@ struct Scratch<'k, T> {
     /// The mapped logits of a group.
     mapped: &'k mut [T],
     /// The slope of the softcap at each logit of all groups.
-    slopes: &'k mut [T],
+    pub(super) slopes: &'k mut [T],
 }
 
 impl<'k, T: Real> Scratch<'k, T> {
@@ -251,14 +259,19 @@ impl<'k, T: Real> Scratch<'k, T> {
         ]
     }
 
-    fn of<G: LaneTargets<T>>(map: LogitMap<'_, T>, classes: usize, scratch: &'k mut [T]) -> Self {
+    pub(super) fn of<G: LaneTargets<T>>(map: LogitMap<'_, T>, classes: usize, scratch: &'k mut [T]) -> Self {
         let [logits, weights, spare, mapped, slopes] = split(scratch, Self::lens::<G>(map, classes));
         Scratch { logits, weights, spare, mapped, slopes }
     }
 
     /// The tiles of a group.
     #[inline(always)]
-    fn tiles<G: LaneTargets<T>, S: Simd<T>>(&mut self, s: S, group: usize, classes: usize) -> Tiles<'_, T, S> {
+    pub(super) fn tiles<G: LaneTargets<T>, S: Simd<T>>(
+        &mut self,
+        s: S,
+        group: usize,
+        classes: usize,
+    ) -> Tiles<'_, T, S> {
         Tiles {
             logits: Tile::of(s, self.logits, group, classes),
             weights: if G::HAS_WEIGHTS { Tile::of(s, self.weights, group, classes) } else { Tile::none() },
@@ -374,7 +387,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
             inlined!(|(scratch, each, total, io), g, rows, group| {
                 let grad = &mut io.target()[rows.start * classes..];
                 let mut tiles = scratch.tiles::<G, S>(s, g, classes);
-                let losses = targets.value_and_grad(s, &mut tiles, group, divisor, grad);
+                let losses = targets.value_and_grad(s, &mut tiles, group, divisor, Some(&mut *grad));
                 if let Some(each) = each {
                     write(s, losses, each, rows.start);
                 }
@@ -394,17 +407,17 @@ pub(super) struct LaneHesses<'k, 'a, T: Real, L: RowLoss<T>> {
     pub(super) block: LaneBlock<'k, T, OfClasses<'k, 'a, T, L>>,
     pub(super) logits: Rows<'k, T>,
     pub(super) hess: &'k mut [T],
-    pub(super) divisor: f64,
+    pub(super) scale: HessScale,
 }
 
 impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for LaneHesses<'_, '_, T, L> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let LaneHesses { block: LaneBlock { targets, first, map, scratch, .. }, logits, hess, divisor } = self;
+        let LaneHesses { block: LaneBlock { targets, first, map, scratch, .. }, logits, hess, scale } = self;
         let (zero, classes) = (s.splat(T::ZERO), logits.columns());
         // Of the logits before the map, whose derivative enters twice.
-        let divisor = s.splat(T::from_f64(divisor * map.temperature().powi(2)));
+        let divisor = s.splat(T::from_f64(scale.divisor * map.temperature().powi(2)));
         for_groups(
             s,
             logits.rows(),
@@ -416,13 +429,16 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for LaneHesses<'_, '_, T, L> {
                 targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
             }),
             inlined!(|(scratch, hess), g, rows, group| {
-                let hesses = ClassHesses::of(s, &group.sums, targets.1.curvature(s, group) / divisor);
+                let hesses = targets.1.hesses(s, group, divisor, scale.is_convex);
                 let is_zero_weight = hesses.weight.eq(zero);
                 scratch.tiles::<OfClasses<'_, '_, T, L>, S>(s, g, classes).logits.store(
                     s,
                     &mut hess[rows.start * classes..],
                     rows.len(),
-                    inlined!(|_, e| S::V::select(is_zero_weight, zero, hesses.at(s, e))),
+                    inlined!(|k, e| {
+                        let hess = S::V::select(k.eq(group.class), hesses.label(s, e), hesses.at(s, e));
+                        S::V::select(is_zero_weight, zero, hess)
+                    }),
                 );
             }),
         );

@@ -1,7 +1,7 @@
 //! Rows one at a time.
 
 use super::{RowObjective, Targets, target_row};
-use crate::api::GradScale;
+use crate::api::{GradScale, HessScale};
 use crate::losses::{CurvedRowLoss, RowLoss, RowTarget};
 use crate::math::Real;
 use crate::rows::{Logits, LogitsIo};
@@ -105,14 +105,14 @@ pub(super) struct RowHesses<'k, 'a, T, L> {
     pub(super) logits: Rows<'k, T>,
     pub(super) scratch: &'k mut [T],
     pub(super) hess: &'k mut [T],
-    pub(super) divisor: f64,
+    pub(super) scale: HessScale,
 }
 
 impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let RowHesses { objective, first, logits, scratch, hess, divisor } = self;
+        let RowHesses { objective, first, logits, scratch, hess, scale: HessScale { divisor, is_convex } } = self;
         let (classes, map) = (logits.columns(), objective.loss.logit_map());
         let scratch = Scratch::of(objective, classes, 0, scratch);
         for i in 0..logits.rows() {
@@ -129,7 +129,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for RowHesses<'_, '_, T, L> {
                         map.row(s, 0, &mut RowIo::new(logits.row(i), scratch.mapped), &mut []);
                         &*scratch.mapped
                     };
-                    objective.loss.hess(s, logits, target, scale, hess);
+                    objective.loss.hess(s, logits, target, (scale, is_convex), hess);
                     // Of the logits before the map, whose derivative enters twice.
                     if let Some([_, divisor]) = objective.loss.left_out() {
                         apply([1.0, divisor], hess);

@@ -1,5 +1,6 @@
 //! The softmax family: one target per row.
 
+mod by_column;
 mod by_group;
 mod by_lane;
 mod by_row;
@@ -7,13 +8,13 @@ mod long;
 mod path;
 
 use super::stored::{StoredRows, widened};
-use super::{CurvedObjective, GradScale, Objective, SummedRows};
+use super::{ColumnBlock, Curvature, CurvedObjective, GradScale, HessScale, Objective, SummedRows};
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget, total_weight};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Isa, Kernel, Simd, inlined};
+use crate::simd::{Isa, Kernel, Lanes, RowIo, Simd, inlined};
 use crate::sparse::Sparse;
 use crate::tile;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
@@ -273,16 +274,17 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
         isa: Isa,
         first: usize,
         rows: RowsIo<'_, T>,
-        hess: &mut [T],
-        divisor: f64,
+        (hess, hess_scale): (&mut [T], HessScale),
+        scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64 {
         if let Targets::Stored(stored) = self.target {
-            let count = rows.rows();
+            let (count, scale) = (rows.rows(), scale.part(first, rows.rows()));
             return self.block(stored, isa, first, count, |objective| {
-                objective.value_grad_hess(isa, 0, rows, hess, divisor, each)
+                objective.value_grad_hess(isa, 0, rows, (hess, hess_scale), scale, each)
             });
         }
+        let scale_of_hess = hess_scale;
         // The Hessian comes first: the gradient may overwrite the logits.
         let (map, logits) = (self.loss.logit_map(), rows.source());
         match self.path(rows.columns()) {
@@ -290,17 +292,78 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
                 let targets = OfClasses(self, loss);
                 T::with_scratch(LaneBlock::<T, OfClasses<'_, '_, T, L>>::scratch_len(map, rows.columns()), |scratch| {
                     let block = LaneBlock { targets, first, map, scratch, each: None };
-                    T::dispatch(isa, LaneHesses { block, logits, hess, divisor });
+                    T::dispatch(isa, LaneHesses { block, logits, hess, scale: scale_of_hess });
                 });
             }
             Path::ByGroup(loss) => {
-                T::dispatch(isa, GroupHesses { objective: self, loss, first, logits, hess, divisor });
+                T::dispatch(isa, GroupHesses { objective: self, loss, first, logits, hess, scale: scale_of_hess });
             }
             _ => T::with_scratch(Scratch::len(self, rows.columns(), 0), |scratch| {
-                T::dispatch(isa, RowHesses { objective: self, first, logits, scratch, hess, divisor });
+                T::dispatch(isa, RowHesses { objective: self, first, logits, scratch, hess, scale: scale_of_hess });
             }),
         }
-        self.value_and_grad(isa, first, rows, GradScale::over(divisor), each)
+        self.value_and_grad(isa, first, rows, scale, each)
+    }
+
+    fn goes_by_column(&self, classes: usize, hess: Option<Curvature>) -> bool {
+        let has_hess = L::HAS_SOFT_HESS || hess.is_none_or(|hess| hess == Curvature::Gradient);
+        match self.path(classes) {
+            _ if matches!(self.target, Targets::Stored(_)) => false,
+            Path::ByLane(_) => true,
+            Path::SoftByLane(_) => has_hess,
+            _ => false,
+        }
+    }
+
+    fn by_column(
+        &self,
+        isa: Isa,
+        first: usize,
+        block: ColumnBlock<'_, T>,
+        scale: GradScale<'_, T>,
+        each: Option<&mut [T]>,
+    ) -> f64 {
+        match self.path(block.logits.classes()) {
+            Path::ByLane(loss) => self.column_block(isa, OfClasses(self, loss), first, block, scale, each),
+            Path::SoftByLane(loss) => self.column_block(isa, OfDistributions(self, loss), first, block, scale, each),
+            _ => unreachable!("`goes_by_column` has been asked"),
+        }
+    }
+
+    fn raise(&self, isa: Isa, first: usize, classes: usize, hess: &mut [T], least: T) {
+        if classes == 0 {
+            return;
+        }
+        if let Targets::Stored(stored) = self.target {
+            let count = hess.len() / classes;
+            return self.block(stored, isa, first, count, |objective| objective.raise(isa, 0, classes, hess, least));
+        }
+        T::dispatch(isa, Raise { objective: self, first, classes, hess, least });
+    }
+}
+
+/// Raises the diagonals of the Hessians of a block of rows, but for rows without weight.
+struct Raise<'k, 'a, T, L> {
+    objective: &'k RowObjective<'a, T, L>,
+    first: usize,
+    classes: usize,
+    hess: &'k mut [T],
+    least: T,
+}
+
+impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for Raise<'_, '_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Raise { objective, first, classes, hess, least } = self;
+        let least = s.splat(least);
+        for (i, hess) in hess.chunks_exact_mut(classes).enumerate() {
+            let counts = |target| objective.loss.counts(s, target);
+            if objective.sample_weight(first + i) != 0.0 && objective.target(first + i).is_some_and(counts) {
+                // `max` keeps a NaN on its right side.
+                RowIo::in_place(hess).map(s, T::ZERO, inlined!(|_, h| least.max(h)));
+            }
+        }
     }
 }
 

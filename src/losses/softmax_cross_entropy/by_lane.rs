@@ -5,7 +5,7 @@
 //! function.
 
 use super::SoftmaxCrossEntropy;
-use crate::losses::{ClassGrads, ClassLanes, CurvedLanes, GradOptions, Group, SoftLanes};
+use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, GradOptions, Group, SoftLanes};
 use crate::math::{Real, log1p};
 use crate::simd::{Lanes, Simd, inlined, lanes_of};
 use crate::tile::Tile;
@@ -51,7 +51,12 @@ impl<T: Real> ClassLanes<T> for SoftmaxCrossEntropy<'_, T> {
 
 impl<T: Real> CurvedLanes<T> for SoftmaxCrossEntropy<'_, T> {
     #[inline(always)]
-    fn curvature<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+    fn hesses<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: S::V, _: bool) -> ClassHesses<S::V> {
+        ClassHesses::of(s, &group.sums, self.group_weight(s, group) / divisor)
+    }
+
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
         self.group_weight(s, group)
     }
 }
@@ -100,7 +105,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxCrossEntropy<'_, T> {
         weights: &Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V {
         s.call(inlined!(|s| self.soft_grads(s, exponentials, weights, group, divisor, grad)));
         self.soft_value(s, group)
@@ -170,7 +175,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         weights: &Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) {
         let (zero, weight) = (s.splat(T::ZERO), group.grad_weight(s, group.weight));
         let (scale, is_zero_weight) = (weight / s.splat(divisor), weight.eq(zero));
@@ -185,7 +190,9 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
                 S::V::select(is_zero_weight, zero, z.or_infinite(e, g))
             }),
         );
-        exponentials.store_called(s, grad, group.rows);
+        if let Some(grad) = grad {
+            exponentials.store_called(s, grad, group.rows);
+        }
     }
 
     /// [`z_terms`](Self::z_terms) of a group of rows.

@@ -1,7 +1,7 @@
 //! Groups of rows, one row per lane, by lane or by group.
 
 use super::SoftmaxFocalLoss;
-use crate::losses::{ClassGrads, ClassLanes, Group, SoftLanes};
+use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, Group, SoftLanes};
 use crate::math::{Real, exp, log1p};
 use crate::simd::{Lanes, Simd, inlined, lanes_of};
 use crate::tile::Tile;
@@ -28,6 +28,18 @@ impl<T: Real> ClassLanes<T> for SoftmaxFocalLoss<'_, T> {
         let weight = group.grad_weight(s, self.cross_entropy.group_weight(s, group));
         write(s, z.class_grads(s, group, weight, label, [slopes + z.scale, s.splat(T::ZERO)]));
         losses
+    }
+}
+
+impl<T: Real> CurvedLanes<T> for SoftmaxFocalLoss<'_, T> {
+    #[inline(always)]
+    fn hesses<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: S::V, is_convex: bool) -> ClassHesses<S::V> {
+        s.call(inlined!(|s| self.group_hesses(s, group, divisor, is_convex)))
+    }
+
+    #[inline(always)]
+    fn weight<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
+        self.cross_entropy.group_weight(s, group)
     }
 }
 
@@ -68,7 +80,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxFocalLoss<'_, T> {
         weights: &Tile<'_, T, S>,
         group: &Group<T, S>,
         divisor: T,
-        grad: &mut [T],
+        grad: Option<&mut [T]>,
     ) -> S::V {
         // The gradient is that of cross-entropy with the weights v.
         self.cross_entropy.soft_value_and_grad(s, exponentials, weights, group, divisor, grad);
@@ -131,6 +143,33 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
         let slope = (power * (s.splat(T::from_f64(self.gamma)) * p)).mul_add(cost / q, power);
         let slope = S::V::select(q.eq(zero), power, S::V::select(p.eq(zero), one, slope));
         (power * cost, slope)
+    }
+
+    /// The diagonals of the Hessians of rows with classes: `w A p (1 - p)` and what the slope of `A` adds.
+    #[inline(always)]
+    fn group_hesses<S: Simd<T>>(&self, s: S, group: &Group<T, S>, divisor: S::V, is_convex: bool) -> ClassHesses<S::V> {
+        let (zero, one, gamma) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(self.gamma)));
+        let (weight, sums) = (self.cross_entropy.group_weight(s, group) / divisor, &group.sums);
+        let ((p, q), cost) = (sums.label(s), log1p(s, sums.rest) + sums.margin(s));
+        let power = self.powers(s, q);
+        let slope = self.focus_lanes(s, power, p, q, cost).1;
+        let is_zero_weight = weight.eq(zero);
+        let weight_of_grad = S::V::select(is_zero_weight, zero, weight * slope);
+        let hesses = ClassHesses::of(s, sums, weight_of_grad);
+        // A row that counts is told from one that does not by its weight, which a power may have made 0.
+        let hesses = ClassHesses { weight: S::V::select(is_zero_weight, zero, weight_of_grad), ..hesses };
+        if is_convex {
+            return hesses;
+        }
+        // B q = w gamma p q^gamma (l - 2 - (gamma - 1) p l / q); 0 where the power or the probability is
+        let bracket = (cost - (one + one)) - (gamma - one) * p * (cost / q);
+        let bend_q = weight * gamma * p * power * bracket;
+        let has_bend = S::V::select(p.eq(zero), zero, power).eq(zero);
+        let bend_q = S::V::select(has_bend, zero, S::V::select(is_zero_weight, zero, bend_q));
+        let bend = S::V::select(has_bend, zero, bend_q / q);
+        let label = weight_of_grad * p * q - bend_q * q;
+        // Of a row without a defined distribution everything is NaN.
+        ClassHesses { bend: Some([bend, label]), ..hesses }
     }
 
     /// The focus, if it is a small integer.
