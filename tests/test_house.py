@@ -57,6 +57,7 @@ PYTHON_FLOORS = """
     __main__
     __init__
     bench
+    jax
     models
     attacks
     optim

@@ -6,7 +6,8 @@
 0.4076
 
 Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in
-`xentrs.attacks`, significance in `xentrs.stats`. These are imported when they are first asked for.
+`xentrs.attacks`, significance in `xentrs.stats`, losses of JAX's arrays in `xentrs.jax`. These are imported when they
+are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -162,10 +163,11 @@ __all__ = [
 ]
 
 __version__ = build_info()["version"]
-__getattr__, __dir__ = lazily(__name__, ["attacks", "models", "nn", "optim", "stats"])
+__getattr__, __dir__ = lazily(__name__, ["attacks", "jax", "models", "nn", "optim", "stats"])
 
 if TYPE_CHECKING:
     from . import attacks as attacks
+    from . import jax as jax
     from . import models as models
     from . import nn as nn
     from . import optim as optim

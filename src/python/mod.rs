@@ -26,6 +26,7 @@ mod threads;
 mod token_logprobs;
 mod via_numpy;
 mod weights;
+mod xla;
 
 use crate::Isa;
 use pyo3::prelude::*;
@@ -59,6 +60,9 @@ mod _core {
     };
     #[pymodule_export]
     use super::token_logprobs::token_logprobs;
+
+    #[pymodule_export]
+    use super::xla::xla_handlers;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
