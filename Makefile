@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-rust test-rest test-models teeth check check-rust check-python bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-rust test-rest test-models test-bridges teeth check check-rust check-python bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +39,9 @@ test: tools $(CORE) $(VENV)/.dev  ## every test: tests/kernels under each instru
 
 test-isa: tools $(CORE) $(VENV)/.dev  ## every test under every instruction set of this processor
 	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust $(ISAS:%=test-all-%)
+
+test-bridges: tools $(CORE) $(VENV)/.bridges  ## every test of the bridges, beside the packages that they lead to (gigabytes)
+	$(RUN) pytest tests/bridges
 
 teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, and see that the tests find each (a build, then minutes)
 	$(VENV)/bin/python tests/teeth.py
@@ -92,7 +95,8 @@ $(VENV)/.$(PROFILE): | $(VENV)/.made
 $(VENV)/.demo: EXTRAS := models,plot
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.docs: EXTRAS := docs
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: pyproject.toml $(VENV)/.made | $(CORE)
+$(VENV)/.bridges: EXTRAS := bridges
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.docs $(VENV)/.bridges: pyproject.toml $(VENV)/.made | $(CORE)
 	MATURIN_PEP517_ARGS='--profile $(PROFILE)' \
 	    $(RUN) pip install --quiet --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
@@ -106,7 +110,7 @@ test-rust: tools
 	cargo test
 
 test-rest: tools $(CORE) $(VENV)/.dev
-	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models -m 'not thorough'
 
 test-models: tools $(CORE) $(VENV)/.dev
 	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest tests/models

@@ -58,6 +58,7 @@ PYTHON_FLOORS = """
     __init__
     bench
     jax
+    torch
     models
     attacks
     optim

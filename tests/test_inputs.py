@@ -592,23 +592,30 @@ def test_logits_that_are_no_numbers(call: Callable[..., Any]) -> None:
             call(logits, [0])
 
 
-def test_what_torch_says_of_bfloat16() -> None:
+@pytest.mark.parametrize(
+    ("said", "what", "other"),
+    [
+        (TypeError("Got unsupported ScalarType BFloat16"), "of bfloat16", "float"),
+        (RuntimeError("Can't call numpy() on Tensor that requires grad."), "that requires a gradient", "detach"),
+    ],
+)
+def test_what_torch_says_of_its_tensors(said: Exception, what: str, other: str) -> None:
     class Tensor:
         def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-            raise TypeError("Got unsupported ScalarType BFloat16")
+            raise said
 
     class Broken:
         def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-            raise TypeError("another fault")
+            raise type(said)("another fault")
 
     for call in (xe.softmax_cross_entropy, xe.sigmoid_cross_entropy, xe.softmax_stats):
         with pytest.raises(
-            TypeError, match=r"logits must be .* torch tensor of bfloat16; write logits.float\(\), or .*view"
+            TypeError, match=rf"logits must be .* torch tensor {what}; use .* xentrs.torch, .*logits.{other}\(\)$"
         ):
             call(Tensor(), [0])
-        with pytest.raises(TypeError, match=r"^another fault$"):
+        with pytest.raises(type(said), match=r"^another fault$"):
             call(Broken(), [0])
-    with pytest.raises(TypeError, match=r"x must be .* torch tensor of bfloat16; write x.float\(\)"):
+    with pytest.raises(TypeError, match=rf"x must be .* torch tensor {what}; .* write x.{other}\(\)"):
         xe.softmax(Tensor())
 
 

@@ -6,8 +6,8 @@
 0.4076
 
 Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in
-`xentrs.attacks`, significance in `xentrs.stats`, losses of JAX's arrays in `xentrs.jax`. These are imported when they
-are first asked for.
+`xentrs.attacks`, significance in `xentrs.stats`, losses of PyTorch's tensors in `xentrs.torch`, of JAX's arrays in
+`xentrs.jax`. These are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -163,7 +163,7 @@ __all__ = [
 ]
 
 __version__ = build_info()["version"]
-__getattr__, __dir__ = lazily(__name__, ["attacks", "jax", "models", "nn", "optim", "stats"])
+__getattr__, __dir__ = lazily(__name__, ["attacks", "jax", "models", "nn", "optim", "stats", "torch"])
 
 if TYPE_CHECKING:
     from . import attacks as attacks
@@ -172,3 +172,4 @@ if TYPE_CHECKING:
     from . import nn as nn
     from . import optim as optim
     from . import stats as stats
+    from . import torch as torch

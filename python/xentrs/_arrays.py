@@ -31,13 +31,16 @@ def read(given: Any, name: str, *, labels: bool = False) -> Array:
     refuse_masked(given, name)
     try:
         array = np.asarray(given)
-    except TypeError as error:
-        if "BFloat16" not in str(error):
+    except (TypeError, RuntimeError) as error:
+        if "BFloat16" in str(error):
+            what, other = "of bfloat16", f"{name}.float()"
+        elif "requires grad" in str(error):
+            what, other = "that requires a gradient", f"{name}.detach()"
+        else:
             raise
-        view = f"{name}.view(torch.int16).numpy().view(ml_dtypes.bfloat16)"
         raise TypeError(
-            f"{name} must be what NumPy can read, got a torch tensor of bfloat16; write {name}.float(), or without a "
-            f"copy {view}"
+            f"{name} must be what NumPy can read, got a torch tensor {what}; use the functions of xentrs.torch, which "
+            f"take tensors, or write {other}"
         ) from None
     if hasattr(given, "isna"):
         array = _of_columns(given, array, labels)

@@ -1,0 +1,96 @@
+"""Tensors as the arrays that the core reads, without a copy, and back; what a tensor must be, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST = (2, 6)
+"""The least version of PyTorch: ``torch.library.register_vmap`` came with 2.5, and 2.6 is the oldest that is tested."""
+
+try:
+    _version = metadata.version("torch")
+except metadata.PackageNotFoundError:
+    raise ImportError("xentrs.torch needs PyTorch, which is not installed: pip install 'xentrs[torch]'") from None
+VERSION = tuple(int(part) for part in _version.split(".")[:2])
+if VERSION < LEAST:
+    _least = ".".join(map(str, LEAST))
+    raise ImportError(
+        f"xentrs.torch needs PyTorch {_least} or newer, got {_version}: pip install --upgrade 'xentrs[torch]'"
+    )
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+__all__ = ["FLOATS", "VERSION", "as_array", "as_tensor", "check", "empty", "is_a_tensor"]
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+"""The dtypes of logits."""
+
+NEEDS_ML_DTYPES = "bfloat16 needs ml_dtypes, which is not installed: pip install 'xentrs[torch]'"
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """The array of a tensor's memory."""
+    is_bfloat16 = tensor.dtype == torch.bfloat16
+    bits = tensor.view(torch.int16) if is_bfloat16 else tensor
+    array: NDArray[Any] = bits.numpy(force=True)  # also of a tensor that requires a gradient; on the CPU no copy
+    return array.view(_bfloat16()) if is_bfloat16 else array
+
+
+def as_tensor(result: Any, dtype: torch.dtype) -> Tensor:
+    """The tensor of an array's memory, or of a number in a dtype."""
+    if not isinstance(result, np.ndarray):
+        return torch.scalar_tensor(float(result), dtype=dtype)
+    if result.dtype.kind == "V":  # bfloat16, which NumPy takes for void
+        return torch.from_numpy(result.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(result)
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> NDArray[Any]:
+    """A new array. NumPy asks for huge pages where it is large, which PyTorch does not: a quarter of the time."""
+    return np.empty(shape, _bfloat16() if dtype == torch.bfloat16 else str(dtype).removeprefix("torch."))
+
+
+def _bfloat16() -> Any:
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise ImportError(NEEDS_ML_DTYPES) from None
+    return ml_dtypes.bfloat16
+
+
+def is_a_tensor(given: Any, name: str) -> None:
+    """Refuse what is no tensor that the core can read."""
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(given).__name__}; write torch.as_tensor({name})")
+    if not given.is_cpu:
+        raise NotImplementedError(
+            f"{name} must be on the CPU, got a tensor on {given.device}; use torch.nn.functional there, or write "
+            f"{name}.cpu()"
+        )
+    if given.layout != torch.strided:
+        raise NotImplementedError(f"{name} must be dense, got {given.layout}; write {name}.to_dense()")
+
+
+def check(operands: dict[str, Tensor], beside: dict[str, Tensor | None]) -> None:
+    """Refuse what cannot be read, and derivatives that nobody computes.
+
+    `operands` are what the loss is differentiated by, `beside` what stands beside them, None where it is not given.
+    """
+    for name, tensor in operands.items():
+        is_a_tensor(tensor, name)
+        if tensor.dtype not in FLOATS:
+            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+    for name, given in beside.items():
+        if given is None:
+            continue
+        is_a_tensor(given, name)
+        if given.requires_grad:
+            raise NotImplementedError(
+                f"{name} must not require a gradient, which is not computed; write {name}.detach()"
+            )
