@@ -9,11 +9,11 @@ use std::time::Duration;
 use xentrs::{
     BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianObjective,
     GradOutput, Groups, HingeLoss, Labels, LinearGrads, LinearObjective, Link, Loss, Measure, MeasureInput,
-    MeasureKind, Neighbours, Objective, Place, PointLoss, PointObjective, PointTargets, Real, Reduction, RowLoss,
-    RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Storage,
-    Targets, TokenObjective, Variable, apply, js_smoothness, js_smoothness_with_grad, linear_value,
-    linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, parity_penalty,
-    parity_penalty_with_grad, softmax_stats, value, value_and_grad,
+    MeasureKind, Neighbours, Objective, PairGrads, PairedRows, Place, PointLoss, PointObjective, PointTargets, Real,
+    Reduction, RowLoss, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
+    SoftmaxFocalLoss, Storage, Targets, TokenObjective, Variable, apply, info_nce, js_smoothness,
+    js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
+    parity_penalty, parity_penalty_with_grad, siglip_loss, softmax_stats, value, value_and_grad,
 };
 
 /// A row of the table.
@@ -216,6 +216,35 @@ fn linear(c: &mut Criterion, shape: &str) {
     group.finish();
 }
 
+/// Rows of two matrices, which belong together if they have the same number.
+fn pairs(c: &mut Criterion, loss: &str, shape: &str) {
+    let (n, d) = shape.split_once('x').expect("rows and features");
+    let number = |digits: &str| digits.parse::<usize>().expect("a shape is made of numbers");
+    let (n, d) = (number(n), number(d));
+    let (x, y): (Vec<f32>, Vec<f32>) = (noise(n * d), noise(n * d));
+    let rows = |data| Rows::new("rows", data, n, d).expect("one number a feature");
+    let pairs = PairedRows { x: rows(&x), y: rows(&y), temperature: 1.0 };
+    let mut places = [vec![0.0; n * d], vec![0.0; n * d]];
+    let call = |grads: Option<PairGrads<'_, f32>>| {
+        let (mean, one) = (Reduction::Mean, GradOutput::ONE);
+        let result = match loss {
+            "info_nce" => info_nce(&pairs, true, grads, mean, one),
+            _ => siglip_loss(&pairs, 0.0, grads, mean, one),
+        };
+        assert!(scalar(result.map(|result| result.loss)).is_finite());
+    };
+    let mut group = c.benchmark_group(format!("{loss}/f32"));
+    group.throughput(Throughput::Elements((n * n * d) as u64));
+    group.bench_function(BenchmarkId::new("loss", shape), |b| b.iter(|| call(black_box(None))));
+    group.bench_function(BenchmarkId::new("gradient", shape), |b| {
+        b.iter(|| {
+            let [x, y] = &mut places;
+            call(Some(PairGrads { x, y }));
+        })
+    });
+    group.finish();
+}
+
 fn quantity(name: &str) -> MeasureKind {
     match name {
         "entropy" => MeasureKind::Entropy,
@@ -375,6 +404,10 @@ fn table(c: &mut Criterion) {
         let [loss, shape, dtype, ..] = line.split(',').collect::<Vec<_>>()[..] else { panic!("not a row: {line}") };
         if loss == "linear_cross_entropy" {
             linear(c, shape);
+            continue;
+        }
+        if loss == "info_nce" || loss == "siglip_loss" {
+            pairs(c, loss, shape);
             continue;
         }
         let (rows, classes) = shape.split_once('x').unwrap_or((shape, "1"));

@@ -188,6 +188,16 @@ def pytorch(threads: int) -> Iterator[Contestant]:
         if work.row.loss == "logsumexp":
             mean = prepare(lambda z: torch.logsumexp(z, -1).mean())
             return {LOSS: lambda: mean(z)}
+        if work.row.loss == "info_nce":
+            y, places = torch.from_numpy(work.target), torch.arange(len(z))
+            two = prepare(lambda x, y: (cross_entropy(logits := x @ y.T, places) + cross_entropy(logits.T, places)) / 2)
+            leaves = z.detach().requires_grad_(), y.detach().requires_grad_()
+
+            def both() -> Any:
+                loss = two(*leaves)
+                return loss.detach(), torch.autograd.grad(loss, leaves)[0]
+
+            return {LOSS: lambda: two(z, y), GRADIENT: both}
         known = {
             "softmax_cross_entropy": cross_entropy,
             "sigmoid_cross_entropy": binary_cross_entropy_with_logits,

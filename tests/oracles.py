@@ -382,6 +382,32 @@ def sigmoid_cross_entropy_oracle(
     )
 
 
+def info_nce_oracle(
+    x: ArrayLike, y: ArrayLike, *, temperature: float, symmetric: bool = True, factor: ArrayLike = 1.0
+) -> tuple[Array, Array, Array]:
+    """The loss of each pair, the gradient of their sum, times a factor each, to the logits, and the logits."""
+    z = np.asarray(x, np.float64) @ np.asarray(y, np.float64).T / temperature
+    n = len(z)
+    own, factors = np.eye(n), np.broadcast_to(np.asarray(factor, np.float64), n)
+    rows, columns = (np.logaddexp.reduce(z, axis=axis, keepdims=True) - z for axis in (1, 0))
+    of_rows, of_columns = (np.exp(-rows) - own) * factors[:, None], (np.exp(-columns) - own) * factors
+    if not symmetric:
+        return np.diag(rows), of_rows, z
+    return (np.diag(rows) + np.diag(columns)) / 2, (of_rows + of_columns) / 2, z
+
+
+def siglip_loss_oracle(
+    x: ArrayLike, y: ArrayLike, *, temperature: float, bias: float = 0.0, factor: ArrayLike = 1.0
+) -> tuple[Array, Array, Array]:
+    """The same of sigmoid cross-entropies, whose target is the unit matrix; logits without the bias."""
+    z = np.asarray(x, np.float64) @ np.asarray(y, np.float64).T / temperature
+    n = len(z)
+    sign = 2 * np.eye(n) - 1
+    loss = np.logaddexp(0.0, -sign * (z + bias))
+    grad = -sign * np.exp(-np.logaddexp(0.0, sign * (z + bias)))
+    return loss.sum(axis=1), grad * np.broadcast_to(np.asarray(factor, np.float64), n)[:, None], z
+
+
 def hinge_loss_oracle(
     scores: ArrayLike, target: ArrayLike, *, squared: bool = False, sample_weight: ArrayLike | None = None
 ) -> Truth:

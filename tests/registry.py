@@ -1,8 +1,9 @@
 """The public functions, as the tests see them: name, oracle, inputs, options, tolerances.
 
-`CASES` and `PROBABILITIES` have a `Case` for each loss with one gradient, of logits and of probabilities. `GAUSSIANS`
-and `LINEARS` have the losses with several gradients, `QUANTITIES` the functions of distributions, and `FUNCTIONS` the
-functions underneath. Most tests run over `CASES` and `FUNCTIONS`, so a new loss is tested by adding its Case here.
+`CASES` and `PROBABILITIES` have a `Case` for each loss with one gradient, of logits and of probabilities. `GAUSSIANS`,
+`LINEARS` and `CONTRASTIVES` have the losses with several gradients, `QUANTITIES` the functions of distributions, and
+`FUNCTIONS` the functions underneath. Most tests run over `CASES` and `FUNCTIONS`, so a new loss is tested by adding its
+Case here.
 """
 
 import itertools
@@ -44,8 +45,10 @@ from oracles import (
     categorical_cross_entropy_oracle,
     exact,
     hinge_loss_oracle,
+    info_nce_oracle,
     logsumexp_oracle,
     minus_log_softmax,
+    siglip_loss_oracle,
     sigmoid_cross_entropy_oracle,
     sigmoid_focal_loss_oracle,
     softmax_cross_entropy_oracle,
@@ -236,6 +239,25 @@ TOKEN_OPTIONS: dict[str, Sequence[Draw]] = {
     "log_prior": [constant(None), log_shares],
     "ignore_index": [constant(-100), constant(0)],
 }
+class Contrastive:
+    """A loss of pairs of rows: it has no target, and is tested by test_contrastive.py."""
+
+    name: str
+    loss: Callable[..., Any]
+    loss_with_grad: Callable[..., Any]
+    oracle: Callable[..., tuple[Array, Array, Array]]
+    options: Sequence[Mapping[str, Any]]
+    """Those beside the temperature."""
+
+
+CONTRASTIVES = [
+    Contrastive(
+        "info_nce", xe.info_nce, xe.info_nce_with_grad, info_nce_oracle, [{"symmetric": True}, {"symmetric": False}]
+    ),
+    Contrastive(
+        "siglip_loss", xe.siglip_loss, xe.siglip_loss_with_grad, siglip_loss_oracle, [{"bias": 0.0}, {"bias": -7.0}]
+    ),
+]
 
 QUANTITIES = [
     Quantity("entropy", xe.entropy, xe.entropy_with_grad, distribution_oracles.entropy, 1),

@@ -7,6 +7,7 @@ import ast
 import csv
 import functools
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -20,11 +21,12 @@ from numpydoc.validate import validate
 import teeth
 import xentrs
 import xentrs.attacks
+import xentrs.boosting
 import xentrs.models
 import xentrs.nn
 import xentrs.optim
 import xentrs.stats
-from registry import CASES, GAUSSIANS, LINEARS, PROBABILITIES, QUANTITIES, TEACHERS, TOKENS
+from registry import CASES, CONTRASTIVES, GAUSSIANS, LINEARS, PROBABILITIES, QUANTITIES, TEACHERS, TOKENS
 from xentrs._calls import calls
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,7 @@ PYTHON_FLOORS = """
     jax
     torch
     models
+    boosting
     attacks
     optim
     nn
@@ -263,7 +266,7 @@ def test_the_index_is_nothing_but_an_index() -> None:
 
 
 def test_import_needs_numpy_alone() -> None:
-    extras = {"matplotlib", "scipy", "sklearn", "tqdm"}
+    extras = {"catboost", "lightgbm", "matplotlib", "scipy", "sklearn", "tqdm", "xgboost"}
     program = f"import sys, xentrs; print(sorted({extras!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -297,7 +300,7 @@ def test_the_kernels_are_tested_without_what_stands_above_them(test: Path) -> No
 
 EVERYTHING = [
     f"{module.__name__}.{name}"
-    for module in (xentrs, xentrs.models, xentrs.nn, xentrs.optim)
+    for module in (xentrs, xentrs.boosting, xentrs.models, xentrs.nn, xentrs.optim)
     for name in module.__all__
 ]
 
@@ -329,7 +332,8 @@ def test_the_body_of_a_loss_takes_arguments_by_name() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_has_a_case(name: str) -> None:
-    cases = {case.name for case in [*CASES, *PROBABILITIES, *GAUSSIANS, *LINEARS, *TOKENS, *TEACHERS]}
+    lists = [CASES, PROBABILITIES, GAUSSIANS, LINEARS, TOKENS, TEACHERS, CONTRASTIVES]
+    cases = {case.name for case in itertools.chain(*lists)}
     assert name in cases, f"{name} has no Case in tests/registry.py, so nothing tests it"
 
 

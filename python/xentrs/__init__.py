@@ -5,9 +5,9 @@
 >>> round(loss, 4)
 0.4076
 
-Estimators are in `xentrs.models`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in
-`xentrs.attacks`, significance in `xentrs.stats`, losses of PyTorch's tensors in `xentrs.torch`, of JAX's arrays in
-`xentrs.jax`. These are imported when they are first asked for.
+Estimators are in `xentrs.models`, objectives for gradient boosting in `xentrs.boosting`, layers in `xentrs.nn`,
+optimisers in `xentrs.optim`, adversarial examples in `xentrs.attacks`, significance in `xentrs.stats`, losses of PyTorch's
+tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`. These are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -39,10 +39,12 @@ from .distributions import (
 from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, expected_calibration_error, softmax_stats
 from .losses import (
     GaussianLossGrad,
+    InfoNceLossGrad,
     LinearLossGrad,
     LinearTokenLogprobsGrad,
     LossGrad,
     LossGradHess,
+    SiglipLossGrad,
     TokenLogprobs,
     TokenLogprobsGrad,
     binary_cross_entropy,
@@ -53,6 +55,8 @@ from .losses import (
     gaussian_nll_with_grad,
     hinge_loss,
     hinge_loss_with_grad,
+    info_nce,
+    info_nce_with_grad,
     linear_cross_entropy,
     linear_cross_entropy_with_grad,
     linear_token_logprobs,
@@ -60,6 +64,8 @@ from .losses import (
     log_sigmoid,
     log_softmax,
     logsumexp,
+    siglip_loss,
+    siglip_loss_with_grad,
     sigmoid,
     sigmoid_cross_entropy,
     sigmoid_cross_entropy_with_grad,
@@ -89,11 +95,13 @@ __all__ = [
     "GaussianEntropyGrad",
     "GaussianGrads",
     "GaussianLossGrad",
+    "InfoNceLossGrad",
     "LinearLossGrad",
     "LinearTokenLogprobsGrad",
     "LossAccumulator",
     "LossGrad",
     "LossGradHess",
+    "SiglipLossGrad",
     "SoftmaxStats",
     "TokenLogprobs",
     "TokenLogprobsGrad",
@@ -120,6 +128,8 @@ __all__ = [
     "get_num_threads",
     "hinge_loss",
     "hinge_loss_with_grad",
+    "info_nce",
+    "info_nce_with_grad",
     "js_divergence",
     "js_divergence_with_grad",
     "js_smoothness",
@@ -138,6 +148,8 @@ __all__ = [
     "perplexity",
     "perplexity_with_grad",
     "set_num_threads",
+    "siglip_loss",
+    "siglip_loss_with_grad",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_with_grad",
@@ -163,10 +175,13 @@ __all__ = [
 ]
 
 __version__ = build_info()["version"]
-__getattr__, __dir__ = lazily(__name__, ["attacks", "jax", "models", "nn", "optim", "stats", "torch"])
+__getattr__, __dir__ = lazily(
+    __name__, ["attacks", "boosting", "jax", "models", "nn", "optim", "stats", "torch"]
+)
 
 if TYPE_CHECKING:
     from . import attacks as attacks
+    from . import boosting as boosting
     from . import jax as jax
     from . import models as models
     from . import nn as nn

@@ -375,6 +375,7 @@ def as_wrt(wrt: str | Sequence[str], has_bias: bool) -> tuple[bool, bool, bool]:
 
 def check_outs(
     outs: object,
+    names: Sequence[str],
     wanted: Sequence[bool],
     shapes: Sequence[Sequence[int]],
     inputs: Sequence[object],
@@ -385,9 +386,9 @@ def check_outs(
 
     Tell of each whether it has the dtype of `x`, not the one that is computed with, float32 for half precision.
     """
-    if not isinstance(outs, (tuple, list)) or len(outs) != 3:
+    if not isinstance(outs, (tuple, list)) or len(outs) != len(names):
         got = f"{len(outs)} of them" if isinstance(outs, (tuple, list)) else type(outs).__name__
-        raise TypeError(f"out must be a tuple (grad_x, grad_weight, grad_bias), got {got}")
+        raise TypeError(f"out must be a tuple ({', '.join(names)}), got {got}")
     checked: list[tuple[Array, bool] | None] = []
     taken = list(inputs)
     for i, (out, is_wanted, shape) in enumerate(zip(outs, wanted, shapes, strict=True)):

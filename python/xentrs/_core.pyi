@@ -22,6 +22,7 @@ __all__ = [
     "gaussian_nll",
     "get_num_threads",
     "hinge_loss",
+    "info_nce",
     "js_divergence",
     "js_smoothness",
     "kl_divergence",
@@ -34,6 +35,7 @@ __all__ = [
     "parity_penalty",
     "perplexity",
     "set_num_threads",
+    "siglip_loss",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
@@ -69,12 +71,14 @@ binary_cross_entropy: _Loss
 categorical_cross_entropy: _Loss
 gaussian_nll: _Loss
 hinge_loss: _Loss
+info_nce: _Loss
 js_smoothness: _Loss
 linear_cross_entropy: _Loss
 linear_token_logprobs: _Loss
 parity_penalty: _Loss
 sigmoid_cross_entropy: _Loss
 sigmoid_focal_loss: _Loss
+siglip_loss: _Loss
 softmax_cross_entropy: _Loss
 softmax_focal_loss: _Loss
 token_logprobs: _Loss

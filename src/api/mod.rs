@@ -2,6 +2,7 @@
 //! the losses. No memory that the caller keeps is written before all checks have passed.
 
 mod columns;
+mod contrastive;
 mod curvature;
 mod distributions;
 mod epoch;
@@ -19,6 +20,7 @@ mod summed;
 mod token_logprobs;
 
 pub use columns::{BlockPlaces, ColumnBlock, ColumnPlaces, Columns, value_by_column};
+pub use contrastive::{PairGrads, PairLoss, PairedRows, info_nce, siglip_loss};
 pub use curvature::{Curvature, HessOptions, HessScale};
 pub use distributions::{
     Measure, MeasureInput, MeasureKind, Variable, measure_value, measure_value_and_grads, weighted_measure_value,

@@ -12,9 +12,11 @@ mod binary_weights;
 mod categorical_cross_entropy;
 mod gaussian_nll;
 mod hinge_loss;
+mod info_nce;
 mod js_smoothness;
 mod lanes;
 mod parity_penalty;
+mod siglip_loss;
 mod sigmoid_cross_entropy;
 mod sigmoid_focal_loss;
 mod softmax_cross_entropy;
@@ -28,12 +30,14 @@ pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use categorical_cross_entropy::CategoricalCrossEntropy;
 pub use gaussian_nll::{Dispersion, GaussianNll};
 pub use hinge_loss::HingeLoss;
+pub(crate) use info_nce::{AddColumns, Columns};
 pub(crate) use js_smoothness::{Position, Positions};
 pub use lanes::{
     ClassGrads, ClassHesses, ClassLanes, CurvedLanes, GradOptions, Group, LaneKernels, NoLanes, SoftLanes,
 };
 pub use parity_penalty::Link;
 pub(crate) use parity_penalty::{Chosen, GroupSum, penalty};
+pub(crate) use siglip_loss::with_target;
 pub use sigmoid_cross_entropy::SigmoidCrossEntropy;
 pub use sigmoid_focal_loss::SigmoidFocalLoss;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;

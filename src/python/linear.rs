@@ -38,14 +38,14 @@ struct Wanted<'a, 'py> {
 
 /// A gradient: it is computed in `array`, and returned in the type of the inputs unless the caller's `out` has another
 /// type.
-struct Gradient<'py, S: Number> {
-    array: Array<'py, S::Real>,
+pub(super) struct Gradient<'py, S: Number> {
+    pub(super) array: Array<'py, S::Real>,
     is_rounded: bool,
     copy_to: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py, S: Number> Gradient<'py, S> {
-    fn new(x: &Input<'py, S>, shape: &[usize], out: Option<(Bound<'py, PyAny>, bool)>) -> PyResult<Self> {
+    pub(super) fn new(x: &Input<'py, S>, shape: &[usize], out: Option<(Bound<'py, PyAny>, bool)>) -> PyResult<Self> {
         let is_wide = size_of::<S>() == size_of::<S::Real>();
         let (out, has_dtype) = out.map_or((None, true), |(out, has_dtype)| (Some(out), has_dtype));
         let is_rounded = has_dtype && !is_wide;
@@ -55,7 +55,7 @@ impl<'py, S: Number> Gradient<'py, S> {
         Ok(Gradient { array: Array::empty(x.real_dtype(), shape)?, is_rounded, copy_to: out })
     }
 
-    fn finish(self, x: &Input<'py, S>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn finish(self, x: &Input<'py, S>) -> PyResult<Bound<'py, PyAny>> {
         let array = match self.is_rounded {
             true => rounded(x, self.array.data(), self.array.shape())?,
             false => self.array.object().clone().into_any(),
@@ -197,7 +197,8 @@ impl<'a, 'py> Layer<'a, 'py> {
             [Some(&x.given), Some(self.weight), self.bias, wanted.grad_output].into_iter().chain(self.loss.args());
         let inputs: Vec<_> = inputs.flatten().collect();
         let is_wanted: [bool; 3] = via_numpy(x.py(), Numpy::AsWrt, (wanted.wrt, self.bias.is_some()))?.extract()?;
-        let arguments = (wanted.out, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());
+        let names = ["grad_x", "grad_weight", "grad_bias"];
+        let arguments = (wanted.out, names, is_wanted, shapes.map(<[_]>::to_vec), inputs, x.dtype(), x.real_dtype());
         let outs: [Option<(Bound<'py, PyAny>, bool)>; 3] = match wanted.out {
             Some(_) => via_numpy(x.py(), Numpy::CheckOuts, arguments)?.extract()?,
             None => [None, None, None],

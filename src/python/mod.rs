@@ -8,6 +8,7 @@
 
 mod arrays;
 mod columns;
+mod contrastive;
 mod distributions;
 mod epoch;
 mod errors;
@@ -38,6 +39,8 @@ use std::num::NonZero;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use super::contrastive::{info_nce, siglip_loss};
     #[pymodule_export]
     use super::distributions::{cross_entropy, entropy, js_divergence, kl_divergence, perplexity};
     #[pymodule_export]

@@ -24,12 +24,16 @@ class Formula(NamedTuple):
     yardstick."""
     given: tuple[float, ...] = ()
     """What else the function of xentrs is given."""
+    options: Mapping[str, float] = {}
+    """The same, by name."""
     is_loss: bool = True
     """Whether there is a mean to take, and a place for the gradient; else one value a row."""
     joint: Callable[[int], int] | None = None
     """Where a value depends on several rows, how many values so many rows have: all are needed for the truth."""
     repeats_in_place: bool = True
     """Whether a gradient is as good an input as the logits it was written over."""
+    pairs: bool = False
+    """Whether both arrays have a gradient, of which the first is checked."""
     is_map: bool = False
     """Whether the values have the shape of the logits: they stand where a gradient would, and there is no loss."""
     bends: Callable[[Array, Array], Array] | None = None
@@ -205,6 +209,30 @@ def _perplexity_slopes(p: Array, q: Array) -> tuple[Array, Array]:
     return -factor * np.log(p), factor * np.ones_like(p)
 
 
+def _views(rng: np.random.Generator, shape: Shape, dtype: type) -> tuple[Array, Array]:
+    x = rng.standard_normal(shape)
+    y = x + rng.standard_normal(shape)
+    x, y = (view / np.linalg.norm(view, axis=1, keepdims=True) for view in (x, y))
+    return x.astype(dtype), y.astype(dtype)
+
+
+def _contrasts(x: Array, y: Array) -> Array:
+    z = x @ y.T
+    own: Array = (_logsumexp(z, y) + _logsumexp(z.T, y)) / 2 - np.diag(z)
+    return own
+
+
+def _contrasts_slopes(x: Array, y: Array) -> tuple[Array, Array]:
+    z = x @ y.T
+    return (_softmax(z) + _softmax(z.T).T) / 2 @ y, y
+
+
+def _togetherness(x: Array, y: Array) -> Array:
+    z = x @ y.T
+    own: Array = np.logaddexp(0, z).sum(axis=1) - np.diag(z)
+    return own
+
+
 FORMULAS: Mapping[str, Formula] = {
     "softmax_cross_entropy": Formula(_classes, _softmax_values, _softmax_slopes, bends=_softmax_bends),
     "softmax_focal_loss": Formula(_classes, lambda z, y: _focus(z, y)[0], _softmax_focal_slopes),
@@ -238,6 +266,24 @@ FORMULAS: Mapping[str, Formula] = {
         lambda m, t: (m, t),
         given=(1.0,),
         repeats_in_place=False,
+    ),
+    "info_nce": Formula(
+        _views,
+        _contrasts,
+        _contrasts_slopes,
+        options={"temperature": 1.0},
+        joint=lambda n: n,
+        repeats_in_place=False,
+        pairs=True,
+    ),
+    "siglip_loss": Formula(
+        _views,
+        _togetherness,
+        lambda x, y: (1 / (1 + np.exp(-(x @ y.T))) @ y, y),
+        options={"temperature": 1.0},
+        joint=lambda n: n,
+        repeats_in_place=False,
+        pairs=True,
     ),
     "js_smoothness": Formula(_sequence, _neighbours, _neighbours_slopes, joint=lambda n: n - 1, repeats_in_place=False),
     "parity_penalty": Formula(_grouped, _disparity, _disparity_slopes, joint=lambda n: 1, repeats_in_place=False),

@@ -205,6 +205,12 @@ def _xentrs(work: Work) -> Calls:
     if not work.formula.is_loss:
         return {LOSS: lambda: function(*given).mean(dtype=np.float64), GRADIENT: mean_and_grad}
     given += work.formula.given
+    if work.formula.pairs:
+        options = work.formula.options
+        return {
+            LOSS: functools.partial(function, *given, **options),
+            GRADIENT: lambda: with_grad(*given, **options, out=(work.out, None))[:2],
+        }
     calls: dict[str, Callable[[], Any]] = {
         LOSS: functools.partial(function, *given),
         GRADIENT: functools.partial(with_grad, *given, out=work.out),

@@ -14,6 +14,7 @@ once. A loss by row or element (reduction "none") stays in float32.
 """
 
 from .continuous import gaussian_nll, gaussian_nll_with_grad
+from .contrastive import info_nce, info_nce_with_grad, siglip_loss, siglip_loss_with_grad
 from .differentiate import value_and_grad
 from .functions import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softplus
 from .linear import linear_cross_entropy, linear_cross_entropy_with_grad
@@ -24,7 +25,18 @@ from .probabilities import (
     categorical_cross_entropy,
     categorical_cross_entropy_with_grad,
 )
-from .results import FloatArray, GaussianLossGrad, LinearLossGrad, Loss, LossGrad, LossGradHess, Reduction, Target
+from .results import (
+    FloatArray,
+    GaussianLossGrad,
+    InfoNceLossGrad,
+    LinearLossGrad,
+    Loss,
+    LossGrad,
+    LossGradHess,
+    Reduction,
+    SiglipLossGrad,
+    Target,
+)
 from .sigmoid_family import (
     sigmoid_cross_entropy,
     sigmoid_cross_entropy_with_grad,
@@ -51,12 +63,14 @@ from .topk import topk_kl_divergence, topk_kl_divergence_with_grad
 __all__ = [
     "FloatArray",
     "GaussianLossGrad",
+    "InfoNceLossGrad",
     "LinearLossGrad",
     "LinearTokenLogprobsGrad",
     "Loss",
     "LossGrad",
     "LossGradHess",
     "Reduction",
+    "SiglipLossGrad",
     "Target",
     "TokenLogprobs",
     "TokenLogprobsGrad",
@@ -68,6 +82,8 @@ __all__ = [
     "gaussian_nll_with_grad",
     "hinge_loss",
     "hinge_loss_with_grad",
+    "info_nce",
+    "info_nce_with_grad",
     "linear_cross_entropy",
     "linear_cross_entropy_with_grad",
     "linear_token_logprobs",
@@ -75,6 +91,8 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "siglip_loss",
+    "siglip_loss_with_grad",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_with_grad",

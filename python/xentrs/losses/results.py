@@ -17,16 +17,20 @@ __all__ = [
     "Curvature",
     "FloatArray",
     "GaussianLossGrad",
+    "InfoNceLossGrad",
     "LinearLossGrad",
     "Loss",
     "LossGrad",
     "LossGradHess",
     "Reduction",
+    "SiglipLossGrad",
     "Target",
     "gaussian_loss_grad",
+    "info_nce_loss_grad",
     "linear_loss_grad",
     "loss_grad",
     "loss_grad_hess",
+    "siglip_loss_grad",
 ]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -101,8 +105,45 @@ class LinearLossGrad(NamedTuple):
     """The gradient with respect to the bias, in its shape; None where it is not wanted, or there is no bias."""
 
 
+class InfoNceLossGrad(NamedTuple):
+    """A contrastive loss and its gradients: ``loss, grad_x, grad_y, grad_temperature = ...``."""
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad_x: FloatArray
+    """The gradient with respect to the first view, with its shape and dtype, or those of ``out``."""
+
+    grad_y: FloatArray
+    """The gradient with respect to the second view, likewise."""
+
+    grad_temperature: float
+    """The derivative with respect to the temperature."""
+
+
+class SiglipLossGrad(NamedTuple):
+    """A contrastive loss and its gradients: ``loss, grad_x, grad_y, grad_temperature, grad_bias = ...``."""
+
+    loss: Loss
+    """The loss in nats: a float for the reductions "mean" and "sum", an array for "none"."""
+
+    grad_x: FloatArray
+    """The gradient with respect to the first view, with its shape and dtype, or those of ``out``."""
+
+    grad_y: FloatArray
+    """The gradient with respect to the second view, likewise."""
+
+    grad_temperature: float
+    """The derivative with respect to the temperature."""
+
+    grad_bias: float
+    """The derivative with respect to the bias."""
+
+
 # Make named tuples of plain ones. Calling the class would run a Python function, which takes longer.
 gaussian_loss_grad: Callable[[Any], GaussianLossGrad] = partial(tuple.__new__, GaussianLossGrad)
+info_nce_loss_grad: Callable[[Any], InfoNceLossGrad] = partial(tuple.__new__, InfoNceLossGrad)
 linear_loss_grad: Callable[[Any], LinearLossGrad] = partial(tuple.__new__, LinearLossGrad)
 loss_grad: Callable[[Any], LossGrad] = partial(tuple.__new__, LossGrad)
 loss_grad_hess: Callable[[Any], LossGradHess] = partial(tuple.__new__, LossGradHess)
+siglip_loss_grad: Callable[[Any], SiglipLossGrad] = partial(tuple.__new__, SiglipLossGrad)
