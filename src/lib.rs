@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! python/      PyO3 and NumPy, behind the feature `python`: one function a loss
-//! api/         value, value_and_grad, value_by_column, value_grad_hess: check, divide into blocks, loop over rows, reduce
+//! api/         value, value_and_grad, value_grad_hess: check, divide into blocks, loop over rows, reduce
 //! parallel.rs  the number of threads, the pool, blocks of rows, sums in order
 //! scope.rs     runs a closure on helper threads; those that wake up too late are cancelled
 //! linear/      a linear layer and the loss behind it: tiles, products of matrices, few classes, steps of gradient descent

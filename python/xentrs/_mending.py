@@ -241,19 +241,20 @@ class Call(NamedTuple):
             check_out(out, self.arguments[self.name], inputs, dtype, computed)
             place = out.reshape(shape)
             changed["out"] = place if np.may_share_memory(place, out) else np.empty(shape, out.dtype)
-        given = self.arguments.get("hess")
-        if given and given[0] is not None:
+        wanted: Any = self.arguments.get("hess")
+        hess_out = wanted[0] if wanted else None
+        if hess_out is not None:
             dtype = logits.dtype.newbyteorder("=") if out is None else out.dtype
             inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight")]
-            check_hess_out(given[0], self.arguments[self.name], out, inputs, dtype)
-            changed["hess"] = (None, *given[1:])
-        results = again(self.compiled, self.arguments | changed)
+            check_hess_out(hess_out, self.arguments[self.name], out, inputs, dtype)
+            wanted = (None, *wanted[1:])
+        results = again(self.compiled, self.arguments | changed | ({"hess": wanted} if wanted else {}))
         if not isinstance(results, tuple):
             return _unfolded(results, self.shape)
         loss, grad, *hess = (_unfolded(result, self.shape) for result in results)
-        if "hess" in changed:
-            np.copyto(given[0], hess[0])
-            hess = [given[0]]
+        if hess_out is not None:
+            np.copyto(hess_out, hess[0])
+            hess = [hess_out]
         if out is not None:
             if not np.may_share_memory(grad, out):
                 np.copyto(out, grad)

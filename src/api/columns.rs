@@ -1,5 +1,5 @@
-//! Logits that stand a class at a time, all rows of the first class, then all of the next: what NumPy calls Fortran order.
-//! They are read, and derivatives are written, where they lie.
+//! Logits that stand a class at a time, all rows of the first class, then all of the next: what NumPy calls Fortran
+//! order. They are read, and derivatives are written, where they lie.
 
 use super::{CurvedObjective, GradOutput, HessOptions, HessScale, Loss, Reduction, divisor, reduce, with_losses};
 use crate::error::{Error, Result};

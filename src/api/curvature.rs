@@ -28,7 +28,8 @@ impl HessOptions {
     /// `scale` is a factor of all numbers, `floor` the least number of a row or point that counts, after scaling.
     ///
     /// # Errors
-    /// [`Error::Parameter`](crate::Error::Parameter) unless the scale is positive and the floor is not negative, both finite.
+    /// [`Error::Parameter`](crate::Error::Parameter) unless the scale is positive and the floor is not negative, both
+    /// finite.
     pub fn new(curvature: Curvature, scale: f64, floor: Option<f64>) -> Result<Self> {
         check_positive("hess_scale", scale)?;
         floor.map_or(Ok(()), |floor| check_non_negative("hess_floor", floor))?;

@@ -247,7 +247,8 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
     })
 }
 
-/// The loss of all rows, its gradient, and the diagonal of its Hessian, or what stands for it, which is written to `hess`.
+/// The loss of all rows, its gradient, and the diagonal of its Hessian, or what stands for it, which is written to
+/// `hess`.
 ///
 /// # Errors
 /// The errors of [`value_and_grad`], and [`Error::Shape`] unless `hess` has one element per logit.

@@ -143,8 +143,8 @@ pub trait CurvedRowLoss<T: Real>: RowLoss<T, ClassLanes: CurvedLanes<T>> {
     /// Whether a row with a target counts: its loss is not 0 by weight.
     fn counts<S: Simd<T>>(&self, s: S, target: RowTarget<'_, T>) -> bool;
 
-    /// Writes the diagonal of the Hessian to `hess`, times the first of `scale`; if the second is true that of cross-entropy
-    /// with the weights of the gradient.
+    /// Writes the diagonal of the Hessian to `hess`, times the first of `scale`; if the second is true that of
+    /// cross-entropy with the weights of the gradient.
     fn hess<S: Simd<T>>(&self, s: S, logits: &[T], target: RowTarget<'_, T>, scale: (f64, bool), hess: &mut [T]);
 }
 

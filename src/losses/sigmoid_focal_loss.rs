@@ -212,7 +212,8 @@ impl<T: Real> SigmoidFocalLoss<T> {
         S::V::select(terms.x.lt(zero), down - up, up - down)
     }
 
-    /// `P Q` times the weights of the gradient, `O P^gamma (1 + gamma Q (a + l) / P)` and `F Q^gamma (1 + gamma P l / Q)`.
+    /// `P Q` times the weights of the gradient, `O P^gamma (1 + gamma Q (a + l) / P)` and
+    /// `F Q^gamma (1 + gamma P l / Q)`.
     #[inline(always)]
     fn convex_hess<S: Simd<T>>(&self, s: S, terms: &Terms<S::V>) -> S::V {
         let Terms { favoured, other, large, small, cost, .. } = *terms;

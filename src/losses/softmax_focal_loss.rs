@@ -19,15 +19,15 @@
 //! whose own code is faster.
 //!
 //! # Hessian
-//! With the slopes `B_k = u_k gamma p_k (1 - p_k)^(gamma - 1) (l_k - 2 - (gamma - 1) p_k l_k / (1 - p_k))` of the weights `v`
-//! and their sum `B`, the diagonal is, without `z_loss`:
+//! With the slopes `B_k` of the weights `v` and their sum `B`, the diagonal is, without `z_loss`:
 //!
 //! ```text
+//! B_k = u_k gamma p_k (1 - p_k)^(gamma - 1) (l_k - 2 - (gamma - 1) p_k l_k / (1 - p_k))
 //! V p_j (1 - p_j) - B p_j^2 - B_j (1 - 2 p_j)
 //! ```
 //!
-//! For the class `y` of a row without smoothing it is `v p_y (1 - p_y) - B (1 - p_y)^2`. It may be negative: a focal loss is
-//! not convex. The first term alone, the Hessian of cross-entropy with the weights `v`, is not.
+//! For the class `y` of a row without smoothing it is `v p_y (1 - p_y) - B (1 - p_y)^2`. It may be negative: a focal
+//! loss is not convex. The first term alone, the Hessian of cross-entropy with the weights `v`, is not.
 //!
 //! # Domain, shapes, units
 //! As in cross-entropy; `gamma` finite and non-negative; the loss is in nats.
@@ -390,8 +390,8 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxFocalLoss<'_, T> {
             return hess.fill(T::NAN);
         }
         s.call(inlined!(|_| {
-            // 1. the sums V and B
-            let u = |k: usize| if weights.is_dense() { weights.at(k) } else { 0.0 };
+            // 1. the sums V and B, scaled: the weights alone may be beyond all products with small probabilities
+            let u = |k: usize| if weights.is_dense() { scale * weights.at(k) } else { 0.0 };
             let of_class = |k: usize, u: f64| {
                 let (p, q) = sum.probability(logits[k]);
                 let (slope, bend) = self.bend(p, q, sum.log_partition() + sum.margin(logits[k]));
@@ -403,7 +403,7 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 _ => None,
             };
             match label {
-                Some(y) => [total, bend] = of_class(y, weights.at(y)),
+                Some(y) => [total, bend] = of_class(y, scale * weights.at(y)),
                 None => {
                     for k in (0..logits.len()).filter(|&k| u(k) != 0.0) {
                         let [v, b] = of_class(k, u(k));
@@ -416,13 +416,13 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxFocalLoss<'_, T> {
                 let (p, q) = sum.probability(logits[k]);
                 let own = match label {
                     Some(y) if y == k => {
-                        *hess = T::from_f64(scale * (total * p * q - bend * q * q));
+                        *hess = T::from_f64(total * p * q - bend * q * q);
                         continue;
                     }
                     None if u(k) != 0.0 => of_class(k, u(k))[1],
                     _ => 0.0,
                 };
-                *hess = T::from_f64(scale * (total * p * q - bend * p * p - own * (q - p)));
+                *hess = T::from_f64(total * p * q - bend * p * p - own * (q - p));
             }
         }));
     }

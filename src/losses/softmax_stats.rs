@@ -22,7 +22,8 @@
 //!
 //! # Special values
 //! A class with a logit of -inf contributes nothing. One logit of +inf: the limit, entropy 0. If no distribution is
-//! defined (a logit is NaN, all are -inf, several +inf), loss, entropy and the largest probability are NaN and there is no argmax; the
+//! defined (a logit is NaN, all are -inf, several +inf), loss, entropy and the largest probability are NaN and there is
+//! no argmax; the
 //! log-sum-exp is that of [`logsumexp`](crate::logsumexp). A row that does not count (ignored, or of weight 0) has loss
 //! 0; its other numbers are computed as usual.
 //!

@@ -156,8 +156,8 @@ impl<'py, T: Stored> Array<'py, T> {
         Some(Array { array: array.clone(), data, rows, columns, stride, step: 1, copied: false })
     }
 
-    /// An array whose last axis is the slowest in memory, and whose others are in C order: a class at a time. Its numbers
-    /// are [`data`](Self::data); there are no rows of it.
+    /// An array whose last axis is the slowest in memory, and whose others are in C order: a class at a time. Its
+    /// numbers are [`data`](Self::data); there are no rows of it.
     pub(super) fn by_column(object: &Bound<'py, PyAny>) -> Option<Self> {
         let array = as_array(object).filter(|array| T::is(&array.dtype()))?;
         // SAFETY: the object is an array of this type; both have just been checked.

@@ -1,5 +1,5 @@
-//! Logits that stand a class at a time, read where they lie: arrays of few classes in Fortran order, or with the class axis
-//! first. The derivatives get the layout of the logits.
+//! Logits that stand a class at a time, read where they lie: arrays of few classes in Fortran order, or with the class
+//! axis first. The derivatives get the layout of the logits.
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits};

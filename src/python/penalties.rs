@@ -48,7 +48,8 @@ pub(super) fn js_smoothness<'py>(
     out: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::of(logits, "logits", Some(-1))?;
-    match_dtype!(logits, logits => smoothness(&logits, segments, reduction, Want { order, out, grad_output, hess: None }))
+    let want = Want { order, out, grad_output, hess: None };
+    match_dtype!(logits, logits => smoothness(&logits, segments, reduction, want))
 }
 
 fn parity<'py, S: Number>(

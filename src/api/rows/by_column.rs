@@ -1,5 +1,5 @@
-//! Rows of few classes whose logits stand a class at a time: a register of rows is read where it lies, and written so. No
-//! row is transposed; but for that the loop is that of `by_lane.rs`.
+//! Rows of few classes whose logits stand a class at a time: a register of rows is read where it lies, and written so.
+//! No row is transposed; but for that the loop is that of `by_lane.rs`.
 
 use super::RowObjective;
 use super::by_lane::{LaneBlock, LaneTargets, OfClasses, OfDistributions, Scratch, Tiles, chain};
