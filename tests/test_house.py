@@ -360,8 +360,8 @@ def test_every_loss_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_gradient_twin_takes_the_same_options(name: str) -> None:
     loss, twin = signature(getattr(xentrs, name)), signature(getattr(xentrs, f"{name}_with_grad"))
-    # Where there are several gradients, `wrt` chooses; upstream gradients concern the gradient alone, and two values have
-    # one each.
+    # Where there are several gradients, `wrt` chooses; upstream gradients concern the gradient alone, and of two values
+    # each has its own.
     upstream = {"grad_logprob", "grad_entropy"} if name.endswith("token_logprobs") else {"grad_output"}
     assert upstream <= set(twin)
     assert [option for option in twin if option not in {"wrt"} | upstream] == [*loss, "out"]
@@ -395,7 +395,7 @@ def test_every_public_name_is_in_the_docs(name: str) -> None:
     [
         name
         for name in EVERYTHING
-        if not name.endswith(("Grad", "Grads", "GradHess", ".SoftmaxStats", "Result", ".build_info"))
+        if not name.endswith(("Grad", "Grads", "GradHess", ".SoftmaxStats", ".TokenLogprobs", "Result", ".build_info"))
     ],
 )
 def test_every_docstring_is_complete(name: str) -> None:

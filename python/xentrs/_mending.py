@@ -232,7 +232,7 @@ class Call(NamedTuple):
             changed["sample_weight"] = np.broadcast_to(one_each, self.shape).reshape(shape)
         upstream = self.arguments.get("grad_output")
         if upstream is not None and np.ndim(upstream):
-            changed["grad_output"] = as_grad_output(upstream, self.shape).reshape(shape)
+            changed["grad_output"] = as_grad_output(upstream, "grad_output", self.shape).reshape(shape)
         out = self.arguments.get("out")
         if out is not None:
             dtype = logits.dtype.newbyteorder("=") if logits.dtype.kind not in "iub" else np.dtype(np.float64)

@@ -468,7 +468,8 @@ mod tests {
             }
         }
         for wrong in [f32::NAN, f32::INFINITY] {
-            let result = LogitMap::identity().with_log_prior(Some(&[0.0, wrong]), 2);
+            let numbers = [0.0, wrong];
+            let result = LogitMap::identity().with_log_prior(Some(&numbers), 2);
             assert!(matches!(result, Err(Error::Value { name: "log_prior", index: 1, .. })));
         }
         assert!(matches!(LogitMap::identity().with_log_prior(Some(&[0.0f32]), 2), Err(Error::Shape { .. })));

@@ -184,7 +184,8 @@ def _xentrs(work: Work) -> Calls:
     if work.layer:
         return dict(zip(WORKS, layers.xentrs(work.layer, work.out), strict=False))
     home = next(home for home in HOMES if hasattr(home, work.row.loss))
-    function = _entropy_less_logprob if work.row.loss == "token_logprobs" else getattr(home, work.row.loss)
+    tokens = work.row.loss == "token_logprobs"
+    function: Callable[..., Any] = _entropy_less_logprob if tokens else getattr(home, work.row.loss)
     given: list[Any] = [array for array in (work.logits, work.target) if len(array)]
     if work.formula.is_map:  # the result is an array, without a mean to check
         return {
@@ -195,7 +196,6 @@ def _xentrs(work: Work) -> Calls:
         if not work.formula.is_loss:
             return {LOSS: lambda: function(*given).mean(dtype=np.float64)}
         return {LOSS: lambda: function(*given).loss.mean(dtype=np.float64)}
-    tokens = work.row.loss == "token_logprobs"
     with_grad = _entropy_less_logprob_with_grad if tokens else getattr(home, f"{work.row.loss}_with_grad")
 
     def mean_and_grad() -> tuple[Any, Array]:

@@ -68,10 +68,12 @@ def linear_cross_entropy(
         As in the loss of this kind; -100 is the default of both here.
     label_smoothing : float in [0, 1], default 0.0
         As in the loss of this kind.
-    temperature, softcap, z_loss : float, optional
+    temperature, softcap : float, optional
         As in `softmax_cross_entropy`; of the kind "softmax" alone.
     log_prior : array_like, shape (c,), optional
         As in `softmax_cross_entropy`; of the kind "softmax" alone. It is no part of the layer, as `bias` is.
+    z_loss : float, default 0.0
+        As in `softmax_cross_entropy`; of the kind "softmax" alone.
     reduction : {"mean", "sum", "none"}, default "mean"
         As in the loss of this kind.
 
