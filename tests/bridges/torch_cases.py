@@ -75,6 +75,7 @@ def cases() -> list[Case]:
             Case(name, (normal(2, 4, 3),), classes(2, 3), focus | {"axis": 1, "ignore_index": 2, "z_loss": 0.1}),
             Case(name, (normal(2, 4, 3),), uniform(2, 4, 3), focus | {"axis": 1, "sample_weight": uniform(2, 1)}),
             Case(name, (normal(4),), classes(), focus),
+            Case(name, (normal(5, 4),), some, focus | {"log_prior": normal(4), "temperature": 2.0}),
         ]
     answers = (uniform(5, 4) > 0.5).long()
     answers[1, 2] = -1
@@ -87,6 +88,8 @@ def cases() -> list[Case]:
             Case(name, (normal(5, 4),), answers, focus | {"ignore_index": -1, "sample_weight": uniform(5)}),
             Case(name, (normal(),), uniform(), focus),
         ]
+    asymmetric = {"gamma": 1.0, "gamma_neg": 3.0, "clip": 0.1}
+    found.append(Case("sigmoid_focal_loss", (normal(5, 4),), uniform(5, 4), asymmetric))
     name = "linear_cross_entropy"
     layer = normal(5, 3), normal(4, 3), normal(4)
     return [
@@ -94,7 +97,7 @@ def cases() -> list[Case]:
         Case(name, layer[:2], some, {}),
         Case(name, layer, some, weights | mapped | {"label_smoothing": 0.1}),
         Case(name, layer, uniform(5, 4), {"sample_weight": uniform(5)}),
-        Case(name, layer, pairs, {}),
+        Case(name, layer, pairs, {"log_prior": normal(4)}),
         Case(name, (normal(2, 3, 3), *layer[1:]), classes(2, 3), {"sample_weight": uniform(2, 3)}),
         Case(name, layer, answers.abs(), {"kind": "sigmoid", "pos_weight": uniform(4), "sample_weight": uniform(5)}),
         Case(name, layer, torch.where(answers < 0, -100, answers), {"kind": "sigmoid", "label_smoothing": 0.1}),

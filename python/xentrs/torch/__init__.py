@@ -18,11 +18,14 @@ from . import tensors as tensors  # first, for it says what to install
 from . import functional
 from .functional import binary_cross_entropy_with_logits, cross_entropy
 from .losses import (
+    TokenLogprobs,
     linear_cross_entropy,
+    linear_token_logprobs,
     sigmoid_cross_entropy,
     sigmoid_focal_loss,
     softmax_cross_entropy,
     softmax_focal_loss,
+    token_logprobs,
 )
 from .modules import BCEWithLogitsLoss, CrossEntropyLoss, LinearCrossEntropyLoss, SigmoidFocalLoss, SoftmaxFocalLoss
 
@@ -32,12 +35,15 @@ __all__ = [
     "LinearCrossEntropyLoss",
     "SigmoidFocalLoss",
     "SoftmaxFocalLoss",
+    "TokenLogprobs",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "functional",
     "linear_cross_entropy",
+    "linear_token_logprobs",
     "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
     "softmax_cross_entropy",
     "softmax_focal_loss",
+    "token_logprobs",
 ]

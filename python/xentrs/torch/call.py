@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["BESIDE", "LINEAR", "Call"]
 
-BESIDE = ("target", "shares", "class_weight", "pos_weight", "sample_weight")
+BESIDE = ("target", "shares", "class_weight", "pos_weight", "sample_weight", "log_prior")
 """The tensors beside the operands. `shares` are the weights of a sparse target."""
 
 LINEAR = ("x", "weight", "bias")
@@ -47,9 +47,13 @@ class Call(NamedTuple):
         """Whether it is of the softmax family: a loss for each row, not for each logit."""
         return not self.loss.startswith("sigmoid") and self.options.get("kind", "softmax") == "softmax"
 
-    def joins_rows(self) -> bool:
-        """Whether a gradient adds up rows each of which has something of its own to be multiplied by."""
-        return self.is_linear() and self.options["reduction"] == "none"
+    def is_of_tokens(self) -> bool:
+        """Whether it is no loss, but log-probabilities and entropies: two results, one above the other."""
+        return self.loss.endswith("token_logprobs")
+
+    def mixes(self) -> bool:
+        """Whether a gradient has two terms, or adds up rows, each to be multiplied by a number of its own."""
+        return self.is_of_tokens() or (self.is_linear() and self.options["reduction"] == "none")
 
     def divides_by_count(self) -> bool:
         """Whether the mean is PyTorch's where that differs most: by the number of losses, whatever they weigh."""
@@ -68,7 +72,7 @@ class Call(NamedTuple):
         axis = self.axis_of_losses()
         if axis is not None:
             del shape[axis]
-        return tuple(shape)
+        return (2, *shape) if self.is_of_tokens() else tuple(shape)
 
     def dtype_of_loss(self) -> torch.dtype:
         """Double for double, and float for all others."""
@@ -76,7 +80,7 @@ class Call(NamedTuple):
 
     def total_weight(self) -> float:
         """The sum of the weights of what is not ignored, which a mean divides by."""
-        target, shares, class_weight, _, sample_weight = self.beside
+        target, shares, class_weight, _, sample_weight, _ = self.beside
         ignored = self.options.get("ignore_index", -100 if self.has_classes() or self.is_linear() else None)
         weights = torch.ones(self.shape_of_losses(), dtype=torch.float64)
         if self.has_classes() and (shares is not None or not self.target.is_floating_point()):

@@ -41,7 +41,8 @@ def value_and_grads(
     inplace : bool
         Whether the gradient goes to where the first operand is.
     """
-    loss, grads = _found(call, wanted, 1.0 if up is None else up.item() if up.dim() == 0 else as_array(up), inplace)
+    above = 1.0 if up is None else up.item() if up.dim() == 0 else as_array(up)
+    loss, grads = _found(call, wanted, above, inplace)
     tensors = [None if grad is None else as_tensor(grad, call.operands[0].dtype) for grad in grads]
     return as_tensor(loss, call.dtype_of_loss()), tensors
 
@@ -66,21 +67,26 @@ def _found(call: Call, wanted: Sequence[bool] | None, up: Any, inplace: bool) ->
 
 def _by_core(call: Call, wanted: Sequence[bool] | None, up: Any, inplace: bool) -> tuple[Any, list[Any]]:
     """What the core makes of a call: a number or an array, and the gradients."""
-    if call.is_linear() and _products_pay(call.operands[0]):
+    if call.is_linear() and not call.is_of_tokens() and _products_pay(call.operands[0]):
         return _by_products(call, wanted, up)
     arrays = [as_array(operand) for operand in call.operands]
     beside = [None if tensor is None else as_array(tensor) for tensor in call.beside]
     target = beside[0] if beside[1] is None else (beside[0], beside[1])
     options: dict[str, Any] = call.options.copy()
     options.pop("as_torch", None)
+    if call.is_of_tokens():
+        del options["reduction"]
     for name, array in zip(BESIDE[2:], beside[2:], strict=True):
         if array is not None:
             options[name] = array
     if len(arrays) == len(LINEAR):
         options["bias"] = arrays.pop()
     if wanted is None:
-        return getattr(losses, call.loss)(*arrays, target, **options), []
-    if not isinstance(up, float) or up != 1.0:
+        found = getattr(losses, call.loss)(*arrays, target, **options)
+        return np.stack(found) if call.is_of_tokens() else found, []
+    if call.is_of_tokens():
+        options["grad_logprob"], options["grad_entropy"] = up
+    elif not isinstance(up, float) or up != 1.0:
         options["grad_output"] = up
     if call.is_linear():
         options["wrt"] = [name for name, is_wanted in zip(LINEAR, wanted, strict=False) if is_wanted]
@@ -89,6 +95,8 @@ def _by_core(call: Call, wanted: Sequence[bool] | None, up: Any, inplace: bool) 
     elif options.get("axis", -1) not in (-1, arrays[0].ndim - 1):
         options["out"] = empty(arrays[0].shape, call.operands[0].dtype)  # in the order of the logits' axes
     loss, *grads = getattr(losses, f"{call.loss}_with_grad")(*arrays, target, **options)
+    if call.is_of_tokens():
+        loss = np.stack([loss, grads.pop(0)])
     return loss, grads[: len(wanted)]
 
 
@@ -118,19 +126,19 @@ def _by_core_or_parts(call: Call, wanted: Sequence[bool] | None, up: Any, inplac
 
 def _parts(call: Call) -> Iterator[tuple[float, Call]]:
     """Calls whose losses, each with its sign, add up to that of a call: it is linear in weights and in targets."""
-    target, shares, class_weight, pos_weight, sample_weight = call.beside
+    target, shares, class_weight, pos_weight, sample_weight, log_prior = call.beside
     if call.has_classes():
         targets = _signed(target) if call.target.is_floating_point() else [(1.0, target)]
         weights = [(1.0, None)] if class_weight is None else _signed(class_weight)
         for (sign, part), (sign_of_weight, weight) in itertools.product(targets, weights):
-            yield sign * sign_of_weight, call._replace(beside=(part, shares, weight, None, sample_weight))
+            yield sign * sign_of_weight, call._replace(beside=(part, shares, weight, None, sample_weight, log_prior))
         return
     # What the two answers weigh.
     every = torch.ones(call.shape_of_losses(), dtype=call.dtype_of_loss()) if sample_weight is None else sample_weight
     positive = every * call.target if pos_weight is None else every * call.target * pos_weight
     for (sign, yes), (_, no) in zip(_signed(positive), _signed(every * (1 - call.target)), strict=True):
         both = yes + no
-        yield sign, call._replace(beside=(torch.where(both == 0, 0.0, yes / both), None, None, None, both))
+        yield sign, call._replace(beside=(torch.where(both == 0, 0.0, yes / both), None, None, None, both, None))
 
 
 def _signed(tensor: Any) -> list[tuple[float, Tensor]]:
@@ -165,7 +173,7 @@ def _by_products(call: Call, wanted: Sequence[bool] | None, up: Any) -> tuple[An
     c, d = weight.shape
     rows = x.reshape(-1, d)
     bias = biases[0].to(x.dtype) if biases else None
-    target, shares, class_weight, pos_weight, sample_weight = call.beside
+    target, shares, class_weight, pos_weight, sample_weight, log_prior = call.beside
     if sample_weight is not None:
         rowwise = not call.has_classes() and sample_weight.dim() == x.dim() - 1
         sample_weight = (sample_weight.unsqueeze(-1) if rowwise else sample_weight).expand(call.shape_of_losses())
@@ -192,7 +200,7 @@ def _by_products(call: Call, wanted: Sequence[bool] | None, up: Any) -> tuple[An
         part = slice(start, start + step)
         z = torch.nn.functional.linear(rows[part], weight, bias)
         labels, shares, weights = (None if tensor is None else tensor[part] for tensor in by_row)
-        inner = Call(loss_of, [z], [labels, shares, class_weight, pos_weight, weights], options)
+        inner = Call(loss_of, [z], [labels, shares, class_weight, pos_weight, weights, log_prior], options)
         loss, _ = _by_core(inner, wanted and [True], above[part] if above.ndim else above.item(), wanted is not None)
         found.append(loss)
         # The logits are their gradient now.

@@ -25,6 +25,8 @@ def formula(call: Call) -> Tensor:
             scale = scale.unsqueeze(-1)
         # What has no weight counts for nothing, whatever stands in it.
         logits = torch.where(scale.unsqueeze(axis) == 0 if call.has_classes() else scale == 0, 0.0, logits)
+    if call.is_of_tokens():
+        return of_tokens(logits, call)
     losses, weights = (of_rows if call.has_classes() else of_elements)(logits, call, gamma)
     if scale is not None:
         losses, weights = losses * scale, weights * scale
@@ -41,7 +43,7 @@ def formula(call: Call) -> Tensor:
 def of_rows(logits: Tensor, call: Call, gamma: float) -> tuple[Tensor, Tensor]:
     """The losses of rows, and their weights."""
     options, target = call.options, call.target
-    _, shares, class_weight, _, _ = call.beside
+    shares, class_weight = call.beside[1:3]
     axis = options.get("axis", -1)
     z = logits.movedim(axis, -1)
     c = z.shape[-1]
@@ -68,9 +70,7 @@ def of_rows(logits: Tensor, call: Call, gamma: float) -> tuple[Tensor, Tensor]:
     weight = (w * t).sum(-1)
     smoothing = options.get("label_smoothing", 0.0)
     v = w * ((1 - smoothing) * t + smoothing / c * t.sum(-1, keepdim=True)) if smoothing else w * t
-    if options.get("softcap") is not None:
-        z = options["softcap"] * torch.tanh(z / options["softcap"])
-    z = z / options.get("temperature", 1.0)
+    z = mapped(z, call)
     lse = torch.logsumexp(z, -1)
     surprise = lse.unsqueeze(-1) - z
     if gamma:
@@ -80,6 +80,26 @@ def of_rows(logits: Tensor, call: Call, gamma: float) -> tuple[Tensor, Tensor]:
         added = options["z_loss"] * lse**2
         loss = loss + (added if counts is None else torch.where(counts, added, 0.0))
     return loss, weight
+
+
+def of_tokens(logits: Tensor, call: Call) -> Tensor:
+    """Log-probabilities of tokens, and entropies."""
+    z, token = logits.movedim(call.options.get("axis", -1), -1), call.target.long()
+    ignored = call.options.get("ignore_index", -100)
+    counts = torch.ones_like(token, dtype=torch.bool) if ignored is None else token != ignored
+    log_p = torch.log_softmax(mapped(torch.where(counts.unsqueeze(-1), z, 0.0), call), -1)
+    logprob = log_p.gather(-1, torch.where(counts, token, 0).unsqueeze(-1)).squeeze(-1)
+    terms = torch.where(log_p == -torch.inf, 0.0, log_p) * log_p.exp()
+    return torch.where(counts, torch.stack([logprob, -terms.sum(-1)]), 0.0)
+
+
+def mapped(z: Tensor, call: Call) -> Tensor:
+    """Logits, whose last axis is that of the classes, as the loss looks at them."""
+    options, log_prior = call.options, call.beside[5]
+    if options.get("softcap") is not None:
+        z = options["softcap"] * torch.tanh(z / options["softcap"])
+    z = z / options.get("temperature", 1.0)
+    return z if log_prior is None else z + _like(log_prior, z)
 
 
 def of_elements(logits: Tensor, call: Call, gamma: float) -> tuple[Tensor, Tensor]:
@@ -100,9 +120,17 @@ def of_elements(logits: Tensor, call: Call, gamma: float) -> tuple[Tensor, Tenso
     if options.get("alpha") is not None:
         positive, negative = options["alpha"] * positive, (1 - options["alpha"]) * negative
     if gamma:
-        positive, negative = positive * torch.sigmoid(-x) ** gamma, negative * torch.sigmoid(x) ** gamma
+        positive = positive * torch.sigmoid(-x) ** gamma
+    # Of the negative answer, what its probability p is after the margin, and the logarithm of 1 - p.
+    margin, other = options.get("clip", 0.0), options.get("gamma_neg")
+    p, log_q = torch.sigmoid(x), torch.nn.functional.logsigmoid(-x)
+    if margin:
+        p = (p - margin).clamp(min=0)
+        log_q = torch.log1p(-p)
+    if exponent := gamma if other is None else other:
+        negative = negative * torch.where(p == 0, 0.0, torch.where(p == 0, 1.0, p) ** exponent)
     lost = torch.where(positive == 0, 0.0, -positive * torch.nn.functional.logsigmoid(x))
-    lost = lost + torch.where(negative == 0, 0.0, -negative * torch.nn.functional.logsigmoid(-x))
+    lost = lost + torch.where(negative == 0, 0.0, -negative * log_q)
     return lost * counts, counts
 
 

@@ -97,7 +97,7 @@ def cross_entropy(
         "label_smoothing": label_smoothing,
         "reduction": reduction,
     }
-    call = Call("softmax_cross_entropy", (input,), (target, None, weight, None, None), options)
+    call = Call("softmax_cross_entropy", (input,), (target, None, weight, None, None, None), options)
     return _finish(call, differentiable, inplace)
 
 
@@ -163,7 +163,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is not None:
         _expanded(pos_weight, "pos_weight", input)
     options = {"as_torch": True, "reduction": reduction}
-    call = Call("sigmoid_cross_entropy", (input,), (target, None, None, pos_weight, weight), options)
+    call = Call("sigmoid_cross_entropy", (input,), (target, None, None, pos_weight, weight, None), options)
     return _finish(call, differentiable, inplace)
 
 
@@ -264,7 +264,7 @@ def linear_cross_entropy(
         "label_smoothing": label_smoothing,
         "reduction": reduction,
     }
-    beside = (target, None, weight, None, None)
+    beside = (target, None, weight, None, None, None)
     call = Call("linear_cross_entropy", tuple(autocast(operands).values()), beside, asked)
     return _finish(call, differentiable, False)
 

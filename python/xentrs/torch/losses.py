@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,10 +13,12 @@ from .tensors import check
 
 __all__ = [
     "linear_cross_entropy",
+    "linear_token_logprobs",
     "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
     "softmax_cross_entropy",
     "softmax_focal_loss",
+    "token_logprobs",
 ]
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -34,6 +36,7 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: Tensor | None = None,
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
@@ -54,7 +57,7 @@ def softmax_cross_entropy(
         Integers are classes, floats distributions, a tuple of both sparse distributions.
     class_weight, sample_weight, ignore_index, label_smoothing
         As in `xentrs.softmax_cross_entropy`.
-    temperature, softcap, z_loss, axis, reduction
+    temperature, softcap, log_prior, z_loss, axis, reduction
         As in `xentrs.softmax_cross_entropy`. The class axis is the last one, not the second, unless `axis` says so.
     differentiable : bool, default False
         Whether the gradient has a derivative (``create_graph=True``). It is always there under ``torch.func``.
@@ -105,7 +108,7 @@ def softmax_cross_entropy(
         "axis": axis,
         "reduction": reduction,
     }
-    weights = (class_weight, None, sample_weight)
+    weights = (class_weight, None, sample_weight, log_prior)
     return _of("softmax_cross_entropy", {"logits": logits}, target, weights, options, differentiable, inplace)
 
 
@@ -120,6 +123,7 @@ def softmax_focal_loss(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: Tensor | None = None,
     z_loss: float = 0.0,
     axis: int = -1,
     reduction: Reduction = "mean",
@@ -140,7 +144,7 @@ def softmax_focal_loss(
         How little weight is left to what is answered well.
     class_weight, sample_weight, ignore_index, label_smoothing
         As in `softmax_cross_entropy`.
-    temperature, softcap, z_loss, axis, reduction, differentiable, inplace
+    temperature, softcap, log_prior, z_loss, axis, reduction, differentiable, inplace
         As in `softmax_cross_entropy`.
 
     Returns
@@ -171,7 +175,7 @@ def softmax_focal_loss(
         "axis": axis,
         "reduction": reduction,
     }
-    weights = (class_weight, None, sample_weight)
+    weights = (class_weight, None, sample_weight, log_prior)
     return _of("softmax_focal_loss", {"logits": logits}, target, weights, options, differentiable, inplace)
 
 
@@ -234,7 +238,7 @@ def sigmoid_cross_entropy(
     array([-0.1192,  0.2689,  0.6225], dtype=float32)
     """
     options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "reduction": reduction}
-    weights = (None, pos_weight, sample_weight)
+    weights = (None, pos_weight, sample_weight, None)
     return _of("sigmoid_cross_entropy", {"logits": logits}, target, weights, options, differentiable, inplace)
 
 
@@ -243,6 +247,8 @@ def sigmoid_focal_loss(
     target: Tensor,
     *,
     gamma: float = 2.0,
+    gamma_neg: float | None = None,
+    clip: float = 0.0,
     alpha: float | None = None,
     pos_weight: Weight | None = None,
     sample_weight: Weight | None = None,
@@ -266,6 +272,8 @@ def sigmoid_focal_loss(
         As in `sigmoid_cross_entropy`.
     gamma : float, default 2.0
         How little weight is left to what is answered well.
+    gamma_neg, clip : float, optional
+        The same of negative answers alone, and the margin by which their probability is lowered.
     alpha : float in [0, 1], optional
         Share of the positive answers.
     pos_weight, sample_weight, ignore_index, label_smoothing, reduction
@@ -293,12 +301,14 @@ def sigmoid_focal_loss(
     """
     options = {
         "gamma": gamma,
+        "gamma_neg": gamma_neg,
+        "clip": clip,
         "alpha": alpha,
         "ignore_index": ignore_index,
         "label_smoothing": label_smoothing,
         "reduction": reduction,
     }
-    weights = (None, pos_weight, sample_weight)
+    weights = (None, pos_weight, sample_weight, None)
     return _of("sigmoid_focal_loss", {"logits": logits}, target, weights, options, differentiable, inplace)
 
 
@@ -316,6 +326,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    log_prior: Tensor | None = None,
     z_loss: float = 0.0,
     reduction: Reduction = "mean",
     differentiable: bool = False,
@@ -334,7 +345,7 @@ def linear_cross_entropy(
         One number a class, of the dtype of `x`.
     kind, class_weight, pos_weight, sample_weight, ignore_index, label_smoothing
         As in `xentrs.linear_cross_entropy`.
-    temperature, softcap, z_loss, reduction
+    temperature, softcap, log_prior, z_loss, reduction
         As in `xentrs.linear_cross_entropy`.
     differentiable : bool, default False
         As in `softmax_cross_entropy`. Second derivatives do store the logits.
@@ -384,12 +395,129 @@ def linear_cross_entropy(
     }
     if kind == "softmax":
         options |= {"temperature": temperature, "softcap": softcap, "z_loss": z_loss}
-    elif (temperature, softcap, z_loss) != (1.0, None, 0.0):
-        raise ValueError(f'temperature, softcap and z_loss are options of the kind "softmax", got kind={kind!r}')
+    elif (temperature, softcap, log_prior, z_loss) != (1.0, None, None, 0.0):
+        raise ValueError(
+            f'temperature, softcap, log_prior and z_loss are options of the kind "softmax", got kind={kind!r}'
+        )
     operands = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
     operands = autocast(operands)
-    weights = (class_weight, pos_weight, sample_weight)
+    weights = (class_weight, pos_weight, sample_weight, log_prior)
     return _of("linear_cross_entropy", operands, target, weights, options, differentiable, False)
+
+
+def token_logprobs(
+    logits: Tensor,
+    token: Tensor,
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    log_prior: Tensor | None = None,
+    ignore_index: int | None = -100,
+    axis: int = -1,
+) -> TokenLogprobs:
+    """`xentrs.token_logprobs` of tensors, with gradients through both results to the logits.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., c)
+        On the CPU, of float32, float64, float16 or bfloat16. It is read where it lies.
+    token : Tensor of integers
+        The class of each row, or `ignore_index`.
+    temperature, softcap, log_prior, ignore_index, axis
+        As in `xentrs.token_logprobs`.
+
+    Returns
+    -------
+    TokenLogprobs
+        The named tuple ``(logprob, entropy)`` of tensors in the shape of `token`, in nats: float64 for logits of
+        float64, and float32 for all others.
+
+    Raises
+    ------
+    IndexError, ValueError, TypeError
+        As in `xentrs.token_logprobs`.
+    NotImplementedError
+        As in `softmax_cross_entropy`.
+
+    Examples
+    --------
+    A step of a policy gradient, with a bonus for entropy:
+
+    >>> import torch
+    >>> import xentrs.torch as xt
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], requires_grad=True)
+    >>> logprob, entropy = xt.token_logprobs(logits, torch.tensor([0, 2]))
+    >>> (-torch.tensor([1.5, -0.5]) * logprob - 0.01 * entropy).sum().backward()
+    >>> logits.grad.numpy().round(4)
+    array([[-0.4993,  0.3657,  0.1336],
+           [-0.0239, -0.4523,  0.4761]], dtype=float32)
+    """
+    options = {"temperature": temperature, "softcap": softcap, "ignore_index": ignore_index, "axis": axis}
+    return _of_tokens("token_logprobs", {"logits": logits}, token, log_prior, options)
+
+
+def linear_token_logprobs(
+    x: Tensor,
+    weight: Tensor,
+    token: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    log_prior: Tensor | None = None,
+    ignore_index: int | None = -100,
+) -> TokenLogprobs:
+    """`xentrs.linear_token_logprobs` of tensors, with gradients to `x`, `weight` and `bias`; no logits are stored.
+
+    Parameters
+    ----------
+    x, weight, bias
+        As in `linear_cross_entropy`.
+    token : Tensor of integers
+        The class of each row, or `ignore_index`.
+    temperature, softcap, log_prior, ignore_index
+        As in `xentrs.token_logprobs`.
+
+    Returns
+    -------
+    TokenLogprobs
+        As from `token_logprobs`.
+
+    Raises
+    ------
+    IndexError, ValueError, TypeError, NotImplementedError
+        As in `token_logprobs`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import xentrs.torch as xt
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> weight = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> xt.linear_token_logprobs(x, weight, torch.tensor([0, 1])).logprob.numpy().round(4)
+    array([-0.4076, -0.7586], dtype=float32)
+    """
+    options = {"temperature": temperature, "softcap": softcap, "ignore_index": ignore_index}
+    operands = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
+    return _of_tokens("linear_token_logprobs", autocast(operands), token, log_prior, options)
+
+
+class TokenLogprobs(NamedTuple):
+    """Log-probability and entropy of every row: ``logprob, entropy = token_logprobs(logits, token)``."""
+
+    logprob: Tensor
+    """The logarithm of the token's probability, in nats."""
+
+    entropy: Tensor
+    """The entropy of the distribution, in nats."""
+
+
+def _of_tokens(
+    name: str, operands: dict[str, Tensor], token: Tensor, log_prior: Tensor | None, options: dict[str, Any]
+) -> TokenLogprobs:
+    options["reduction"] = "none"
+    both = _of(name, operands, token, (None, None, None, log_prior), options, False, False)
+    return TokenLogprobs(both[0], both[1])
 
 
 def autocast(operands: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -406,19 +534,20 @@ def _of(
     loss: str,
     operands: dict[str, Tensor],
     target: Target,
-    weights: tuple[Tensor | None, Weight | None, Weight | None],
+    weights: tuple[Tensor | None, Weight | None, Weight | None, Tensor | None],
     options: dict[str, Any],
     differentiable: bool,
     inplace: bool,
 ) -> Tensor:
     labels, shares = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
-    class_weight, pos_weight, sample_weight = weights
+    class_weight, pos_weight, sample_weight, log_prior = weights
     beside: dict[str, Any] = {
         "target": labels,
         "the weights of target": shares,
         "class_weight": class_weight,
         "pos_weight": _number(pos_weight),
         "sample_weight": _number(sample_weight),
+        "log_prior": log_prior,
     }
     check(operands, beside)
     call = Call(loss, tuple(operands.values()), tuple(beside.values()), options)

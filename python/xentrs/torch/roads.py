@@ -45,7 +45,7 @@ def travel(call: Call, *, differentiable: bool = False, inplace: bool = False) -
     if _is_plain(call):
         if not torch.is_grad_enabled() or not any(operand.requires_grad for operand in call.operands):
             return value(call)
-        if not differentiable and not call.joins_rows():
+        if not differentiable and not call.mixes():
             if inplace:
                 _refuse_leaf(call.operands[0])
             return Eager.apply(call, inplace, *call.operands)
