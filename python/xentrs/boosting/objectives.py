@@ -69,10 +69,6 @@ class _Objective:
         """The same scores of as small numbers as possible."""
         return raw
 
-    def _convex(self, raw: FloatArray, target: NDArray[Any], weight: ArrayLike | None) -> FloatArray:
-        """The Hessian of cross-entropy with the weights that the gradient has."""
-        raise NotImplementedError
-
     def _factor(self, library: Library, raw: FloatArray) -> float:
         """What a library's own log loss multiplies its Hessian by."""
         raise NotImplementedError
@@ -214,23 +210,18 @@ class _Objective:
         weight: ArrayLike | None,
     ) -> Derivatives:
         given: dict[str, Any] = {"raw": raw, "target": self._target(label), "sample_weight": weight, "reduction": "sum"}
-        if self.curvature == "gradient":
-            grad = self._evaluate(1, self.gamma, **given).grad
-            hess = np.abs(grad) / 2
-        elif self.curvature == "library":
-            _, grad, hess = self._evaluate(2, 0.0, **given)
-            hess *= self._factor(library, raw)
-            if self.gamma:
-                grad = self._evaluate(1, self.gamma, **given).grad
-        else:
-            _, grad, hess = self._evaluate(2, self.gamma, **given)
-            if self.curvature == "convex" and self.gamma:
-                hess = self._convex(raw, given["target"], weight)
-        np.maximum(hess, _FLOOR, out=hess)
-        if library == "catboost":
+        # LightGBM's arrays stand a class at a time, and so do the results, which it takes as they are.
+        dtype = np.float64 if library == "catboost" else np.float32
+        grad, hess = np.empty_like(raw, dtype), np.empty_like(raw, dtype)
+        places: dict[str, Any] = {"out": grad, "hess_out": hess, "hess_floor": _FLOOR}
+        if self.curvature != "library":
+            scale = 0.5 if self.curvature == "gradient" else 1.0
+            self._evaluate(2, self.gamma, **given, **places, hess_scale=scale, curvature=self.curvature)
             return grad, hess
-        order: Literal["F", "C"] = "F" if library == "lightgbm" else "C"
-        return grad.astype(np.float32, order), hess.astype(np.float32, order)
+        self._evaluate(2, 0.0, **given, **places, hess_scale=self._factor(library, raw))
+        if self.gamma:
+            self._evaluate(1, self.gamma, **given, out=grad)
+        return grad, hess
 
     def _mean(self, raw: FloatArray, label: ArrayLike, weight: ArrayLike | None) -> tuple[str, float]:
         return self._name(), self._evaluate(0, self.gamma, raw, self._target(label), sample_weight=weight)
@@ -307,16 +298,6 @@ class _OfLabels(_Objective):
         best = [best_log_probabilities(pair, self.gamma) for pair in pairs]
         return np.array([positive - negative for negative, positive in best]).reshape(np.shape(yes))
 
-    def _convex(self, raw: FloatArray, target: NDArray[Any], weight: ArrayLike | None) -> FloatArray:
-        # The gradient of a yes is v (p - 1), that of a no v p, and both have shares in a label.
-        p, share = losses.sigmoid(raw), (1 - self.label_smoothing) * target + self.label_smoothing / 2
-        options: dict[str, Any] = {"gamma": self.gamma, "alpha": self.alpha, "pos_weight": self.pos_weight}
-        options |= {"sample_weight": weight, "reduction": "sum"}
-        yes = losses.sigmoid_focal_loss_with_grad(raw, np.ones(raw.shape), **options).grad
-        no = losses.sigmoid_focal_loss_with_grad(raw, np.zeros(raw.shape), **options).grad
-        hess: FloatArray = (no * (1 - p) * (1 - share) - yes * p * share).astype(raw.dtype)
-        return hess
-
     def _link(self, raw: FloatArray) -> FloatArray:
         return losses.sigmoid(raw)
 
@@ -370,7 +351,7 @@ class _OfClasses(_Objective):
                 losses.softmax_cross_entropy_with_hess,
             )
             return plain[order](raw, target, **options)
-        focal = (losses.softmax_focal_loss, losses.softmax_focal_loss_with_grad, _softmax_focal_loss_with_hess)
+        focal = (losses.softmax_focal_loss, losses.softmax_focal_loss_with_grad, losses.softmax_focal_loss_with_hess)
         return focal[order](raw, target, gamma=gamma, **options)
 
     def _target(self, label: ArrayLike, name: str = "label") -> NDArray[Any]:
@@ -400,11 +381,6 @@ class _OfClasses(_Objective):
         e = self.label_smoothing
         total = (1 - e) * total + e * total.sum() / len(total)
         return best_log_probabilities(total if class_weight is None else total * class_weight, self.gamma)
-
-    def _convex(self, raw: FloatArray, target: NDArray[Any], weight: ArrayLike | None) -> FloatArray:
-        p, v, _ = _focal_weights(raw, target, self.gamma, self.class_weight, self.label_smoothing, weight)
-        hess: FloatArray = (v.sum(axis=1, keepdims=True) * p * (1 - p)).astype(raw.dtype)
-        return hess
 
     def _link(self, raw: FloatArray) -> FloatArray:
         return losses.softmax(raw)
@@ -676,47 +652,3 @@ def _whole(numbers: NDArray[Any], name: str, what: str) -> NDArray[np.int64]:
         row = int(np.argmax(wrong))
         raise ValueError(f"{name} must be whole numbers, each {what}, got {numbers[row]} at row {row}")
     return whole
-
-
-def _softmax_focal_loss_with_hess(
-    raw: FloatArray,
-    target: NDArray[Any],
-    *,
-    gamma: float,
-    class_weight: ArrayLike | None,
-    label_smoothing: float,
-    sample_weight: ArrayLike | None,
-    **options: Any,
-) -> tuple[float, FloatArray, FloatArray]:
-    """The loss, its gradient and the diagonal of its Hessian.
-
-    With ``v_k = A_k f(p_k)`` the gradient is ``p_j sum(v) - v_j``, so the Hessian takes ``p f'(p)``.
-    """
-    given: dict[str, Any] = {"class_weight": class_weight, "label_smoothing": label_smoothing, **options}
-    loss, grad = losses.softmax_focal_loss_with_grad(raw, target, gamma=gamma, sample_weight=sample_weight, **given)
-    p, v, slopes = _focal_weights(raw, target, gamma, class_weight, label_smoothing, sample_weight)
-    total, slope = v.sum(axis=1, keepdims=True), slopes.sum(axis=1, keepdims=True)
-    hess = p * (1 - p) * total + p * (slopes - p * slope) - slopes * (1 - p)
-    return loss, grad, hess.astype(grad.dtype)
-
-
-def _focal_weights(
-    raw: FloatArray,
-    target: NDArray[Any],
-    gamma: float,
-    class_weight: ArrayLike | None,
-    label_smoothing: float,
-    sample_weight: ArrayLike | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """``p``, the weights ``v`` that a focal loss gives cross-entropy, and ``p dv/dp``."""
-    cost = -losses.log_softmax(raw.astype(np.float64))
-    c = cost.shape[1]
-    soft = np.eye(c)[target] if target.ndim == 1 else target.astype(np.float64)
-    amount = (1 - label_smoothing) * soft + label_smoothing * soft.sum(axis=1, keepdims=True) / c
-    amount *= 1.0 if class_weight is None else _floats(class_weight, "class_weight")
-    amount *= 1.0 if sample_weight is None else _floats(sample_weight, "sample_weight")[:, np.newaxis]
-    p, rest = np.exp(-cost), np.maximum(-np.expm1(-cost), np.finfo(np.float64).tiny)
-    share = gamma * p / rest
-    v = amount * rest**gamma * (1 + share * cost)
-    slopes = amount * rest**gamma * share * (cost - 2 + (p / rest - share) * cost)
-    return p, v, slopes
