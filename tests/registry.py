@@ -239,6 +239,8 @@ TOKEN_OPTIONS: dict[str, Sequence[Draw]] = {
     "log_prior": [constant(None), log_shares],
     "ignore_index": [constant(-100), constant(0)],
 }
+
+
 class Contrastive:
     """A loss of pairs of rows: it has no target, and is tested by test_contrastive.py."""
 

@@ -6,8 +6,8 @@
 0.4076
 
 Estimators are in `xentrs.models`, objectives for gradient boosting in `xentrs.boosting`, layers in `xentrs.nn`,
-optimisers in `xentrs.optim`, adversarial examples in `xentrs.attacks`, significance in `xentrs.stats`, losses of PyTorch's
-tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`. These are imported when they are first asked for.
+optimisers in `xentrs.optim`, adversarial examples in `xentrs.attacks`, significance in `xentrs.stats`, losses of
+PyTorch's tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`. These are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -175,9 +175,7 @@ __all__ = [
 ]
 
 __version__ = build_info()["version"]
-__getattr__, __dir__ = lazily(
-    __name__, ["attacks", "boosting", "jax", "models", "nn", "optim", "stats", "torch"]
-)
+__getattr__, __dir__ = lazily(__name__, ["attacks", "boosting", "jax", "models", "nn", "optim", "stats", "torch"])
 
 if TYPE_CHECKING:
     from . import attacks as attacks

@@ -196,7 +196,9 @@ def _xentrs(work: Work) -> Calls:
         if not work.formula.is_loss:
             return {LOSS: lambda: function(*given).mean(dtype=np.float64)}
         return {LOSS: lambda: function(*given).loss.mean(dtype=np.float64)}
-    with_grad = _entropy_less_logprob_with_grad if tokens else getattr(home, f"{work.row.loss}_with_grad")
+    with_grad: Callable[..., Any] = getattr(home, f"{work.row.loss}_with_grad")
+    if tokens:
+        with_grad = _entropy_less_logprob_with_grad
 
     def mean_and_grad() -> tuple[Any, Array]:
         values, grad, *_ = with_grad(*given)

@@ -212,7 +212,8 @@ class _Objective:
         given: dict[str, Any] = {"raw": raw, "target": self._target(label), "sample_weight": weight, "reduction": "sum"}
         # LightGBM's arrays stand a class at a time, and so do the results, which it takes as they are.
         dtype = np.float64 if library == "catboost" else np.float32
-        grad, hess = np.empty_like(raw, dtype), np.empty_like(raw, dtype)
+        grad: FloatArray = np.empty_like(raw, dtype)
+        hess: FloatArray = np.empty_like(raw, dtype)
         places: dict[str, Any] = {"out": grad, "hess_out": hess, "hess_floor": _FLOOR}
         if self.curvature != "library":
             scale = 0.5 if self.curvature == "gradient" else 1.0
