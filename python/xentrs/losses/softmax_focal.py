@@ -178,6 +178,7 @@ def softmax_focal_loss_with_hess(
     ignore_index: int | None = -100,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
+    log_prior: ArrayLike | None = None,
     axis: int = -1,
     reduction: Reduction = "mean",
     out: FloatArray | None = None,
@@ -188,7 +189,7 @@ def softmax_focal_loss_with_hess(
 ) -> LossGradHess:
     """Softmax focal loss, its gradient, and the diagonal of its Hessian with respect to the logits.
 
-    With ``p = softmax(z / temperature)``, the weights ``v`` of `softmax_focal_loss_with_grad`, ``V = sum_k v_k`` and::
+    With ``p = softmax(z / temperature + log_prior)``, the weights ``v`` of `softmax_focal_loss_with_grad`, ``V = sum_k v_k`` and::
 
         b_k = w_k t'_k gamma p_k (1 - p_k)^(gamma - 1) (l_k - 2 - (gamma - 1) p_k l_k / (1 - p_k))      l_k = -ln p_k
 
@@ -202,7 +203,7 @@ def softmax_focal_loss_with_hess(
     ----------
     logits, target, gamma
         As in `softmax_focal_loss`.
-    class_weight, sample_weight, ignore_index, label_smoothing, temperature, axis, reduction
+    class_weight, sample_weight, ignore_index, label_smoothing, temperature, log_prior, axis, reduction
         As in `softmax_focal_loss`.
     out : ndarray, optional
         Where to write the gradient, as in `softmax_cross_entropy_with_grad`.
