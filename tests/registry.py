@@ -241,6 +241,7 @@ TOKEN_OPTIONS: dict[str, Sequence[Draw]] = {
 }
 
 
+@dataclass(frozen=True)
 class Contrastive:
     """A loss of pairs of rows: it has no target, and is tested by test_contrastive.py."""
 
