@@ -35,7 +35,9 @@ def assert_close(
         allowed = rtol * np.abs(t if size is None else np.asarray(size, np.float64)) + np.asarray(floor)
         bad = ~same & ~(np.isfinite(error) & (error <= allowed))
     if bad.any():
-        worst = np.unravel_index(np.argmax(np.where(bad, np.nan_to_num(error / allowed, nan=np.inf), -1.0)), t.shape)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.nan_to_num(error / allowed, nan=np.inf)
+        worst = np.unravel_index(np.argmax(np.where(bad, ratio, -1.0)), t.shape)
         place = tuple(int(i) for i in worst)
         raise AssertionError(
             f"{note}: {bad.sum()} of {bad.size} wrong, worst at {place}: {a[worst]!r} instead of {t[worst]!r}, "

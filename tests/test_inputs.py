@@ -1,5 +1,6 @@
 """What people pass: masked arrays, frames, weights that NumPy would repeat, integers of any width, and mistakes."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ CATEGORICAL = {"p": P, "target": CLASSES, "class_weight": COLUMNS, "sample_weigh
 GAUSSIAN = {"mean": Z, "target": Z[::-1].copy(), "var": VAR, "sample_weight": ROWS}
 LINEAR = {"x": Z, "weight": PLACES, "bias": ROWS, **{name: SOFTMAX[name] for name in ("target", "sample_weight")}}
 LINEAR |= {"class_weight": ROWS}
+TOKEN = {"token": CLASSES, "log_prior": -COLUMNS}
 PAIR = {"mean_p": Z, "var_p": VAR, "mean_q": Z[::-1].copy(), "var_q": VAR[::-1].copy()}
 
 
@@ -56,6 +58,14 @@ def accumulated_stats(**arguments: Any) -> Any:
     )
 
 
+def of_pairs(name: str, **arguments: Any) -> Any:
+    return getattr(xe, name)(temperature=0.5, **arguments)
+
+
+def of_teacher(name: str, **arguments: Any) -> Any:
+    return getattr(xe, name)(target=(CLASSES[:, None], P[:, :1]), **arguments)
+
+
 # Of every function that reads arrays: those that it reads.
 READERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "LossAccumulator.update": (accumulated, {name: SOFTMAX[name] for name in ("logits", "target", "sample_weight")}),
@@ -67,6 +77,14 @@ READERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         lambda **losses: stats.cross_entropy_test(**losses, n_resamples=9, random_state=0).difference,
         {"loss_a": ROWS, "loss_b": ROWS[::-1].copy()},
     ),
+    **{
+        name: (functools.partial(of_teacher, name), {"logits": Z, "sample_weight": ROWS})
+        for name in ("topk_kl_divergence", "topk_kl_divergence_with_grad")
+    },
+    **{
+        name: (functools.partial(of_pairs, name), {"x": Z, "y": Z[::-1].copy()})
+        for name in ("info_nce", "info_nce_with_grad", "siglip_loss", "siglip_loss_with_grad")
+    },
     "gaussian_nll of log_var": (xe.gaussian_nll, {"mean": Z, "target": Z, "log_var": VAR}),
     "gaussian_kl_divergence of log_var": (
         xe.gaussian_kl_divergence,
@@ -90,6 +108,8 @@ FAMILIES = [
     ("categorical_cross_entropy", CATEGORICAL),
     ("gaussian_nll", GAUSSIAN),
     ("linear_cross_entropy", LINEAR),
+    ("token_logprobs", {"logits": Z, **TOKEN}),
+    ("linear_token_logprobs", {"x": Z, "weight": np.eye(3), "bias": COLUMNS, **TOKEN}),
     ("entropy", {"p": P}),
     ("perplexity", {"p": P}),
     ("cross_entropy", {"p": P, "q": Q}),

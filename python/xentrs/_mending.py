@@ -234,8 +234,8 @@ class Call(NamedTuple):
         if upstream is not None and np.ndim(upstream):
             changed["grad_output"] = as_grad_output(upstream, "grad_output", self.shape).reshape(shape)
         out = self.arguments.get("out")
+        dtype = logits.dtype.newbyteorder("=") if logits.dtype.kind not in "iub" else np.dtype(np.float64)
         if out is not None:
-            dtype = logits.dtype.newbyteorder("=") if logits.dtype.kind not in "iub" else np.dtype(np.float64)
             inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight", "grad_output")]
             computed = np.dtype(np.float32)
             check_out(out, self.arguments[self.name], inputs, dtype, computed)
@@ -244,7 +244,7 @@ class Call(NamedTuple):
         wanted: Any = self.arguments.get("hess")
         hess_out = wanted[0] if wanted else None
         if hess_out is not None:
-            dtype = logits.dtype.newbyteorder("=") if out is None else out.dtype
+            dtype = dtype if out is None else out.dtype.newbyteorder("=")
             inputs = [self.arguments[name] for name in ("target", "pos_weight", "sample_weight")]
             check_hess_out(hess_out, self.arguments[self.name], out, inputs, dtype)
             wanted = (None, *wanted[1:])

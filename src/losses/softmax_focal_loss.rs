@@ -411,18 +411,20 @@ impl<T: Real> CurvedRowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     }
                 }
             }
-            // 2. V p (1 - p) - B p^2 - B_j (1 - 2 p), of the class alone from the complement
+            // 2. V p (1 - p) - B p^2 - B_j (1 - 2 p), of the class alone from the complement. What underflows is 0, as it
+            // would depend on the scale.
+            let put = |x: f64| T::from_f64(if x.abs() < f64::MIN_POSITIVE { 0.0 } else { x });
             for (k, hess) in hess.iter_mut().enumerate() {
                 let (p, q) = sum.probability(logits[k]);
                 let own = match label {
                     Some(y) if y == k => {
-                        *hess = T::from_f64(total * p * q - bend * q * q);
+                        *hess = put(total * p * q - bend * q * q);
                         continue;
                     }
                     None if u(k) != 0.0 => of_class(k, u(k))[1],
                     _ => 0.0,
                 };
-                *hess = T::from_f64(total * p * q - bend * p * p - own * (q - p));
+                *hess = put(total * p * q - bend * p * p - own * (q - p));
             }
         }));
     }

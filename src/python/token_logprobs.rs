@@ -110,7 +110,11 @@ pub(super) fn both<'py, T: Element + Copy>(
 fn of_token(py: Python<'_>, error: PyErr) -> PyErr {
     let message = error.value(py).to_string();
     match message.strip_prefix("target") {
-        Some(rest) => PyErr::from_type(error.get_type(py), format!("token{rest}")),
+        Some(rest) => {
+            // There are no weights.
+            let rest = rest.replace("target.", "token.").replace(", or give what is masked a sample_weight of 0", "");
+            PyErr::from_type(error.get_type(py), format!("token{rest}"))
+        }
         None => error,
     }
 }

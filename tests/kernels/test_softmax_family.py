@@ -412,7 +412,7 @@ def test_hessian_under_every_combination_of_options(dtype: type) -> None:
                     expected = xe.softmax_cross_entropy_with_grad(logits, target, reduction=reduction, **options)
                     assert_same_bits(result.loss, expected.loss)
                     assert_same_bits(result.grad, expected.grad)
-                    scale = truth.weight if reduction == "mean" else 1.0
+                    scale = truth.weight or 1.0 if reduction == "mean" else 1.0
                     rtol = (1e-5 if dtype is np.float32 else 1e-12) + rounding
                     note = f"{reduction} {options}"
                     assert_close(result.hess, truth.hess / scale, rtol, floor=FLUSHED[dtype], note=note)
