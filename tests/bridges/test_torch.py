@@ -14,7 +14,7 @@ import torch_bridge  # noqa: E402
 import xentrs as xe  # noqa: E402
 import xentrs.torch as xt  # noqa: E402
 from torch_cases import CASES, every_case  # noqa: E402
-from xentrs.torch import core, roads  # noqa: E402
+from xentrs.torch import autograd, core  # noqa: E402
 from xentrs.torch.formulas import formula  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")  # PyTorch's own
@@ -119,7 +119,7 @@ def formula_of(case, operands, reduction):
         return torch.zeros(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xentrs.torch.losses.travel", stop)
+        patch.setattr("xentrs.torch.losses.evaluated", stop)
         case.loss(*operands, reduction=reduction)
     return formula(seen[0])
 
@@ -512,4 +512,4 @@ def test_the_page_of_the_guide():
 def test_each_private_name_that_is_used_is_there():
     """Where PyTorch takes one away the bridge still works, and no longer notices what the name tells."""
     for name in ("_transform", "_modes", "_trace", "_graph_is_kept"):
-        assert getattr(roads, name).__module__ != roads.__name__, name
+        assert getattr(autograd, name).__module__ != autograd.__name__, name

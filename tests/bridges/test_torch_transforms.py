@@ -8,7 +8,7 @@ from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 import xentrs.torch as xt  # noqa: E402
 from torch_cases import every_case  # noqa: E402
-from xentrs.torch import roads  # noqa: E402
+from xentrs.torch import autograd  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning"),  # PyTorch's own
@@ -103,16 +103,16 @@ def test_operators(case):
     leaves = case.leaves()
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xentrs.torch.losses.travel", lambda call, **_: seen.append(call))
+        patch.setattr("xentrs.torch.losses.evaluated", lambda call, **_: seen.append(call))
         for reduction in ("mean", "none"):
             case.loss(*[leaf.detach() for leaf in leaves], reduction=reduction)
     for call in seen:
-        text, numbers = roads._packed(call)
+        text, numbers = autograd._packed(call)
         operands, beside = list(call.operands), list(call.beside)
-        torch.library.opcheck(roads._value, (operands, beside, text, numbers))
+        torch.library.opcheck(autograd._value, (operands, beside, text, numbers))
         up = torch.ones(call.shape_of_losses() if call.options["reduction"] == "none" else (), dtype=torch.float64)
         wanted = [True] * len(operands)
-        torch.library.opcheck(roads._grads, (up, operands, beside, text, numbers, wanted))
+        torch.library.opcheck(autograd._grads, (up, operands, beside, text, numbers, wanted))
 
 
 def compiled_and_not(loss, shapes, dynamic, backend):

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autograd import evaluated
 from .call import Call
 from .formulas import formula
 from .losses import autocast
-from .roads import travel
 from .tensors import FLOATS, is_a_tensor
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "linear_cross_entropy"]
@@ -275,7 +275,7 @@ def _finish(call: Call, differentiable: bool, inplace: bool) -> Tensor:
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in call.beside):
         loss = formula(call)
     else:
-        loss = travel(call, differentiable=differentiable, inplace=inplace)
+        loss = evaluated(call, differentiable=differentiable, inplace=inplace)
     if by_autocast:
         return loss
     dtype, target = call.operands[0].dtype, call.beside[0]

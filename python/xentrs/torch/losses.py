@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from .autograd import evaluated
 from .call import Call
-from .roads import travel
 from .tensors import check
 
 __all__ = [
@@ -551,7 +551,7 @@ def _of(
     }
     check(operands, beside)
     call = Call(loss, tuple(operands.values()), tuple(beside.values()), options)
-    return travel(call, differentiable=differentiable, inplace=inplace)
+    return evaluated(call, differentiable=differentiable, inplace=inplace)
 
 
 def _number(weight: Any) -> Any:

@@ -1,8 +1,8 @@
-"""How a loss becomes a node of PyTorch's graph: one mechanism for all of them, with two roads.
+"""How a loss becomes a node of PyTorch's graph: one mechanism for all of them, in two forms.
 
-The short road is `Eager`: the gradient is computed in the forward pass, in the same sweep as the loss, and waits for
+`Eager`: the gradient is computed in the forward pass, in the same sweep as the loss, and waits for
 the backward pass. Where PyTorch compiles, exports or transforms a function, and where second derivatives are wanted, a
-call takes the long road, `Deferred`: the operators ``xentrs::value`` in the forward pass and ``xentrs::grads`` in the
+call is `Deferred`: the operators ``xentrs::value`` in the forward pass and ``xentrs::grads`` in the
 backward pass. PyTorch sees operators whose inside is hidden, with shapes that are declared; second derivatives come
 from `formulas`.
 """
@@ -22,14 +22,14 @@ from .core import value, value_and_grads
 from .formulas import formula
 from .tensors import VERSION, empty
 
-__all__ = ["travel"]
+__all__ = ["evaluated"]
 
 Tensors: TypeAlias = Sequence[Tensor]
 MaybeTensors: TypeAlias = Sequence[Tensor | None]
 
 
-def travel(call: Call, *, differentiable: bool = False, inplace: bool = False) -> Tensor:
-    """Compute a loss on the road that its tensors and PyTorch's state ask for.
+def evaluated(call: Call, *, differentiable: bool = False, inplace: bool = False) -> Tensor:
+    """Compute a loss in the form that its tensors and PyTorch's state ask for.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def travel(call: Call, *, differentiable: bool = False, inplace: bool = False) -
     differentiable : bool
         Whether second derivatives are wanted.
     inplace : bool
-        Whether the first operand may be overwritten by its gradient. Only the short road does so.
+        Whether the first operand may be overwritten by its gradient. Only the eager form does so.
     """
     if inplace and differentiable:
         raise ValueError("inplace must be False where differentiable is True: second derivatives need the logits")
@@ -52,7 +52,7 @@ def travel(call: Call, *, differentiable: bool = False, inplace: bool = False) -
     return Deferred.apply(*_packed(call), *call.operands, *call.beside)
 
 
-# ------------------------------------------------------------------------------------------------------ the short road
+# ----------------------------------------------------------------------------------------------------- eager
 
 
 class Eager(torch.autograd.Function):
@@ -89,7 +89,7 @@ def _times(grad: Tensor, up: Tensor) -> Tensor:
     return torch.mul(grad, up, out=place)
 
 
-# ------------------------------------------------------------------------------------------------------- the long road
+# -------------------------------------------------------------------------------------------------- deferred
 
 
 OTHERS = len(BESIDE)
@@ -242,7 +242,7 @@ def _nothing() -> Any:
     return None
 
 
-# None of these is public. Where one is gone, what it tells of is not noticed, and `differentiable` takes the long road.
+# None of these is public. Where one is gone, what it tells of is not noticed, and `differentiable` asks for the deferred form.
 _transform = getattr(torch._C._functorch, "peek_interpreter_stack", _nothing)
 _modes = getattr(torch._C, "_len_torch_dispatch_stack", _nothing)
 _trace = getattr(torch._C, "_get_tracing_state", _nothing)
