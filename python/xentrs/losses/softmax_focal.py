@@ -189,7 +189,8 @@ def softmax_focal_loss_with_hess(
 ) -> LossGradHess:
     """Softmax focal loss, its gradient, and the diagonal of its Hessian with respect to the logits.
 
-    With ``p = softmax(z / temperature + log_prior)``, the weights ``v`` of `softmax_focal_loss_with_grad`, ``V = sum_k v_k`` and::
+    With ``p = softmax(z / temperature + log_prior)``, the weights ``v`` of `softmax_focal_loss_with_grad`,
+    ``V = sum_k v_k`` and::
 
         b_k = w_k t'_k gamma p_k (1 - p_k)^(gamma - 1) (l_k - 2 - (gamma - 1) p_k l_k / (1 - p_k))      l_k = -ln p_k
 

@@ -1,9 +1,8 @@
 """How a loss becomes a node of PyTorch's graph: one mechanism for all of them, in two forms.
 
-`Eager`: the gradient is computed in the forward pass, in the same sweep as the loss, and waits for
-the backward pass. Where PyTorch compiles, exports or transforms a function, and where second derivatives are wanted, a
-call is `Deferred`: the operators ``xentrs::value`` in the forward pass and ``xentrs::grads`` in the
-backward pass. PyTorch sees operators whose inside is hidden, with shapes that are declared; second derivatives come
+`Eager`: the gradient is computed in the forward pass, in the same sweep as the loss, and waits for the backward pass.
+Where PyTorch compiles, exports or transforms a function, and where second derivatives are wanted, a call is `Deferred`:
+the operators ``xentrs::value`` in the forward pass and ``xentrs::grads`` in the backward pass. PyTorch sees operators whose inside is hidden, with shapes that are declared; second derivatives come
 from `formulas`.
 """
 
@@ -242,7 +241,8 @@ def _nothing() -> Any:
     return None
 
 
-# None of these is public. Where one is gone, what it tells of is not noticed, and `differentiable` asks for the deferred form.
+# None of these is public. Where one is gone, what it tells of is not noticed, and `differentiable` asks for the
+# deferred form.
 _transform = getattr(torch._C._functorch, "peek_interpreter_stack", _nothing)
 _modes = getattr(torch._C, "_len_torch_dispatch_stack", _nothing)
 _trace = getattr(torch._C, "_get_tracing_state", _nothing)
