@@ -2,8 +2,8 @@
 
 `Eager`: the gradient is computed in the forward pass, in the same sweep as the loss, and waits for the backward pass.
 Where PyTorch compiles, exports or transforms a function, and where second derivatives are wanted, a call is `Deferred`:
-the operators ``xentrs::value`` in the forward pass and ``xentrs::grads`` in the backward pass. PyTorch sees operators whose inside is hidden, with shapes that are declared; second derivatives come
-from `formulas`.
+the operators ``xentrs::value`` in the forward pass and ``xentrs::grads`` in the backward pass. PyTorch sees operators
+whose inside is hidden, with shapes that are declared; second derivatives come from `formulas`.
 """
 
 from __future__ import annotations
