@@ -128,6 +128,8 @@ def test_a_layer_is_timed_beside_those_who_know_it(shape: tuple[int, ...], dtype
     [
         ("js_smoothness", (300, 7), (LOSS, GRADIENT)),
         ("parity_penalty", (1000,), (LOSS, GRADIENT)),
+        ("info_nce", (40, 7), (LOSS, GRADIENT)),
+        ("siglip_loss", (40, 7), (LOSS, GRADIENT)),
         ("softmax_stats", (300, 7), (LOSS,)),
         ("logsumexp", (300, 7), (LOSS,)),
     ],
