@@ -171,7 +171,7 @@ fn functions_point_by_point() {
         (Function::Log1p, f64::ln_1p),
     ];
     for (function, truth) in cases {
-        let mut y = vec![0.0; x.len()];
+        let mut y = vec![0.0_f64; x.len()];
         apply(function, RowsIo::new(Rows::new("x", &x, 1, x.len()).unwrap(), &mut y).unwrap()).unwrap();
         for (&x, &y) in x.iter().zip(&y) {
             let truth = truth(x);
@@ -203,7 +203,7 @@ proptest! {
     fn softmax_log_softmax_and_logsumexp_agree(logits in prop::collection::vec(-50.0..50.0f64, 1..100)) {
         let c = logits.len();
         let rows = Rows::new("x", &logits, 1, c).unwrap();
-        let (mut p, mut log_p, mut lse) = (vec![0.0; c], vec![0.0; c], [0.0]);
+        let (mut p, mut log_p, mut lse) = (vec![0.0_f64; c], vec![0.0_f64; c], [0.0]);
         apply(Function::Softmax, RowsIo::new(rows, &mut p).unwrap()).unwrap();
         apply(Function::LogSoftmax, RowsIo::new(rows, &mut log_p).unwrap()).unwrap();
         logsumexp(rows, &mut lse).unwrap();

@@ -13,6 +13,9 @@ use crate::{LinearGrads, LinearObjective, Loss, Objective, Reduction};
 use pyo3::prelude::*;
 use std::borrow::Cow;
 
+/// The places for the gradients that are wanted, of input, weight and bias, and what multiplies them.
+type Gradients<'py, S> = ([Option<Gradient<'py, S>>; 3], Upstream<'py, S>);
+
 /// The loss of a layer's outputs, of the softmax or the sigmoid family, with its targets; or what is computed of tokens.
 #[derive(Clone, Copy)]
 pub(super) enum LayerLoss<'a, 'py> {
@@ -189,7 +192,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         x: &Input<'py, S>,
         weight: &Array<'py, S>,
         wanted: Wanted<'a, 'py>,
-    ) -> PyResult<([Option<Gradient<'py, S>>; 3], Upstream<'py, S>)> {
+    ) -> PyResult<Gradients<'py, S>> {
         let bias = [x.class_count()];
         let shapes = [x.array.shape(), weight.shape(), &bias];
         let upstream = x.grad_output(wanted.grad_output, &self.loss.shape(x))?;
@@ -217,7 +220,7 @@ fn evaluate<'py, S: Number>(
     objective: &LinearObjective<'_, S>,
     reduction: Reduction,
     kind: &LayerLoss<'_, 'py>,
-    gradients: Option<([Option<Gradient<'py, S>>; 3], Upstream<'py, S>)>,
+    gradients: Option<Gradients<'py, S>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, work) = (x.py(), linear::work(objective.x.rows(), objective.x.columns(), objective.weight.rows()));
     let Some((mut gradients, upstream)) = gradients else {

@@ -86,7 +86,7 @@ impl<'a, T: Real> LogitMap<'a, T> {
         if numbers.len() != classes {
             return Err(Error::Shape { name, expected: vec![classes], got: vec![numbers.len()] });
         }
-        match numbers.iter().position(|&x| !(x < T::INFINITY)) {
+        match numbers.iter().position(|x| x.to_f64().is_nan() || *x == T::INFINITY) {
             Some(index) => Err(Error::Value { name, expected: "finite or -inf", got: numbers[index].to_f64(), index }),
             None => Ok(LogitMap { prior, ..self }),
         }

@@ -80,20 +80,20 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
             &mut work,
             inlined!(|(scratch, ..), g, rows| {
                 let rows = first + rows.start..first + rows.end;
-                let mut slopes = std::mem::take(&mut scratch.slopes);
+                let slopes = std::mem::take(&mut scratch.slopes);
                 let mut tiles = scratch.tiles::<G, S>(s, g, classes);
                 for k in 0..classes {
                     tiles.logits.set_column(s, k, read(s, &logits.class(k)[..rows.end], rows.start, T::ZERO));
                 }
                 if !map.is_identity() {
-                    s.call(inlined!(|s| map_tile(s, map, &mut tiles, group_slopes(&mut slopes, g, classes))));
+                    s.call(inlined!(|s| map_tile(s, map, &mut tiles, group_slopes(slopes, g, classes))));
                 }
                 let group = Group { upstream: scale.register(s, rows.clone()), ..targets.sweep(s, rows, &mut tiles) };
                 scratch.slopes = slopes;
                 group
             }),
             inlined!(|(scratch, each, total, grad, hess), g, rows, group| {
-                let mut slopes = std::mem::take(&mut scratch.slopes);
+                let slopes = std::mem::take(&mut scratch.slopes);
                 let mut tiles = scratch.tiles::<G, S>(s, g, classes);
                 let least = hess.as_ref().and_then(|hess| hess.options.floor);
                 let least = s.splat(T::from_f64(least.unwrap_or(-f64::INFINITY)));
@@ -118,7 +118,7 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
                     Some(grad) => {
                         let losses = targets.value_and_grad(s, &mut tiles, group, divisor, None);
                         if map.has_softcap() {
-                            let slopes = group_slopes(&mut slopes, g, classes);
+                            let slopes = group_slopes(slopes, g, classes);
                             chain(s, tiles.logits.numbers(), &slopes[..classes * S::LANES]);
                         }
                         for k in 0..classes {
@@ -150,7 +150,7 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
 
 /// The slopes of a group, if there are any.
 #[inline(always)]
-fn group_slopes<'k, T>(slopes: &'k mut [T], group: usize, classes: usize) -> &'k mut [T] {
+fn group_slopes<T>(slopes: &mut [T], group: usize, classes: usize) -> &mut [T] {
     if slopes.is_empty() { slopes } else { &mut slopes[group * MAX_LANES * classes..] }
 }
 

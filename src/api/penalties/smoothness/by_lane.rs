@@ -70,7 +70,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
             let pairs = count + usize::from(GRAD && is_last);
             neighbours.mark(first + start, count + usize::from(next.is_some()), positions.counts());
             if let GradOutput::Each(upstream) = upstream {
-                neighbours.spread(first + start, &upstream, positions.upstream());
+                neighbours.spread(first + start, upstream, positions.upstream());
             }
             positions.diverge::<GRAD, S>(s, pairs);
             let divergences = &positions.divergences()[..count];
