@@ -110,8 +110,7 @@ test-rust: tools
 	cargo test
 
 test-rest: tools $(CORE) $(VENV)/.dev
-	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models --ignore=tests/bridges
-	$(RUN) pytest tests/bridges -m 'not thorough'
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models -m 'not thorough'
 
 test-models: tools $(CORE) $(VENV)/.dev
 	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest tests/models

@@ -18,7 +18,7 @@
 //! storage.rs   the types that logits are stored in and computed with;  half.rs  f16 and bf16, widened and narrowed
 //! math/        exp, ln, log1p, sigmoid, softplus, tanh over lanes
 //! view.rs      views of rows and labels, checked once
-//! simd/        lanes: AVX-512, AVX2, portable
+//! simd/        lanes: AVX-512, AVX2, portable;  float_mode.rs  standard arithmetic, whatever modes a caller has set
 //! scratch.rs   buffers that a thread keeps from one block of rows to the next
 //! exact.rs     sums without rounding;  error.rs  the typed error
 //! ```

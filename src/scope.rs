@@ -4,6 +4,7 @@
 //! up when the work has been done. Here the scope closes when the calling thread is done: helpers that have entered it by
 //! then are waited for, the others never run the closure.
 
+use crate::simd::float_mode;
 use std::any::Any;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -52,7 +53,7 @@ impl Helper {
     /// Runs the closure, unless the scope has been closed.
     pub(crate) fn run(self) {
         if self.scope.enter() {
-            let result = catch_unwind(AssertUnwindSafe(self.work));
+            let result = catch_unwind(AssertUnwindSafe(|| float_mode::standard(self.work)));
             self.scope.leave(result.err());
         }
     }

@@ -20,7 +20,8 @@ from processes import LIMIT, run
 from registry import CASES, DTYPES, FUNCTIONS, REDUCTIONS, Case
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-warned = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+warned = pytest.mark.filterwarnings("ignore:.*multi-?threaded.*:DeprecationWarning", "ignore:os.fork:RuntimeWarning")
+"""Python warns of a fork beside threads, and so does JAX once a test has loaded it. The children run xentrs alone."""
 
 
 def large_batch(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@
 use super::threads;
 use crate::error::Error;
 use crate::parallel::PARALLEL_ELEMENTS;
+use crate::simd::float_mode;
 use crate::storage::{Place, Storage};
 use crate::view::Rows;
 use half::{bf16, f16};
@@ -86,9 +87,10 @@ impl Number for bf16 {
     type Single = f32;
 }
 
-/// Runs `f` with the number of threads of the context, and without the GIL if the work is long enough for other threads
-/// to benefit.
+/// Runs `f` with standard arithmetic and the number of threads of the context, and without the GIL if the work is long
+/// enough for other threads to benefit.
 pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> R + Send) -> R {
+    let f = || float_mode::standard(f);
     if elements < DETACH_ELEMENTS { f() } else { threads::of_context(py, || py.detach(f)) }
 }
 

@@ -13,6 +13,7 @@
 mod losses;
 
 use crate::error::Error;
+use crate::simd::float_mode;
 use half::{bf16, f16};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -504,7 +505,7 @@ unsafe fn answer(frame: *mut CallFrame, f: impl FnOnce(&CallFrame) -> Result<(),
         return null_mut();
     }
     // SAFETY: XLA has made the frame, and keeps it until the handler returns.
-    let run = || f(unsafe { sized("XLA_FFI_CallFrame", frame)? });
+    let run = || float_mode::standard(|| f(unsafe { sized("XLA_FFI_CallFrame", frame)? }));
     let fault = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return null_mut(),
         Ok(Err(fault)) => fault,

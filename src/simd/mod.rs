@@ -1,4 +1,4 @@
-//! Lanes of vector registers. This is the only folder that names `core::arch`, and the only one with `unsafe` code for
+//! Lanes of vector registers, and the modes of their arithmetic. This is the only folder that names `core::arch`, and the only one with `unsafe` code for
 //! vectors.
 //!
 //! A kernel is written once, generic over the float type `T` and the instruction set `S: Simd<T>`:
@@ -41,6 +41,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod columns;
+pub(crate) mod float_mode;
 mod isa;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
