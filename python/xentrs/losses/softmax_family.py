@@ -234,7 +234,7 @@ def softmax_cross_entropy_with_grad(
     -------
     LossGrad
         The named tuple ``(loss, grad)``: the loss as from `softmax_cross_entropy`, the gradient in the shape and dtype
-        of the logits. ``grad`` is `out` where that was given.
+        of the logits, and of few classes in their layout. ``grad`` is `out` where that was given.
 
     Raises
     ------
