@@ -5,11 +5,14 @@ Each test of a package is skipped where that is not installed. What takes a minu
 
 import copy
 import doctest
+import gc
 import json
 import pickle
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -277,6 +280,41 @@ def test_a_library_that_is_missing_or_too_old_is_named(
 def test_bad_input_is_refused(call: Callable[[], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+class Data:
+    """A data set, as far as objectives ask."""
+
+    def __init__(self, label: Any) -> None:
+        self.get_label = lambda: label
+        self.get_weight = lambda: None
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_a_thread_writes_the_derivatives_of_a_data_set_to_the_same_places(library: str) -> None:
+    package(library)
+    objective = Softmax()
+    y, raw, _ = some_scores(objective, np.float64 if library == "lightgbm" else np.float32)
+    data, other = Data(y), Data(y[::-1])
+    call = getattr(objective, library)
+    first = call(raw, data)
+    expected = [place.copy() for place in first]
+    np.testing.assert_array_equal(expected, objective.sklearn(y, raw))
+    assert first[0].flags.f_contiguous == raw.flags.f_contiguous
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(call, 2 * raw, data).result()
+    beside = call(2 * raw, other)
+    assert not any(np.shares_memory(place, mine) for place in (*elsewhere, *beside) for mine in first)
+    np.testing.assert_array_equal(first, expected)
+    again = call(2 * raw, data)
+    assert again[0] is first[0] and again[1] is first[1] and not np.array_equal(first, expected)
+    np.testing.assert_array_equal(again, elsewhere)
+    fewer = call(np.asarray(raw[:9], order="F" if library == "lightgbm" else "C"), Data(y[:9]))
+    assert fewer[0].shape == (9, 3)
+    place = weakref.ref(first[0])
+    del data, first, again
+    gc.collect()
+    assert place() is None  # they go with the data set
 
 
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +79,10 @@ class _Objective:
 
     @property
     def lightgbm(self) -> Callable[[FloatArray, Any], Derivatives]:
-        """The objective of ``lightgbm.train({"objective": ...}, ...)``; several classes need ``"num_class"`` too."""
+        """The objective of ``lightgbm.train({"objective": ...}, ...)``; several classes need ``"num_class"`` too.
+
+        What it returns is written anew at the next call for the same data set.
+        """
         need("lightgbm")
         return self._lightgbm
 
@@ -89,7 +94,10 @@ class _Objective:
 
     @property
     def xgboost(self) -> Callable[[FloatArray, Any], Derivatives]:
-        """The objective of ``xgboost.train(..., obj=...)``; several classes need the parameter ``"num_class"``."""
+        """The objective of ``xgboost.train(..., obj=...)``; several classes need the parameter ``"num_class"``.
+
+        What it returns is written anew at the next call for the same data set.
+        """
         need("xgboost")
         return self._xgboost
 
@@ -100,13 +108,15 @@ class _Objective:
         return self._xgboost_metric
 
     def _lightgbm(self, raw: FloatArray, data: Any) -> Derivatives:
-        return self._derivatives("lightgbm", raw, *_label_and_weight(data, "lightgbm.Dataset"))
+        label, weight = _label_and_weight(data, "lightgbm.Dataset")
+        return self._derivatives("lightgbm", raw, label, weight, _places(data, raw))
 
     def _lightgbm_metric(self, raw: FloatArray, data: Any) -> tuple[str, float, bool]:
         return *self._mean(raw, *_label_and_weight(data, "lightgbm.Dataset")), False
 
     def _xgboost(self, raw: FloatArray, data: Any) -> Derivatives:
-        return self._derivatives("xgboost", raw, *_label_and_weight(data, "xgboost.DMatrix"))
+        label, weight = _label_and_weight(data, "xgboost.DMatrix")
+        return self._derivatives("xgboost", raw, label, weight, _places(data, raw))
 
     def _xgboost_metric(self, raw: FloatArray, data: Any) -> tuple[str, float]:
         return self._mean(raw, *_label_and_weight(data, "xgboost.DMatrix"))
@@ -208,18 +218,16 @@ class _Objective:
         raw: FloatArray,
         label: ArrayLike,
         weight: ArrayLike | None,
+        places: Derivatives | None = None,
     ) -> Derivatives:
         given: dict[str, Any] = {"raw": raw, "target": self._target(label), "sample_weight": weight, "reduction": "sum"}
-        # LightGBM's arrays stand a class at a time, and so do the results, which it takes as they are.
-        dtype = np.float64 if library == "catboost" else np.float32
-        grad: FloatArray = np.empty_like(raw, dtype)
-        hess: FloatArray = np.empty_like(raw, dtype)
-        places: dict[str, Any] = {"out": grad, "hess_out": hess, "hess_floor": _FLOOR}
+        grad, hess = places or _new_places(raw, np.float64 if library == "catboost" else np.float32)
+        outs: dict[str, Any] = {"out": grad, "hess_out": hess, "hess_floor": _FLOOR}
         if self.curvature != "library":
             scale = 0.5 if self.curvature == "gradient" else 1.0
-            self._evaluate(2, self.gamma, **given, **places, hess_scale=scale, curvature=self.curvature)
+            self._evaluate(2, self.gamma, **given, **outs, hess_scale=scale, curvature=self.curvature)
             return grad, hess
-        self._evaluate(2, 0.0, **given, **places, hess_scale=self._factor(library, raw))
+        self._evaluate(2, 0.0, **given, **outs, hess_scale=self._factor(library, raw))
         if self.gamma:
             self._evaluate(1, self.gamma, **given, out=grad)
         return grad, hess
@@ -614,6 +622,30 @@ class CatBoostObjective:
         raw = read(approxes, "approxes")
         grad, hess = self.objective._derivatives("catboost", raw, targets, weights)
         return np.stack([-grad, -hess], -1)
+
+
+_KEPT = threading.local()
+
+
+def _places(data: Any, raw: FloatArray) -> Derivatives:
+    """Where the derivatives of a data set go, the same in every iteration: large new arrays take half of its time.
+
+    A library has read them before it asks again. Threads may train on one data set, so each has places of its own.
+    """
+    kept: WeakKeyDictionary[Any, Derivatives] = vars(_KEPT).setdefault("places", WeakKeyDictionary())
+    places = kept.get(data)
+    if places is None or not all(_have_one_layout(place, raw) for place in places):
+        places = kept[data] = _new_places(raw, np.float32)
+    return places
+
+
+def _have_one_layout(one: FloatArray, other: FloatArray) -> bool:
+    return one.shape == other.shape and one.flags.f_contiguous == other.flags.f_contiguous
+
+
+def _new_places(raw: FloatArray, dtype: type) -> Derivatives:
+    """In the layout of the scores: LightGBM's stand a class at a time, and so do the results, which it takes as is."""
+    return np.empty_like(raw, dtype), np.empty_like(raw, dtype)
 
 
 def _label_and_weight(data: Any, expected: str) -> tuple[Any, Any]:
