@@ -50,6 +50,14 @@ SIGMOID = Row("sigmoid_cross_entropy", (500,), "float64")
 CATEGORICAL = Row("categorical_cross_entropy", (300, 7))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def jax_is_as_it_was() -> Iterator[None]:
+    """A peer asks JAX for double precision, which it then has for the whole process."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.config.update("jax_enable_x64", False)
+
+
 def lines_of(output: str) -> Iterator[tuple[str, str, list[str]]]:
     """Row, work and cells of each line of a table: numbers, of which times and ratios have a unit."""
     for line in output.splitlines():
