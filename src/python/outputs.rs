@@ -92,7 +92,11 @@ impl<'py, S: Number> Output<'py, S> {
         };
         // A number was copied.
         let factors = want.grad_output.filter(|_| matches!(upstream, Upstream::Each(_)));
-        let (given, spans) = (given.iter().chain([&factors]), spans.into_iter().chain([upstream.span()]));
+        let given = given.iter().chain([&factors]);
+        let check = || {
+            let others: Vec<_> = given.clone().copied().flatten().collect();
+            via_numpy(py, Numpy::CheckOut, (out, &logits.given, others, logits.dtype(), logits.single_dtype()))
+        };
         if axis.is_none()
             && let Some(span) = logits.array.span()
             && let Some(array) = Place::in_place(out, shape)
@@ -100,16 +104,22 @@ impl<'py, S: Number> Output<'py, S> {
         {
             let over_logits = target == span && logits.array.is_flat() && matches!(array, Place::Stored(_));
             let apart = |span: &Range<usize>| span.end <= target.start || target.end <= span.start;
-            // Inputs that were converted or that share memory are checked more closely below.
-            let clear =
-                given.clone().zip(spans).all(|(given, span)| given.is_none() || span.as_ref().is_some_and(apart));
-            if clear && (over_logits || apart(&span)) {
+            // An input without a span was converted: what is read is a copy, but what was passed may share memory.
+            let read =
+                given.clone().zip(spans.into_iter().chain([upstream.span()])).filter(|(given, _)| given.is_some());
+            let (mut are_apart, mut have_copies) = (over_logits || apart(&span), false);
+            for (_, span) in read {
+                are_apart &= span.as_ref().is_none_or(apart);
+                have_copies |= span.is_none();
+            }
+            if are_apart {
+                if have_copies {
+                    check()?;
+                }
                 return Ok(Output { array, over_logits, fresh: false, hess, upstream, inputs, copy_to: None, axis });
             }
         }
-        let others: Vec<_> = given.copied().flatten().collect();
-        let arguments = (out, &logits.given, others, logits.dtype(), logits.single_dtype());
-        let array = if via_numpy(py, Numpy::CheckOut, arguments)?.is_truthy()? {
+        let array = if check()?.is_truthy()? {
             Place::Stored(Array::empty(logits.dtype(), shape)?)
         } else {
             Place::Single(Array::empty(logits.single_dtype(), shape)?)

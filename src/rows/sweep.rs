@@ -294,40 +294,15 @@ impl<T: Real, R: Exponentials<T>> Exponentials<T> for EntropySum<'_, R> {
         max: T,
         pivot: Pivot<T>,
     ) -> (f64, f64) {
-        let (zero, one, far) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(FAR)));
         // A map has prefetched the logits that it is given.
-        let (max, memory) = (s.splat(max), self.row.block(block.start..self.row.len()));
-        let row = self.row.block(block);
-        // `min` drops a NaN on its left side; the exponential is NaN already.
-        let (sum, ties, gaps);
-        if SKIP_MAX {
-            let [(a, m, g), (b, n, h)] = fold::<2, _, _, _>(
-                s,
-                row,
-                -T::INFINITY,
-                (zero, zero, zero),
-                inlined!(|(sum, ties, gaps), i, z| {
-                    s.prefetch(memory, i + AHEAD);
-                    let is_max = z.eq(max);
-                    let e = S::V::select(is_max, zero, pivot.exp(s, z));
-                    (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
-                }),
-            );
-            (sum, ties, gaps) = (a + b, m + n, g + h);
+        let (row, memory) = (self.row.block(block.clone()), self.row.block(block.start..self.row.len()));
+        let [sum, ties, gaps] = if pivot.is_plain() {
+            sum_with_margins::<SKIP_MAX, T, S>(s, row, memory, max, inlined!(|z| pivot.plain_exp(s, z)))
         } else {
-            let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
-                s,
-                row,
-                -T::INFINITY,
-                (zero, zero),
-                inlined!(|(sum, gaps), i, z| {
-                    s.prefetch(memory, i + AHEAD);
-                    let e = pivot.exp(s, z);
-                    (sum + e, e.mul_add((max - z).min(far), gaps))
-                }),
-            );
-            (sum, ties, gaps) = ((a + b) + (c + d), zero, (e + f) + (g + h));
-        }
+            s.call(inlined!(|s| {
+                sum_with_margins::<SKIP_MAX, T, S>(s, row, memory, max, inlined!(|z| pivot.exp(s, z)))
+            }))
+        };
         self.sum += gaps.sum().to_f64() * pivot.factor;
         (sum.sum().to_f64(), ties.sum().to_f64())
     }
@@ -335,6 +310,48 @@ impl<T: Real, R: Exponentials<T>> Exponentials<T> for EntropySum<'_, R> {
     #[inline(always)]
     fn rescale<S: Simd<T>>(&mut self, _: S, _: usize, from: Pivot<T>, to: Pivot<T>) {
         self.sum *= to.exp_of(from.max);
+    }
+}
+
+/// The sums of the exponentials of a block, of the logits that equal `max`, and of the exponentials times the margins.
+/// `memory` starts at the same element and is prefetched.
+#[inline(always)]
+fn sum_with_margins<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
+    s: S,
+    block: &[T],
+    memory: &[T],
+    max: T,
+    exp: impl Fn(S::V) -> S::V,
+) -> [S::V; 3] {
+    let (zero, one, max, far) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(max), s.splat(T::from_f64(FAR)));
+    // `min` drops a NaN on its left side; the exponential is NaN already.
+    if SKIP_MAX {
+        let [(a, m, g), (b, n, h)] = fold::<2, _, _, _>(
+            s,
+            block,
+            -T::INFINITY,
+            (zero, zero, zero),
+            inlined!(|(sum, ties, gaps), i, z| {
+                s.prefetch(memory, i + AHEAD);
+                let is_max = z.eq(max);
+                let e = S::V::select(is_max, zero, exp(z));
+                (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
+            }),
+        );
+        [a + b, m + n, g + h]
+    } else {
+        let [(a, e), (b, f), (c, g), (d, h)] = fold::<4, _, _, _>(
+            s,
+            block,
+            -T::INFINITY,
+            (zero, zero),
+            inlined!(|(sum, gaps), i, z| {
+                s.prefetch(memory, i + AHEAD);
+                let e = exp(z);
+                (sum + e, e.mul_add((max - z).min(far), gaps))
+            }),
+        );
+        [(a + b) + (c + d), zero, (e + f) + (g + h)]
     }
 }
 
