@@ -8,7 +8,10 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 import xentrs as xe  # noqa: E402
 import xentrs.torch as xt  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")  # PyTorch's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning"),  # PyTorch's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+]
 
 TOKEN = torch.tensor([0, 3, -100, 1, 2])
 OPTIONS = [{}, {"temperature": 1.5, "softcap": 4.0, "log_prior": torch.tensor([0.5, -1.0, 0.0, 0.25])}]

@@ -41,14 +41,18 @@ def evaluated(call: Call, *, differentiable: bool = False, inplace: bool = False
     """
     if inplace and differentiable:
         raise ValueError("inplace must be False where differentiable is True: second derivatives need the logits")
+    needs_gradient = torch.is_grad_enabled() and any(operand.requires_grad for operand in call.operands)
     if _is_plain(call):
-        if not torch.is_grad_enabled() or not any(operand.requires_grad for operand in call.operands):
+        if not needs_gradient:
             return value(call)
         if not differentiable and not call.mixes():
             if inplace:
                 _refuse_leaf(call.operands[0])
             return Eager.apply(call, inplace, *call.operands)
-    return Deferred.apply(*_packed(call), *call.operands, *call.beside)
+    text, numbers = _packed(call)
+    if torch.compiler.is_compiling() and not needs_gradient:
+        return _value(call.operands, call.beside, text, numbers)
+    return Deferred.apply(text, numbers, *call.operands, *call.beside)
 
 
 # ----------------------------------------------------------------------------------------------------- eager

@@ -555,4 +555,4 @@ def _of(
 
 
 def _number(weight: Any) -> Any:
-    return torch.tensor(weight, dtype=torch.float64) if isinstance(weight, int | float) else weight
+    return torch.tensor(weight, dtype=torch.float64) if isinstance(weight, (int, float)) else weight
