@@ -12,7 +12,8 @@ from xentrs.torch import autograd  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning"),  # PyTorch's own
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),  # of PyTorch 2.6, as the next one
+    pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning"),
 ]
 
 CLASSES = torch.arange(6) % 4
@@ -212,6 +213,8 @@ class Head(torch.nn.Module):
 
 @pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_export(strict):
+    if strict and autograd.VERSION < (2, 15):
+        pytest.skip("the strict export of PyTorch 2.6 loses symbolic sizes inside a torch.autograd.Function")
     head, x = Head(), torch.randn(6, 3)
     rows = torch.export.Dim("rows", min=2)
     exported = torch.export.export(head, (x, CLASSES), dynamic_shapes=({0: rows}, {0: rows}), strict=strict)

@@ -399,7 +399,7 @@ def linear_cross_entropy(
         raise ValueError(
             f'temperature, softcap, log_prior and z_loss are options of the kind "softmax", got kind={kind!r}'
         )
-    operands = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
+    operands = {"x": x, "weight": weight, **({} if bias is None else {"bias": bias})}
     operands = autocast(operands)
     weights = (class_weight, pos_weight, sample_weight, log_prior)
     return _of("linear_cross_entropy", operands, target, weights, options, differentiable, False)
@@ -498,7 +498,7 @@ def linear_token_logprobs(
     array([-0.4076, -0.7586], dtype=float32)
     """
     options = {"temperature": temperature, "softcap": softcap, "ignore_index": ignore_index}
-    operands = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
+    operands = {"x": x, "weight": weight, **({} if bias is None else {"bias": bias})}
     return _of_tokens("linear_token_logprobs", autocast(operands), token, log_prior, options)
 
 
