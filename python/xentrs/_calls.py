@@ -74,11 +74,17 @@ def calls(
         mend = f"mended(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}})"
         if returns:
             call, mend = f"returns({call})", f"returns({mend})"
-        # 2. A function of the same parameters that makes it. A fault costs nothing until there is one.
-        bare = ", ".join([*positional, "*", *names[len(positional) :]] if len(names) > len(positional) else positional)
+        # 2. A function that makes it. A fault costs nothing until there is one. Options are parameters like others behind
+        # one that nobody may give: of parameters behind an asterisk Python looks up each default in a dictionary, which
+        # takes a fifth of a small call.
+        barrier, defaults = object(), function.__kwdefaults__ or {}
+        required = [name for name in names[len(positional) :] if name not in defaults]
+        parameters = [*positional, "_", *defaults, *(["*", *required] if required else [])]
         source = f"""
-def factory(compiled, returns, mended):
-    def made({bare}):
+def factory(compiled, returns, mended, barrier):
+    def made({", ".join(parameters)}):
+        if _ is not barrier:
+            raise TypeError("{function.__name__}() takes {len(positional)} positional arguments; options need a name")
         try:
             return {call}
         except Exception as fault:
@@ -87,7 +93,7 @@ def factory(compiled, returns, mended):
 """
         defined: dict[str, Any] = {}
         exec(source, defined)
-        made = defined["factory"](compiled, returns, mended)
+        made = defined["factory"](compiled, returns, mended, barrier)
         # 3. Its code in the place of the function's, where tracebacks and documentation look for it.
         code = made.__code__.replace(
             co_name=code.co_name,
@@ -95,11 +101,12 @@ def factory(compiled, returns, mended):
             co_filename=code.co_filename,
             co_firstlineno=code.co_firstlineno,
         )
-        body = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, made.__closure__)
-        body.__kwdefaults__ = function.__kwdefaults__
-        functools.update_wrapper(body, function)
+        values = (*(function.__defaults__ or ()), barrier, *defaults.values())
+        body = FunctionType(code, function.__globals__, function.__name__, values, made.__closure__)
+        functools.update_wrapper(body, readable(function))
         del vars(body)["__wrapped__"]
-        return readable(cast(Function, body))
+        vars(body)["__signature__"] = inspect.signature(function)
+        return cast(Function, body)
 
     return with_body
 
