@@ -74,9 +74,9 @@ def calls(
         mend = f"mended(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}})"
         if returns:
             call, mend = f"returns({call})", f"returns({mend})"
-        # 2. A function that makes it. A fault costs nothing until there is one. Options are parameters like others behind
-        # one that nobody may give: of parameters behind an asterisk Python looks up each default in a dictionary, which
-        # takes a fifth of a small call.
+        # 2. A function that makes it. A fault costs nothing until there is one. Options are parameters like others,
+        # behind one that nobody may give: of parameters behind an asterisk Python looks up each default in a
+        # dictionary, which takes a fifth of a small call.
         barrier, defaults = object(), function.__kwdefaults__ or {}
         required = [name for name in names[len(positional) :] if name not in defaults]
         parameters = [*positional, "_", *defaults, *(["*", *required] if required else [])]
