@@ -17,7 +17,7 @@
 //! f32 to bf16     25.1    9.3    4.0      3.7
 //! ```
 
-use crate::simd::{self, Isa, Kernel, Simd};
+use crate::simd::{self, Float, Isa, Kernel, Simd};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -57,16 +57,39 @@ macro_rules! bits {
     };
 }
 
-/// Widens every number of a slice.
-pub(crate) fn widen<H: Half>(isa: Isa, from: &[H], to: &mut [f32]) {
-    use crate::simd::Float;
-    f32::dispatch(isa, Each { from, to, f: H::widen });
+/// Widens every number of a slice, for `T = f32`.
+pub(crate) fn widen<T: Float>(isa: Isa, kind: simd::Half, from: &[u16], to: &mut [T]) {
+    match kind {
+        _ if !is_single::<T>() => unreachable!("halves are computed in single precision"),
+        simd::Half::F16 => T::dispatch(isa, Each { from, to, f: |bits| wide(f16::from_bits(bits)) }),
+        simd::Half::Bf16 => T::dispatch(isa, Each { from, to, f: |bits| wide(bf16::from_bits(bits)) }),
+    }
 }
 
-/// Narrows every number of a slice.
-pub(crate) fn narrow<H: Half>(isa: Isa, from: &[f32], to: &mut [H]) {
-    use crate::simd::Float;
-    f32::dispatch(isa, Each { from, to, f: H::narrow });
+/// Narrows every number of a slice, for `T = f32`.
+pub(crate) fn narrow<T: Float>(isa: Isa, kind: simd::Half, from: &[T], to: &mut [u16]) {
+    match kind {
+        _ if !is_single::<T>() => unreachable!("halves are computed in single precision"),
+        simd::Half::F16 => T::dispatch(isa, Each { from, to, f: |x| narrowed::<_, f16>(x).to_bits() }),
+        simd::Half::Bf16 => T::dispatch(isa, Each { from, to, f: |x| narrowed::<_, bf16>(x).to_bits() }),
+    }
+}
+
+/// Whether `T` is `f32`: kernels in double precision have no code for halves.
+#[inline(always)]
+pub(crate) fn is_single<T>() -> bool {
+    size_of::<T>() == size_of::<f32>()
+}
+
+#[inline(always)]
+pub(crate) fn wide<T: Float, H: Half>(x: H) -> T {
+    T::from_f64(f64::from(x.widen()))
+}
+
+/// For `T = f32` it is rounded once.
+#[inline(always)]
+pub(crate) fn narrowed<T: Float, H: Half>(x: T) -> H {
+    H::narrow(x.to_f64() as f32)
 }
 
 /// Applies a function to every number. The loop is plain, and the compiler vectorises it for the instruction set.
@@ -76,10 +99,10 @@ struct Each<'k, A, B, F> {
     f: F,
 }
 
-impl<A: Copy, B, F: Fn(A) -> B> Kernel<f32> for Each<'_, A, B, F> {
+impl<T: Float, A: Copy, B, F: Fn(A) -> B> Kernel<T> for Each<'_, A, B, F> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd<f32>>(self, _: S) {
+    fn run<S: Simd<T>>(self, _: S) {
         assert!(self.from.len() == self.to.len());
         for (to, &from) in self.to.iter_mut().zip(self.from) {
             *to = (self.f)(from);
@@ -172,13 +195,13 @@ mod tests {
             .collect();
         for isa in Isa::available() {
             let mut widened = vec![0.0; halves.len()];
-            widen(isa, &halves, &mut widened);
+            widen(isa, H::KIND, H::bits(&halves), &mut widened);
             for (&h, &x) in halves.iter().zip(&widened) {
                 let (truth, case) = (wide(h), format!("{} {:#x}", isa.name(), bits(h)));
                 assert!(x.to_bits() == truth.to_bits() || (x.is_nan() && truth.is_nan()), "{case}: {x} {truth}");
             }
             let mut rounded = vec![H::default(); floats.len()];
-            narrow(isa, &floats, &mut rounded);
+            narrow(isa, H::KIND, &floats, H::bits_mut(&mut rounded));
             for (&x, &h) in floats.iter().zip(&rounded) {
                 let (truth, case) = (narrowed(x), format!("{} {x:e}", isa.name()));
                 let nan = wide(h).is_nan() && wide(truth).is_nan();

@@ -75,8 +75,8 @@ pub use api::{
     BlockPlaces, CheckedEpoch, ColumnBlock, ColumnPlaces, Columns, Curvature, CurvedObjective, Epoch, Function,
     GaussianObjective, GradOutput, GradScale, Groups, HessOptions, HessScale, LinearGrads, LinearObjective, Loss,
     Measure, MeasureInput, MeasureKind, Neighbours, Objective, PairGrads, PairLoss, PairedRows, Parameters,
-    PointObjective, PointTargets, Reduction, RowObjective, SoftmaxStats, StoredRows, Tally, Targets, TokenObjective,
-    Variable, apply, gaussian_value_and_grads, info_nce, js_smoothness, js_smoothness_with_grad, linear_value,
+    PointObjective, PointTargets, Reduction, RowObjective, SoftmaxStats, Tally, Targets, TokenObjective, Variable,
+    apply, gaussian_value_and_grads, info_nce, js_smoothness, js_smoothness_with_grad, linear_value,
     linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, parity_penalty,
     parity_penalty_with_grad, siglip_loss, softmax_stats, value, value_and_grad, value_by_column, value_grad_hess,
     weighted_measure_value, weighted_measure_value_and_grads,
@@ -94,5 +94,5 @@ pub use math::Real;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;
 pub use sparse::{Pairs, Sparse};
-pub use storage::{Place, Storage};
+pub use storage::{Place, Places, Storage, StoredIo, StoredRows};
 pub use view::{Classes, Labels, Rows, RowsIo};

@@ -37,6 +37,7 @@ pub(crate) fn for_each<B: Send>(
     elements: usize,
     f: impl Fn(B) + Sync,
 ) {
+    let f = |block| apart(&f, block);
     match Helpers::of(elements, blocks.len()) {
         None => blocks.for_each(f),
         Some(helpers) => helpers.for_each(blocks, f),
@@ -49,6 +50,7 @@ pub(crate) fn sum<B: Send>(
     elements: usize,
     f: impl Fn(B) -> f64 + Sync,
 ) -> f64 {
+    let f = |block| apart(&f, block);
     let Some(helpers) = Helpers::of(elements, blocks.len()) else {
         // Not `sum`, which begins with -0.
         return blocks.map(f).fold(0.0, Add::add);
@@ -64,6 +66,7 @@ pub(crate) fn try_for_each<B: Send>(
     elements: usize,
     f: impl Fn(B) -> Result<()> + Sync,
 ) -> Result<()> {
+    let f = |block| apart(&f, block);
     let Some(helpers) = Helpers::of(elements, blocks.len()) else {
         return blocks.try_for_each(f);
     };
@@ -77,6 +80,12 @@ pub(crate) fn try_for_each<B: Send>(
         }
     });
     first.into_inner().unwrap_or_else(PoisonError::into_inner).1
+}
+
+/// Calls `f` as a function of its own: the loop of one thread and that of several share it.
+#[inline(never)]
+fn apart<B, R>(f: &impl Fn(B) -> R, block: B) -> R {
+    f(block)
 }
 
 /// Threads that share work with the calling one.

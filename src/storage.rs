@@ -6,9 +6,8 @@
 //! the widened logits to the bit, and no buffer is as large as the logits. Long rows whose losses follow from their sums
 //! are widened in registers instead ([`Numbers`]), with the same results.
 
-use crate::half::{Half, narrow, widen};
+use crate::half::{Half, is_single, narrow, narrowed, wide, widen};
 use crate::math::Real;
-use crate::scratch::Scratch;
 use crate::simd::{self, Isa, Simd, inlined};
 use crate::view::{Rows, RowsIo};
 use half::{bf16, f16};
@@ -18,17 +17,9 @@ use std::ops::Range;
 pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     /// The type that they are computed with.
     type Real: Real;
-    /// Whether it is wider.
-    const IS_HALF: bool;
 
-    /// The same numbers, of a type that does not depend on this one.
-    fn numbers(numbers: &[Self]) -> Numbers<'_, Self::Real>;
-
-    /// Calls `f` with the widened numbers of a block.
-    fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self::Real>) -> R) -> R;
-
-    /// Rounds results to this type.
-    fn narrowed(isa: Isa, from: &[Self::Real], to: &mut [Self]);
+    /// The same rows, of a type that does not depend on this one, so that what is made of them is compiled once.
+    fn rows(rows: Rows<'_, Self>) -> StoredRows<'_, Self::Real>;
 
     /// Largest rounding error of the sum of `classes` probabilities stored in this type: that of each number, and that
     /// of the sum that they were divided by. Numbers in double precision may come from single precision, by way of a
@@ -36,41 +27,26 @@ pub trait Storage: Copy + std::fmt::Debug + Default + Send + Sync + 'static {
     fn sum_tolerance(classes: usize) -> f64;
 }
 
-/// A type of results with the shape of logits of type `S`: `S` itself, or the type that it is computed with.
+/// A type of results with the shape of logits of type `S`: `S` itself, or single precision.
 pub trait Place<S: Storage>: Copy + Default + Send + Sync + 'static {
-    /// Whether a kernel writes its results there itself.
-    const IS_DIRECT: bool = true;
-
     /// The same places, of a type that does not depend on this one.
-    fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, S::Real>;
+    fn places(places: &mut [Self]) -> Places<'_, S::Real>;
 
-    /// Calls `f` with the widened numbers of a block and places for results.
-    fn filled<R>(isa: Isa, rows: RowsIo<'_, S, Self>, f: impl FnOnce(RowsIo<'_, S::Real>) -> R) -> R;
-
-    /// Calls `f` with places for results alone.
-    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [S::Real]) -> R) -> R;
-
-    /// The input.
-    fn source<'r>(rows: &'r RowsIo<'_, S, Self>) -> Rows<'r, S>;
+    /// The same rows, and places for results.
+    fn rows_io(rows: RowsIo<'_, S, Self>) -> StoredIo<'_, S::Real> {
+        let (count, columns, streams, fresh) = (rows.rows(), rows.columns(), rows.streams(), rows.is_fresh());
+        let (source, target) = rows.into_parts();
+        StoredIo { source: source.map(S::rows), target: Self::places(target), rows: count, columns, streams, fresh }
+    }
 }
 
 macro_rules! as_they_are {
     ($($t:ty)+) => {
         $(impl Storage for $t {
             type Real = Self;
-            const IS_HALF: bool = false;
 
-            fn numbers(numbers: &[Self]) -> Numbers<'_, Self> {
-                Numbers::Real(numbers)
-            }
-
-            #[inline(always)]
-            fn widened<R>(_: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, Self>) -> R) -> R {
-                f(rows)
-            }
-
-            fn narrowed(_: Isa, from: &[Self], to: &mut [Self]) {
-                to.copy_from_slice(from);
+            fn rows(rows: Rows<'_, Self>) -> StoredRows<'_, Self> {
+                StoredRows::Real(rows)
             }
 
             fn sum_tolerance(classes: usize) -> f64 {
@@ -79,22 +55,8 @@ macro_rules! as_they_are {
         }
 
         impl Place<$t> for $t {
-            fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, Self> {
-                NumbersMut::Real(places)
-            }
-
-            #[inline(always)]
-            fn filled<R>(_: Isa, rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, Self>) -> R) -> R {
-                f(rows)
-            }
-
-            #[inline(always)]
-            fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [Self]) -> R) -> R {
-                f(places)
-            }
-
-            fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
-                rows.source()
+            fn places(places: &mut [Self]) -> Places<'_, Self> {
+                Places::Direct(NumbersMut::Real(places))
             }
         })+
     };
@@ -104,21 +66,9 @@ as_they_are!(f32 f64);
 
 impl<H: Half> Storage for H {
     type Real = f32;
-    const IS_HALF: bool = true;
 
-    fn numbers(numbers: &[Self]) -> Numbers<'_, f32> {
-        Numbers::Half(H::KIND, H::bits(numbers))
-    }
-
-    fn widened<R>(isa: Isa, rows: Rows<'_, Self>, f: impl FnOnce(Rows<'_, f32>) -> R) -> R {
-        f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
-            widen_rows(isa, &rows, scratch);
-            f(Rows::packed(scratch, rows.rows(), rows.columns()))
-        })
-    }
-
-    fn narrowed(isa: Isa, from: &[f32], to: &mut [Self]) {
-        narrow(isa, from, to);
+    fn rows(rows: Rows<'_, Self>) -> StoredRows<'_, f32> {
+        StoredRows::Half(H::KIND, rows.seen_as(H::bits))
     }
 
     /// Subnormal numbers of `f16`, which occur with a thousand classes, have a larger relative error.
@@ -128,54 +78,320 @@ impl<H: Half> Storage for H {
 }
 
 impl<H: Half> Place<H> for H {
-    fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, f32> {
-        NumbersMut::Half(H::KIND, H::bits_mut(places))
-    }
-
-    fn filled<R>(isa: Isa, mut rows: RowsIo<'_, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
-        f32::with_scratch(rows.rows() * rows.columns(), |scratch| {
-            widen_rows(isa, &rows.source(), scratch);
-            let result = f(RowsIo::over(scratch, rows.rows(), rows.columns()));
-            narrow(isa, scratch, rows.target());
-            result
-        })
-    }
-
-    fn results<R>(isa: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
-        f32::with_scratch(places.len(), |scratch| {
-            let result = f(scratch);
-            narrow(isa, scratch, places);
-            result
-        })
-    }
-
-    fn source<'r>(rows: &'r RowsIo<'_, Self>) -> Rows<'r, Self> {
-        rows.source()
+    fn places(places: &mut [Self]) -> Places<'_, f32> {
+        Places::Direct(NumbersMut::Half(H::KIND, H::bits_mut(places)))
     }
 }
 
 /// Results in single precision: the widened numbers are written to their place.
 impl<H: Half> Place<H> for f32 {
-    fn numbers_mut(places: &mut [Self]) -> NumbersMut<'_, f32> {
-        NumbersMut::Real(places)
+    fn places(places: &mut [Self]) -> Places<'_, f32> {
+        Places::Direct(NumbersMut::Real(places))
     }
+}
 
-    fn filled<R>(isa: Isa, mut rows: RowsIo<'_, H, Self>, f: impl FnOnce(RowsIo<'_, f32>) -> R) -> R {
-        let (source, count, classes) = (rows.apart(), rows.rows(), rows.columns());
-        let target = rows.target();
-        if let Some(source) = source {
-            widen_rows(isa, &source, target);
+/// Results in single precision of logits in double precision.
+impl Place<f64> for f32 {
+    fn places(places: &mut [Self]) -> Places<'_, f64> {
+        Places::Single(places)
+    }
+}
+
+/// Rows that are computed with as `T`, whatever type they are stored in.
+#[derive(Clone, Copy, Debug)]
+pub enum StoredRows<'a, T> {
+    /// Rows of the type of the computation.
+    Real(Rows<'a, T>),
+    /// Rows of the bits of numbers in half precision.
+    Half(simd::Half, Rows<'a, u16>),
+}
+
+/// Runs an expression for rows of either kind.
+macro_rules! match_rows {
+    ($rows:expr, $of_kind:ident => $result:expr) => {
+        match $rows {
+            StoredRows::Real($of_kind) => $result,
+            StoredRows::Half(_, $of_kind) => $result,
         }
-        f(RowsIo::over(target, count, classes))
+    };
+}
+
+impl<'a, T: Real> StoredRows<'a, T> {
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        match_rows!(self, rows => rows.rows())
     }
 
-    fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
-        f(places)
+    /// The length of a row.
+    pub fn columns(&self) -> usize {
+        match_rows!(self, rows => rows.columns())
     }
 
-    /// The input is always apart, as it is of another type than the results.
-    fn source<'r>(rows: &'r RowsIo<'_, H, Self>) -> Rows<'r, H> {
-        rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
+    /// Whether the rows must be widened.
+    pub(crate) fn are_half(&self) -> bool {
+        matches!(self, StoredRows::Half(..))
+    }
+
+    /// The same view of the rows of either kind.
+    fn view(
+        self,
+        real: impl FnOnce(Rows<'a, T>) -> Rows<'a, T>,
+        half: impl FnOnce(Rows<'a, u16>) -> Rows<'a, u16>,
+    ) -> Self {
+        match self {
+            StoredRows::Real(rows) => StoredRows::Real(real(rows)),
+            StoredRows::Half(kind, rows) => StoredRows::Half(kind, half(rows)),
+        }
+    }
+
+    /// `count` rows from row `first` on.
+    pub(crate) fn part(self, first: usize, count: usize) -> Self {
+        self.view(|rows| rows.part(first, count), |rows| rows.part(first, count))
+    }
+
+    /// Some of the columns.
+    pub(crate) fn some_columns(self, columns: Range<usize>) -> Self {
+        self.view(|rows| rows.some_columns(columns.clone()), |rows| rows.some_columns(columns.clone()))
+    }
+
+    /// The rows in blocks of `size`; the last may be shorter.
+    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
+        let rows = self.rows();
+        (0..rows.div_ceil(size)).map(move |b| self.part(b * size, size.min(rows - b * size)))
+    }
+
+    /// The numbers of a row.
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize) -> Numbers<'a, T> {
+        match self {
+            StoredRows::Real(rows) => Numbers::Real(rows.row(i)),
+            StoredRows::Half(kind, rows) => Numbers::Half(*kind, rows.row(i)),
+        }
+    }
+
+    /// Calls `f` with the widened numbers.
+    pub(crate) fn widened<R>(self, isa: Isa, f: impl FnOnce(Rows<'_, T>) -> R) -> R {
+        match self {
+            StoredRows::Real(rows) => f(rows),
+            StoredRows::Half(..) => T::with_scratch(self.rows() * self.columns(), |scratch| {
+                self.widen(isa, scratch);
+                f(Rows::packed(scratch, self.rows(), self.columns()))
+            }),
+        }
+    }
+
+    /// Writes the widened numbers, one row after the other.
+    fn widen(self, isa: Isa, to: &mut [T]) {
+        let (StoredRows::Half(kind, rows), true) = (self, is_single::<T>()) else {
+            unreachable!("other rows are read where they lie");
+        };
+        if rows.is_flat() {
+            widen(isa, kind, rows.flat(), to);
+        } else if rows.columns() > 0 {
+            for (i, to) in to.chunks_exact_mut(rows.columns()).enumerate() {
+                widen(isa, kind, rows.row(i), to);
+            }
+        }
+    }
+
+    /// [`Storage::sum_tolerance`] of the type.
+    pub(crate) fn sum_tolerance(&self) -> f64 {
+        let tolerance = match self {
+            StoredRows::Real(_) => f32::sum_tolerance,
+            StoredRows::Half(simd::Half::F16, _) => f16::sum_tolerance,
+            StoredRows::Half(simd::Half::Bf16, _) => bf16::sum_tolerance,
+        };
+        tolerance(self.columns())
+    }
+}
+
+/// Places for results that are computed as `T`, whatever type they are stored in.
+#[derive(Debug)]
+pub enum Places<'a, T> {
+    /// Places that a kernel can write itself.
+    Direct(NumbersMut<'a, T>),
+    /// Places in single precision for results in double precision.
+    Single(&'a mut [f32]),
+}
+
+impl<'a, T: Real> Places<'a, T> {
+    /// Fills all places with 0.
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Places::Direct(places) => places.clear(),
+            Places::Single(places) => places.fill(0.0),
+        }
+    }
+
+    /// The number of places.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Places::Direct(NumbersMut::Real(places)) => places.len(),
+            Places::Direct(NumbersMut::Half(_, places)) => places.len(),
+            Places::Single(places) => places.len(),
+        }
+    }
+
+    /// Some of the places.
+    pub(crate) fn part(&mut self, part: Range<usize>) -> Places<'_, T> {
+        match self {
+            Places::Direct(places) => Places::Direct(places.part(part)),
+            Places::Single(places) => Places::Single(&mut places[part]),
+        }
+    }
+
+    /// Cuts the first places off.
+    pub(crate) fn take(&mut self, count: usize) -> Self {
+        match self {
+            Places::Direct(NumbersMut::Real(rest)) => Places::Direct(NumbersMut::Real(take(rest, count))),
+            Places::Direct(NumbersMut::Half(kind, rest)) => Places::Direct(NumbersMut::Half(*kind, take(rest, count))),
+            Places::Single(rest) => Places::Single(take(rest, count)),
+        }
+    }
+
+    /// Writes results, rounded to nearest.
+    pub(crate) fn write(&mut self, isa: Isa, from: &[T]) {
+        match self {
+            Places::Direct(NumbersMut::Real(to)) => to.copy_from_slice(from),
+            Places::Direct(NumbersMut::Half(kind, to)) => narrow(isa, *kind, from, to),
+            Places::Single(to) => to.iter_mut().zip(from).for_each(|(to, x)| *to = x.to_f64() as f32),
+        }
+    }
+
+    /// Calls `f` with places of the type of the computation, whose numbers become results.
+    pub(crate) fn results<R>(mut self, isa: Isa, f: impl FnOnce(&mut [T]) -> R) -> R {
+        match &mut self {
+            Places::Direct(NumbersMut::Real(places)) => f(places),
+            _ => T::with_scratch(self.len(), |scratch| {
+                let result = f(scratch);
+                self.write(isa, scratch);
+                result
+            }),
+        }
+    }
+}
+
+/// Cuts the first numbers off a slice.
+pub(crate) fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    let (first, after) = std::mem::take(rest).split_at_mut(count);
+    *rest = after;
+    first
+}
+
+/// Rows to read, and places for as many rows of results, whatever types they are stored in.
+#[derive(Debug)]
+pub struct StoredIo<'a, T> {
+    /// The rows, unless the results overwrite them.
+    source: Option<StoredRows<'a, T>>,
+    target: Places<'a, T>,
+    rows: usize,
+    columns: usize,
+    streams: bool,
+    fresh: bool,
+}
+
+impl<'a, T: Real> StoredIo<'a, T> {
+    /// Reads `source`, writes `target`, which was made to fit.
+    pub(crate) fn beside(source: StoredRows<'a, T>, target: Places<'a, T>) -> Self {
+        let (rows, columns) = (source.rows(), source.columns());
+        StoredIo { source: Some(source), target, rows, columns, streams: false, fresh: false }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Whether the results bypass the caches.
+    pub(crate) fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// Whether the results are discarded if the call fails.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The input, if it is separate from the output.
+    pub(crate) fn apart(&self) -> Option<StoredRows<'a, T>> {
+        self.source
+    }
+
+    /// The input.
+    pub(crate) fn source(&self) -> StoredRows<'_, T> {
+        match (&self.source, &self.target) {
+            (Some(source), _) => *source,
+            (None, Places::Direct(NumbersMut::Real(both))) => {
+                StoredRows::Real(Rows::packed(both, self.rows, self.columns))
+            }
+            (None, Places::Direct(NumbersMut::Half(kind, both))) => {
+                StoredRows::Half(*kind, Rows::packed(both, self.rows, self.columns))
+            }
+            (None, Places::Single(_)) => unreachable!("the results are of another type"),
+        }
+    }
+
+    /// The output.
+    pub(crate) fn target(&mut self) -> &mut Places<'a, T> {
+        &mut self.target
+    }
+
+    /// Whether kernels can write the output, whatever its type is.
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self.target, Places::Direct(_))
+    }
+
+    /// The input, if it is separate, and the output, which kernels can write.
+    pub(crate) fn into_direct(self) -> (Option<StoredRows<'a, T>>, NumbersMut<'a, T>) {
+        match self.target {
+            Places::Direct(target) => (self.source, target),
+            Places::Single(_) => unreachable!("`is_direct` has been asked"),
+        }
+    }
+
+    /// The rows in blocks of `size`; the last may be shorter.
+    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
+        let StoredIo { source, mut target, rows, columns, streams, fresh } = self;
+        (0..rows.div_ceil(size)).map(move |b| {
+            let count = size.min(rows - b * size);
+            let source = source.map(|source| source.part(b * size, count));
+            StoredIo { source, target: target.take(count * columns), rows: count, columns, streams, fresh }
+        })
+    }
+
+    /// Calls `f` with the widened numbers and places for results.
+    pub(crate) fn filled<R>(self, isa: Isa, f: impl FnOnce(RowsIo<'_, T>) -> R) -> R {
+        let (rows, columns, source) = (self.rows, self.columns, self.source);
+        let mut target = self.target;
+        if let Places::Direct(NumbersMut::Real(target)) = target {
+            return f(match source {
+                Some(StoredRows::Real(source)) => RowsIo::beside(source, target).streaming(self.streams),
+                Some(source) => {
+                    source.widen(isa, target);
+                    RowsIo::over(target, rows, columns)
+                }
+                None => RowsIo::over(target, rows, columns),
+            });
+        }
+        T::with_scratch(rows * columns, |scratch| {
+            let result = f(match (source, &target) {
+                (Some(StoredRows::Real(source)), _) => RowsIo::beside(source, scratch),
+                (Some(source), _) => {
+                    source.widen(isa, scratch);
+                    RowsIo::over(scratch, rows, columns)
+                }
+                (None, Places::Direct(NumbersMut::Half(kind, both))) => {
+                    widen(isa, *kind, both, scratch);
+                    RowsIo::over(scratch, rows, columns)
+                }
+                (None, _) => unreachable!("the results are of another type"),
+            });
+            target.write(isa, scratch);
+            result
+        })
     }
 }
 
@@ -301,56 +517,6 @@ impl<T: Real> NumbersMut<'_, T> {
     }
 }
 
-/// Results in single precision of logits in double precision: a block at a time is computed beside, and rounded.
-impl Place<f64> for f32 {
-    const IS_DIRECT: bool = false;
-
-    fn numbers_mut(_: &mut [Self]) -> NumbersMut<'_, f64> {
-        unreachable!("results are computed beside")
-    }
-
-    fn filled<R>(_: Isa, mut rows: RowsIo<'_, f64, Self>, f: impl FnOnce(RowsIo<'_, f64>) -> R) -> R {
-        let source = rows.apart().unwrap_or(Rows::packed(&[], 0, 0));
-        f64::with_scratch(rows.rows() * rows.columns(), |scratch| {
-            let result = f(RowsIo::beside(source, scratch));
-            rounded(scratch, rows.target());
-            result
-        })
-    }
-
-    fn results<R>(_: Isa, places: &mut [Self], f: impl FnOnce(&mut [f64]) -> R) -> R {
-        f64::with_scratch(places.len(), |scratch| {
-            let result = f(scratch);
-            rounded(scratch, places);
-            result
-        })
-    }
-
-    fn source<'r>(rows: &'r RowsIo<'_, f64, Self>) -> Rows<'r, f64> {
-        rows.apart().unwrap_or(Rows::packed(&[], 0, 0))
-    }
-}
-
-fn rounded(from: &[f64], to: &mut [f32]) {
-    to.iter_mut().zip(from).for_each(|(to, &x)| *to = x as f32);
-}
-
-#[inline(always)]
-fn is_single<T>() -> bool {
-    size_of::<T>() == size_of::<f32>()
-}
-
-#[inline(always)]
-fn wide<T: Real, H: Half>(x: H) -> T {
-    T::from_f64(f64::from(x.widen()))
-}
-
-/// For `T = f32` it is rounded once.
-#[inline(always)]
-fn narrowed<T: Real, H: Half>(x: T) -> H {
-    H::narrow(x.to_f64() as f32)
-}
-
 /// Widens a whole register of numbers in half precision.
 #[inline(always)]
 pub(crate) fn load_half<T: Real, S: Simd<T>>(s: S, kind: simd::Half, bits: &[u16]) -> S::V {
@@ -366,17 +532,6 @@ fn store_half<T: Real, S: Simd<T>>(s: S, v: S::V, kind: simd::Half, bits: &mut [
     match kind {
         simd::Half::F16 => s.store_halves(v, bits, kind, streams, inlined!(|x| narrowed::<_, f16>(x).to_bits())),
         simd::Half::Bf16 => s.store_halves(v, bits, kind, streams, inlined!(|x| narrowed::<_, bf16>(x).to_bits())),
-    }
-}
-
-/// Widens rows of any stride to contiguous rows.
-fn widen_rows<H: Half>(isa: Isa, rows: &Rows<'_, H>, to: &mut [f32]) {
-    if rows.is_flat() {
-        widen(isa, rows.flat(), to);
-    } else if rows.columns() > 0 {
-        for (i, to) in to.chunks_exact_mut(rows.columns()).enumerate() {
-            widen(isa, rows.row(i), to);
-        }
     }
 }
 
@@ -403,22 +558,23 @@ mod tests {
                 let narrow: Vec<H> = twice.iter().map(|&x| H::narrow(x)).collect();
                 let view = Rows::with_stride("logits", &data, rows, classes, stride).unwrap();
 
-                H::widened(isa, view, |wide| {
+                let stored = H::rows(view);
+                stored.widened(isa, |wide| {
                     assert_eq!((wide.rows(), wide.columns()), (rows, classes));
                     assert_eq!(wide.flat(), packed.iter().map(|x| x.widen()).collect::<Vec<_>>());
-                    H::widened(isa, view, |other| assert_eq!(other.flat(), wide.flat(), "two at once"));
+                    stored.widened(isa, |other| assert_eq!(other.flat(), wide.flat(), "two at once"));
                 });
 
                 let mut beside = vec![half(77); rows * classes];
-                H::filled(isa, RowsIo::new(view, &mut beside).unwrap(), double);
+                H::rows_io(RowsIo::new(view, &mut beside).unwrap()).filled(isa, double);
                 assert_eq!(beside, narrow);
 
                 let mut wide = vec![77.0; rows * classes];
-                f32::filled(isa, RowsIo::new(view, &mut wide).unwrap(), double);
+                f32::rows_io(RowsIo::new(view, &mut wide).unwrap()).filled(isa, double);
                 assert_eq!(wide, twice);
 
                 let mut over = packed.clone();
-                H::filled(isa, RowsIo::in_place(&mut over, rows, classes).unwrap(), double);
+                H::rows_io(RowsIo::in_place(&mut over, rows, classes).unwrap()).filled(isa, double);
                 assert_eq!(over, narrow);
             }
         }

@@ -92,9 +92,12 @@ impl<'a, T: Copy> Rows<'a, T> {
         Rows { data: &self.data[skipped..], columns: columns.len(), ..self }
     }
 
-    /// The rows in blocks of `size`; the last may be shorter.
-    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        (0..self.rows.div_ceil(size)).map(move |b| self.part(b * size, size.min(self.rows - b * size)))
+    /// The same rows, their numbers seen as another type: one for one.
+    pub(crate) fn seen_as<U>(self, see: impl FnOnce(&'a [T]) -> &'a [U]) -> Rows<'a, U> {
+        let Rows { data, rows, columns, stride } = self;
+        let seen = see(data);
+        assert_eq!(seen.len(), data.len());
+        Rows { data: seen, rows, columns, stride }
     }
 }
 
@@ -141,16 +144,16 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.fresh
     }
 
-    /// The same, with results that do not bypass the caches. Short rows share cache lines, and a line that is written in
-    /// two parts past the caches takes several times as long.
-    pub(crate) fn cached(self) -> Self {
-        RowsIo { streams: false, ..self }
-    }
-
     /// Whether the results bypass the caches.
     #[inline(always)]
     pub(crate) fn streams(&self) -> bool {
         self.streams && self.source.is_some()
+    }
+
+    /// The same, with results that bypass the caches or do not. Short rows share cache lines, and a line that is written
+    /// in two parts past the caches takes several times as long.
+    pub(crate) fn streaming(self, streams: bool) -> Self {
+        RowsIo { streams, ..self }
     }
 
     /// The same, of a slice that was made to fit.
@@ -190,17 +193,9 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.source
     }
 
-    /// The rows in blocks of `size`; the last may be shorter.
-    pub(crate) fn blocks(self, size: usize) -> impl ExactSizeIterator<Item = Self> {
-        let RowsIo { source, target, rows, columns, streams, fresh } = self;
-        let mut rest = target;
-        (0..rows.div_ceil(size)).map(move |b| {
-            let rows = size.min(rows - b * size);
-            let (target, after) = std::mem::take(&mut rest).split_at_mut(rows * columns);
-            rest = after;
-            let source = source.map(|source| source.part(b * size, rows));
-            RowsIo { source, target, rows, columns, streams, fresh }
-        })
+    /// The input, if it is separate, and the output.
+    pub(crate) fn into_parts(self) -> (Option<Rows<'a, T>>, &'a mut [O]) {
+        (self.source, self.target)
     }
 }
 

@@ -57,7 +57,7 @@ impl<'a, S: Storage> PairedRows<'a, S> {
     fn dot(&self, grad: &[S::Real]) -> f64 {
         let columns = self.x.columns().max(1);
         let row = |(i, grad): (usize, &[S::Real])| {
-            let x = S::numbers(self.x.row(i));
+            let x = S::rows(self.x).row(i);
             grad.iter().enumerate().map(|(j, g)| x.get(j).to_f64() * g.to_f64()).sum::<f64>()
         };
         grad.chunks_exact(columns).enumerate().map(row).sum()
@@ -65,7 +65,7 @@ impl<'a, S: Storage> PairedRows<'a, S> {
 
     /// `x_i . y_i / temperature`.
     fn logit(&self, i: usize) -> f64 {
-        let [x, y] = [self.x, self.y].map(|rows| S::numbers(rows.row(i)));
+        let [x, y] = [self.x, self.y].map(|rows| S::rows(rows).row(i));
         let products = (0..self.x.columns()).map(|j| x.get(j).to_f64() * y.get(j).to_f64());
         products.sum::<f64>() / self.temperature
     }

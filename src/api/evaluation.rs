@@ -9,8 +9,8 @@ use crate::losses::{RowStats, row_stats};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{LogitMap, Logits, group};
-use crate::simd::{Float, Isa, Kernel, Simd};
-use crate::storage::Storage;
+use crate::simd::{Isa, Kernel, Simd};
+use crate::storage::{Storage, StoredRows};
 use crate::tile;
 use crate::view::{Classes, Rows, check_weights};
 use by_group::BlockByGroup;
@@ -46,6 +46,14 @@ pub fn softmax_stats<S: Storage>(
     target: Classes<'_>,
     sample_weight: Option<&[f64]>,
 ) -> Result<SoftmaxStats<S::Real>> {
+    softmax_stats_of(S::rows(logits), target, sample_weight)
+}
+
+fn softmax_stats_of<T: Real>(
+    logits: StoredRows<'_, T>,
+    target: Classes<'_>,
+    sample_weight: Option<&[f64]>,
+) -> Result<SoftmaxStats<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if target.rows() != rows {
         return Err(Error::Shape { name: "target", expected: vec![rows], got: vec![target.rows()] });
@@ -56,7 +64,7 @@ pub fn softmax_stats<S: Storage>(
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
     parallel::for_each(places, rows * classes, |(b, (place, logits))| {
-        S::widened(isa, logits, |logits| {
+        logits.widened(isa, |logits| {
             Block { first: b * size, logits, map: LogitMap::identity(), target, place }.run_on(isa);
         })
     });
@@ -67,7 +75,7 @@ pub fn softmax_stats<S: Storage>(
         all.weight[i] *= sample;
         // A row that does not count has no loss.
         if sample == 0.0 {
-            all.loss[i] = S::Real::ZERO;
+            all.loss[i] = T::ZERO;
         }
     }
     Ok(all)

@@ -8,9 +8,8 @@ use crate::error::{Error, Result};
 use crate::math::{self, Real};
 use crate::parallel;
 use crate::rows::{self, group};
-use crate::scratch::Scratch;
-use crate::simd::{Float, Isa, Kernel, Simd, inlined};
-use crate::storage::{Place, Storage};
+use crate::simd::{Isa, Kernel, Simd, inlined};
+use crate::storage::{Place, Storage, StoredIo, StoredRows};
 use crate::tile;
 use crate::view::{Rows, RowsIo};
 use by_group::{LogSumExpByGroup, SoftmaxByGroup};
@@ -56,17 +55,21 @@ pub enum Function {
 /// # Errors
 /// An unknown `XENTRS_ISA`. Then nothing is written.
 pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>) -> Result<()> {
+    apply_to(function, O::rows_io(rows))
+}
+
+fn apply_to<T: Real>(function: Function, rows: StoredIo<'_, T>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.columns(), parallel::block_rows(rows.columns()));
     let is_of_rows = matches!(function, Function::Softmax | Function::LogSoftmax);
     if is_of_rows && long_rows::are_split(rows.rows(), rows.columns()) {
         for row in rows.blocks(1) {
-            O::filled(isa, row, |row| apply_to_long(isa, function, row));
+            row.filled(isa, |row| apply_to_long(isa, function, row));
         }
         return Ok(());
     }
     let blocks = rows.blocks(size);
     parallel::for_each(blocks, elements, |rows| {
-        O::filled(isa, rows, |rows| {
+        rows.filled(isa, |rows| {
             let classes = rows.columns();
             let is_by_group = is_of_rows && group::are_short(classes);
             let is_by_lane = is_of_rows && !is_by_group && tile::are_few(classes);
@@ -75,14 +78,12 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
                 (_, true) => 0,
                 _ => rows.scratch_len(),
             };
-            S::Real::with_scratch(scratch, |scratch| match function {
-                Function::Softmax if is_by_lane => S::Real::dispatch(isa, SoftmaxByLane::<_, false> { rows, scratch }),
-                Function::LogSoftmax if is_by_lane => {
-                    S::Real::dispatch(isa, SoftmaxByLane::<_, true> { rows, scratch })
-                }
-                Function::Softmax if is_by_group => S::Real::dispatch(isa, SoftmaxByGroup::<_, false>(rows)),
-                Function::LogSoftmax if is_by_group => S::Real::dispatch(isa, SoftmaxByGroup::<_, true>(rows)),
-                _ => S::Real::dispatch(isa, Apply { function, rows, scratch }),
+            T::with_scratch(scratch, |scratch| match function {
+                Function::Softmax if is_by_lane => T::dispatch(isa, SoftmaxByLane::<_, false> { rows, scratch }),
+                Function::LogSoftmax if is_by_lane => T::dispatch(isa, SoftmaxByLane::<_, true> { rows, scratch }),
+                Function::Softmax if is_by_group => T::dispatch(isa, SoftmaxByGroup::<_, false>(rows)),
+                Function::LogSoftmax if is_by_group => T::dispatch(isa, SoftmaxByGroup::<_, true>(rows)),
+                _ => T::dispatch(isa, Apply { function, rows, scratch }),
             })
         })
     });
@@ -145,6 +146,10 @@ impl<T: Real> Kernel<T> for Apply<'_, T> {
 /// # Errors
 /// [`Error::Shape`] unless `out` has one element per row; an unknown `XENTRS_ISA`. Then nothing is written.
 pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result<()> {
+    logsumexp_of(S::rows(logits), out)
+}
+
+fn logsumexp_of<T: Real>(logits: StoredRows<'_, T>, out: &mut [T]) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if out.len() != rows {
         return Err(Error::Shape { name: "out", expected: vec![rows], got: vec![out.len()] });
@@ -152,23 +157,23 @@ pub fn logsumexp<S: Storage>(logits: Rows<'_, S>, out: &mut [S::Real]) -> Result
     let size = parallel::block_rows(classes);
     if long_rows::are_split(rows, classes) {
         for (out, row) in out.iter_mut().zip(logits.blocks(1)) {
-            *out = S::widened(isa, row, |row| {
+            *out = row.widened(isa, |row| {
                 let row = row.row(0);
-                S::Real::from_f64(long_rows::sum(isa, row).logsumexp(row))
+                T::from_f64(long_rows::sum(isa, row).logsumexp(row))
             });
         }
         return Ok(());
     }
     parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
-        S::widened(isa, logits, |logits| {
+        logits.widened(isa, |logits| {
             if group::are_short(classes) {
-                S::Real::dispatch(isa, LogSumExpByGroup { logits, out })
+                T::dispatch(isa, LogSumExpByGroup { logits, out })
             } else if tile::are_few(classes) {
-                S::Real::with_scratch(tile::scratch_len(classes), |scratch| {
-                    S::Real::dispatch(isa, LogSumExpByLane { logits, scratch, out })
+                T::with_scratch(tile::scratch_len(classes), |scratch| {
+                    T::dispatch(isa, LogSumExpByLane { logits, scratch, out })
                 })
             } else {
-                S::Real::dispatch(isa, LogSumExp { logits, out })
+                T::dispatch(isa, LogSumExp { logits, out })
             }
         })
     });

@@ -8,8 +8,8 @@ use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::BLOCK;
-use crate::simd::{Float, Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, short, sum_of_first, sum_registers};
-use crate::storage::{Place, Storage};
+use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, short, sum_of_first, sum_registers};
+use crate::storage::{Place, Storage, StoredIo};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// Gaussian negative log-likelihood, with its targets and weights. All have the shape of the means, row after row.
@@ -136,11 +136,21 @@ impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
 /// and an unknown `XENTRS_ISA`. Then nothing is written, except to a [fresh](RowsIo::fresh) place.
 pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     objective: &GaussianObjective<'_, S::Real>,
-    mut mean: RowsIo<'_, S, O>,
+    mean: RowsIo<'_, S, O>,
     dispersion_grad: &mut [S::Real],
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
+    value_and_grads(objective, O::rows_io(mean), dispersion_grad, reduction, grad_output)
+}
+
+fn value_and_grads<T: Real>(
+    objective: &GaussianObjective<'_, T>,
+    mut mean: StoredIo<'_, T>,
+    dispersion_grad: &mut [T],
+    reduction: Reduction,
+    grad_output: GradOutput<'_, T>,
+) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.columns());
     objective.check(rows, classes)?;
     if dispersion_grad.len() != objective.dispersion.len() {
@@ -152,9 +162,9 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     }
     grad_output.check(rows * classes)?;
     if grad_output.is_zero() {
-        let loss = super::value(objective, O::source(&mean), reduction)?;
-        mean.target().fill(O::default());
-        dispersion_grad.fill(S::Real::default());
+        let loss = super::value_of(objective, mean.source(), reduction)?;
+        mean.target().clear();
+        dispersion_grad.fill(T::default());
         return Ok(loss);
     }
     let divisor = divisor(objective, isa, reduction, rows, classes);
@@ -163,8 +173,8 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
         objective.check_targets(isa)?;
     }
     if divisor == 0.0 {
-        mean.target().fill(O::default());
-        dispersion_grad.fill(S::Real::default());
+        mean.target().clear();
+        dispersion_grad.fill(T::default());
         return Ok(Loss::Scalar(0.0));
     }
     let (size, scale) = (parallel::block_rows(classes), grad_output.over(divisor));
@@ -185,8 +195,8 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
         let total = parallel::sum(blocks, rows * classes, |(b, mean, dispersion_grad, each)| {
             let (first, len) = (b * size * classes, mean.rows() * classes);
             let (objective, scale) = (objective.part(first, len), scale.part(first, len));
-            O::filled(isa, mean, |mut mean| {
-                S::Real::dispatch(isa, Grads { objective, mean: mean.flat(), dispersion_grad, scale, each })
+            mean.filled(isa, |mut mean| {
+                T::dispatch(isa, Grads { objective, mean: mean.flat(), dispersion_grad, scale, each })
             })
         });
         if total.is_nan() && !is_checked {
@@ -195,7 +205,7 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
         Ok(total)
     })?;
     if objective.is_shared() {
-        dispersion_grad.fill(S::Real::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
+        dispersion_grad.fill(T::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
     }
     Ok(loss)
 }

@@ -11,8 +11,9 @@ mod tiles;
 use super::{GradOutput, GradScale, Loss, Objective, Reduction, check_takes_logits, divisor, reduce};
 use crate::error::{Error, Result};
 use crate::linear::{self, Strips};
+use crate::math::Real;
 use crate::simd::{Float, Isa};
-use crate::storage::Storage;
+use crate::storage::{Storage, StoredRows};
 use crate::view::{Rows, RowsIo};
 
 /// A linear layer, and the loss of its outputs.
@@ -26,6 +27,14 @@ pub struct LinearObjective<'a, S: Storage> {
     pub weight: Rows<'a, S>,
     /// One number per class; all 0 if absent.
     pub bias: Option<&'a [S::Real]>,
+}
+
+/// The same, of any storage type.
+struct Layer<'a, T> {
+    loss: &'a dyn Objective<T>,
+    x: StoredRows<'a, T>,
+    weight: StoredRows<'a, T>,
+    bias: Option<&'a [T]>,
 }
 
 /// Places for the required gradients, each with the shape of its argument, one row after the other.
@@ -61,10 +70,20 @@ pub fn linear_value<S: Storage>(objective: &LinearObjective<'_, S>, reduction: R
 /// not fit the losses. Then nothing is written.
 pub fn linear_value_and_grads<S: Storage>(
     objective: &LinearObjective<'_, S>,
-    mut grads: LinearGrads<'_, S::Real>,
+    grads: LinearGrads<'_, S::Real>,
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
+    let LinearObjective { loss, x, weight, bias } = *objective;
+    evaluate(&Layer { loss, x: S::rows(x), weight: S::rows(weight), bias }, grads, reduction, grad_output)
+}
+
+fn evaluate<T: Real>(
+    objective: &Layer<'_, T>,
+    mut grads: LinearGrads<'_, T>,
+    reduction: Reduction,
+    grad_output: GradOutput<'_, T>,
+) -> Result<Loss<T>> {
     let isa = Isa::active()?;
     objective.check(isa, &grads)?;
     let [rows, features, classes] = objective.shape();
@@ -72,7 +91,7 @@ pub fn linear_value_and_grads<S: Storage>(
     let divisor = divisor(objective.loss, isa, reduction, rows, classes);
     if divisor == 0.0 || rows == 0 || grad_output.is_zero() {
         for grad in [&mut grads.x, &mut grads.weight, &mut grads.bias].into_iter().flatten() {
-            grad.fill(S::Real::ZERO);
+            grad.fill(T::ZERO);
         }
         grads = LinearGrads::default();
     }
@@ -85,23 +104,23 @@ pub fn linear_value_and_grads<S: Storage>(
         if rows == 0 {
             return Ok(0.0);
         }
-        if linear::is_small::<S::Real>(features, classes) {
+        if linear::is_small::<T>(features, classes) {
             return Ok(evaluation.in_blocks(grads, each));
         }
-        Ok(match (objective.loss.summed(), Strips::of::<S::Real>(rows, features, classes)) {
+        Ok(match (objective.loss.summed(), Strips::of::<T>(rows, features, classes)) {
             (Some(summed), Some(strips)) => evaluation.in_strips(summed, strips, grads, each),
-            _ => evaluation.in_tiles(linear::tile_rows::<S::Real>(rows, features, classes), grads, each),
+            _ => evaluation.in_tiles(linear::tile_rows::<T>(rows, features, classes), grads, each),
         })
     })
 }
 
-impl<S: Storage> LinearObjective<'_, S> {
+impl<T: Real> Layer<'_, T> {
     /// Rows, features, classes.
     fn shape(&self) -> [usize; 3] {
         [self.x.rows(), self.x.columns(), self.weight.rows()]
     }
 
-    fn check(&self, isa: Isa, grads: &LinearGrads<'_, S::Real>) -> Result<()> {
+    fn check(&self, isa: Isa, grads: &LinearGrads<'_, T>) -> Result<()> {
         let [rows, features, classes] = self.shape();
         let fits = |name, expected: Vec<usize>, got: Vec<usize>| match expected == got {
             true => Ok(()),
@@ -109,7 +128,7 @@ impl<S: Storage> LinearObjective<'_, S> {
         };
         fits("weight", vec![classes, features], vec![classes, self.weight.columns()])?;
         fits("bias", vec![classes], vec![self.bias.map_or(classes, <[_]>::len)])?;
-        let len = |grad: &Option<&mut [S::Real]>, len| grad.as_ref().map_or(len, |grad| grad.len());
+        let len = |grad: &Option<&mut [T]>, len| grad.as_ref().map_or(len, |grad| grad.len());
         fits("grad_x", vec![rows * features], vec![len(&grads.x, rows * features)])?;
         fits("grad_weight", vec![classes * features], vec![len(&grads.weight, classes * features)])?;
         fits("grad_bias", vec![classes], vec![len(&grads.bias, classes)])?;
@@ -120,21 +139,21 @@ impl<S: Storage> LinearObjective<'_, S> {
 }
 
 /// An objective, and the settings of its evaluation.
-struct Evaluation<'k, 'a, S: Storage> {
-    objective: &'k LinearObjective<'a, S>,
+struct Evaluation<'k, 'a, T> {
+    objective: &'k Layer<'a, T>,
     isa: Isa,
-    scale: GradScale<'k, S::Real>,
+    scale: GradScale<'k, T>,
     wants_grads: bool,
 }
 
-impl<S: Storage> Evaluation<'_, '_, S> {
+impl<T: Real> Evaluation<'_, '_, T> {
     /// Whether a row is left out.
     fn is_left_out(&self, row: usize) -> bool {
         !self.objective.loss.counts(self.isa, row, self.objective.weight.rows())
     }
 
     /// The losses of rows with these logits. If gradients are required, they overwrite the logits.
-    fn losses(&self, first: usize, logits: &mut [S::Real], each: Option<&mut [S::Real]>) -> f64 {
+    fn losses(&self, first: usize, logits: &mut [T], each: Option<&mut [T]>) -> f64 {
         let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let rows = logits.len().checked_div(classes).unwrap_or(0);
         if self.wants_grads {
@@ -143,13 +162,6 @@ impl<S: Storage> Evaluation<'_, '_, S> {
             loss.value(self.isa, first, Rows::packed(logits, rows, classes), each)
         }
     }
-}
-
-/// Cuts the first numbers off a slice.
-fn take<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
-    let (first, after) = std::mem::take(rest).split_at_mut(len);
-    *rest = after;
-    first
 }
 
 fn copy_rows<T: Float>(rows: Rows<'_, T>, to: &mut [T]) {

@@ -15,7 +15,6 @@ mod long_rows;
 mod penalties;
 mod points;
 mod rows;
-mod stored;
 mod summed;
 mod token_logprobs;
 
@@ -37,7 +36,6 @@ pub use penalties::{
 };
 pub use points::{PointObjective, PointTargets};
 pub use rows::{RowObjective, Targets};
-pub use stored::StoredRows;
 pub use token_logprobs::TokenObjective;
 
 use crate::error::{Error, Result};
@@ -45,8 +43,8 @@ use crate::losses::{Domain, OfSum};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Float, Isa, Kernel, Simd};
-use crate::storage::{Place, Storage};
+use crate::simd::{Isa, Kernel, Simd};
+use crate::storage::{Place, Places, Storage, StoredIo, StoredRows};
 use crate::view::{Rows, RowsIo};
 
 /// How the losses of rows or points are combined.
@@ -186,6 +184,10 @@ pub fn value<S: Storage>(
     logits: Rows<'_, S>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
+    value_of(objective, S::rows(logits), reduction)
+}
+
+fn value_of<T: Real>(objective: &dyn Objective<T>, logits: StoredRows<'_, T>, reduction: Reduction) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     objective.check(rows, classes)?;
     check_logits(objective, isa, logits)?;
@@ -195,12 +197,12 @@ pub fn value<S: Storage>(
         return Ok(Loss::Scalar(0.0));
     }
     let size = summed::block_rows(objective, rows, classes);
-    let summed = summed::of_values::<S>(objective, classes);
+    let summed = summed::of_values(objective, &logits);
     reduce(objective, reduction, rows, classes, divisor, |each| {
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, logits, each)| match summed {
             Some(summed) => summed::value(isa, summed, b * size, logits, each),
-            None => S::widened(isa, logits, |logits| objective.value(isa, b * size, logits, each)),
+            None => logits.widened(isa, |logits| objective.value(isa, b * size, logits, each)),
         });
         // The data is read only once: it is checked only if the sum is NaN.
         if total.is_nan() {
@@ -218,20 +220,29 @@ pub fn value<S: Storage>(
 /// except to a [fresh](RowsIo::fresh) output.
 pub fn value_and_grad<S: Storage, O: Place<S>>(
     objective: &dyn Objective<S::Real>,
-    mut logits: RowsIo<'_, S, O>,
+    logits: RowsIo<'_, S, O>,
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
+    value_and_grad_of(objective, O::rows_io(logits), reduction, grad_output)
+}
+
+fn value_and_grad_of<T: Real>(
+    objective: &dyn Objective<T>,
+    mut logits: StoredIo<'_, T>,
+    reduction: Reduction,
+    grad_output: GradOutput<'_, T>,
+) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     grad_output.check(rows * objective.losses_per_row(classes))?;
     if grad_output.is_zero() {
-        let loss = value(objective, O::source(&logits), reduction)?;
-        logits.target().fill(O::default());
+        let loss = value_of(objective, logits.source(), reduction)?;
+        logits.target().clear();
         return Ok(loss);
     }
     let (divisor, unchecked) = before_writing(objective, isa, &logits, reduction)?;
     if divisor == 0.0 {
-        logits.target().fill(O::default());
+        logits.target().clear();
         return Ok(Loss::Scalar(0.0));
     }
     let scale = grad_output.over(divisor);
@@ -241,7 +252,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
         let blocks = with_losses(logits.blocks(size), each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, rows, each)| match summed {
             Some(summed) => summed::value_and_grad(isa, summed, b * size, rows, scale, each),
-            None => O::filled(isa, rows, |rows| objective.value_and_grad(isa, b * size, rows, scale, each)),
+            None => rows.filled(isa, |rows| objective.value_and_grad(isa, b * size, rows, scale, each)),
         });
         check_if_nan(objective, isa, unchecked, total)
     })
@@ -254,44 +265,56 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
 /// The errors of [`value_and_grad`], and [`Error::Shape`] unless `hess` has one element per logit.
 pub fn value_grad_hess<S: Storage, O: Place<S>>(
     objective: &dyn CurvedObjective<S::Real>,
-    mut logits: RowsIo<'_, S, O>,
+    logits: RowsIo<'_, S, O>,
     hess: &mut [O],
     reduction: Reduction,
     options: HessOptions,
 ) -> Result<Loss<S::Real>> {
+    value_grad_hess_of(objective, O::rows_io(logits), O::places(hess), reduction, options)
+}
+
+fn value_grad_hess_of<T: Real>(
+    objective: &dyn CurvedObjective<T>,
+    mut logits: StoredIo<'_, T>,
+    mut hess: Places<'_, T>,
+    reduction: Reduction,
+    options: HessOptions,
+) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if hess.len() != rows * classes {
         return Err(Error::Shape { name: "hess", expected: vec![rows, classes], got: vec![hess.len()] });
     }
     let (divisor, unchecked) = before_writing(objective, isa, &logits, reduction)?;
     if divisor == 0.0 {
-        logits.target().fill(O::default());
-        hess.fill(O::default());
+        logits.target().clear();
+        hess.clear();
         return Ok(Loss::Scalar(0.0));
     }
     let size = summed::block_rows(objective, rows, classes);
     let (scale, hess_scale) = (GradScale::over(divisor), options.over(divisor));
-    let block =
-        |isa, first: usize, mut rows: RowsIo<'_, S::Real>, hess: &mut [S::Real], each: Option<&mut [S::Real]>| {
-            let total = if options.curvature == Curvature::Gradient {
-                let total = objective.value_and_grad(isa, first, rows.again(), scale, each);
-                let factor = S::Real::from_f64(options.scale);
-                let size = |x: S::Real| if x < S::Real::ZERO { -x } else { x };
-                hess.iter_mut().zip(rows.target()).for_each(|(hess, grad)| *hess = size(*grad) * factor);
-                total
-            } else {
-                objective.value_grad_hess(isa, first, rows, (hess, hess_scale), scale, each)
-            };
-            if let Some(least) = options.floor {
-                objective.raise(isa, first, classes, hess, S::Real::from_f64(least));
-            }
+    let block = |isa, first: usize, mut rows: RowsIo<'_, T>, hess: &mut [T], each: Option<&mut [T]>| {
+        let total = if options.curvature == Curvature::Gradient {
+            let total = objective.value_and_grad(isa, first, rows.again(), scale, each);
+            let factor = T::from_f64(options.scale);
+            let size = |x: T| if x < T::ZERO { -x } else { x };
+            hess.iter_mut().zip(rows.target()).for_each(|(hess, grad)| *hess = size(*grad) * factor);
             total
+        } else {
+            objective.value_grad_hess(isa, first, rows, (hess, hess_scale), scale, each)
         };
+        if let Some(least) = options.floor {
+            objective.raise(isa, first, classes, hess, T::from_f64(least));
+        }
+        total
+    };
     reduce(objective, reduction, rows, classes, divisor, |each| {
-        let blocks = logits.blocks(size).zip(hess.chunks_mut((size * classes).max(1)));
+        let blocks = logits.blocks(size).map(|rows| {
+            let hess = hess.take(rows.rows() * classes);
+            (rows, hess)
+        });
         let blocks = with_losses(blocks, each, size * objective.losses_per_row(classes));
         let total = parallel::sum(blocks, shared(objective, rows, classes), |(b, (rows, hess), each)| {
-            O::filled(isa, rows, |rows| O::results(isa, hess, |hess| block(isa, b * size, rows, hess, each)))
+            rows.filled(isa, |rows| hess.results(isa, |hess| block(isa, b * size, rows, hess, each)))
         });
         check_if_nan(objective, isa, unchecked, total)
     })
@@ -299,28 +322,28 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
 
 /// Runs every check that must precede writing. If the output is a fresh array, the checks of numbers are deferred until
 /// after the pass, and the unchecked rows are returned.
-fn before_writing<'a, S: Storage, O: Place<S>>(
-    objective: &dyn Objective<S::Real>,
+fn before_writing<'a, T: Real>(
+    objective: &dyn Objective<T>,
     isa: Isa,
-    logits: &RowsIo<'a, S, O>,
+    logits: &StoredIo<'a, T>,
     reduction: Reduction,
-) -> Result<(f64, Option<Rows<'a, S>>)> {
+) -> Result<(f64, Option<StoredRows<'a, T>>)> {
     let (rows, classes) = (logits.rows(), logits.columns());
     objective.check(rows, classes)?;
-    check_logits(objective, isa, O::source(logits))?;
+    check_logits(objective, isa, logits.source())?;
     let divisor = divisor(objective, isa, reduction, rows, classes);
     let unchecked = logits.apart().filter(|_| logits.is_fresh() && divisor != 0.0);
     if unchecked.is_none() {
-        check_numbers(objective, isa, O::source(logits))?;
+        check_numbers(objective, isa, logits.source())?;
     }
     Ok((divisor, unchecked))
 }
 
 /// Runs the deferred checks if the sum of the losses is NaN.
-fn check_if_nan<S: Storage>(
-    objective: &dyn Objective<S::Real>,
+fn check_if_nan<T: Real>(
+    objective: &dyn Objective<T>,
     isa: Isa,
-    unchecked: Option<Rows<'_, S>>,
+    unchecked: Option<StoredRows<'_, T>>,
     total: f64,
 ) -> Result<f64> {
     match unchecked {
@@ -331,7 +354,7 @@ fn check_if_nan<S: Storage>(
 
 /// Checks targets and logits against the domain of the loss.
 #[cold]
-fn check_numbers<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+fn check_numbers<T: Real>(objective: &dyn Objective<T>, isa: Isa, logits: StoredRows<'_, T>) -> Result<()> {
     objective.check_targets(isa)?;
     let (name, domain) = objective.inputs();
     if domain == Domain::Reals {
@@ -340,7 +363,7 @@ fn check_numbers<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logit
     let (rows, classes) = (logits.rows(), logits.columns());
     let size = parallel::block_rows(classes);
     first_error(rows, size, rows * classes, |first, rows| {
-        S::widened(isa, logits.part(first, rows), |logits| {
+        logits.part(first, rows).widened(isa, |logits| {
             check_domain(isa, name, domain, None, logits.flat()).map_err(|error| error.moved(first * classes))
         })
     })
@@ -356,13 +379,13 @@ fn check_takes_logits<T: Real>(objective: &dyn Objective<T>) -> Result<()> {
 }
 
 /// Checks all rows against the domain of the loss, if it has one.
-fn check_logits<S: Storage>(objective: &dyn Objective<S::Real>, isa: Isa, logits: Rows<'_, S>) -> Result<()> {
+fn check_logits<T: Real>(objective: &dyn Objective<T>, isa: Isa, logits: StoredRows<'_, T>) -> Result<()> {
     if !objective.has_domain() {
         return Ok(());
     }
     let (rows, classes) = (logits.rows(), logits.columns());
     first_error(rows, parallel::block_rows(classes), rows * classes, |first, rows| {
-        S::widened(isa, logits.part(first, rows), |rows| objective.check_logits(isa, first, rows))
+        logits.part(first, rows).widened(isa, |rows| objective.check_logits(isa, first, rows))
     })
 }
 

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::losses::{Chosen, GroupSum, Link, penalty};
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, Simd};
-use crate::storage::{Place, Storage};
+use crate::simd::{Isa, Kernel, Simd};
+use crate::storage::{Place, Storage, StoredIo, StoredRows};
 use crate::view::{Classes, Rows, RowsIo};
 
 /// Which rows count for [`parity_penalty`], and in which group.
@@ -34,18 +34,10 @@ impl<'a, T: Real> Groups<'a, T> {
     }
 
     /// The sums of all groups, on one thread, in the order of the rows.
-    fn sums<S: Storage<Real = T>>(
-        &self,
-        isa: Isa,
-        link: Link,
-        chosen: &Chosen<'a, T>,
-        logits: Rows<'_, S>,
-    ) -> Vec<GroupSum> {
+    fn sums(&self, isa: Isa, link: Link, chosen: &Chosen<'a, T>, logits: StoredRows<'_, T>) -> Vec<GroupSum> {
         let (mut sums, size) = (vec![GroupSum::default(); self.count], parallel::block_rows(1));
         for (b, x) in logits.blocks(size).enumerate() {
-            S::widened(isa, x, |x| {
-                T::dispatch(isa, Add { link, x: x.flat(), first: b * size, chosen, sums: &mut sums })
-            });
+            x.widened(isa, |x| T::dispatch(isa, Add { link, x: x.flat(), first: b * size, chosen, sums: &mut sums }));
         }
         sums
     }
@@ -57,7 +49,7 @@ impl<'a, T: Real> Groups<'a, T> {
 /// [`Error::Shape`] unless there is one group, and where there are targets, one target, a row; an unknown `XENTRS_ISA`.
 pub fn parity_penalty<S: Storage>(logits: Rows<'_, S>, groups: Groups<'_, S::Real>, link: Link) -> Result<f64> {
     let (isa, chosen) = (Isa::active()?, groups.chosen(logits.rows() * logits.columns())?);
-    Ok(penalty(&groups.sums(isa, link, &chosen, logits)).0)
+    Ok(penalty(&groups.sums(isa, link, &chosen, S::rows(logits))).0)
 }
 
 /// The same, and its gradient with respect to the logits, times `grad_output`.
@@ -70,17 +62,24 @@ pub fn parity_penalty_with_grad<S: Storage, O: Place<S>>(
     link: Link,
     grad_output: f64,
 ) -> Result<f64> {
+    penalty_and_grad(O::rows_io(logits), groups, link, grad_output)
+}
+
+fn penalty_and_grad<T: Real>(
+    logits: StoredIo<'_, T>,
+    groups: Groups<'_, T>,
+    link: Link,
+    grad_output: f64,
+) -> Result<f64> {
     let (isa, rows) = (Isa::active()?, logits.rows() * logits.columns());
     let chosen = groups.chosen(rows)?;
-    let (penalty, mut slopes) = penalty(&groups.sums(isa, link, &chosen, O::source(&logits)));
+    let (penalty, mut slopes) = penalty(&groups.sums(isa, link, &chosen, logits.source()));
     if grad_output != 1.0 {
         slopes.iter_mut().for_each(|slope| *slope *= grad_output);
     }
     let size = parallel::block_rows(1);
     parallel::for_each(logits.blocks(size).enumerate(), rows, |(b, x)| {
-        O::filled(isa, x, |x| {
-            S::Real::dispatch(isa, Slopes { link, x, first: b * size, chosen: &chosen, slopes: &slopes })
-        })
+        x.filled(isa, |x| T::dispatch(isa, Slopes { link, x, first: b * size, chosen: &chosen, slopes: &slopes }))
     });
     Ok(penalty)
 }

@@ -1,6 +1,5 @@
 //! The sigmoid family: one target per logit.
 
-use super::stored::{StoredRows, widened};
 use super::{CurvedObjective, GradScale, HessScale, Objective, check_domain, first_error};
 use crate::error::{Error, Result};
 use crate::losses::{Domain, PointHess, PointLoss};
@@ -8,6 +7,7 @@ use crate::math::Real;
 use crate::parallel;
 use crate::rows::{BLOCK, row_total};
 use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, short, sum_registers};
+use crate::storage::StoredRows;
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// The targets of points, one per point.
@@ -16,14 +16,14 @@ pub enum PointTargets<'a, T> {
     /// Targets in the type of the computation.
     Real(&'a [T]),
     /// Targets in half precision, as rows of one.
-    Stored(&'a dyn StoredRows<T>),
+    Stored(StoredRows<'a, T>),
 }
 
-impl<T> PointTargets<'_, T> {
+impl<T: Real> PointTargets<'_, T> {
     fn len(&self) -> usize {
         match self {
             PointTargets::Real(target) => target.len(),
-            PointTargets::Stored(target) => target.shape().iter().product(),
+            PointTargets::Stored(target) => target.rows() * target.columns(),
         }
     }
 }
@@ -48,7 +48,7 @@ impl<T: Real, L: PointLoss<T>> PointObjective<'_, T, L> {
         match self.target {
             PointTargets::Real(target) => f(Part::of(self, first, &target[first..first + len])),
             PointTargets::Stored(stored) => {
-                widened(stored, isa, first, len, |target| f(Part::of(self, first, target.flat())))
+                stored.part(first, len).widened(isa, |target| f(Part::of(self, first, target.flat())))
             }
         }
     }

@@ -9,33 +9,32 @@ use crate::losses::OfSum;
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{Before, HalfRow, LongRowKept, Pending, RowSum, group};
-use crate::scratch::Scratch;
-use crate::simd::{Float, Isa, Kernel, Simd};
-use crate::storage::{Numbers, NumbersMut, Place, Storage};
-use crate::view::{Rows, RowsIo};
+use crate::simd::{Isa, Kernel, Simd};
+use crate::storage::{NumbersMut, StoredIo, StoredRows};
 
 /// The rows, if their losses go this way.
-pub(super) fn of_values<S: Storage>(
-    objective: &dyn Objective<S::Real>,
-    classes: usize,
-) -> Option<&dyn SummedRows<S::Real>> {
-    if S::IS_HALF { of_long(objective, classes) } else { None }
+pub(super) fn of_values<'a, T: Real>(
+    objective: &'a dyn Objective<T>,
+    rows: &StoredRows<'_, T>,
+) -> Option<&'a dyn SummedRows<T>> {
+    if rows.are_half() { of_long(objective, rows.columns()) } else { None }
 }
 
 /// The rows, if their gradients go this way.
-pub(super) fn of_grads<'a, S: Storage, O: Place<S>>(
-    objective: &'a dyn Objective<S::Real>,
-    rows: &RowsIo<'_, S, O>,
-) -> Option<&'a dyn SummedRows<S::Real>> {
-    if O::IS_DIRECT && (S::IS_HALF || are_late(rows)) { of_long(objective, rows.columns()) } else { None }
+pub(super) fn of_grads<'a, T: Real>(
+    objective: &'a dyn Objective<T>,
+    rows: &StoredIo<'_, T>,
+) -> Option<&'a dyn SummedRows<T>> {
+    let goes = rows.is_direct() && (rows.source().are_half() || are_late(rows));
+    if goes { of_long(objective, rows.columns()) } else { None }
 }
 
 /// The exponentials of two rows, in bytes, that stay in the second-level cache beside the logits.
 const LATE_BYTES: usize = 512 << 10;
 
 /// Whether the gradient of a row is written during the next row.
-fn are_late<S: Storage, O: Place<S>>(rows: &RowsIo<'_, S, O>) -> bool {
-    rows.streams() && 2 * rows.columns() * size_of::<S::Real>() <= LATE_BYTES
+fn are_late<T: Real>(rows: &StoredIo<'_, T>) -> bool {
+    rows.streams() && 2 * rows.columns() * size_of::<T>() <= LATE_BYTES
 }
 
 fn of_long<T: Real>(objective: &dyn Objective<T>, classes: usize) -> Option<&dyn SummedRows<T>> {
@@ -50,63 +49,37 @@ pub(super) fn block_rows<T: Real>(objective: &dyn Objective<T>, rows: usize, cla
 }
 
 /// The sum of the losses of a block of rows; see [`Objective::value`].
-pub(super) fn value<S: Storage>(
+pub(super) fn value<T: Real>(
     isa: Isa,
-    objective: &dyn SummedRows<S::Real>,
+    objective: &dyn SummedRows<T>,
     first: usize,
-    logits: Rows<'_, S>,
-    each: Option<&mut [S::Real]>,
+    logits: StoredRows<'_, T>,
+    each: Option<&mut [T]>,
 ) -> f64 {
-    // Not compiled for wide types.
-    if !S::IS_HALF {
-        unreachable!("`of_values` gives no rows");
-    }
-    S::Real::dispatch(isa, Values { objective, first, rows: logits.rows(), logits: NumberRows::of(logits), each })
+    T::dispatch(isa, Values { objective, first, logits, each })
 }
 
 /// The same, and writes the gradient, scaled.
-pub(super) fn value_and_grad<S: Storage, O: Place<S>>(
+pub(super) fn value_and_grad<T: Real>(
     isa: Isa,
-    objective: &dyn SummedRows<S::Real>,
+    objective: &dyn SummedRows<T>,
     first: usize,
-    mut rows: RowsIo<'_, S, O>,
-    scale: GradScale<'_, S::Real>,
-    each: Option<&mut [S::Real]>,
+    rows: StoredIo<'_, T>,
+    scale: GradScale<'_, T>,
+    each: Option<&mut [T]>,
 ) -> f64 {
     let (count, classes, streams, is_late) = (rows.rows(), rows.columns(), rows.streams(), are_late(&rows));
-    let source = rows.apart().map(NumberRows::of);
-    let target = O::numbers_mut(rows.target());
-    S::Real::with_scratch(2 * classes, |scratch| {
+    let (source, target) = rows.into_direct();
+    T::with_scratch(2 * classes, |scratch| {
         let kernel = Grads { objective, first, rows: count, source, target, streams, is_late, scratch, scale, each };
-        S::Real::dispatch(isa, kernel)
+        T::dispatch(isa, kernel)
     })
-}
-
-/// Rows of any storage type.
-#[derive(Clone, Copy)]
-struct NumberRows<'a, T> {
-    numbers: Numbers<'a, T>,
-    columns: usize,
-    stride: usize,
-}
-
-impl<'a, T: Real> NumberRows<'a, T> {
-    fn of<S: Storage<Real = T>>(rows: Rows<'a, S>) -> Self {
-        let (numbers, stride) = rows.from(0);
-        NumberRows { numbers: S::numbers(numbers), columns: rows.columns(), stride }
-    }
-
-    #[inline(always)]
-    fn row(&self, i: usize) -> Numbers<'a, T> {
-        self.numbers.part(i * self.stride..i * self.stride + self.columns)
-    }
 }
 
 struct Values<'k, T> {
     objective: &'k dyn SummedRows<T>,
     first: usize,
-    rows: usize,
-    logits: NumberRows<'k, T>,
+    logits: StoredRows<'k, T>,
     each: Option<&'k mut [T]>,
 }
 
@@ -114,9 +87,9 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Values { objective, first, rows, logits, mut each } = self;
+        let Values { objective, first, logits, mut each } = self;
         let mut total = 0.0;
-        for i in 0..rows {
+        for i in 0..logits.rows() {
             let mut loss = 0.0;
             let row = logits.row(i);
             if let (Some(class), Some((kind, raw))) = (objective.class(first + i), row.halves()) {
@@ -137,7 +110,7 @@ struct Grads<'k, T> {
     first: usize,
     rows: usize,
     /// The logits, unless the gradient replaces them.
-    source: Option<NumberRows<'k, T>>,
+    source: Option<StoredRows<'k, T>>,
     target: NumbersMut<'k, T>,
     streams: bool,
     /// Whether the gradient of a row is written during the next row.

@@ -41,7 +41,6 @@ pub(crate) use visits::{Gather, Visits};
 
 use self::gemm::{Matrix, MatrixMut};
 use crate::simd::{Float, Isa, Kernel, Simd};
-use crate::storage::Storage;
 use crate::view::Rows;
 use few_classes::{AddProduct, FEW, Logits};
 use std::ops::Range;
@@ -108,9 +107,8 @@ pub(crate) fn work(rows: usize, features: usize, classes: usize) -> usize {
 }
 
 /// Rows of a stored weight that a thread has at a time: all, unless they are widened.
-pub(crate) fn widened_rows<S: Storage>(rows: usize, features: usize) -> usize {
-    let is_wide = size_of::<S>() == size_of::<S::Real>();
-    if is_wide { rows.max(1) } else { (BLOCK_BYTES / features.max(1)).max(1) }
+pub(crate) fn widened_rows(are_half: bool, rows: usize, features: usize) -> usize {
+    if are_half { (BLOCK_BYTES / features.max(1)).max(1) } else { rows.max(1) }
 }
 
 /// `x weight^T + bias` of a block of rows.

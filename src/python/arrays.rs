@@ -90,7 +90,12 @@ impl Number for bf16 {
 /// Runs `f` with standard arithmetic and the number of threads of the context, and without the GIL if the work is long
 /// enough for other threads to benefit.
 pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> R + Send) -> R {
-    let f = || float_mode::standard(f);
+    /// A function of its own, which the branches share.
+    #[inline(never)]
+    fn standard<R>(f: impl FnOnce() -> R) -> R {
+        float_mode::standard(f)
+    }
+    let f = || standard(f);
     if elements < DETACH_ELEMENTS { f() } else { threads::of_context(py, || py.detach(f)) }
 }
 

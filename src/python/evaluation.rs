@@ -64,8 +64,9 @@ pub(super) fn tally<'py>(
         let correct = loss.binary_labels(correct, "correct")?;
         let (weight, correct) = (data(&weight).unwrap_or_default(), correct.data());
         let rows = loss.array.rows()?;
-        let tally =
-            detached(py, loss.array.len(), || S::widened(isa, rows, |loss| Tally::of(loss.flat(), weight, correct)))?;
+        let tally = detached(py, loss.array.len(), || {
+            S::rows(rows).widened(isa, |loss| Tally::of(loss.flat(), weight, correct))
+        })?;
         let int = |sum: &ExactSum| {
             let bytes = PyBytes::new(py, &sum.to_le_bytes());
             py.get_type::<PyInt>().call_method1("from_bytes", (bytes, "little"))

@@ -328,7 +328,7 @@ pub(super) fn rounded<'py, S: Number>(
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut array = Array::<S>::empty(logits.dtype(), shape)?;
-    S::narrowed(Isa::active()?, numbers, array.data_mut());
+    S::places(array.data_mut()).write(Isa::active()?, numbers);
     or_scalar(array.object().clone().into_any(), shape)
 }
 

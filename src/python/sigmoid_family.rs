@@ -48,13 +48,9 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         loss: L,
         f: impl FnOnce(&PointObjective<'_, S::Real, L>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let stored;
         let target = match &self.target {
             Floats::Real(points) => PointTargets::Real(points.data()),
-            Floats::Stored(points) => {
-                stored = points.rows()?;
-                PointTargets::Stored(&stored)
-            }
+            Floats::Stored(points) => PointTargets::Stored(S::rows(points.rows()?)),
         };
         f(&PointObjective { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored })
     }

@@ -96,14 +96,10 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         f: impl FnOnce(&RowObjective<'_, S::Real, L>) -> PyResult<R>,
     ) -> PyResult<R> {
         let (classes, ignore_index) = (logits.class_count(), self.ignore_index);
-        let stored;
         let target = match &self.target {
             Target::Classes(labels) => Targets::Classes(labels.checked(classes, ignore_index)?),
             Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
-            Target::Distributions(Floats::Stored(rows)) => {
-                stored = rows.rows()?;
-                Targets::Stored(&stored)
-            }
+            Target::Distributions(Floats::Stored(rows)) => Targets::Stored(S::rows(rows.rows()?)),
             Target::Sparse(labels, weights) => {
                 let weights = Rows::new("target", weights.data(), logits.array.row_count(), weights.columns())?;
                 Targets::Sparse(Sparse::new(Labels::I64(labels.data()), weights, classes, ignore_index)?)

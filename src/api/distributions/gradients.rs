@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::losses::within;
 use crate::math::Real;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, RowIo, Simd, inlined};
-use crate::storage::{Place, Storage};
+use crate::simd::{Isa, Kernel, RowIo, Simd, inlined};
+use crate::storage::{Place, Places, Storage, StoredIo, StoredRows, take};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// Rows, and the place for the gradient with respect to them: as many rows, or one. One row is for a distribution that
@@ -24,7 +24,19 @@ pub struct Variable<'a, S> {
     pub grad: &'a mut [S],
 }
 
-impl<S: Storage> Variable<'_, S> {
+impl<'a, S: Storage + Place<S>> Variable<'a, S> {
+    fn erased(self) -> StoredVariable<'a, S::Real> {
+        StoredVariable { rows: S::rows(self.rows), grad: S::places(self.grad) }
+    }
+}
+
+/// The same, of any storage type.
+struct StoredVariable<'a, T> {
+    rows: StoredRows<'a, T>,
+    grad: Places<'a, T>,
+}
+
+impl<T: Real> StoredVariable<'_, T> {
     fn is_shared(&self) -> bool {
         self.rows.rows() != 1 && self.grad.len() == self.rows.columns()
     }
@@ -63,20 +75,31 @@ pub fn measure_value_and_grads<'a, S: Storage + Place<S>>(
 /// row, finite and non-negative.
 pub fn weighted_measure_value_and_grads<'a, S: Storage + Place<S>>(
     measure: &Measure,
-    mut p: Variable<'a, S>,
-    mut q: Option<Variable<'a, S>>,
+    p: Variable<'a, S>,
+    q: Option<Variable<'a, S>>,
     weights: Option<&[f64]>,
     out: &mut [S::Real],
     grad_output: GradOutput<'_, S::Real>,
+) -> Result<()> {
+    values_and_grads(measure, p.erased(), q.map(Variable::erased), weights, out, grad_output)
+}
+
+fn values_and_grads<'a, T: Real>(
+    measure: &Measure,
+    mut p: StoredVariable<'a, T>,
+    mut q: Option<StoredVariable<'a, T>>,
+    weights: Option<&[f64]>,
+    out: &mut [T],
+    grad_output: GradOutput<'_, T>,
 ) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows.rows(), p.rows.columns());
     grad_output.check(rows)?;
     weights.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
     measure.check([rows, classes], q.as_ref().map(|q| [q.rows.rows(), q.rows.columns()]), out.len())?;
     p.check()?;
-    q.as_ref().map_or(Ok(()), Variable::check)?;
+    q.as_ref().map_or(Ok(()), StoredVariable::check)?;
     // A sum over the rows has few parts, each as long as a row. Their number depends on the shape alone.
-    let shared = p.is_shared() || q.as_ref().is_some_and(Variable::is_shared);
+    let shared = p.is_shared() || q.as_ref().is_some_and(StoredVariable::is_shared);
     let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
     let count = rows.div_ceil(size);
     // The factor of each row's gradient, if there is more than the upstream gradient.
@@ -88,7 +111,7 @@ pub fn weighted_measure_value_and_grads<'a, S: Storage + Place<S>>(
         }
     };
     let grad_output = if factors.is_empty() { grad_output } else { GradOutput::Each(&factors) };
-    let tolerance = measure.sum_tolerance::<S>(classes);
+    let tolerance = measure.sum_tolerance(p.rows);
     let task = Task { isa, measure, tolerance, classes, weights, grad_output };
     let mut sums = [vec![0.0; 0], vec![0.0; 0]];
     let [p_sums, q_sums] = &mut sums;
@@ -107,8 +130,8 @@ pub fn weighted_measure_value_and_grads<'a, S: Storage + Place<S>>(
             && variable.is_shared()
         {
             let total = |k| sums.iter().skip(k).step_by(classes).fold(0.0, |total, part: &f64| total + part);
-            let totals: Vec<_> = (0..classes).map(|k| S::Real::from_f64(total(k))).collect();
-            S::narrowed(isa, &totals, variable.grad);
+            let totals: Vec<_> = (0..classes).map(|k| T::from_f64(total(k))).collect();
+            variable.grad.write(isa, &totals);
         }
     }
     Ok(())
@@ -118,48 +141,40 @@ pub fn weighted_measure_value_and_grads<'a, S: Storage + Place<S>>(
 const PARTS: usize = 16;
 
 /// Divides the places of a gradient among blocks.
-struct GradPlaces<'k, S> {
-    rows: Rows<'k, S>,
-    rest: GradPlace<'k, S>,
+struct GradPlaces<'k, T> {
+    rows: StoredRows<'k, T>,
+    rest: GradPlace<'k, T>,
 }
 
 /// Places for gradients: rows, or partial sums.
-enum GradPlace<'k, S> {
-    Each(&'k mut [S]),
+enum GradPlace<'k, T> {
+    Each(Places<'k, T>),
     Sum(&'k mut [f64]),
 }
 
 /// Some rows, and the places for their gradients.
-struct Part<'k, S> {
+struct Part<'k, T> {
     /// Number of the first row.
     first: usize,
-    rows: Rows<'k, S>,
-    place: GradPlace<'k, S>,
+    rows: StoredRows<'k, T>,
+    place: GradPlace<'k, T>,
 }
 
-impl<'k, S: Storage> GradPlaces<'k, S> {
-    fn of(variable: &'k mut Variable<'_, S>, count: usize, sums: &'k mut Vec<f64>) -> Self {
+impl<'k, T: Real> GradPlaces<'k, T> {
+    fn of(variable: &'k mut StoredVariable<'_, T>, count: usize, sums: &'k mut Vec<f64>) -> Self {
         let rows = variable.rows;
         if variable.is_shared() {
             sums.resize(count * rows.columns(), 0.0);
             return GradPlaces { rows, rest: GradPlace::Sum(sums) };
         }
-        GradPlaces { rows, rest: GradPlace::Each(variable.grad) }
+        GradPlaces { rows, rest: GradPlace::Each(variable.grad.part(0..variable.grad.len())) }
     }
 
-    fn next(&mut self, first: usize, rows: usize) -> Part<'k, S> {
+    fn next(&mut self, first: usize, rows: usize) -> Part<'k, T> {
         let classes = self.rows.columns();
         let place = match &mut self.rest {
-            GradPlace::Each(rest) => {
-                let (place, after) = std::mem::take(rest).split_at_mut(rows * classes);
-                *rest = after;
-                GradPlace::Each(place)
-            }
-            GradPlace::Sum(rest) => {
-                let (place, after) = std::mem::take(rest).split_at_mut(classes);
-                *rest = after;
-                GradPlace::Sum(place)
-            }
+            GradPlace::Each(rest) => GradPlace::Each(rest.take(rows * classes)),
+            GradPlace::Sum(rest) => GradPlace::Sum(take(rest, classes)),
         };
         Part { first, rows: self.rows.part(first, rows), place }
     }
@@ -194,25 +209,23 @@ impl Measure {
     }
 }
 
-impl<S: Storage + Place<S>> Part<'_, S> {
+impl<T: Real> Part<'_, T> {
     /// Sets the gradients of rows to 0.
     fn clear(&mut self) {
         if let GradPlace::Each(grad) = &mut self.place {
-            grad.fill(S::default());
+            grad.clear();
         }
     }
 
     /// Calls `f` with `rows` rows from row `first` on.
-    fn open<R>(&mut self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(Side<'_, S::Real>) -> R) -> R {
+    fn open<R>(&mut self, isa: Isa, first: usize, rows: usize, f: impl FnOnce(Side<'_, T>) -> R) -> R {
         let classes = self.rows.columns();
         match &mut self.place {
             GradPlace::Each(grad) => {
-                let grad = &mut grad[first * classes..][..rows * classes];
-                S::filled(isa, RowsIo::beside(self.rows.part(first, rows), grad), |io| f(Side::Each(io)))
+                let grad = grad.part(first * classes..(first + rows) * classes);
+                StoredIo::beside(self.rows.part(first, rows), grad).filled(isa, |io| f(Side::Each(io)))
             }
-            GradPlace::Sum(total) => {
-                S::widened(isa, self.rows.part(0, 1), |row| f(Side::Sum { row: row.row(0), total }))
-            }
+            GradPlace::Sum(total) => self.rows.part(0, 1).widened(isa, |row| f(Side::Sum { row: row.row(0), total })),
         }
     }
 }
@@ -232,12 +245,7 @@ impl<T: Real> Task<'_, T> {
     ///
     /// # Errors
     /// The first row that is no distribution.
-    fn run<S: Storage<Real = T> + Place<S>>(
-        &self,
-        mut p: Part<'_, S>,
-        mut q: Option<Part<'_, S>>,
-        out: &mut [T],
-    ) -> Result<()> {
+    fn run(&self, mut p: Part<'_, T>, mut q: Option<Part<'_, T>>, out: &mut [T]) -> Result<()> {
         let size = parallel::block_rows(self.classes);
         if self.weights.is_some() {
             out.fill(T::ZERO);

@@ -19,9 +19,8 @@ use crate::error::{Error, Fault, Result, check_fraction, check_number, check_pos
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::LogitMap;
-use crate::scratch::Scratch;
-use crate::simd::{Float, Isa, Kernel, RowIo, Simd, inlined};
-use crate::storage::Storage;
+use crate::simd::{Isa, Kernel, RowIo, Simd, inlined};
+use crate::storage::{Storage, StoredRows};
 use crate::view::{Rows, check_weights};
 use std::ops::Range;
 
@@ -113,8 +112,8 @@ impl Measure {
     }
 
     /// The largest rounding error of the sum of a distribution.
-    fn sum_tolerance<S: Storage>(&self, classes: usize) -> f64 {
-        S::sum_tolerance(classes).max((self.tolerance)(classes))
+    fn sum_tolerance<T: Real>(&self, rows: StoredRows<'_, T>) -> f64 {
+        rows.sum_tolerance().max((self.tolerance)(rows.columns()))
     }
 
     /// Whether there is a second distribution.
@@ -193,10 +192,20 @@ pub fn weighted_measure_value<S: Storage>(
     weights: Option<&[f64]>,
     out: &mut [S::Real],
 ) -> Result<()> {
+    values(measure, S::rows(p), q.map(S::rows), weights, out)
+}
+
+fn values<T: Real>(
+    measure: &Measure,
+    p: StoredRows<'_, T>,
+    q: Option<StoredRows<'_, T>>,
+    weights: Option<&[f64]>,
+    out: &mut [T],
+) -> Result<()> {
     let (isa, rows, classes) = (Isa::active()?, p.rows(), p.columns());
     measure.check([rows, classes], q.map(|q| [q.rows(), q.columns()]), out.len())?;
     weights.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
-    let (size, tolerance) = (parallel::block_rows(classes), measure.sum_tolerance::<S>(classes));
+    let (size, tolerance) = (parallel::block_rows(classes), measure.sum_tolerance(p));
     let mut rest = out;
     let blocks = (0..rows.div_ceil(size)).map(|b| {
         let (out, after) = std::mem::take(&mut rest).split_at_mut(size.min(rows - b * size));
@@ -205,28 +214,28 @@ pub fn weighted_measure_value<S: Storage>(
     });
     parallel::try_for_each(blocks, rows * classes, |(first, out)| {
         if weights.is_some() {
-            out.fill(S::Real::ZERO);
+            out.fill(T::ZERO);
         }
         counted(weights, first..first + out.len()).try_for_each(|run| {
             let out = &mut out[run.start - first..run.end - first];
             let (first, count) = (run.start, run.len());
             let (p, q) = (p.part(first, count), q.map(|q| q.part(first, count)));
-            let all_valid = S::widened(isa, p, |p| {
+            let all_valid = p.widened(isa, |p| {
                 measure.with_mapped(isa, p, |p| {
-                    let run = |q: Option<Rows<'_, S::Real>>, out: &mut [S::Real]| match measure.input {
+                    let run = |q: Option<Rows<'_, T>>, out: &mut [T]| match measure.input {
                         MeasureInput::Unnormalized => unnormalized::values(isa, measure, p, q, out),
-                        _ if measure.goes_by_lane::<S::Real>(classes) => {
-                            S::Real::with_scratch(Measure::lane_scratch_len::<S::Real>(classes), |scratch| {
+                        _ if measure.goes_by_lane::<T>(classes) => {
+                            T::with_scratch(Measure::lane_scratch_len::<T>(classes), |scratch| {
                                 let sides = [Some(Side::None(p)), q.map(Side::None)];
                                 let upstream = GradOutput::ONE;
                                 let kernel = ByLane { measure, tolerance, sides, classes, out, scratch, upstream };
-                                S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
+                                T::dispatch::<ByLane<'_, _, false>>(isa, kernel)
                             })
                         }
-                        _ => S::Real::dispatch(isa, Values { measure, tolerance, p, q, out }),
+                        _ => T::dispatch(isa, Values { measure, tolerance, p, q, out }),
                     };
                     match q {
-                        Some(q) => S::widened(isa, q, |q| measure.with_mapped(isa, q, |q| run(Some(q), out))),
+                        Some(q) => q.widened(isa, |q| measure.with_mapped(isa, q, |q| run(Some(q), out))),
                         None => run(None, out),
                     }
                 })
@@ -333,14 +342,20 @@ impl<T: Real> Values<'_, T> {
 
 /// The error of the first row that is no distribution, in a block with such a row that begins with row `first`.
 #[cold]
-fn fault<S: Storage>(isa: Isa, measure: &Measure, first: usize, p: Rows<'_, S>, q: Option<Rows<'_, S>>) -> Error {
+fn fault<T: Real>(
+    isa: Isa,
+    measure: &Measure,
+    first: usize,
+    p: StoredRows<'_, T>,
+    q: Option<StoredRows<'_, T>>,
+) -> Error {
     let divides = measure.input == MeasureInput::Unnormalized;
     let (mut worst, mut most) = (None, 0.0);
     for i in 0..p.rows() {
         let row = first + i;
         for (name, rows) in [("p", Some(p)), ("q", q)] {
             let Some(rows) = rows else { continue };
-            let (negative, sum) = S::widened(isa, rows.part(i, 1), |rows| {
+            let (negative, sum) = rows.part(i, 1).widened(isa, |rows| {
                 let wide = || rows.row(0).iter().map(|x| x.to_f64());
                 (wide().enumerate().find(|&(_, x)| x < 0.0), wide().fold(0.0, |sum: f64, x| sum + x))
             });
@@ -348,7 +363,7 @@ fn fault<S: Storage>(isa: Isa, measure: &Measure, first: usize, p: Rows<'_, S>, 
             let fault = match negative {
                 Some((class, value)) => Some(Fault::Negative(value, class)),
                 None if divides => (sum == 0.0 || sum == f64::INFINITY).then_some(Fault::Scale(sum)),
-                None => (off > measure.sum_tolerance::<S>(p.columns())).then_some(Fault::Sum(sum)),
+                None => (off > measure.sum_tolerance(p)).then_some(Fault::Sum(sum)),
             };
             if let Some(fault) = fault {
                 return Error::Distribution { name, row, fault };

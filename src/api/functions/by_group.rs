@@ -13,7 +13,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let mut io = self.0.cached();
+        let mut io = self.0.streaming(false);
         let (count, classes) = (io.rows(), io.columns());
         let (size, zero, one) = (group_rows(s, classes), s.splat(T::ZERO), s.splat(T::ONE));
         for start in (0..count).step_by(size) {

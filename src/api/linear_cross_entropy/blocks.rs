@@ -1,12 +1,13 @@
 //! A small weight: rows are evaluated in blocks that stay in the cache. The blocks form parts, each with its own
 //! gradients.
 
-use super::{Evaluation, LinearGrads, copy_rows, round, take};
+use super::{Evaluation, LinearGrads, copy_rows, round};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
+use crate::math::Real;
 use crate::parallel;
 use crate::simd::Float;
-use crate::storage::Storage;
+use crate::storage::take;
 use crate::view::Rows;
 use std::ops::Range;
 
@@ -19,15 +20,15 @@ struct Part<'k, T> {
     bias_grad: Option<&'k mut [f64]>,
 }
 
-impl<S: Storage> Evaluation<'_, '_, S> {
+impl<T: Real> Evaluation<'_, '_, T> {
     /// Evaluates rows in blocks that stay in the cache. Threads share parts of the rows, each with its own gradients.
-    pub(super) fn in_blocks(&self, grads: LinearGrads<'_, S::Real>, mut each: Option<&mut [S::Real]>) -> f64 {
+    pub(super) fn in_blocks(&self, grads: LinearGrads<'_, T>, mut each: Option<&mut [T]>) -> f64 {
         let [rows, features, classes] = self.objective.shape();
-        let block = linear::block_rows::<S::Real>(features, classes);
-        let size = rows.div_ceil(linear::parts::<S::Real>(features, classes)).next_multiple_of(block);
+        let block = linear::block_rows::<T>(features, classes);
+        let size = rows.div_ceil(linear::parts::<T>(features, classes)).next_multiple_of(block);
         let count = rows.div_ceil(size);
         let (weights, losses) = (features * classes, self.objective.loss.losses_per_row(classes));
-        let mut weight_grads = vec![S::Real::ZERO; if grads.weight.is_some() { count * weights } else { 0 }];
+        let mut weight_grads = vec![T::ZERO; if grads.weight.is_some() { count * weights } else { 0 }];
         let mut bias_grads = vec![0.0; if grads.bias.is_some() { count * classes } else { 0 }];
         // 1. every part
         let (mut x_rest, mut weight_rest, mut bias_rest) = (grads.x, &mut weight_grads[..], &mut bias_grads[..]);
@@ -58,19 +59,19 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     }
 
     /// Evaluates the rows of a part, one block at a time.
-    fn part(&self, part: Part<'_, S::Real>, block: usize) -> f64 {
+    fn part(&self, part: Part<'_, T>, block: usize) -> f64 {
         let Part { rows, mut each, mut x_grad, mut weight_grad, mut bias_grad } = part;
         let [_, features, classes] = self.objective.shape();
-        let (mut logits, mut copy) = (vec![S::Real::ZERO; block.min(rows.len()) * classes], Vec::new());
+        let (mut logits, mut copy) = (vec![T::ZERO; block.min(rows.len()) * classes], Vec::new());
         let mut total = 0.0;
-        S::widened(self.isa, self.objective.weight, |weight| {
+        self.objective.weight.widened(self.isa, |weight| {
             for first in rows.clone().step_by(block) {
                 let count = block.min(rows.end - first);
                 let each = each.as_mut().map(|rest| take(rest, count * self.objective.loss.losses_per_row(classes)));
                 let x_grad = x_grad.as_mut().map(|rest| take(rest, count * features));
                 let left_out: Vec<_> = (0..count).filter(|&i| self.is_left_out(first + i)).collect();
                 let logits = &mut logits[..count * classes];
-                total += S::widened(self.isa, self.objective.x.part(first, count), |x| {
+                total += self.objective.x.part(first, count).widened(self.isa, |x| {
                     let x = if left_out.is_empty() { x } else { zeroed(x, &left_out, &mut copy) };
                     linear::block_logits(self.isa, x, weight, self.objective.bias, logits);
                     let total = self.losses(first, logits, each);
@@ -79,12 +80,12 @@ impl<S: Storage> Evaluation<'_, '_, S> {
                     }
                     if let Some(sums) = &mut bias_grad {
                         let (rows, stride) = (&logits[..], classes);
-                        S::Real::dispatch(self.isa, AddColumns { rows, stride, columns: 0..classes, sums });
+                        T::dispatch(self.isa, AddColumns { rows, stride, columns: 0..classes, sums });
                     }
                     if let Some(grad) = x_grad {
                         let logits = Matrix::packed(logits, count, classes);
                         MatrixMut::packed(grad, count, features).product(logits, Matrix::of(weight), false);
-                        left_out.iter().for_each(|&i| grad[i * features..][..features].fill(S::Real::ZERO));
+                        left_out.iter().for_each(|&i| grad[i * features..][..features].fill(T::ZERO));
                     }
                     total
                 });

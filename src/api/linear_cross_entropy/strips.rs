@@ -13,8 +13,7 @@ use crate::losses::OfSum;
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::RowSum;
-use crate::simd::{Float, Isa, Kernel, Lanes, RowIo, Simd, inlined};
-use crate::storage::Storage;
+use crate::simd::{Isa, Kernel, Lanes, RowIo, Simd, inlined};
 use crate::view::Rows;
 use std::ops::Range;
 
@@ -35,17 +34,17 @@ struct Row<T> {
     result: OfSum,
 }
 
-impl<S: Storage> Evaluation<'_, '_, S> {
+impl<T: Real> Evaluation<'_, '_, T> {
     /// Evaluates rows in strips, one after the other; the classes of a strip are evaluated in tiles.
     pub(super) fn in_strips(
         &self,
-        summed: &dyn SummedRows<S::Real>,
+        summed: &dyn SummedRows<T>,
         strips: Strips,
-        grads: LinearGrads<'_, S::Real>,
-        mut each: Option<&mut [S::Real]>,
+        grads: LinearGrads<'_, T>,
+        mut each: Option<&mut [T]>,
     ) -> f64 {
         let classes = self.objective.weight.rows();
-        let mut logits = vec![S::Real::ZERO; strips.rows * strips.classes.min(classes)];
+        let mut logits = vec![T::ZERO; strips.rows * strips.classes.min(classes)];
         self.for_tiles(strips.rows, grads, |strip, x, grads| {
             let tiles = || (0..classes).step_by(strips.classes).map(|k| k..classes.min(k + strips.classes));
             let mut rows: Vec<_> = strip.indices().map(|index| Row::of(summed, index)).collect();
@@ -60,7 +59,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
                 row.finish(summed);
                 total += row.result.loss;
                 if let Some(each) = &mut each {
-                    each[row.index] = S::Real::from_f64(row.result.loss);
+                    each[row.index] = T::from_f64(row.result.loss);
                 }
             }
             // 3. gradients
@@ -74,12 +73,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     }
 
     /// The logits of some classes.
-    fn strip_logits<'l>(
-        &self,
-        x: Rows<'_, S::Real>,
-        tile: Range<usize>,
-        logits: &'l mut [S::Real],
-    ) -> &'l mut [S::Real] {
+    fn strip_logits<'l>(&self, x: Rows<'_, T>, tile: Range<usize>, logits: &'l mut [T]) -> &'l mut [T] {
         let logits = &mut logits[..x.rows() * tile.len()];
         self.tile_logits(x, tile.clone(), logits);
         linear::add_bias(self.objective.bias.map(|bias| &bias[tile]), logits);

@@ -1,12 +1,12 @@
 //! A large weight: rows are evaluated in tiles, and all threads share each tile. [`strips`](super::strips) divide the
 //! classes into tiles too.
 
-use super::{Evaluation, LinearGrads, copy_rows, round, take};
+use super::{Evaluation, LinearGrads, copy_rows, round};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
+use crate::math::Real;
 use crate::parallel;
-use crate::simd::Float;
-use crate::storage::Storage;
+use crate::storage::take;
 use crate::view::Rows;
 use std::ops::Range;
 
@@ -46,16 +46,11 @@ pub(super) struct TileGrads<'k, T> {
     pub(super) adds: bool,
 }
 
-impl<S: Storage> Evaluation<'_, '_, S> {
+impl<T: Real> Evaluation<'_, '_, T> {
     /// Evaluates tiles of at most `most` rows that count, one tile after the other. All threads share each tile.
-    pub(super) fn in_tiles(
-        &self,
-        most: usize,
-        grads: LinearGrads<'_, S::Real>,
-        mut each: Option<&mut [S::Real]>,
-    ) -> f64 {
+    pub(super) fn in_tiles(&self, most: usize, grads: LinearGrads<'_, T>, mut each: Option<&mut [T]>) -> f64 {
         let classes = self.objective.weight.rows();
-        let mut logits = vec![S::Real::ZERO; most * classes];
+        let mut logits = vec![T::ZERO; most * classes];
         self.for_tiles(most, grads, |tile, x, grads| {
             let logits = &mut logits[..tile.count * classes];
             self.tile_logits(x, 0..classes, logits);
@@ -70,8 +65,8 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     pub(super) fn for_tiles(
         &self,
         most: usize,
-        mut grads: LinearGrads<'_, S::Real>,
-        mut f: impl FnMut(&Tile, Rows<'_, S::Real>, &mut TileGrads<'_, S::Real>) -> f64,
+        mut grads: LinearGrads<'_, T>,
+        mut f: impl FnMut(&Tile, Rows<'_, T>, &mut TileGrads<'_, T>) -> f64,
     ) -> f64 {
         let [rows, features, classes] = self.objective.shape();
         let mut bias = vec![0.0; if grads.bias.is_some() { classes } else { 0 }];
@@ -83,18 +78,18 @@ impl<S: Storage> Evaluation<'_, '_, S> {
             let mut x_grad = grads.x.as_mut().map(|grad| &mut grad[places]);
             if tile.count == 0 {
                 if let Some(grad) = x_grad {
-                    grad.fill(S::Real::ZERO);
+                    grad.fill(T::ZERO);
                 }
                 continue;
             }
             let is_whole = tile.count == tile.rows.len();
-            let mut apart = vec![S::Real::ZERO; if is_whole || x_grad.is_none() { 0 } else { tile.count * features }];
+            let mut apart = vec![T::ZERO; if is_whole || x_grad.is_none() { 0 } else { tile.count * features }];
             let x = x_grad.as_mut().map(|grad| if is_whole { &mut **grad } else { &mut apart[..] });
             let mut tile_grads = TileGrads { x, weight: grads.weight.as_deref_mut(), bias: &mut bias, adds };
             self.with_rows(&tile, |x| total += f(&tile, x, &mut tile_grads));
             adds = true;
             if let Some(grad) = x_grad.filter(|_| !is_whole) {
-                grad.fill(S::Real::ZERO);
+                grad.fill(T::ZERO);
                 let mut apart = &mut apart[..];
                 for run in &tile.runs {
                     let rows = take(&mut apart, run.len() * features);
@@ -103,7 +98,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
             }
         }
         if let Some(grad) = grads.weight.filter(|_| !adds) {
-            grad.fill(S::Real::ZERO);
+            grad.fill(T::ZERO);
         }
         if let Some(grad) = grads.bias {
             round(&bias, grad);
@@ -130,22 +125,22 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     }
 
     /// Calls `f` with the rows of a tile that count: without a copy if they are contiguous and need not be widened.
-    fn with_rows(&self, tile: &Tile, f: impl FnOnce(Rows<'_, S::Real>)) {
+    fn with_rows(&self, tile: &Tile, f: impl FnOnce(Rows<'_, T>)) {
         let part = |run: &Range<usize>| self.objective.x.part(run.start, run.len());
         if let [run] = &tile.runs[..] {
-            return S::widened(self.isa, part(run), f);
+            return part(run).widened(self.isa, f);
         }
         let features = self.objective.x.columns();
-        let mut copy = vec![S::Real::ZERO; tile.count * features];
+        let mut copy = vec![T::ZERO; tile.count * features];
         let mut rest = &mut copy[..];
         for run in &tile.runs {
-            S::widened(self.isa, part(run), |x| copy_rows(x, take(&mut rest, run.len() * features)));
+            part(run).widened(self.isa, |x| copy_rows(x, take(&mut rest, run.len() * features)));
         }
         f(Rows::packed(&copy, tile.count, features));
     }
 
     /// The products of the inputs and the weights of some classes.
-    pub(super) fn tile_logits(&self, x: Rows<'_, S::Real>, classes: Range<usize>, logits: &mut [S::Real]) {
+    pub(super) fn tile_logits(&self, x: Rows<'_, T>, classes: Range<usize>, logits: &mut [T]) {
         let x = Matrix::of(x);
         let blocks = MatrixMut::packed(logits, x.len(), classes.len()).blocks();
         let work = linear::work(x.len(), self.objective.weight.columns(), classes.len());
@@ -159,7 +154,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
     }
 
     /// Adds the bias, and overwrites the logits with gradients if these are required.
-    fn tile_losses(&self, tile: &Tile, logits: &mut [S::Real], mut each: Option<&mut [S::Real]>) -> f64 {
+    fn tile_losses(&self, tile: &Tile, logits: &mut [T], mut each: Option<&mut [T]>) -> f64 {
         let (loss, classes) = (self.objective.loss, self.objective.weight.rows());
         let (size, losses, elements) = (parallel::block_rows(classes), loss.losses_per_row(classes), logits.len());
         let (mut logits, mut blocks) = (logits, Vec::new());
@@ -185,13 +180,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
 
     /// The required gradients of the rows and some classes; all products run in parallel. Gradients with respect to the
     /// inputs are added to those of the previous classes.
-    pub(super) fn tile_grads(
-        &self,
-        x: Rows<'_, S::Real>,
-        classes: Range<usize>,
-        logits: &[S::Real],
-        grads: &mut TileGrads<'_, S::Real>,
-    ) {
+    pub(super) fn tile_grads(&self, x: Rows<'_, T>, classes: Range<usize>, logits: &[T], grads: &mut TileGrads<'_, T>) {
         let (rows, features, mut products) = (x.rows(), x.columns(), Vec::new());
         if let Some(grad) = &mut grads.x {
             products.extend(MatrixMut::packed(grad, rows, features).blocks().into_iter().map(Product::X));
@@ -218,7 +207,7 @@ impl<S: Storage> Evaluation<'_, '_, S> {
                 block.product(grad.t(), inputs, adds);
             }
             Product::Bias(columns, sums) => {
-                S::Real::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
+                T::dispatch(self.isa, AddColumns { rows: logits, stride, columns, sums });
             }
         });
     }
@@ -229,14 +218,14 @@ impl<S: Storage> Evaluation<'_, '_, S> {
         &self,
         classes: Range<usize>,
         features: Range<usize>,
-        mut f: impl FnMut(Range<usize>, Matrix<'_, S::Real>),
+        mut f: impl FnMut(Range<usize>, Matrix<'_, T>),
     ) {
         let weight = self.objective.weight.some_columns(features);
-        let step = linear::widened_rows::<S>(classes.len(), weight.columns());
+        let step = linear::widened_rows(weight.are_half(), classes.len(), weight.columns());
         for first in (0..classes.len()).step_by(step) {
             let some = first..classes.len().min(first + step);
             let rows = weight.part(classes.start + first, some.len());
-            S::widened(self.isa, rows, |rows| f(some, Matrix::of(rows)));
+            rows.widened(self.isa, |rows| f(some, Matrix::of(rows)));
         }
     }
 }

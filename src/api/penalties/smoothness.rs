@@ -8,9 +8,8 @@ use crate::error::{Error, Result};
 use crate::losses::{Position, Positions};
 use crate::math::Real;
 use crate::parallel;
-use crate::scratch::Scratch;
-use crate::simd::{Float, Isa};
-use crate::storage::{Place, Storage};
+use crate::simd::Isa;
+use crate::storage::{Place, Storage, StoredIo, StoredRows};
 use crate::tile;
 use crate::view::{Rows, RowsIo};
 use by_lane::{Block, ByLane};
@@ -69,6 +68,10 @@ pub fn js_smoothness<S: Storage>(
     neighbours: Neighbours<'_>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
+    values(S::rows(logits), neighbours, reduction)
+}
+
+fn values<T: Real>(logits: StoredRows<'_, T>, neighbours: Neighbours<'_>, reduction: Reduction) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     smoothness(neighbours, rows, reduction, |_, mut each| {
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
@@ -78,19 +81,19 @@ pub fn js_smoothness<S: Storage>(
             (first, block, each)
         });
         parallel::sum(blocks, rows * classes, |(first, block, each)| {
-            let before = first.checked_sub(1).map(|row| logits.row(row));
+            let before = first.checked_sub(1).map(|row| logits.part(row, 1));
             widened_row(isa, before, |before| {
-                S::widened(isa, block, |block| {
+                block.widened(isa, |block| {
                     if !tile::are_few(classes) {
-                        return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
-                            S::Real::dispatch(isa, Values { neighbours, first, before, block, scratch, each })
+                        return T::with_scratch(2 * Position::<T>::SCRATCH * classes, |scratch| {
+                            T::dispatch(isa, Values { neighbours, first, before, block, scratch, each })
                         });
                     }
-                    S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
+                    T::with_scratch(Positions::<T>::scratch_len(classes), |scratch| {
                         let (block, after, scale) = (Block::Values(block), None, 1.0);
                         let upstream = GradOutput::ONE;
                         let kernel = ByLane { neighbours, first, before, after, block, scratch, scale, upstream, each };
-                        S::Real::dispatch::<ByLane<'_, _, false>>(isa, kernel)
+                        T::dispatch::<ByLane<'_, _, false>>(isa, kernel)
                     })
                 })
             })
@@ -104,17 +107,26 @@ pub fn js_smoothness<S: Storage>(
 /// # Errors
 /// As of [`js_smoothness`], and [`Error::Shape`] unless `grad_output` fits the pairs. Then nothing is written.
 pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
-    mut logits: RowsIo<'_, S, O>,
+    logits: RowsIo<'_, S, O>,
     neighbours: Neighbours<'_>,
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
+    values_and_grads(O::rows_io(logits), neighbours, reduction, grad_output)
+}
+
+fn values_and_grads<T: Real>(
+    mut logits: StoredIo<'_, T>,
+    neighbours: Neighbours<'_>,
+    reduction: Reduction,
+    grad_output: GradOutput<'_, T>,
+) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     neighbours.check(rows)?;
     grad_output.check(neighbours.pairs_before(rows))?;
     if grad_output.is_zero() {
-        let loss = js_smoothness(O::source(&logits), neighbours, reduction)?;
-        logits.target().fill(O::default());
+        let loss = values(logits.source(), neighbours, reduction)?;
+        logits.target().clear();
         return Ok(loss);
     }
     let (factor, upstream) = match grad_output {
@@ -122,7 +134,7 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
         each => (1.0, each),
     };
     if neighbours.pairs(rows) == 0 {
-        logits.target().fill(O::default());
+        logits.target().clear();
     }
     smoothness(neighbours, rows, reduction, |scale, mut each| {
         let scale = scale * factor;
@@ -130,20 +142,16 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
         // Copies of the rows on both sides of each border between blocks: either block may overwrite its row before the
         // other block reads it.
         let source = logits.apart();
-        let copies: Vec<S> = match source {
-            Some(_) => Vec::new(),
-            None => {
-                let rows = O::source(&logits);
-                (1..rows.rows().div_ceil(size))
-                    .flat_map(|b| [rows.row(b * size - 1), rows.row(b * size)])
-                    .flatten()
-                    .copied()
-                    .collect()
+        let mut copies = Vec::new();
+        if source.is_none() {
+            for b in 1..rows.div_ceil(size) {
+                let both = logits.source().part(b * size - 1, 2);
+                both.widened(isa, |both| copies.extend_from_slice(both.flat()));
             }
-        };
+        }
         let border = |b: usize, side: usize| match source {
-            Some(rows) => rows.row(b * size - 1 + side),
-            None => &copies[(2 * (b - 1) + side) * classes..][..classes],
+            Some(rows) => rows.part(b * size - 1 + side, 1),
+            None => StoredRows::Real(Rows::packed(&copies[(2 * (b - 1) + side) * classes..][..classes], 1, classes)),
         };
         let blocks = logits.blocks(size).enumerate().map(|(b, block)| {
             let each = part(&mut each, &neighbours, b * size, block.rows());
@@ -155,19 +163,19 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
             let after = (first + block.rows() < rows).then(|| border(b + 1, 1));
             widened_row(isa, before, |before| {
                 widened_row(isa, after, |after| {
-                    O::filled(isa, block, |block| {
+                    block.filled(isa, |block| {
                         if !tile::are_few(classes) {
-                            return S::Real::with_scratch(2 * Position::<S::Real>::SCRATCH * classes, |scratch| {
+                            return T::with_scratch(2 * Position::<T>::SCRATCH * classes, |scratch| {
                                 let kernel =
                                     Grads { neighbours, first, before, after, block, scratch, scale, upstream, each };
-                                S::Real::dispatch(isa, kernel)
+                                T::dispatch(isa, kernel)
                             });
                         }
-                        S::Real::with_scratch(Positions::<S::Real>::scratch_len(classes), |scratch| {
+                        T::with_scratch(Positions::<T>::scratch_len(classes), |scratch| {
                             let block = Block::Grads(block);
                             let kernel =
                                 ByLane { neighbours, first, before, after, block, scratch, scale, upstream, each };
-                            S::Real::dispatch::<ByLane<'_, _, true>>(isa, kernel)
+                            T::dispatch::<ByLane<'_, _, true>>(isa, kernel)
                         })
                     })
                 })
@@ -210,9 +218,9 @@ fn part<'e, T>(
 }
 
 /// Calls `f` with the widened numbers of a row, if there is one.
-fn widened_row<S: Storage, R>(isa: Isa, row: Option<&[S]>, f: impl FnOnce(Option<&[S::Real]>) -> R) -> R {
+fn widened_row<T: Real, R>(isa: Isa, row: Option<StoredRows<'_, T>>, f: impl FnOnce(Option<&[T]>) -> R) -> R {
     match row {
-        Some(row) => S::widened(isa, Rows::packed(row, 1, row.len()), |row| f(Some(row.row(0)))),
+        Some(row) => row.widened(isa, |row| f(Some(row.row(0)))),
         None => f(None),
     }
 }

@@ -89,7 +89,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let GroupGrads { objective, loss, first, rows, scratch: slopes, scale, mut each } = self;
-        let mut io = rows.cached();
+        let mut io = rows.streaming(false);
         let (count, classes, map) = (io.rows(), io.columns(), objective.loss.logit_map());
         let (size, divisor) = (group_rows(s, classes), T::from_f64(scale.divisor() * map.temperature()));
         let mut total = Total::new();

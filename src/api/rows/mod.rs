@@ -7,7 +7,6 @@ mod by_row;
 mod long;
 mod path;
 
-use super::stored::{StoredRows, widened};
 use super::{ColumnBlock, Curvature, CurvedObjective, GradScale, HessScale, Objective, SummedRows};
 use crate::error::{Error, Result};
 use crate::losses::{CurvedRowLoss, Domain, OfSum, RowLoss, RowTarget, total_weight};
@@ -16,6 +15,7 @@ use crate::parallel;
 use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, Lanes, RowIo, Simd, inlined};
 use crate::sparse::Sparse;
+use crate::storage::StoredRows;
 use crate::tile;
 use crate::view::{Classes, Rows, RowsIo, check_weights};
 use by_group::{GroupGrads, GroupHesses, GroupValues};
@@ -34,7 +34,7 @@ pub enum Targets<'a, T> {
     /// One distribution over few classes per row.
     Sparse(Sparse<'a, T>),
     /// One distribution per row, in half precision.
-    Stored(&'a dyn StoredRows<T>),
+    Stored(StoredRows<'a, T>),
 }
 
 /// A loss of the softmax family, with targets and weights.
@@ -78,13 +78,13 @@ impl<T: Real, L: RowLoss<T> + Clone> RowObjective<'_, T, L> {
     #[cold]
     fn block<R>(
         &self,
-        stored: &dyn StoredRows<T>,
+        stored: StoredRows<'_, T>,
         isa: Isa,
         first: usize,
         rows: usize,
         f: impl FnOnce(RowObjective<'_, T, L>) -> R,
     ) -> R {
-        widened(stored, isa, first, rows, |target| {
+        stored.part(first, rows).widened(isa, |target| {
             f(RowObjective {
                 loss: self.loss.clone(),
                 target: Targets::Distributions(target),
@@ -100,7 +100,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             Targets::Classes(labels) => (vec![rows], vec![labels.rows()]),
             Targets::Distributions(target) => (vec![rows, classes], vec![target.rows(), target.columns()]),
             Targets::Sparse(target) => (vec![rows, target.pairs()], vec![target.rows(), target.pairs()]),
-            Targets::Stored(target) => (vec![rows, classes], target.shape().to_vec()),
+            Targets::Stored(target) => (vec![rows, classes], vec![target.rows(), target.columns()]),
         };
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got });

@@ -252,7 +252,6 @@ where
         let class_weight = self.weights("class_weight", self.operands.class_weight, of_class)?;
         let sample_weight = self.weights("sample_weight", self.operands.sample_weight, of_sample)?;
         let target = self.operands.target;
-        let stored;
         let targets = match (self.operands.target_weight, target.dtype) {
             (Some(weights), _) => {
                 let weights = self.part("target_weight", weights)?;
@@ -266,10 +265,7 @@ where
             (None, dtype) if dtype == <S::Real as Dtype>::CODE => {
                 Targets::Distributions(Rows::new("target", self.part("target", target)?, rows, classes)?)
             }
-            (None, _) => {
-                stored = Rows::<S>::new("target", self.part("target", target)?, rows, classes)?;
-                Targets::Stored(&stored)
-            }
+            (None, _) => Targets::Stored(S::rows(Rows::new("target", self.part("target", target)?, rows, classes)?)),
         };
         let loss = SoftmaxCrossEntropy::new(classes, class_weight.as_deref(), options.label_smoothing)?
             .of_logits(options.softcap, options.temperature)?
@@ -312,13 +308,11 @@ where
         let columns = pos_weight.map_or(1, <[S::Real]>::len);
         let logits = Rows::new("logits", logits, logits.len().checked_div(columns).unwrap_or(0), columns)?;
         let target = self.operands.target;
-        let stored;
         let target = if target.dtype == <S::Real as Dtype>::CODE {
             PointTargets::Real(self.part("target", target)?)
         } else {
             let numbers = self.part::<S>("target", target)?;
-            stored = Rows::new("target", numbers, numbers.len(), 1)?;
-            PointTargets::Stored(&stored)
+            PointTargets::Stored(S::rows(Rows::new("target", numbers, numbers.len(), 1)?))
         };
         let ignored = self.options.ignore_index.map(|ignored| S::Real::from_f64(ignored as f64));
         let sample_weight = sample_weight.as_deref();
