@@ -58,7 +58,7 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
     apply_to(function, O::rows_io(rows))
 }
 
-fn apply_to<T: Real>(function: Function, rows: StoredIo<'_, T>) -> Result<()> {
+pub(crate) fn apply_to<T: Real>(function: Function, rows: StoredIo<'_, T>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.columns(), parallel::block_rows(rows.columns()));
     let is_of_rows = matches!(function, Function::Softmax | Function::LogSoftmax);
     if is_of_rows && long_rows::are_split(rows.rows(), rows.columns()) {

@@ -141,10 +141,10 @@ pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
-    value_and_grads(objective, O::rows_io(mean), dispersion_grad, reduction, grad_output)
+    gaussian_value_and_grads_of(objective, O::rows_io(mean), dispersion_grad, reduction, grad_output)
 }
 
-fn value_and_grads<T: Real>(
+pub(crate) fn gaussian_value_and_grads_of<T: Real>(
     objective: &GaussianObjective<'_, T>,
     mut mean: StoredIo<'_, T>,
     dispersion_grad: &mut [T],

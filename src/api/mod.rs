@@ -38,6 +38,13 @@ pub use points::{PointObjective, PointTargets};
 pub use rows::{RowObjective, Targets};
 pub use token_logprobs::TokenObjective;
 
+#[cfg(feature = "python")]
+pub(crate) use functions::apply_to;
+#[cfg(feature = "python")]
+pub(crate) use gaussian::gaussian_value_and_grads_of;
+#[cfg(feature = "python")]
+pub(crate) use penalties::{js_smoothness_with_grad_of, parity_penalty_with_grad_of};
+
 use crate::error::{Error, Result};
 use crate::losses::{Domain, OfSum};
 use crate::math::Real;
@@ -187,7 +194,11 @@ pub fn value<S: Storage>(
     value_of(objective, S::rows(logits), reduction)
 }
 
-fn value_of<T: Real>(objective: &dyn Objective<T>, logits: StoredRows<'_, T>, reduction: Reduction) -> Result<Loss<T>> {
+pub(crate) fn value_of<T: Real>(
+    objective: &dyn Objective<T>,
+    logits: StoredRows<'_, T>,
+    reduction: Reduction,
+) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     objective.check(rows, classes)?;
     check_logits(objective, isa, logits)?;
@@ -227,7 +238,7 @@ pub fn value_and_grad<S: Storage, O: Place<S>>(
     value_and_grad_of(objective, O::rows_io(logits), reduction, grad_output)
 }
 
-fn value_and_grad_of<T: Real>(
+pub(crate) fn value_and_grad_of<T: Real>(
     objective: &dyn Objective<T>,
     mut logits: StoredIo<'_, T>,
     reduction: Reduction,
@@ -273,7 +284,7 @@ pub fn value_grad_hess<S: Storage, O: Place<S>>(
     value_grad_hess_of(objective, O::rows_io(logits), O::places(hess), reduction, options)
 }
 
-fn value_grad_hess_of<T: Real>(
+pub(crate) fn value_grad_hess_of<T: Real>(
     objective: &dyn CurvedObjective<T>,
     mut logits: StoredIo<'_, T>,
     mut hess: Places<'_, T>,

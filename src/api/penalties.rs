@@ -2,6 +2,8 @@
 
 mod smoothness;
 
+#[cfg(feature = "python")]
+pub(crate) use smoothness::js_smoothness_with_grad_of;
 pub use smoothness::{Neighbours, js_smoothness, js_smoothness_with_grad};
 
 use crate::error::{Error, Result};
@@ -62,10 +64,10 @@ pub fn parity_penalty_with_grad<S: Storage, O: Place<S>>(
     link: Link,
     grad_output: f64,
 ) -> Result<f64> {
-    penalty_and_grad(O::rows_io(logits), groups, link, grad_output)
+    parity_penalty_with_grad_of(O::rows_io(logits), groups, link, grad_output)
 }
 
-fn penalty_and_grad<T: Real>(
+pub(crate) fn parity_penalty_with_grad_of<T: Real>(
     logits: StoredIo<'_, T>,
     groups: Groups<'_, T>,
     link: Link,

@@ -2,8 +2,8 @@
 
 use super::arrays::{Arg, Number, detached};
 use super::inputs::{Input, Logits, match_dtype};
-use super::outputs::{Io, Output, Want, match_output, rounded};
-use crate::Function;
+use super::outputs::{Output, Want, rounded};
+use crate::{Function, api};
 use pyo3::prelude::*;
 
 /// A function of `xentrs.losses` that maps an array to one of the same shape.
@@ -19,7 +19,8 @@ fn map<'py>(
         out: Option<Arg<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut output = Output::of(&x, &[], Want { order: 1, out, grad_output: None, hess: None }, [], [])?;
-        match_output!(output, &x, rows => detached(x.py(), x.array.len(), || crate::apply(function, rows)))?;
+        let rows = output.io(&x)?;
+        detached(x.py(), x.array.len(), || api::apply_to(function, rows))?;
         output.finish(x.py())
     }
     match_dtype!(Logits::of(x, "x", axis)?, x => run(function, x, out))

@@ -4,10 +4,10 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
 use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::options;
-use super::outputs::{Io, Output, Want, evaluate, in_type_of, match_output, wrap};
+use super::outputs::{Output, Want, evaluate, in_type_of, wrap};
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::Use;
-use crate::{Dispersion, GaussianNll, GaussianObjective};
+use crate::{Dispersion, GaussianNll, GaussianObjective, api};
 use pyo3::prelude::*;
 
 /// The arguments of `gaussian_nll` except the means.
@@ -53,9 +53,9 @@ impl<'py> Arguments<'_, 'py> {
         let places = spread_grad.data_mut();
         let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
         let grad_output = upstream.get();
-        let loss = match_output!(output, &mean, rows => detached(py, points, || {
-            crate::gaussian_value_and_grads(&objective, rows, places, reduction, grad_output)
-        }))?;
+        let rows = output.io(&mean)?;
+        let evaluate = || api::gaussian_value_and_grads_of(&objective, rows, places, reduction, grad_output);
+        let loss = detached(py, points, evaluate)?;
         let loss = wrap(py, loss, shape)?;
         // The gradient of a broadcast argument is the sum over the elements to which it was broadcast.
         let spread_grad = via_numpy(py, Numpy::SumTo, (in_type_of(&mean, spread_grad)?, given))?;

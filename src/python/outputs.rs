@@ -4,7 +4,8 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Upstream};
 use super::options::choice;
 use super::via_numpy::{Numpy, via_numpy};
-use crate::{Curvature, CurvedObjective, HessOptions, Isa, Loss, Objective, Reduction, RowsIo};
+use crate::storage::{Place as _, Places, StoredIo};
+use crate::{Curvature, CurvedObjective, HessOptions, Isa, Loss, Objective, Reduction, RowsIo, api};
 use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
@@ -32,23 +33,6 @@ enum Place<'py, S: Number> {
     Single(Array<'py, S::Single>),
 }
 
-/// The logits and the place for the result, of either type.
-pub(super) enum Io<'a, S: Number> {
-    Stored(RowsIo<'a, S>),
-    Single(RowsIo<'a, S, S::Single>),
-}
-
-/// Runs an expression for an [`Output`] of either type.
-macro_rules! match_output {
-    ($output:expr, $logits:expr, $rows:ident => $result:expr) => {
-        match $output.io($logits)? {
-            Io::Stored($rows) => $result,
-            Io::Single($rows) => $result,
-        }
-    };
-}
-pub(super) use match_output;
-
 impl<'py, S: Number> Place<'py, S> {
     /// The array, if it can be written directly.
     fn in_place(out: Arg<'_, 'py>, shape: &[usize]) -> Option<Self> {
@@ -59,6 +43,20 @@ impl<'py, S: Number> Place<'py, S> {
             return suits(&array, shape).then_some(Place::Stored(array));
         }
         Array::in_place(out).filter(|array| suits(array, shape)).map(Place::Single)
+    }
+
+    fn object(&self) -> Bound<'py, PyAny> {
+        match self {
+            Place::Stored(array) => array.object().clone().into_any(),
+            Place::Single(array) => array.object().clone().into_any(),
+        }
+    }
+
+    fn places(&mut self) -> Places<'_, S::Real> {
+        match self {
+            Place::Stored(array) => S::places(array.data_mut()),
+            Place::Single(array) => S::Single::places(array.data_mut()),
+        }
     }
 
     fn span(&self) -> Option<Range<usize>> {
@@ -137,33 +135,25 @@ impl<'py, S: Number> Output<'py, S> {
 
     /// The place for the gradient, as the caller sees it.
     fn object(&self) -> Bound<'py, PyAny> {
-        match (&self.copy_to, &self.array) {
-            (Some(out), _) => out.clone(),
-            (None, Place::Stored(array)) => array.object().clone().into_any(),
-            (None, Place::Single(array)) => array.object().clone().into_any(),
-        }
+        self.copy_to.clone().unwrap_or_else(|| self.array.object())
     }
 
     /// The logits and the place for the result.
-    pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, S>) -> crate::Result<Io<'a, S>> {
-        let fresh = self.fresh;
+    pub(super) fn io<'a>(&'a mut self, logits: &'a Input<'py, S>) -> crate::Result<StoredIo<'a, S::Real>> {
+        let (rows, fresh) = (&logits.array, self.fresh);
         Ok(match &mut self.array {
-            Place::Stored(array) => Io::Stored(if self.over_logits {
-                RowsIo::in_place(array.data_mut(), logits.array.row_count(), logits.array.columns())?
+            Place::Stored(array) => S::rows_io(if self.over_logits {
+                RowsIo::in_place(array.data_mut(), rows.row_count(), rows.columns())?
             } else {
-                RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)
+                RowsIo::new(rows.rows()?, array.data_mut())?.fresh(fresh)
             }),
-            Place::Single(array) => Io::Single(RowsIo::new(logits.array.rows()?, array.data_mut())?.fresh(fresh)),
+            Place::Single(array) => S::Single::rows_io(RowsIo::new(rows.rows()?, array.data_mut())?.fresh(fresh)),
         })
     }
 
     /// The result as a Python object.
     pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let array = match &self.array {
-            Place::Stored(array) => array.object().clone().into_any(),
-            Place::Single(array) => array.object().clone().into_any(),
-        };
-        let array = restored(py, array, self.axis)?;
+        let array = restored(py, self.array.object(), self.axis)?;
         match self.copy_to {
             Some(out) => via_numpy(py, Numpy::CopyTo, (out, array)),
             None => Ok(array),
@@ -245,9 +235,8 @@ pub(super) fn evaluate<'py, S: Number>(
     };
     let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
     let grad_output = upstream.get();
-    let loss = match_output!(output, logits, rows => {
-        detached(py, elements, || crate::value_and_grad(objective, rows, reduction, grad_output))
-    })?;
+    let rows = output.io(logits)?;
+    let loss = detached(py, elements, || api::value_and_grad_of(objective, rows, reduction, grad_output))?;
     let loss = wrap(py, loss, shape)?;
     Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
 }
@@ -284,19 +273,17 @@ fn evaluate_hess<'py, S: Number>(
         let arguments = (place, &logits.given, output.object(), output.inputs.clone(), dtype.clone());
         via_numpy(py, Numpy::CheckHessOut, arguments)?;
     }
-    let (loss, hess, is_copied) = match_output!(output, logits, rows => {
-        let place = place.as_ref().filter(|_| logits.axis.is_none());
-        let place = place.and_then(Array::in_place).filter(Array::is_flat);
-        let is_copied = place.is_none();
-        let mut hess = match place {
-            Some(place) => place,
-            None => Array::empty(dtype, logits.array.shape())?,
-        };
-        let places = hess.data_mut();
-        let loss = detached(py, elements, || crate::value_grad_hess(objective, rows, places, reduction, options))?;
-        (loss, hess.object().clone().into_any(), is_copied)
-    });
-    let hess = restored(py, hess, logits.axis)?;
+    let in_place = place.as_ref().filter(|_| logits.axis.is_none());
+    let in_place = in_place.and_then(|place| Place::<S>::in_place(place, logits.array.shape()));
+    let is_copied = in_place.is_none();
+    let mut hess = match (in_place, &output.array) {
+        (Some(place), _) => place,
+        (None, Place::Stored(_)) => Place::Stored(Array::empty(dtype, logits.array.shape())?),
+        (None, Place::Single(_)) => Place::Single(Array::empty(dtype, logits.array.shape())?),
+    };
+    let (rows, places) = (output.io(logits)?, hess.places());
+    let loss = detached(py, elements, || api::value_grad_hess_of(objective, rows, places, reduction, options))?;
+    let hess = restored(py, hess.object(), logits.axis)?;
     let hess = match place {
         Some(place) if is_copied => via_numpy(py, Numpy::CopyTo, (place, hess))?,
         _ => hess,

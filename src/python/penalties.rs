@@ -4,9 +4,9 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
 use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::options::{self, choice};
-use super::outputs::{Io, Output, Want, match_output, wrap};
+use super::outputs::{Output, Want, wrap};
 use super::via_numpy::{Numpy, via_numpy};
-use crate::{Classes, Groups, Labels, Link, Neighbours};
+use crate::{Classes, Groups, Labels, Link, Neighbours, api};
 use pyo3::prelude::*;
 
 fn smoothness<'py, S: Number>(
@@ -32,9 +32,9 @@ fn smoothness<'py, S: Number>(
     };
     let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
     let grad_output = upstream.get();
-    let loss = match_output!(output, logits, rows => {
-        detached(py, elements, || crate::js_smoothness_with_grad(rows, neighbours, reduction, grad_output))
-    })?;
+    let rows = output.io(logits)?;
+    let evaluate = || api::js_smoothness_with_grad_of(rows, neighbours, reduction, grad_output);
+    let loss = detached(py, elements, evaluate)?;
     Ok((wrap(py, loss, &pairs)?, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 
@@ -79,9 +79,8 @@ fn parity<'py, S: Number>(
         return Ok(penalty.into_pyobject(py)?.into_any());
     };
     let Upstream::Number(factor) = output.upstream else { unreachable!("a penalty without axes has one number") };
-    let penalty = match_output!(output, logits, rows => {
-        detached(py, elements, || crate::parity_penalty_with_grad(rows, groups, link, factor))
-    })?;
+    let rows = output.io(logits)?;
+    let penalty = detached(py, elements, || api::parity_penalty_with_grad_of(rows, groups, link, factor))?;
     Ok((penalty, output.finish(py)?).into_pyobject(py)?.into_any())
 }
 

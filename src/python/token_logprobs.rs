@@ -2,9 +2,9 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
-use super::outputs::{Io, Output, Want, match_output, numbers};
+use super::outputs::{Output, Want, numbers};
 use super::targets::ClassArray;
-use crate::{GradOutput, Loss, Reduction, TokenObjective};
+use crate::{GradOutput, Loss, Reduction, TokenObjective, api};
 use numpy::Element;
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
@@ -84,9 +84,9 @@ impl<'a, 'py> Tokens<'a, 'py> {
             let loss = detached(py, elements, || crate::value(&objective, rows, Reduction::None))?;
             return Ok(both(py, loss, shape)?.into_pyobject(py)?.into_any());
         };
-        let loss = match_output!(output, logits, rows => {
-            detached(py, elements, || crate::value_and_grad(&objective, rows, Reduction::None, GradOutput::ONE))
-        })?;
+        let rows = output.io(logits)?;
+        let evaluate = || api::value_and_grad_of(&objective, rows, Reduction::None, GradOutput::ONE);
+        let loss = detached(py, elements, evaluate)?;
         let (logprob, entropy) = both(py, loss, shape)?;
         Ok((logprob, entropy, output.finish(py)?).into_pyobject(py)?.into_any())
     }

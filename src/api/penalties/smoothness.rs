@@ -68,10 +68,14 @@ pub fn js_smoothness<S: Storage>(
     neighbours: Neighbours<'_>,
     reduction: Reduction,
 ) -> Result<Loss<S::Real>> {
-    values(S::rows(logits), neighbours, reduction)
+    js_smoothness_of(S::rows(logits), neighbours, reduction)
 }
 
-fn values<T: Real>(logits: StoredRows<'_, T>, neighbours: Neighbours<'_>, reduction: Reduction) -> Result<Loss<T>> {
+fn js_smoothness_of<T: Real>(
+    logits: StoredRows<'_, T>,
+    neighbours: Neighbours<'_>,
+    reduction: Reduction,
+) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     smoothness(neighbours, rows, reduction, |_, mut each| {
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
@@ -112,10 +116,10 @@ pub fn js_smoothness_with_grad<S: Storage, O: Place<S>>(
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
-    values_and_grads(O::rows_io(logits), neighbours, reduction, grad_output)
+    js_smoothness_with_grad_of(O::rows_io(logits), neighbours, reduction, grad_output)
 }
 
-fn values_and_grads<T: Real>(
+pub(crate) fn js_smoothness_with_grad_of<T: Real>(
     mut logits: StoredIo<'_, T>,
     neighbours: Neighbours<'_>,
     reduction: Reduction,
@@ -125,7 +129,7 @@ fn values_and_grads<T: Real>(
     neighbours.check(rows)?;
     grad_output.check(neighbours.pairs_before(rows))?;
     if grad_output.is_zero() {
-        let loss = values(logits.source(), neighbours, reduction)?;
+        let loss = js_smoothness_of(logits.source(), neighbours, reduction)?;
         logits.target().clear();
         return Ok(loss);
     }
