@@ -194,7 +194,7 @@ mod tests {
             .map(f32::from_bits)
             .collect();
         for isa in Isa::available() {
-            let mut widened = vec![0.0; halves.len()];
+            let mut widened = vec![0.0f32; halves.len()];
             widen(isa, H::KIND, H::bits(&halves), &mut widened);
             for (&h, &x) in halves.iter().zip(&widened) {
                 let (truth, case) = (wide(h), format!("{} {:#x}", isa.name(), bits(h)));

@@ -29,6 +29,13 @@ pub struct LinearObjective<'a, S: Storage> {
     pub bias: Option<&'a [S::Real]>,
 }
 
+impl<'a, S: Storage> LinearObjective<'a, S> {
+    fn layer(&self) -> Layer<'a, S::Real> {
+        let LinearObjective { loss, x, weight, bias } = *self;
+        Layer { loss, x: S::rows(x), weight: S::rows(weight), bias }
+    }
+}
+
 /// The same, of any storage type.
 struct Layer<'a, T> {
     loss: &'a dyn Objective<T>,
@@ -74,8 +81,7 @@ pub fn linear_value_and_grads<S: Storage>(
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
-    let LinearObjective { loss, x, weight, bias } = *objective;
-    evaluate(&Layer { loss, x: S::rows(x), weight: S::rows(weight), bias }, grads, reduction, grad_output)
+    evaluate(&objective.layer(), grads, reduction, grad_output)
 }
 
 fn evaluate<T: Real>(

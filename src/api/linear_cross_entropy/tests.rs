@@ -37,6 +37,7 @@ fn run<S: Storage>(objective: &LinearObjective<'_, S>, reduction: Reduction, pat
     let divisor = divisor(objective.loss, isa, reduction, n, c);
     let loss = reduce(objective.loss, reduction, n, c, divisor, |each| {
         let grads = LinearGrads { x: Some(&mut x), weight: Some(&mut weight), bias: Some(&mut bias) };
+        let objective = &objective.layer();
         let evaluation = Evaluation { objective, isa, scale: GradOutput::ONE.over(divisor), wants_grads: true };
         Ok(match path {
             Path::Blocks => evaluation.in_blocks(grads, each),
