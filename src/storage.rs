@@ -5,6 +5,9 @@
 //! the same as for other types, and its results are narrowed, rounded once, into their place. So a result is that of
 //! the widened logits to the bit, and no buffer is as large as the logits. Long rows whose losses follow from their sums
 //! are widened in registers instead ([`Numbers`]), with the same results.
+//!
+//! Public functions take rows of a type ([`Storage`], [`Place`]) and hand them on as [`StoredRows`] and [`StoredIo`], which
+//! know only the type of the computation: whatever stands behind them is compiled for two types, not for seven pairs.
 
 use crate::half::{Half, is_single, narrow, narrowed, wide, widen};
 use crate::math::Real;
