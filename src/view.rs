@@ -1,7 +1,7 @@
 //! Views of rows and labels. They are checked once, when they are created; all code below relies on that.
 
 use crate::error::{Error, Result};
-use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd};
+use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd, is_intel};
 use std::ops::Range;
 
 /// A read-only view of `rows` rows of `columns` numbers each. The stride between rows may exceed their length.
@@ -115,8 +115,11 @@ pub struct RowsIo<'a, T, O = T> {
     fresh: bool,
 }
 
-/// From this size on, in bytes, results bypass the caches. Smaller results stay there for their next reader.
-const STREAM_BYTES: usize = 32 << 20;
+/// Whether results of so many bytes bypass the caches. Smaller results stay there for their next reader: of Intel's
+/// processors below 16 MiB, of others below 32 MiB (`docs/decisions/kernels.md`).
+fn bypass_caches(bytes: usize) -> bool {
+    bytes >= 32 << 20 || bytes >= 16 << 20 && is_intel()
+}
 
 impl<'a, T: Copy, O> RowsIo<'a, T, O> {
     /// Reads `source`, writes `target`, one row after the other.
@@ -127,7 +130,7 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
     pub fn new(source: Rows<'a, T>, target: &'a mut [O]) -> Result<Self> {
         let (rows, columns) = (source.rows, source.columns);
         check_len("out", target.len(), rows, columns)?;
-        let streams = size_of_val(target) >= STREAM_BYTES;
+        let streams = bypass_caches(size_of_val(target));
         Ok(RowsIo { source: Some(source), target, rows, columns, streams, fresh: false })
     }
 

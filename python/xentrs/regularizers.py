@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from . import _core
 from ._calls import calls
 from .losses import FloatArray, Loss, LossGrad, Reduction
-from .losses.results import loss_grad
 
 __all__ = ["js_smoothness", "js_smoothness_with_grad", "parity_penalty", "parity_penalty_with_grad"]
 
@@ -88,7 +87,7 @@ def js_smoothness(logits: ArrayLike, *, segments: ArrayLike | None = None, reduc
     """
 
 
-@calls(_core.js_smoothness, order=1, returns=loss_grad)
+@calls(_core.js_smoothness, order=1)
 def js_smoothness_with_grad(
     logits: ArrayLike,
     *,
@@ -214,7 +213,7 @@ def parity_penalty(
     """
 
 
-@calls(_core.parity_penalty, order=1, returns=loss_grad)
+@calls(_core.parity_penalty, order=1)
 def parity_penalty_with_grad(
     logits: ArrayLike,
     group: ArrayLike,

@@ -110,7 +110,7 @@ impl<T: Real, S: Simd<T>> TokenGrads<T, S> {
         let zero = s.splat(T::ZERO);
         let (p, q) = sums.label(s);
         let turn = S::V::select(p.eq(zero), zero, b * p * (sums.margin(s) - margin));
-        let none = S::V::select(class.lt(zero), zero, a.abs().max(b.abs()));
+        let none = S::V::select(class.lt(zero), zero, a.abs() + b.abs()); // a sum, as NaN is not 0
         TokenGrads { sums, class, slope: b, shift: a + b * margin, token: a * q + turn, is_zero: none.eq(zero) }
     }
 

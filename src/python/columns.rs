@@ -3,7 +3,7 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits};
-use super::outputs::{Want, WantHess, wrap};
+use super::outputs::{Want, WantHess, loss_grad, wrap};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::math::Real;
 use crate::{ColumnPlaces, Columns, CurvedObjective, Reduction};
@@ -142,9 +142,7 @@ pub(super) fn evaluate_by_column<'py, S: Number<Real = S> + Real>(
     let loss = wrap(py, loss, shape)?;
     Ok(Some(match (grad, hess) {
         (None, _) => loss,
-        (Some(grad), None) => (loss, grad.finish(py, axis)?).into_pyobject(py)?.into_any(),
-        (Some(grad), Some((hess, _))) => {
-            (loss, grad.finish(py, axis)?, hess.finish(py, axis)?).into_pyobject(py)?.into_any()
-        }
+        (Some(grad), None) => loss_grad(py, [loss, grad.finish(py, axis)?])?,
+        (Some(grad), Some((hess, _))) => loss_grad(py, [loss, grad.finish(py, axis)?, hess.finish(py, axis)?])?,
     }))
 }

@@ -7,7 +7,10 @@ use super::via_numpy::{Numpy, via_numpy};
 use crate::storage::{Place as _, Places, StoredIo};
 use crate::{Curvature, CurvedObjective, HessOptions, Isa, Loss, Objective, Reduction, RowsIo, api};
 use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyType, PyTypeMethods};
 use std::ops::Range;
 
 /// The place for a result of the shape of the logits: a new array, the caller's `out`, or the logits themselves.
@@ -238,7 +241,7 @@ pub(super) fn evaluate<'py, S: Number>(
     let rows = output.io(logits)?;
     let loss = detached(py, elements, || api::value_and_grad_of(objective, rows, reduction, grad_output))?;
     let loss = wrap(py, loss, shape)?;
-    Ok((loss, output.finish(py)?).into_pyobject(py)?.into_any())
+    loss_grad(py, [loss, output.finish(py)?])
 }
 
 /// Like [`evaluate`], or the triple of loss, gradient and diagonal of the Hessian.
@@ -288,7 +291,26 @@ fn evaluate_hess<'py, S: Number>(
         Some(place) if is_copied => via_numpy(py, Numpy::CopyTo, (place, hess))?,
         _ => hess,
     };
-    Ok((wrap(py, loss, shape)?, output.finish(py)?, hess).into_pyobject(py)?.into_any())
+    loss_grad(py, [wrap(py, loss, shape)?, output.finish(py)?, hess])
+}
+
+/// `LossGrad` of two items, `LossGradHess` of three: as their classes make them of a tuple, without the tuple and the call.
+pub(super) fn loss_grad<'py, const N: usize>(
+    py: Python<'py>,
+    items: [Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    const NAMES: [&str; 2] = ["LossGrad", "LossGradHess"];
+    static CLASSES: [PyOnceLock<Py<PyType>>; 2] = [const { PyOnceLock::new() }; 2];
+    let class = CLASSES[N - 2].import(py, "xentrs.losses.results", NAMES[N - 2])?;
+    // SAFETY: the class is a tuple's without fields of its own, and its new object has place for N items, none of which is
+    // set, and no other owner. Each item is given away once.
+    unsafe {
+        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), N as isize))?;
+        for (i, item) in (0..).zip(items) {
+            ffi::PyTuple_SetItem(tuple.as_ptr(), i, item.into_ptr());
+        }
+        Ok(tuple)
+    }
 }
 
 /// A loss as a Python object.

@@ -4,7 +4,7 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
 use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::options::{self, choice};
-use super::outputs::{Output, Want, wrap};
+use super::outputs::{Output, Want, loss_grad, wrap};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::{Classes, Groups, Labels, Link, Neighbours, api};
 use pyo3::prelude::*;
@@ -35,7 +35,7 @@ fn smoothness<'py, S: Number>(
     let rows = output.io(logits)?;
     let evaluate = || api::js_smoothness_with_grad_of(rows, neighbours, reduction, grad_output);
     let loss = detached(py, elements, evaluate)?;
-    Ok((wrap(py, loss, &pairs)?, output.finish(py)?).into_pyobject(py)?.into_any())
+    loss_grad(py, [wrap(py, loss, &pairs)?, output.finish(py)?])
 }
 
 #[pyfunction]
@@ -81,7 +81,7 @@ fn parity<'py, S: Number>(
     let Upstream::Number(factor) = output.upstream else { unreachable!("a penalty without axes has one number") };
     let rows = output.io(logits)?;
     let penalty = detached(py, elements, || api::parity_penalty_with_grad_of(rows, groups, link, factor))?;
-    Ok((penalty, output.finish(py)?).into_pyobject(py)?.into_any())
+    loss_grad(py, [penalty.into_pyobject(py)?.into_any(), output.finish(py)?])
 }
 
 #[pyfunction]

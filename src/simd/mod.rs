@@ -58,6 +58,7 @@ use portable as baseline;
 use sse2 as baseline;
 
 pub use isa::Isa;
+pub(crate) use isa::is_intel;
 pub(crate) use row_io::RowIo;
 pub(crate) use slices::{
     AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, short, split, store_at, sum_of_first,

@@ -246,6 +246,25 @@ def test_upstream_gradients_of_0_give_0_even_without_a_distribution() -> None:
         assert np.isnan(result.logprob).all() and not result.grad[0].any() and np.isnan(result.grad[1]).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("c", [2, 3, 10, 70, 1_100])
+def test_an_upstream_gradient_of_nan_is_no_0(c: int, dtype: type) -> None:
+    rng = np.random.default_rng(31)
+    logits, token = mild_logits(rng, dtype, (20, c)), rng.integers(0, c, 20)
+    x, weight = mild_logits(rng, dtype, (20, 4)), mild_logits(rng, dtype, (c, 4))
+    for name in ("grad_logprob", "grad_entropy"):
+        each = {"grad_logprob": np.zeros(20), "grad_entropy": np.zeros(20)}
+        each[name][::2] = 1.5
+        grad = xe.token_logprobs_with_grad(logits, token, **each).grad
+        grad_x = xe.linear_token_logprobs_with_grad(x, weight, token, **each).grad_x
+        each[name][3] = np.nan
+        found = xe.token_logprobs_with_grad(logits, token, **each).grad
+        found_x = xe.linear_token_logprobs_with_grad(x, weight, token, **each).grad_x
+        assert np.isnan(found[3]).all() and np.isnan(found_x[3]).all(), name
+        assert_same_bits(np.delete(found, 3, 0), np.delete(grad, 3, 0), name)
+        assert_same_bits(np.delete(found_x, 3, 0), np.delete(grad_x, 3, 0), name)
+
+
 def test_an_upstream_gradient_may_not_be_overwritten() -> None:
     shared = np.zeros((3, 3))
     with pytest.raises(ValueError, match="out must not overlap an input"):

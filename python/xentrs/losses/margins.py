@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
+from .results import FloatArray, Loss, LossGrad, Reduction
 
 __all__ = ["hinge_loss", "hinge_loss_with_grad"]
 
@@ -84,7 +84,7 @@ def hinge_loss(
     """
 
 
-@calls(_core.hinge_loss, order=1, returns=loss_grad)
+@calls(_core.hinge_loss, order=1)
 def hinge_loss_with_grad(
     scores: ArrayLike,
     target: ArrayLike,

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
+from .results import FloatArray, Loss, LossGrad, Reduction
 
 __all__ = [
     "binary_cross_entropy",
@@ -108,7 +108,7 @@ def categorical_cross_entropy(
     """
 
 
-@calls(_core.categorical_cross_entropy, order=1, returns=loss_grad)
+@calls(_core.categorical_cross_entropy, order=1)
 def categorical_cross_entropy_with_grad(
     p: ArrayLike,
     target: ArrayLike,
@@ -257,7 +257,7 @@ def binary_cross_entropy(
     """
 
 
-@calls(_core.binary_cross_entropy, order=1, returns=loss_grad)
+@calls(_core.binary_cross_entropy, order=1)
 def binary_cross_entropy_with_grad(
     p: ArrayLike,
     target: ArrayLike,

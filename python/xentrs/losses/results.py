@@ -28,8 +28,6 @@ __all__ = [
     "gaussian_loss_grad",
     "info_nce_loss_grad",
     "linear_loss_grad",
-    "loss_grad",
-    "loss_grad_hess",
     "siglip_loss_grad",
 ]
 
@@ -144,6 +142,4 @@ class SiglipLossGrad(NamedTuple):
 gaussian_loss_grad: Callable[[Any], GaussianLossGrad] = partial(tuple.__new__, GaussianLossGrad)
 info_nce_loss_grad: Callable[[Any], InfoNceLossGrad] = partial(tuple.__new__, InfoNceLossGrad)
 linear_loss_grad: Callable[[Any], LinearLossGrad] = partial(tuple.__new__, LinearLossGrad)
-loss_grad: Callable[[Any], LossGrad] = partial(tuple.__new__, LossGrad)
-loss_grad_hess: Callable[[Any], LossGradHess] = partial(tuple.__new__, LossGradHess)
 siglip_loss_grad: Callable[[Any], SiglipLossGrad] = partial(tuple.__new__, SiglipLossGrad)

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import HESS, Curvature, FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
+from .results import HESS, Curvature, FloatArray, Loss, LossGrad, LossGradHess, Reduction
 
 __all__ = [
     "sigmoid_cross_entropy",
@@ -116,7 +116,7 @@ def sigmoid_cross_entropy(
     """
 
 
-@calls(_core.sigmoid_cross_entropy, order=1, returns=loss_grad)
+@calls(_core.sigmoid_cross_entropy, order=1)
 def sigmoid_cross_entropy_with_grad(
     logits: ArrayLike,
     target: ArrayLike,
@@ -184,7 +184,7 @@ def sigmoid_cross_entropy_with_grad(
     """
 
 
-@calls(_core.sigmoid_cross_entropy, order=2, hess=HESS, returns=loss_grad_hess)
+@calls(_core.sigmoid_cross_entropy, order=2, hess=HESS)
 def sigmoid_cross_entropy_with_hess(
     logits: ArrayLike,
     target: ArrayLike,

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import HESS, Curvature, FloatArray, Loss, LossGrad, LossGradHess, Reduction, loss_grad, loss_grad_hess
+from .results import HESS, Curvature, FloatArray, Loss, LossGrad, LossGradHess, Reduction
 
 __all__ = ["sigmoid_focal_loss", "sigmoid_focal_loss_with_grad", "sigmoid_focal_loss_with_hess"]
 
@@ -107,7 +107,7 @@ def sigmoid_focal_loss(
     """
 
 
-@calls(_core.sigmoid_focal_loss, order=1, returns=loss_grad)
+@calls(_core.sigmoid_focal_loss, order=1)
 def sigmoid_focal_loss_with_grad(
     logits: ArrayLike,
     target: ArrayLike,
@@ -175,7 +175,7 @@ def sigmoid_focal_loss_with_grad(
     """
 
 
-@calls(_core.sigmoid_focal_loss, order=2, hess=HESS, returns=loss_grad_hess)
+@calls(_core.sigmoid_focal_loss, order=2, hess=HESS)
 def sigmoid_focal_loss_with_hess(
     logits: ArrayLike,
     target: ArrayLike,

@@ -14,8 +14,6 @@ from .results import (
     LossGradHess,
     Reduction,
     Target,
-    loss_grad,
-    loss_grad_hess,
 )
 
 __all__ = ["softmax_cross_entropy", "softmax_cross_entropy_with_grad", "softmax_cross_entropy_with_hess"]
@@ -186,7 +184,7 @@ def softmax_cross_entropy(
     """
 
 
-@calls(_core.softmax_cross_entropy, order=1, returns=loss_grad)
+@calls(_core.softmax_cross_entropy, order=1)
 def softmax_cross_entropy_with_grad(
     logits: ArrayLike,
     target: Target,
@@ -275,7 +273,7 @@ def softmax_cross_entropy_with_grad(
     """
 
 
-@calls(_core.softmax_cross_entropy, order=2, hess=HESS, returns=loss_grad_hess, softcap=None, z_loss=0.0)
+@calls(_core.softmax_cross_entropy, order=2, hess=HESS, softcap=None, z_loss=0.0)
 def softmax_cross_entropy_with_hess(
     logits: ArrayLike,
     target: Target,

@@ -14,8 +14,6 @@ from .results import (
     LossGradHess,
     Reduction,
     Target,
-    loss_grad,
-    loss_grad_hess,
 )
 
 __all__ = ["softmax_focal_loss", "softmax_focal_loss_with_grad", "softmax_focal_loss_with_hess"]
@@ -94,7 +92,7 @@ def softmax_focal_loss(
     """
 
 
-@calls(_core.softmax_focal_loss, order=1, returns=loss_grad)
+@calls(_core.softmax_focal_loss, order=1)
 def softmax_focal_loss_with_grad(
     logits: ArrayLike,
     target: Target,
@@ -167,7 +165,7 @@ def softmax_focal_loss_with_grad(
     """
 
 
-@calls(_core.softmax_focal_loss, order=2, hess=HESS, returns=loss_grad_hess, softcap=None, z_loss=0.0)
+@calls(_core.softmax_focal_loss, order=2, hess=HESS, softcap=None, z_loss=0.0)
 def softmax_focal_loss_with_hess(
     logits: ArrayLike,
     target: Target,

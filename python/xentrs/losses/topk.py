@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._calls import calls
-from .results import FloatArray, Loss, LossGrad, Reduction, loss_grad
+from .results import FloatArray, Loss, LossGrad, Reduction
 
 __all__ = ["topk_kl_divergence", "topk_kl_divergence_with_grad"]
 
@@ -107,7 +107,7 @@ def topk_kl_divergence(
     """
 
 
-@calls(_core.topk_kl_divergence, order=1, returns=loss_grad)
+@calls(_core.topk_kl_divergence, order=1)
 def topk_kl_divergence_with_grad(
     logits: ArrayLike,
     target: tuple[ArrayLike, ArrayLike],
