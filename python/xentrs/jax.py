@@ -22,18 +22,13 @@ import numpy as np
 
 from . import _core, losses
 from ._arrays import fits, without_leading_ones
+from ._extras import need
 from ._mending import Call as Refused
 
-try:
-    import jax
-    import jax.numpy as jnp
-except ImportError as fault:
-    if fault.name not in ("jax", "jaxlib"):
-        raise
-    raise ImportError("xentrs.jax needs JAX, which is not installed: pip install 'xentrs[jax]'") from None
+need("xentrs.jax", "jax")
 
-if jax.__version_info__ < (0, 5):
-    raise ImportError(f"xentrs.jax needs JAX 0.5 or newer, got {jax.__version__}: pip install --upgrade 'xentrs[jax]'")
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 
 __all__ = ["sigmoid_cross_entropy", "sigmoid_focal_loss", "softmax_cross_entropy", "softmax_focal_loss"]
 

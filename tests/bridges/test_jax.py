@@ -18,6 +18,7 @@ from jax.test_util import check_grads  # noqa: E402
 
 import xentrs as xe  # noqa: E402
 import xentrs.jax as xj  # noqa: E402
+from docstrings import missing_in_docstring  # noqa: E402
 
 LOSSES = ["softmax_cross_entropy", "softmax_focal_loss", "sigmoid_cross_entropy", "sigmoid_focal_loss"]
 SOFTMAX, SIGMOID = LOSSES[:2], LOSSES[2:]
@@ -538,6 +539,11 @@ def test_a_caller_without_the_interpreter_lock_is_not_needed():
     logits, target = draw("softmax_cross_entropy", shape=(2048, 1000))
     results = [jax.jit(xj.softmax_cross_entropy)(logits, target) for _ in range(4)]
     assert len({float(result) for result in results}) == 1
+
+
+@pytest.mark.parametrize("name", xj.__all__)
+def test_every_docstring_is_complete(name):
+    assert missing_in_docstring(f"xentrs.jax.{name}") == []
 
 
 def test_the_page_of_the_guide_runs():

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from .. import losses
 from .._arrays import read
+from .._extras import need
 from .._numbers import in_range, positive_integer
 from ..losses.results import ArrayLike, FloatArray
 from .constants import best_log_probabilities
-from .libraries import need
 
 __all__ = ["Focal", "Sigmoid", "Softmax", "SoftmaxFocal"]
 
@@ -83,13 +83,13 @@ class _Objective:
 
         What it returns is written anew at the next call for the same data set.
         """
-        need("lightgbm")
+        need("this objective", "lightgbm")
         return self._lightgbm
 
     @property
     def lightgbm_metric(self) -> Callable[[FloatArray, Any], tuple[str, float, bool]]:
         """The mean loss, for ``lightgbm.train(..., feval=...)`` beside `lightgbm`."""
-        need("lightgbm")
+        need("this objective", "lightgbm")
         return self._lightgbm_metric
 
     @property
@@ -98,13 +98,13 @@ class _Objective:
 
         What it returns is written anew at the next call for the same data set.
         """
-        need("xgboost")
+        need("this objective", "xgboost")
         return self._xgboost
 
     @property
     def xgboost_metric(self) -> Callable[[FloatArray, Any], tuple[str, float]]:
         """The mean loss, for ``xgboost.train(..., custom_metric=...)`` beside `xgboost`."""
-        need("xgboost")
+        need("this objective", "xgboost")
         return self._xgboost_metric
 
     def _lightgbm(self, raw: FloatArray, data: Any) -> Derivatives:
@@ -248,7 +248,7 @@ class _OfLabels(_Objective):
     @property
     def catboost(self) -> CatBoostObjective:
         """The objective of ``CatBoostClassifier(loss_function=...)``, which wants an ``eval_metric`` beside it."""
-        need("catboost")
+        need("this objective", "catboost")
         return CatBoostObjective(self)
 
     def predict_proba(self, raw: ArrayLike) -> FloatArray:

@@ -16,15 +16,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from .._extras import version_of
 from .call import BESIDE, Call
 from .core import value, value_and_grads
 from .formulas import formula
-from .tensors import VERSION, empty
+from .tensors import empty
 
 __all__ = ["evaluated"]
 
 Tensors: TypeAlias = Sequence[Tensor]
-MaybeTensors: TypeAlias = Sequence[Tensor | None]
+MaybeTensors: TypeAlias = "Sequence[Tensor | None]"
 
 
 def evaluated(call: Call, *, differentiable: bool = False, inplace: bool = False) -> Tensor:
@@ -150,7 +151,7 @@ _value.register_vmap(_each(_value))
 _grads.register_vmap(_each(_grads))
 
 
-NESTS = VERSION >= (2, 15)
+NESTS = version_of("torch") >= (2, 15)
 """Whether the compiler of PyTorch gets a function in the backward pass of another one right: it does in 2.15, and does
 not in 2.6. Where it does not, compiled code has no second derivatives, and says so."""
 

@@ -46,10 +46,12 @@ def cross_entropy(
         of `input`.
     weight : Tensor, shape (c,), optional
         Weight of each class, which may be negative.
-    size_average, reduce : bool, optional
-        Deprecated, as in PyTorch; they override `reduction`.
+    size_average : bool, optional
+        Deprecated, as in PyTorch: like `reduce` it overrides `reduction`.
     ignore_index : int, default -100
         A row with this class has no loss, no weight and zero gradient.
+    reduce : bool, optional
+        Deprecated.
     reduction : {"mean", "sum", "none"}, default "mean"
         "mean" divides by the sum of the weights of the classes; for distributions by the number of rows.
     label_smoothing : float in [0, 1], default 0.0
@@ -193,10 +195,12 @@ def linear_cross_entropy(
         As in `cross_entropy`.
     linear_bias : Tensor, shape (c,) or (c, ...), optional
         One number for each row of features.
-    weight, reduction, label_smoothing
+    weight, reduction
         As in `cross_entropy`.
     ignore_index : int, optional
         As in `cross_entropy`; None is -100. It must be None where `target` holds distributions.
+    label_smoothing : float in [0, 1], default 0.0
+        As in `cross_entropy`.
     options : torch.nn.LinearCrossEntropyOptions, optional
         Is taken, and not needed: how many logits there are at a time does not depend on it.
     differentiable : bool, default False

@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
-Target: TypeAlias = Tensor | tuple[Tensor, Tensor]
-Weight: TypeAlias = Tensor | float
+Target: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+Weight: TypeAlias = "Tensor | float"
 
 
 def softmax_cross_entropy(
@@ -471,10 +471,12 @@ def linear_token_logprobs(
 
     Parameters
     ----------
-    x, weight, bias
+    x, weight
         As in `linear_cross_entropy`.
     token : Tensor of integers
         The class of each row, or `ignore_index`.
+    bias : Tensor, shape (c,), optional
+        As in `linear_cross_entropy`.
     temperature, softcap, log_prior, ignore_index
         As in `xentrs.token_logprobs`.
 

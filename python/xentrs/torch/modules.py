@@ -17,6 +17,11 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LinearCrossEntropyLoss", "S
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     """``torch.nn.CrossEntropyLoss``, computed by xentrs: same parameters, same meaning.
 
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing
+        As in `cross_entropy`.
+
     Examples
     --------
     >>> import torch
@@ -41,6 +46,11 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
     """``torch.nn.BCEWithLogitsLoss``, computed by xentrs: same parameters, same meaning.
 
+    Parameters
+    ----------
+    weight, size_average, reduce, reduction, pos_weight
+        As in `binary_cross_entropy_with_logits`.
+
     Examples
     --------
     >>> import torch
@@ -61,6 +71,21 @@ if hasattr(nn, "LinearCrossEntropyLoss"):
 
     class LinearCrossEntropyLoss(nn.LinearCrossEntropyLoss):
         """``torch.nn.LinearCrossEntropyLoss``, computed by xentrs: same parameters, same meaning.
+
+        PyTorch has it from 2.15 on, and so has xentrs.
+
+        Parameters
+        ----------
+        in_features, num_classes : int
+            How many numbers a row of features has, and how many classes there are.
+        out_features : tuple of int, default ()
+            How many losses a row of features has, along further axes of the target.
+        bias : bool, default False
+            Whether a number for each class is learnt too.
+        device, dtype : optional
+            Those of the layer: the device must be the CPU.
+        reduction, weight, ignore_index, label_smoothing, options
+            As in `functional.linear_cross_entropy`.
 
         Examples
         --------
@@ -123,6 +148,11 @@ class _Loss(nn.Module):
 class SoftmaxFocalLoss(_Loss):
     """`xentrs.torch.softmax_focal_loss` as a module, which takes its options.
 
+    Parameters
+    ----------
+    **options
+        The keywords of `softmax_focal_loss`. Tensors among them are buffers of the module, and are moved with it.
+
     Examples
     --------
     >>> import torch
@@ -137,6 +167,11 @@ class SoftmaxFocalLoss(_Loss):
 
 class SigmoidFocalLoss(_Loss):
     """`xentrs.torch.sigmoid_focal_loss` as a module, which takes its options.
+
+    Parameters
+    ----------
+    **options
+        The keywords of `sigmoid_focal_loss`. Tensors among them are buffers of the module, and are moved with it.
 
     Examples
     --------

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST = (2, 6)
-"""The least version of PyTorch: ``torch.library.register_vmap`` came with 2.5, and 2.6 is the oldest that is tested."""
+from .._extras import need
 
-try:
-    _version = metadata.version("torch")
-except metadata.PackageNotFoundError:
-    raise ImportError("xentrs.torch needs PyTorch, which is not installed: pip install 'xentrs[torch]'") from None
-VERSION = tuple(int(part) for part in _version.split(".")[:2])
-if VERSION < LEAST:
-    _least = ".".join(map(str, LEAST))
-    raise ImportError(
-        f"xentrs.torch needs PyTorch {_least} or newer, got {_version}: pip install --upgrade 'xentrs[torch]'"
-    )
+need("xentrs.torch", "torch")
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-__all__ = ["FLOATS", "VERSION", "as_array", "as_tensor", "check", "empty", "is_a_tensor"]
+__all__ = ["FLOATS", "as_array", "as_tensor", "check", "empty", "is_a_tensor"]
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 """The dtypes of logits."""
-
-NEEDS_ML_DTYPES = "bfloat16 needs ml_dtypes, which is not installed: pip install 'xentrs[torch]'"
 
 
 def as_array(tensor: Tensor) -> NDArray[Any]:
@@ -56,11 +44,11 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> NDArray[Any]:
     return np.empty(shape, _bfloat16() if dtype == torch.bfloat16 else str(dtype).removeprefix("torch."))
 
 
+@functools.cache
 def _bfloat16() -> Any:
-    try:
-        import ml_dtypes
-    except ModuleNotFoundError:
-        raise ImportError(NEEDS_ML_DTYPES) from None
+    need("bfloat16", "ml_dtypes")
+    import ml_dtypes
+
     return ml_dtypes.bfloat16
 
 
