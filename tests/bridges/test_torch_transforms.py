@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from torch.autograd import forward_ad  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 import xentrs.torch as xt  # noqa: E402
@@ -193,6 +194,22 @@ def test_a_compiled_training_step(module):
     found, layer.weight.grad = layer.weight.grad, None
     module(layer(x), CLASSES).backward()
     close(found, layer.weight.grad, 1e-6)
+
+
+def test_forward_mode_in_compiled_code_is_refused():
+    """The compiler drops the tangents of functions that are not its own: the derivative would be 0."""
+    for transform in (lambda f: lambda x: torch.func.jvp(f, (x,), (x,)), torch.func.hessian):
+        compiled = torch.compile(transform(lambda x: xt.softmax_cross_entropy(x, CLASSES)), backend="aot_eager")
+        with pytest.raises(NotImplementedError, match=r"no forward mode .* jacrev"):
+            compiled(torch.zeros(len(CLASSES), 4))
+    torch.compiler.reset()  # a frame that has failed is not compiled again
+    compiled, x = torch.compile(xt.softmax_cross_entropy, backend="aot_eager"), torch.zeros(len(CLASSES), 4)
+    compiled(x, CLASSES)
+    with forward_ad.dual_level():
+        assert forward_ad.unpack_dual(compiled(x, CLASSES)).tangent is None
+        with pytest.raises(NotImplementedError, match=r"no forward mode .* jacrev"):
+            compiled(forward_ad.make_dual(x, x), CLASSES)
+    torch.compiler.reset()
 
 
 def test_a_bad_label_in_compiled_code_is_named():

@@ -17,7 +17,7 @@ from .autograd import evaluated
 from .call import Call
 from .formulas import formula
 from .losses import autocast
-from .tensors import FLOATS, is_a_tensor
+from .tensors import FLOATS, is_a_tensor, not_floating
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "linear_cross_entropy"]
 
@@ -303,7 +303,7 @@ def _legacy(size_average: bool | None, reduce: bool | None, reduction: str) -> s
 def _check_input(input: Tensor, name: str) -> None:
     is_a_tensor(input, name)
     if input.dtype not in FLOATS:
-        raise NotImplementedError(f"{name} must be float16, bfloat16, float32 or float64, got {input.dtype}")
+        raise NotImplementedError(not_floating(input, name))
 
 
 def _check_target(target: Tensor, shape: tuple[int, ...], axis: int) -> None:
@@ -320,6 +320,8 @@ def _check_target(target: Tensor, shape: tuple[int, ...], axis: int) -> None:
     if got != rows:
         error = ValueError if len(got) == len(rows) == 1 else RuntimeError
         advice = "; write target.squeeze(-1)" if got == (*rows, 1) else ""
+        if got == shape[:-1]:
+            advice = "; where the classes are on the last axis of input, write input.movedim(-1, 1)"
         raise error(f"target must have shape {rows} (classes) or {shape} (distributions), got {got}{advice}")
     if target.is_floating_point() or target.dtype == torch.bool or target.is_complex():
         raise RuntimeError(f"target of shape {got} must be integers (classes), got {target.dtype}; write target.long()")

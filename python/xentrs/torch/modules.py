@@ -130,7 +130,8 @@ class _Loss(nn.Module):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        inspect.signature(self.function).bind_partial(**options)  # refuses what is no option
+        if strangers := options.keys() - inspect.signature(self.function).parameters.keys():
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(strangers)!r}")
         self.options = {name: option for name, option in options.items() if not isinstance(option, Tensor)}
         self.weights = [name for name in options if name not in self.options]
         for name in self.weights:

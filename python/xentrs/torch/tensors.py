@@ -16,7 +16,7 @@ need("xentrs.torch", "torch")
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-__all__ = ["FLOATS", "as_array", "as_tensor", "check", "empty", "is_a_tensor"]
+__all__ = ["FLOATS", "as_array", "as_tensor", "check", "empty", "is_a_tensor", "not_floating"]
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 """The dtypes of logits."""
@@ -55,7 +55,10 @@ def _bfloat16() -> Any:
 def is_a_tensor(given: Any, name: str) -> None:
     """Refuse what is no tensor that the core can read."""
     if not isinstance(given, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(given).__name__}; write torch.as_tensor({name})")
+        advice = f"; write {name}.weight" if isinstance(given, torch.nn.Module) and hasattr(given, "weight") else ""
+        if isinstance(given, np.ndarray | np.generic | list | int | float):
+            advice = f"; write torch.as_tensor({name})"
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(given).__name__}{advice}")
     if not given.is_cpu:
         raise NotImplementedError(
             f"{name} must be on the CPU, got a tensor on {given.device}; use torch.nn.functional there, or write "
@@ -63,6 +66,12 @@ def is_a_tensor(given: Any, name: str) -> None:
         )
     if given.layout != torch.strided:
         raise NotImplementedError(f"{name} must be dense, got {given.layout}; write {name}.to_dense()")
+
+
+def not_floating(tensor: Tensor, name: str) -> str:
+    """The words for a tensor of another dtype than that of logits."""
+    advice = "" if tensor.is_complex() else f"; write {name}.float()"
+    return f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}{advice}"
 
 
 def check(operands: dict[str, Tensor], beside: dict[str, Tensor | None]) -> None:
@@ -73,7 +82,7 @@ def check(operands: dict[str, Tensor], beside: dict[str, Tensor | None]) -> None
     for name, tensor in operands.items():
         is_a_tensor(tensor, name)
         if tensor.dtype not in FLOATS:
-            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+            raise TypeError(not_floating(tensor, name))
     for name, given in beside.items():
         if given is None:
             continue
