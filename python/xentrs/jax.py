@@ -349,7 +349,7 @@ def _attributes(loss: str, logits: Any, target: Any, reduction: str, options: di
 
 
 def _array(name: str, given: Any) -> Any:
-    if given is None:  # NaN, for JAX before 0.6
+    if given is None:  # which older versions of JAX take for NaN
         raise TypeError(f"{name} must be an array of numbers, got None")
     try:
         return jnp.asarray(given)
