@@ -126,11 +126,11 @@ else:
 class _Loss(nn.Module):
     """A loss with its options: those that are tensors go where the module goes."""
 
-    function: ClassVar[Callable[..., Tensor]]
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        if strangers := options.keys() - inspect.signature(self.function).parameters.keys():
+        if strangers := options.keys() - inspect.signature(self._function).parameters.keys():
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(strangers)!r}")
         self.options = {name: option for name, option in options.items() if not isinstance(option, Tensor)}
         self.weights = [name for name in options if name not in self.options]
@@ -139,7 +139,7 @@ class _Loss(nn.Module):
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
         """The loss."""
-        return self.function(logits, target, **self.options, **{name: getattr(self, name) for name in self.weights})
+        return self._function(logits, target, **self.options, **{name: getattr(self, name) for name in self.weights})
 
     def extra_repr(self) -> str:
         """The options."""
@@ -163,7 +163,7 @@ class SoftmaxFocalLoss(_Loss):
     0.1364
     """
 
-    function = staticmethod(losses.softmax_focal_loss)
+    _function = staticmethod(losses.softmax_focal_loss)
 
 
 class SigmoidFocalLoss(_Loss):
@@ -183,4 +183,4 @@ class SigmoidFocalLoss(_Loss):
     0.0087
     """
 
-    function = staticmethod(losses.sigmoid_focal_loss)
+    _function = staticmethod(losses.sigmoid_focal_loss)
