@@ -25,6 +25,7 @@ nitpick_ignore_regex = [("py:.*", r"sklearn\..*")]  # names of others, which not
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the Parameters sections say it in words, with shapes and units
 autodoc_default_options = {"members": True}
+autodoc_mock_imports = ["jax", "torch"]  # gigabytes, of which the docstrings of the bridges need nothing
 numpydoc_show_class_members = False  # the methods follow in full, so no table of them
 
 sphinx_gallery_conf = {

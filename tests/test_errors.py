@@ -156,8 +156,8 @@ SOFTMAX = [
     bad("label_smoothing above one", ValueError, r"label_smoothing must be in \[0, 1\], got 1.5", label_smoothing=1.5),
     bad("label_smoothing negative", ValueError, r"label_smoothing must be in \[0, 1\], got -0.1", label_smoothing=-0.1),
     bad("label_smoothing NaN", ValueError, r"label_smoothing must be in \[0, 1\], got (?i:nan)", label_smoothing=nan),
-    bad("label_smoothing text", TypeError, "label_smoothing", label_smoothing="0.1"),
-    bad("ignore_index not an integer", TypeError, "ignore_index", ignore_index=1.5),
+    bad("label_smoothing text", TypeError, "label_smoothing must be a number, got '0.1'", label_smoothing="0.1"),
+    bad("ignore_index not an integer", TypeError, "ignore_index must be an integer, got", ignore_index=1.5),
 ]
 
 SIGMOID = [
@@ -267,7 +267,7 @@ BOTH = [
 SMOOTHED = [
     bad("label_smoothing above one", ValueError, r"label_smoothing must be in \[0, 1\], got 1.5", label_smoothing=1.5),
     bad("label_smoothing NaN", ValueError, r"label_smoothing must be in \[0, 1\], got (?i:nan)", label_smoothing=nan),
-    bad("ignore_index not an integer", TypeError, "ignore_index", ignore_index=0.5),
+    bad("ignore_index not an integer", TypeError, "ignore_index must be an integer, got", ignore_index=0.5),
     bad(
         "integer target that is not the ignored one",
         ValueError,
@@ -302,7 +302,7 @@ FOCAL = [
     bad("gamma negative", ValueError, r"gamma must be in \[0, 1e9\], got -1.0", gamma=-1.0),
     bad("gamma NaN", ValueError, r"gamma must be in \[0, 1e9\], got (?i:nan)", gamma=nan),
     bad("gamma infinite", ValueError, r"gamma must be in \[0, 1e9\], got inf", gamma=inf),
-    bad("gamma text", TypeError, "gamma", gamma="2"),
+    bad("gamma text", TypeError, "gamma must be a number, got '2'", gamma="2"),
     bad("alpha above one", ValueError, r"alpha must be in \[0, 1\], got 1.5", alpha=1.5),
     bad("alpha NaN", ValueError, r"alpha must be in \[0, 1\], got (?i:nan)", alpha=nan),
 ]
@@ -322,7 +322,7 @@ HINGE = [
         sample_weight=[1.0, -0.5, 1.0, 1.0],
     ),
     bad("complex scores", TypeError, "scores must be floating .*got complex128", logits=np.zeros((4, 3), complex)),
-    bad("squared text", TypeError, "squared", squared="yes"),
+    bad("squared text", TypeError, "squared must be True or False, got 'yes'", squared="yes"),
 ]
 
 BINARY = [

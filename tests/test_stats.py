@@ -1,8 +1,6 @@
 """The test of two cross-entropies: as many false alarms as promised, power, exact p-values, intervals that cover."""
 
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -123,11 +121,3 @@ def test_any_shape_and_dtype_of_losses():
 def test_refuses(given, error, message):
     with pytest.raises(error, match=message):
         cross_entropy_test(**{"loss_a": [1.0, 2.0, 3.0], "loss_b": [1.0, 2.0, 4.0], **given})
-
-
-@pytest.mark.parametrize(("module", "missing"), [("stats", "scipy"), ("models", "scipy"), ("models", "tqdm")])
-def test_without_its_extra_it_says_what_to_install(module, missing):
-    program = f"import sys; sys.modules[{missing!r}] = None; import xentrs; import xentrs.{module}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"ImportError: xentrs.{module} needs {missing}: pip install 'xentrs[models]'" in done.stderr

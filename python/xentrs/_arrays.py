@@ -32,6 +32,10 @@ def read(given: Any, name: str, *, labels: bool = False) -> Array:
     try:
         array = np.asarray(given)
     except (TypeError, RuntimeError) as error:
+        if "TracerArrayConversionError" in type(error).__name__:
+            raise TypeError(
+                f"{name} must be what NumPy can read, got an array that JAX traces; use the functions of xentrs.jax"
+            ) from None
         if "BFloat16" in str(error):
             what, other = "of bfloat16", f"{name}.float()"
         elif "requires grad" in str(error):

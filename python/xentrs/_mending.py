@@ -9,6 +9,7 @@ where a call succeeds.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -48,6 +49,8 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
     """
     if isinstance(fault, NeedsConversion):
         return _converted(compiled, fault, arguments)
+    if words := _of_one_argument(fault, arguments):
+        raise TypeError(words) from None
     try:
         call = Call.of(compiled, arguments) if type(fault) in (TypeError, ValueError, IndexError) else None
         if call is None:
@@ -67,6 +70,19 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
         raise fault
     finally:
         del fault  # it refers to this frame, and to those that hold the arguments
+
+
+def _of_one_argument(fault: Exception, arguments: dict[str, Any]) -> str | None:
+    """What is wrong with an argument of another type, of which a fault names the type, and a note the argument."""
+    wanted = next((what for said, what in _SAID.items() if said in str(fault)), None)
+    note = next(iter(getattr(fault, "__notes__", ())), "")
+    name = note.removeprefix("while processing '").removesuffix("'")
+    if type(fault) is not TypeError or wanted is None or name not in arguments:
+        return None
+    return f"{name} must be {wanted}, got {reprlib.repr(arguments[name])}"
+
+
+_SAID = {"real number": "a number", "as an integer": "an integer", "instance of 'bool'": "True or False"}
 
 
 def again(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -16,24 +16,20 @@ the CPU.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core, losses
 from ._arrays import fits, without_leading_ones
+from ._extras import need
 from ._mending import Call as Refused
 
-try:
-    import jax
-    import jax.numpy as jnp
-except ImportError as fault:
-    if fault.name not in ("jax", "jaxlib"):
-        raise
-    raise ImportError("xentrs.jax needs JAX, which is not installed: pip install 'xentrs[jax]'") from None
+need("xentrs.jax", "jax")
 
-if jax.__version_info__ < (0, 5):
-    raise ImportError(f"xentrs.jax needs JAX 0.5 or newer, got {jax.__version__}: pip install --upgrade 'xentrs[jax]'")
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 
 __all__ = ["sigmoid_cross_entropy", "sigmoid_focal_loss", "softmax_cross_entropy", "softmax_focal_loss"]
 
@@ -344,17 +340,30 @@ def _attributes(loss: str, logits: Any, target: Any, reduction: str, options: di
         if isinstance(value, jax.core.Tracer):
             raise TypeError(
                 f"{name} must be a number that is known when the function is traced, got {value}; "
-                f"make it static (jax.jit's static_argnames), or close over it"
+                "make it static (jax.jit's static_argnames), or close over it"
+                f"{', or divide logits by a temperature that is learnt' if name == 'temperature' else ''}"
             )
     getattr(losses, loss)(logits, target, reduction=reduction, **options)
     kinds = {name: np.int64 if name == "ignore_index" else np.float64 for name in options}
     return tuple((name, kinds[name](value)) for name, value in options.items() if value is not None)
 
 
+def _array(name: str, given: Any) -> Any:
+    if given is None:  # which older versions of JAX take for NaN
+        raise TypeError(f"{name} must be an array of numbers, got None")
+    try:
+        return jnp.asarray(given)
+    except (TypeError, ValueError) as fault:
+        if isinstance(fault, jax.errors.JAXTypeError):  # which says more
+            raise
+        raise TypeError(f"{name} must be an array of numbers, got {type(given).__name__}: {fault}") from None
+
+
 def _logits(given: Any) -> Any:
-    logits = jnp.asarray(given)
+    logits = _array("logits", given)
     if logits.dtype not in (jnp.float32, jnp.float64, jnp.float16, jnp.bfloat16):
-        raise TypeError(f"logits must be float16, bfloat16, float32 or float64, got {logits.dtype}")
+        advice = "; write logits.astype(float)" if jnp.issubdtype(logits.dtype, jnp.integer) else ""
+        raise TypeError(f"logits must be float16, bfloat16, float32 or float64, got {logits.dtype}{advice}")
     return logits
 
 
@@ -369,7 +378,7 @@ def _class_target(loss: str, logits: Any, given: Any) -> dict[str, Any]:
     if isinstance(given, tuple):
         if len(given) != 2:
             raise TypeError(f"target must be an array or a pair (classes, weights), got {len(given)} of them")
-        classes, weights = (jnp.asarray(part) for part in given)
+        classes, weights = (_array("target", part) for part in given)
         if not (jnp.issubdtype(classes.dtype, jnp.integer) and jnp.issubdtype(weights.dtype, jnp.floating)):
             kinds = f"{classes.dtype} and {weights.dtype}"
             raise TypeError(f"a sparse target must be a pair of integers and floats, got {kinds}")
@@ -377,7 +386,7 @@ def _class_target(loss: str, logits: Any, given: Any) -> dict[str, Any]:
             if part.shape != (*rows, *weights.shape[-1:]):
                 raise ValueError(f"target {name} must have shape {(*rows, *weights.shape[-1:])}, got {part.shape}")
         return {"target": _indices(classes), "target_weight": _constant("target", weights).astype(_real(logits))}
-    target = jnp.asarray(given)
+    target = _array("target", given)
     if jnp.issubdtype(target.dtype, jnp.integer):
         _check_target(loss, logits, target, rows)
         return {"target": _indices(target)}
@@ -390,7 +399,7 @@ def _class_target(loss: str, logits: Any, given: Any) -> dict[str, Any]:
 
 def _labels(loss: str, logits: Any, given: Any) -> Any:
     """Independent labels as floats."""
-    target = jnp.asarray(given)
+    target = _array("target", given)
     if not any(jnp.issubdtype(target.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(f"target must be boolean, integer or floating, got {target.dtype}")
     _check_target(loss, logits, target, logits.shape)
@@ -409,6 +418,12 @@ def _with_advice(words: str, loss: str, logits: Any, target: Any) -> str:
     empty = np.broadcast_to(np.zeros((), target.dtype), target.shape)
     call = Refused(getattr(_core, loss), {"logits": logits, "target": empty}, "logits", logits.shape, rows)
     advice = call.advice_on_labels(empty) if rows is None else call.advice_on_classes(empty, rows)
+    if advice and (axis := re.search(r"axis=(\d+)", advice)):
+        move = f"jnp.moveaxis(logits, {axis[1]}, -1)"
+        if jnp.issubdtype(target.dtype, jnp.floating):
+            advice = f"floats are distributions; for classes write integers, target.astype(int), and {move}"
+        else:
+            advice = f"the classes are on the last axis: write {move}"
     return f"{words}; {advice}" if advice else words
 
 
@@ -426,7 +441,7 @@ def _in_type_of(logits: Any, numbers: Any) -> Any:
 
 
 def _weights(name: str, given: Any) -> Any:
-    weights = jnp.asarray(given)
+    weights = _array(name, given)
     if not any(jnp.issubdtype(weights.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(f"{name} must be floating, got {weights.dtype}")
     weights = _constant(name, weights)
@@ -492,6 +507,7 @@ def _value(call: _Call, operands: tuple[Any, ...]) -> Any:
 
 
 def _forward(call: _Call, operands: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    operands = (_once(operands[0]), *operands[1:])
     if call.is_eager:
         loss, grad = _results(call, operands, "loss grad")
         return loss, (grad,)
@@ -527,6 +543,14 @@ def _refuse(name: str, *_: Any) -> Any:
 
 _constant = jax.custom_jvp(_same, nondiff_argnums=(0,))
 _constant.defjvp(_refuse)
+
+
+def _refuse_twice(*_: Any) -> Any:
+    raise NotImplementedError("xentrs.jax gives first derivatives alone, got a second one asked for")
+
+
+_once = jax.custom_jvp(lambda logits: logits)
+_once.defjvp(_refuse_twice)
 
 _TARGET = "xentrs_loss"
 _on_cpu, _elsewhere = _core._xla_handlers()

@@ -113,8 +113,7 @@ def js_smoothness_with_grad(
         NumPy's rules repeat to the shape of the penalty for "none".
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32.
-         ``out=logits`` replaces the logits by their gradient; any other overlap with an
-        input is refused.
+        ``out=logits`` replaces the logits by their gradient; any other overlap with an input is refused.
 
     Returns
     -------
@@ -239,8 +238,7 @@ def parity_penalty_with_grad(
         What the gradient is multiplied by, in the same sweep: a number of any sign.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32.
-         ``out=logits`` replaces the logits by their gradient; any other overlap with an
-        input is refused.
+        ``out=logits`` replaces the logits by their gradient; any other overlap with an input is refused.
 
     Returns
     -------

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-try:
-    from scipy.stats import bootstrap, monte_carlo_test, permutation_test
-except ModuleNotFoundError as missing:
-    raise ImportError("xentrs.stats needs scipy: pip install 'xentrs[models]'", name="scipy") from missing
-
 from ._arrays import as_weights
+from ._extras import need
 from ._numbers import a_number, positive_integer
 from ._seeds import Seed, drawing
 from .losses import FloatArray
+
+need("xentrs.stats", "scipy")
+
+from scipy.stats import bootstrap, monte_carlo_test, permutation_test  # noqa: E402
 
 __all__ = ["CrossEntropyTestResult", "cross_entropy_test"]
 

@@ -226,10 +226,12 @@ def test_a_library_that_is_missing_or_too_old_is_named(
 ) -> None:
     for way in ways:
         monkeypatch.setitem(sys.modules, library, None)
-        with pytest.raises(ImportError, match=rf"needs {library} \d.* or newer, got none; .*xentrs\[{library}\]"):
+        with pytest.raises(
+            ImportError, match=rf"needs {library} \d.* or newer, .* not installed: .*xentrs\[{library}\]"
+        ):
             getattr(Focal(), way)
         monkeypatch.setitem(sys.modules, library, SimpleNamespace(__version__=old))
-        with pytest.raises(ImportError, match=rf"needs {library} \d.* or newer, got {old}; .*xentrs\[{library}\]"):
+        with pytest.raises(ImportError, match=rf"needs {library} \d.* or newer, got {old}: .*xentrs\[{library}\]"):
             getattr(Focal(), way)
         monkeypatch.setitem(sys.modules, library, SimpleNamespace(__version__="10.0.0rc1"))
         assert callable(getattr(Focal(), way)) or way == "catboost"
@@ -245,6 +247,8 @@ def test_a_library_that_is_missing_or_too_old_is_named(
         (lambda: Sigmoid(pos_weight=[1.0, 2.0]), TypeError, "pos_weight must be a number"),
         (lambda: Sigmoid(label_smoothing=2.0), ValueError, "label_smoothing must be .*got 2"),
         (lambda: Softmax(class_weight=[1.0, -1.0]), ValueError, "class_weight must be .*got -1"),
+        (lambda: Softmax(class_weight="balanced"), TypeError, "class_weight must be .*; write a number for each class"),
+        (lambda: Softmax(class_weight={0: 1.0}), TypeError, "class_weight must be .*; write a number for each class"),
         (lambda: Softmax(target=[0.5, 0.5]), ValueError, r"target must be .*\(n, c\).*got .*\(2,\)"),
         (lambda: Softmax(target=[[0, 1]]), ValueError, "target must be floats .*got int64"),
         (
@@ -264,6 +268,31 @@ def test_a_library_that_is_missing_or_too_old_is_named(
         (lambda: Softmax().sklearn([0.0, 3.0], np.zeros((2, 3))), IndexError, r"\[0, 3\).*got 3 at row 1"),
         (lambda: Softmax().sklearn([0.0, -100.0], np.zeros((2, 3))), IndexError, r"\[0, 3\).*got -100 at row 1"),
         (lambda: Softmax().sklearn([0.0, 0.5], np.zeros((2, 3))), ValueError, "label .*got 0.5 at row 1"),
+        (
+            lambda: Softmax().sklearn([0.0, 1.0], np.zeros(2)),
+            ValueError,
+            r'have shape \(n, c\), got \(2,\): .*"num_class"',
+        ),
+        (
+            lambda: Focal().sklearn([0.0, 1.0], np.zeros((2, 3))),
+            ValueError,
+            r"label must have shape \(2, 3\).*SoftmaxFocal",
+        ),
+        (
+            lambda: Focal().sklearn(np.zeros(2), Data([0.0, 1.0])),
+            TypeError,
+            "y_pred must be .*got Data; .*and .xgboost",
+        ),
+        (
+            lambda: Focal()._lightgbm(np.zeros(2), np.zeros(2)),
+            TypeError,
+            "must be a lightgbm.Dataset, .*objective .sklearn",
+        ),
+        (
+            lambda: Softmax().catboost,
+            AttributeError,
+            "Softmax has no attribute 'catboost'; CatBoost takes Sigmoid and Focal",
+        ),
         (lambda: Sigmoid().sklearn([0.0, 1.5], np.zeros(2)), ValueError, "target must be .*got 1.5 at"),
         (
             lambda: Sigmoid().sklearn([0.0, 1.0], np.zeros(2), [-1, 1]),

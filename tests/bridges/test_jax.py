@@ -18,6 +18,7 @@ from jax.test_util import check_grads  # noqa: E402
 
 import xentrs as xe  # noqa: E402
 import xentrs.jax as xj  # noqa: E402
+from docstrings import missing_in_docstring  # noqa: E402
 
 LOSSES = ["softmax_cross_entropy", "softmax_focal_loss", "sigmoid_cross_entropy", "sigmoid_focal_loss"]
 SOFTMAX, SIGMOID = LOSSES[:2], LOSSES[2:]
@@ -363,7 +364,12 @@ def test_wrong_shapes_and_dtypes_are_refused_while_tracing(trace):
         (lambda z: f(z, (y, y)), TypeError, "a pair of integers and floats, got int64 and int64"),
         (lambda z: f(z, (y, z)), ValueError, r"target classes must have shape \(6, 5\), got \(6,\)"),
         (lambda z: f(z[0, 0], y), ValueError, r"logits must have at least one axis, got shape \(\)"),
-        (lambda z: f(z.astype(int), y), TypeError, "logits must be float16, bfloat16, float32 or float64, got int"),
+        (lambda z: f(z.astype(int), y), TypeError, r"float32 or float64, got int\d\d; write logits.astype\(float\)"),
+        (lambda z: f(z, None), TypeError, "target must be an array of numbers, got None"),
+        (lambda z: f(z, ["x"] * 6), TypeError, "target must be an array of numbers, got list: "),
+        (lambda z: f(z, y, class_weight="balanced"), TypeError, "class_weight must be an array of numbers, got str: "),
+        (lambda z: f(z.T, y), ValueError, r"the classes are on the last axis: write jnp.moveaxis\(logits, 0, -1\)"),
+        (lambda z: f(z.T, y.astype(float)), ValueError, r"target.astype\(int\), and jnp.moveaxis\(logits, 0, -1\)"),
         (lambda z: f(z, y, class_weight=[1.0, 2.0]), ValueError, r"class_weight must have shape \(5,\), got \(2,\)"),
         (lambda z: f(z, y, sample_weight=z), ValueError, r"sample_weight must have shape \(6,\)"),
         (lambda z: f(z, y, sample_weight=1j), TypeError, "sample_weight must be floating, got complex"),
@@ -373,7 +379,7 @@ def test_wrong_shapes_and_dtypes_are_refused_while_tracing(trace):
         (lambda z: f(z, y, label_smoothing=1.5), ValueError, r"label_smoothing must be in \[0, 1\], got 1.5"),
         (lambda z: f(z, y, temperature=0.0), ValueError, "temperature must be positive"),
         (lambda z: f(z, y, reduction="median"), ValueError, 'reduction must be "mean", "sum" or "none"'),
-        (lambda z: f(z, y, ignore_index=1.5), TypeError, "ignore_index"),
+        (lambda z: f(z, y, ignore_index=1.5), TypeError, "ignore_index must be an integer, got 1.5"),
         (lambda z: xj.softmax_focal_loss(z, y, gamma=-1.0), ValueError, "gamma must be finite and non-negative"),
         (lambda z: xj.sigmoid_focal_loss(z, z, alpha=2.0), ValueError, r"alpha must be in \[0, 1\], got 2.0"),
     ]:
@@ -383,8 +389,16 @@ def test_wrong_shapes_and_dtypes_are_refused_while_tracing(trace):
 
 def test_options_are_known_while_tracing():
     logits, target = draw("softmax_cross_entropy")
-    with pytest.raises(TypeError, match="temperature must be a number that is known when the function is traced"):
+    message = "temperature must be a number that is known when the function is traced.*, or divide logits by"
+    with pytest.raises(TypeError, match=message):
         jax.jit(lambda t: xj.softmax_cross_entropy(logits, target, temperature=t))(2.0)
+
+
+def test_the_functions_of_arrays_name_the_bridge():
+    logits, target = draw("softmax_cross_entropy")
+    for function in (jax.jit(xe.softmax_cross_entropy), jax.grad(xe.softmax_cross_entropy)):
+        with pytest.raises(TypeError, match=r"logits must be what NumPy can read, .* use the functions of xentrs\.jax"):
+            function(logits, target)
 
 
 def test_no_gradient_is_silently_zero():
@@ -410,7 +424,7 @@ def test_no_gradient_is_silently_zero():
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda z: f(z, target), (logits,), (logits,))
     for twice in [jax.jacfwd(jax.grad(f)), jax.jacrev(jax.grad(f)), jax.hessian(f)]:
-        with pytest.raises((TypeError, ValueError), match=r"forward-mode|cannot be differentiated"):
+        with pytest.raises(NotImplementedError, match=r"xentrs\.jax gives first derivatives alone"):
             twice(logits, target)
 
 
@@ -538,6 +552,11 @@ def test_a_caller_without_the_interpreter_lock_is_not_needed():
     logits, target = draw("softmax_cross_entropy", shape=(2048, 1000))
     results = [jax.jit(xj.softmax_cross_entropy)(logits, target) for _ in range(4)]
     assert len({float(result) for result in results}) == 1
+
+
+@pytest.mark.parametrize("name", xj.__all__)
+def test_every_docstring_is_complete(name):
+    assert missing_in_docstring(f"xentrs.jax.{name}") == []
 
 
 def test_the_page_of_the_guide_runs():

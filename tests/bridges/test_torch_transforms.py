@@ -4,10 +4,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from torch.autograd import forward_ad  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 import xentrs.torch as xt  # noqa: E402
 from torch_cases import every_case  # noqa: E402
+from xentrs._extras import version_of  # noqa: E402
 from xentrs.torch import autograd  # noqa: E402
 
 pytestmark = [
@@ -194,6 +196,22 @@ def test_a_compiled_training_step(module):
     close(found, layer.weight.grad, 1e-6)
 
 
+def test_forward_mode_in_compiled_code_is_refused():
+    """The compiler drops the tangents of functions that are not its own: the derivative would be 0."""
+    for transform in (lambda f: lambda x: torch.func.jvp(f, (x,), (x,)), torch.func.hessian):
+        compiled = torch.compile(transform(lambda x: xt.softmax_cross_entropy(x, CLASSES)), backend="aot_eager")
+        with pytest.raises(NotImplementedError, match=r"no forward mode .* jacrev"):
+            compiled(torch.zeros(len(CLASSES), 4))
+    torch.compiler.reset()  # a frame that has failed is not compiled again
+    compiled, x = torch.compile(xt.softmax_cross_entropy, backend="aot_eager"), torch.zeros(len(CLASSES), 4)
+    compiled(x, CLASSES)
+    with forward_ad.dual_level():
+        assert forward_ad.unpack_dual(compiled(x, CLASSES)).tangent is None
+        with pytest.raises(NotImplementedError, match=r"no forward mode .* jacrev"):
+            compiled(forward_ad.make_dual(x, x), CLASSES)
+    torch.compiler.reset()
+
+
 def test_a_bad_label_in_compiled_code_is_named():
     compiled = torch.compile(xt.softmax_cross_entropy, fullgraph=True, dynamic=True, backend="aot_eager")
     with pytest.raises(IndexError, match=r"got 9 at row 1"):
@@ -213,7 +231,7 @@ class Head(torch.nn.Module):
 
 @pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_export(strict):
-    if strict and autograd.VERSION < (2, 15):
+    if strict and version_of("torch") < (2, 15):
         pytest.skip("the strict export of PyTorch 2.6 loses symbolic sizes inside a torch.autograd.Function")
     head, x = Head(), torch.randn(6, 3)
     rows = torch.export.Dim("rows", min=2)

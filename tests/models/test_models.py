@@ -1,7 +1,6 @@
 """What all linear models keep to: scikit-learn's checks, sparse samples, what a failed call leaves behind, files."""
 
 import pickle
-import sys
 from functools import partial
 
 import numpy as np
@@ -471,15 +470,3 @@ def test_files_and_pickles_hold_all_there_is(estimator, tmp_path):
             same = clone(model).set_params(shuffle=False)
             vars(same).update(vars(type(model).load(tmp_path / "model.npz")) | {"shuffle": False})
             np.testing.assert_array_equal(again.coef_, same.partial_fit(X, y).coef_)
-
-
-# ----------------------------------------------------------------------------------------------------------- the extras
-
-
-@pytest.mark.parametrize("package", ["sklearn", "scipy", "tqdm"])
-def test_a_missing_extra_says_what_to_install(package, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("xentrs.models")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"xentrs.models needs {package}: pip install 'xentrs\[models\]'"):
-        __import__("xentrs.models")

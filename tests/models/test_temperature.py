@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
 from xentrs.models import LogisticRegression, MLPClassifier, MultiLabelClassifier, TemperatureScaler
+from xentrs.models import temperature as temperature_module
 
 
 def drawn(n, c, scale=1.0, seed=0):
@@ -227,6 +228,14 @@ def test_worse_than_guessing(dtype):
     np.testing.assert_array_equal(scaler.predict_proba(logits), 0.25)
     accuracy = np.mean((-logits).argmax(axis=1) == y)
     assert scaler.ece_after_ == pytest.approx(abs(accuracy - 0.25), abs=1e-6)
+
+
+def test_the_derivative_of_a_sure_answer_does_not_cancel():
+    """By the factor of the logits it is minus the gap, times the probability of the other class."""
+    logits = np.array([[1e6 + 40.0, 1e6]])
+    slope, curvature = temperature_module._derivatives(logits, np.array([0]), np.ones(1), 1.0, 1.0)
+    assert slope == pytest.approx(-40 * np.exp(-40.0), rel=1e-12, abs=0)
+    assert curvature == pytest.approx(40**2 * np.exp(-40.0), rel=1e-12, abs=0)
 
 
 def test_a_large_offset_does_no_harm():

@@ -104,5 +104,7 @@ def test_a_picture_needs_training_and_matplotlib(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"plot_loss_curve needs matplotlib: pip install 'xentrs\[plot\]'"):
+    with pytest.raises(
+        ImportError, match=r"plot_loss_curve needs matplotlib 3.8 or newer, .*: pip install 'xentrs\[plot\]'"
+    ):
         Countdown().fit().plot_loss_curve()

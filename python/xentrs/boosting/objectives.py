@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from .. import losses
 from .._arrays import read
+from .._extras import need
 from .._numbers import in_range, positive_integer
 from ..losses.results import ArrayLike, FloatArray
 from .constants import best_log_probabilities
-from .libraries import need
 
 __all__ = ["Focal", "Sigmoid", "Softmax", "SoftmaxFocal"]
 
@@ -83,13 +83,13 @@ class _Objective:
 
         What it returns is written anew at the next call for the same data set.
         """
-        need("lightgbm")
+        need("this objective", "lightgbm")
         return self._lightgbm
 
     @property
     def lightgbm_metric(self) -> Callable[[FloatArray, Any], tuple[str, float, bool]]:
         """The mean loss, for ``lightgbm.train(..., feval=...)`` beside `lightgbm`."""
-        need("lightgbm")
+        need("this objective", "lightgbm")
         return self._lightgbm_metric
 
     @property
@@ -98,13 +98,13 @@ class _Objective:
 
         What it returns is written anew at the next call for the same data set.
         """
-        need("xgboost")
+        need("this objective", "xgboost")
         return self._xgboost
 
     @property
     def xgboost_metric(self) -> Callable[[FloatArray, Any], tuple[str, float]]:
         """The mean loss, for ``xgboost.train(..., custom_metric=...)`` beside `xgboost`."""
-        need("xgboost")
+        need("this objective", "xgboost")
         return self._xgboost_metric
 
     def _lightgbm(self, raw: FloatArray, data: Any) -> Derivatives:
@@ -141,6 +141,11 @@ class _Objective:
         tuple of ndarray
             The gradient and the Hessian of each score, in float32.
         """
+        if not isinstance(y_pred, np.ndarray):
+            raise TypeError(
+                f"y_pred must be an array of raw scores, got {type(y_pred).__name__}; this is the objective of "
+                "scikit-learn's classes, and those of lightgbm.train and xgboost.train are .lightgbm and .xgboost"
+            )
         return self._derivatives("xgboost" if y_pred.dtype == np.float32 else "lightgbm", y_pred, y_true, sample_weight)
 
     def base_score(
@@ -248,7 +253,7 @@ class _OfLabels(_Objective):
     @property
     def catboost(self) -> CatBoostObjective:
         """The objective of ``CatBoostClassifier(loss_function=...)``, which wants an ``eval_metric`` beside it."""
-        need("catboost")
+        need("this objective", "catboost")
         return CatBoostObjective(self)
 
     def predict_proba(self, raw: ArrayLike) -> FloatArray:
@@ -273,6 +278,11 @@ class _OfLabels(_Objective):
         self._evaluate(0, self.gamma, np.zeros(1), np.zeros(1))
 
     def _evaluate(self, order: int, gamma: float, raw: FloatArray, target: NDArray[Any], **options: Any) -> Any:
+        if raw.ndim > target.ndim > 0:
+            raise ValueError(
+                f"label must have shape {raw.shape}, an answer for each raw score, got {target.shape}; for classes "
+                "that exclude each other use Softmax or SoftmaxFocal"
+            )
         options |= {"pos_weight": self.pos_weight, "label_smoothing": self.label_smoothing}
         if gamma == 0.0 and self.alpha is None:
             plain = (
@@ -323,6 +333,10 @@ class _OfClasses(_Objective):
     class_weight: ArrayLike | None
     target: ArrayLike | None
 
+    def __getattr__(self, name: str) -> Any:
+        advice = "; CatBoost takes Sigmoid and Focal alone" if name == "catboost" else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{advice}")
+
     def predict_proba(self, raw: ArrayLike) -> FloatArray:
         """Make probabilities of raw scores that have in them what training started from.
 
@@ -340,7 +354,7 @@ class _OfClasses(_Objective):
 
     def _check(self) -> None:
         if self.target is None:
-            c = 2 if self.class_weight is None else len(read(self.class_weight, "class_weight"))
+            c = 2 if self.class_weight is None else np.size(read(self.class_weight, "class_weight"))
             self._evaluate(0, self.gamma, np.zeros((1, c)), np.zeros(1, np.int64))
         else:
             target = read(self.target, "target")
@@ -352,6 +366,11 @@ class _OfClasses(_Objective):
             self._evaluate(0, self.gamma, np.zeros(target.shape), target)
 
     def _evaluate(self, order: int, gamma: float, raw: FloatArray, target: NDArray[Any], **options: Any) -> Any:
+        if raw.ndim == 1:
+            raise ValueError(
+                f'raw scores must have shape (n, c), got {raw.shape}: write the parameter "num_class", or, of two '
+                "answers, use Sigmoid or Focal"
+            )
         options |= {"class_weight": self.class_weight, "label_smoothing": self.label_smoothing, "ignore_index": None}
         if gamma == 0.0:
             plain = (
@@ -651,7 +670,10 @@ def _new_places(raw: FloatArray, dtype: type) -> Derivatives:
 def _label_and_weight(data: Any, expected: str) -> tuple[Any, Any]:
     """What a data set holds; no weight is None in LightGBM, and an empty array in XGBoost."""
     if not (hasattr(data, "get_label") and hasattr(data, "get_weight")):
-        raise TypeError(f"data must be a {expected}, got {type(data).__name__}")
+        raise TypeError(
+            f"data must be a {expected}, got {type(data).__name__}; scikit-learn's classes take the objective "
+            ".sklearn, and metrics of labels and scores"
+        )
     weight = data.get_weight()
     return data.get_label(), None if weight is None or len(weight) == 0 else weight
 

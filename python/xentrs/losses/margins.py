@@ -111,8 +111,7 @@ def hinge_loss_with_grad(
         What the gradient is multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the scores, or of dtype float32.
-         ``out=scores`` replaces the scores by their gradient; any other overlap with an
-        input is refused.
+        ``out=scores`` replaces the scores by their gradient; any other overlap with an input is refused.
 
     Returns
     -------

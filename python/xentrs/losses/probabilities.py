@@ -138,9 +138,8 @@ def categorical_cross_entropy_with_grad(
     grad_output : float or array_like, optional
         What the gradient is multiplied by, as in `softmax_cross_entropy_with_grad`.
     out : ndarray, optional
-        Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32.
-         ``out=p`` replaces the probabilities by their gradient; any other overlap with an input is
-        refused.
+        Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32. ``out=p``
+        replaces the probabilities by their gradient; any other overlap with an input is refused.
 
     Returns
     -------
@@ -285,9 +284,8 @@ def binary_cross_entropy_with_grad(
     grad_output : float or array_like, optional
         What the gradient is multiplied by, as in `sigmoid_cross_entropy_with_grad`.
     out : ndarray, optional
-        Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32.
-         ``out=p`` replaces the probabilities by their gradient; any other overlap with an input is
-        refused.
+        Where to write the gradient: a writable array with the shape and dtype of `p`, or of dtype float32. ``out=p``
+        replaces the probabilities by their gradient; any other overlap with an input is refused.
 
     Returns
     -------

@@ -149,8 +149,7 @@ def sigmoid_cross_entropy_with_grad(
         An element whose gradient is multiplied by 0 has the gradient 0, as has one that does not count.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32.
-         ``out=logits`` replaces the logits by their gradient; any other overlap with an
-        input is refused.
+        ``out=logits`` replaces the logits by their gradient; any other overlap with an input is refused.
 
     Returns
     -------

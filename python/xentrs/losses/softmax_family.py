@@ -225,8 +225,7 @@ def softmax_cross_entropy_with_grad(
         that does not count.
     out : ndarray, optional
         Where to write the gradient: a writable array with the shape and dtype of the logits, or of dtype float32.
-         ``out=logits`` replaces the logits by their gradient; any other overlap with an
-        input is refused.
+        ``out=logits`` replaces the logits by their gradient; any other overlap with an input is refused.
 
     Returns
     -------

@@ -1,13 +1,9 @@
 """Estimators in scikit-learn's conventions, trained by the losses of xentrs."""
 
-try:
-    import scipy  # noqa: F401
-    import sklearn  # noqa: F401
-    import tqdm  # noqa: F401
-except ModuleNotFoundError as missing:
-    raise ImportError(
-        f"xentrs.models needs {missing.name}: pip install 'xentrs[models]'", name=missing.name
-    ) from missing
+# ruff: noqa: E402
+from .._extras import need
+
+need("xentrs.models", "scipy", "sklearn", "tqdm")  # what scikit-learn needs before it
 
 from .gaussian_regressor import GaussianRegressor
 from .logistic_regression import LogisticRegression

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._arrays import refuse_masked
+from .._extras import need
 from ..losses import FloatArray
 from .progress import progress_bar
 
@@ -93,16 +94,13 @@ class LossCurveMixin:
         Raises
         ------
         ImportError
-            Without matplotlib, the extra `plot`.
+            Without matplotlib 3.8 or newer, the extra `plot`.
         """
         check_is_fitted(self, "loss_curve_")
         if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ModuleNotFoundError as missing:
-                raise ImportError(
-                    f"plot_loss_curve needs {missing.name}: pip install 'xentrs[plot]'", name=missing.name
-                ) from missing
+            need("plot_loss_curve", "matplotlib")
+            from matplotlib import pyplot
+
             _, ax = pyplot.subplots()
         held_out = getattr(self, "validation_loss_curve_", [])
         training = np.array(self.loss_curve_)

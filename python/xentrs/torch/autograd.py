@@ -15,16 +15,18 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from .._extras import version_of
 from .call import BESIDE, Call
 from .core import value, value_and_grads
 from .formulas import formula
-from .tensors import VERSION, empty
+from .tensors import empty
 
 __all__ = ["evaluated"]
 
 Tensors: TypeAlias = Sequence[Tensor]
-MaybeTensors: TypeAlias = Sequence[Tensor | None]
+MaybeTensors: TypeAlias = "Sequence[Tensor | None]"
 
 
 def evaluated(call: Call, *, differentiable: bool = False, inplace: bool = False) -> Tensor:
@@ -50,9 +52,24 @@ def evaluated(call: Call, *, differentiable: bool = False, inplace: bool = False
                 _refuse_leaf(call.operands[0])
             return Eager.apply(call, inplace, *call.operands)
     text, numbers = _packed(call)
-    if torch.compiler.is_compiling() and not needs_gradient:
-        return _value(call.operands, call.beside, text, numbers)
-    return Deferred.apply(text, numbers, *call.operands, *call.beside)
+    if torch.compiler.is_compiling():
+        if _is_forward():
+            raise NotImplementedError(NO_FORWARD_MODE)
+        if not needs_gradient:
+            return _value(call.operands, call.beside, text, numbers)
+        return Deferred.apply(text, numbers, *call.operands, *call.beside)
+    try:
+        return Deferred.apply(text, numbers, *call.operands, *call.beside)
+    except NotImplementedError as fault:
+        if "jvp" not in str(fault):  # what PyTorch says of all functions without forward mode
+            raise
+        raise NotImplementedError(NO_FORWARD_MODE) from None
+
+
+NO_FORWARD_MODE = (
+    "xentrs.torch has no forward mode (jvp, jacfwd, hessian); write torch.func.jacrev, and for second derivatives "
+    "jacrev(jacrev(f))"
+)
 
 
 # ----------------------------------------------------------------------------------------------------- eager
@@ -101,6 +118,8 @@ CALL = "Tensor[] operands, Tensor?[] beside, str text, float[] numbers"
 
 @torch.library.custom_op("xentrs::value", mutates_args=(), device_types="cpu", schema=f"({CALL}) -> Tensor")
 def _value(operands: Tensors, beside: MaybeTensors, text: str, numbers: Sequence[float]) -> Tensor:
+    if _is_forward() and any(map(_has_tangent, operands)):
+        raise NotImplementedError(NO_FORWARD_MODE)  # in code that was compiled before
     return value(_unpacked(operands, beside, text, numbers))
 
 
@@ -150,7 +169,7 @@ _value.register_vmap(_each(_value))
 _grads.register_vmap(_each(_grads))
 
 
-NESTS = VERSION >= (2, 15)
+NESTS = version_of("torch") >= (2, 15)
 """Whether the compiler of PyTorch gets a function in the backward pass of another one right: it does in 2.15, and does
 not in 2.6. Where it does not, compiled code has no second derivatives, and says so."""
 
@@ -261,9 +280,22 @@ def _is_plain(call: Call) -> bool:
         return False
     if _transform() is not None or _modes() or _trace() is not None:
         return False
-    if getattr(torch.autograd.forward_ad, "_current_level", -1) >= 0:
+    if _is_forward():
         return False
     return all(type(tensor) in _PLAIN for tensor in (*call.operands, *call.beside))
+
+
+@torch.compiler.assume_constant_result
+def _is_forward() -> bool:
+    """Whether derivatives go forward: the compiler, which is told now, would take them for 0."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    try:
+        return forward_ad.unpack_dual(tensor).tangent is not None
+    except RuntimeError:  # in a function that PyTorch transforms, and refuses
+        return False
 
 
 def _refuse_leaf(operand: Tensor) -> None:

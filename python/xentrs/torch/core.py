@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def _by_core(call: Call, wanted: Sequence[bool] | None, up: Any, inplace: bool) 
     if len(arrays) == len(LINEAR):
         options["bias"] = arrays.pop()
     if wanted is None:
-        found = getattr(losses, call.loss)(*arrays, target, **options)
+        found = _said_of_tensors(getattr(losses, call.loss), *arrays, target, **options)
         return np.stack(found) if call.is_of_tokens() else found, []
     if call.is_of_tokens():
         options["grad_logprob"], options["grad_entropy"] = up
@@ -94,10 +94,31 @@ def _by_core(call: Call, wanted: Sequence[bool] | None, up: Any, inplace: bool) 
         options["out"] = arrays[0]
     elif options.get("axis", -1) not in (-1, arrays[0].ndim - 1):
         options["out"] = empty(arrays[0].shape, call.operands[0].dtype)  # in the order of the logits' axes
-    loss, *grads = getattr(losses, f"{call.loss}_with_grad")(*arrays, target, **options)
+    loss, *grads = _said_of_tensors(getattr(losses, f"{call.loss}_with_grad"), *arrays, target, **options)
     if call.is_of_tokens():
         loss = np.stack([loss, grads.pop(0)])
     return loss, grads[: len(wanted)]
+
+
+def _said_of_tensors(function: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
+    """Call a function of arrays, whose advice is given in the words of tensors."""
+    try:
+        return function(*arrays, **options)
+    except (TypeError, ValueError) as fault:
+        words = said = str(fault)
+        for of_array, of_tensor in _OF_TENSORS.items():
+            words = words.replace(of_array, of_tensor)
+        if words == said:
+            raise
+        raise type(fault)(words) from None
+
+
+_OF_TENSORS = {
+    ".astype(int)": ".long()",
+    ".astype(float)": ".float()",
+    '.astype("float64")': ".double()",
+    "numpy.where(numpy.isnan(target)": "torch.where(target.isnan()",
+}
 
 
 # ------------------------------------------------------------------------------------------ what the core does not take

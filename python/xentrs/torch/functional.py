@@ -17,7 +17,7 @@ from .autograd import evaluated
 from .call import Call
 from .formulas import formula
 from .losses import autocast
-from .tensors import FLOATS, is_a_tensor
+from .tensors import FLOATS, is_a_tensor, not_floating
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "linear_cross_entropy"]
 
@@ -46,10 +46,12 @@ def cross_entropy(
         of `input`.
     weight : Tensor, shape (c,), optional
         Weight of each class, which may be negative.
-    size_average, reduce : bool, optional
-        Deprecated, as in PyTorch; they override `reduction`.
+    size_average : bool, optional
+        Deprecated, as in PyTorch: like `reduce` it overrides `reduction`.
     ignore_index : int, default -100
         A row with this class has no loss, no weight and zero gradient.
+    reduce : bool, optional
+        Deprecated.
     reduction : {"mean", "sum", "none"}, default "mean"
         "mean" divides by the sum of the weights of the classes; for distributions by the number of rows.
     label_smoothing : float in [0, 1], default 0.0
@@ -193,10 +195,12 @@ def linear_cross_entropy(
         As in `cross_entropy`.
     linear_bias : Tensor, shape (c,) or (c, ...), optional
         One number for each row of features.
-    weight, reduction, label_smoothing
+    weight, reduction
         As in `cross_entropy`.
     ignore_index : int, optional
         As in `cross_entropy`; None is -100. It must be None where `target` holds distributions.
+    label_smoothing : float in [0, 1], default 0.0
+        As in `cross_entropy`.
     options : torch.nn.LinearCrossEntropyOptions, optional
         Is taken, and not needed: how many logits there are at a time does not depend on it.
     differentiable : bool, default False
@@ -299,7 +303,7 @@ def _legacy(size_average: bool | None, reduce: bool | None, reduction: str) -> s
 def _check_input(input: Tensor, name: str) -> None:
     is_a_tensor(input, name)
     if input.dtype not in FLOATS:
-        raise NotImplementedError(f"{name} must be float16, bfloat16, float32 or float64, got {input.dtype}")
+        raise NotImplementedError(not_floating(input, name))
 
 
 def _check_target(target: Tensor, shape: tuple[int, ...], axis: int) -> None:
@@ -316,6 +320,8 @@ def _check_target(target: Tensor, shape: tuple[int, ...], axis: int) -> None:
     if got != rows:
         error = ValueError if len(got) == len(rows) == 1 else RuntimeError
         advice = "; write target.squeeze(-1)" if got == (*rows, 1) else ""
+        if got == shape[:-1]:
+            advice = "; where the classes are on the last axis of input, write input.movedim(-1, 1)"
         raise error(f"target must have shape {rows} (classes) or {shape} (distributions), got {got}{advice}")
     if target.is_floating_point() or target.dtype == torch.bool or target.is_complex():
         raise RuntimeError(f"target of shape {got} must be integers (classes), got {target.dtype}; write target.long()")

@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
-Target: TypeAlias = Tensor | tuple[Tensor, Tensor]
-Weight: TypeAlias = Tensor | float
+Target: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+Weight: TypeAlias = "Tensor | float"
 
 
 def softmax_cross_entropy(
@@ -471,10 +471,12 @@ def linear_token_logprobs(
 
     Parameters
     ----------
-    x, weight, bias
+    x, weight
         As in `linear_cross_entropy`.
     token : Tensor of integers
         The class of each row, or `ignore_index`.
+    bias : Tensor, shape (c,), optional
+        As in `linear_cross_entropy`.
     temperature, softcap, log_prior, ignore_index
         As in `xentrs.token_logprobs`.
 
@@ -539,7 +541,13 @@ def _of(
     differentiable: bool,
     inplace: bool,
 ) -> Tensor:
-    labels, shares = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
+    labels, shares = (target, None) if isinstance(target, Tensor) else _two_parts(target)
+    for name, option in options.items():
+        if isinstance(option, Tensor) and option.requires_grad:
+            raise NotImplementedError(
+                f"{name} must not require a gradient, which is not computed; write {name}.item()"
+                f"{', and divide the logits by a temperature that is learnt' if name == 'temperature' else ''}"
+            )
     class_weight, pos_weight, sample_weight, log_prior = weights
     beside: dict[str, Any] = {
         "target": labels,
@@ -552,6 +560,15 @@ def _of(
     check(operands, beside)
     call = Call(loss, tuple(operands.values()), tuple(beside.values()), options)
     return evaluated(call, differentiable=differentiable, inplace=inplace)
+
+
+def _two_parts(target: Any) -> tuple[Any, Any]:
+    """The classes and the weights of sparse distributions; what is no pair is refused by its name."""
+    if not isinstance(target, tuple):
+        return target, None
+    if len(target) != 2:
+        raise TypeError(f"target must be a tensor or a tuple (classes, weights), got a tuple of {len(target)}")
+    return target
 
 
 def _number(weight: Any) -> Any:

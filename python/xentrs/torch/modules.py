@@ -17,6 +17,11 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LinearCrossEntropyLoss", "S
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     """``torch.nn.CrossEntropyLoss``, computed by xentrs: same parameters, same meaning.
 
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing
+        As in `cross_entropy`.
+
     Examples
     --------
     >>> import torch
@@ -41,6 +46,11 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
     """``torch.nn.BCEWithLogitsLoss``, computed by xentrs: same parameters, same meaning.
 
+    Parameters
+    ----------
+    weight, size_average, reduce, reduction, pos_weight
+        As in `binary_cross_entropy_with_logits`.
+
     Examples
     --------
     >>> import torch
@@ -61,6 +71,21 @@ if hasattr(nn, "LinearCrossEntropyLoss"):
 
     class LinearCrossEntropyLoss(nn.LinearCrossEntropyLoss):
         """``torch.nn.LinearCrossEntropyLoss``, computed by xentrs: same parameters, same meaning.
+
+        PyTorch has it from 2.15 on, and so has xentrs.
+
+        Parameters
+        ----------
+        in_features, num_classes : int
+            How many numbers a row of features has, and how many classes there are.
+        out_features : tuple of int, default ()
+            How many losses a row of features has, along further axes of the target.
+        bias : bool, default False
+            Whether a number for each class is learnt too.
+        device, dtype : optional
+            Those of the layer: the device must be the CPU.
+        reduction, weight, ignore_index, label_smoothing, options
+            As in `functional.linear_cross_entropy`.
 
         Examples
         --------
@@ -101,11 +126,12 @@ else:
 class _Loss(nn.Module):
     """A loss with its options: those that are tensors go where the module goes."""
 
-    function: ClassVar[Callable[..., Tensor]]
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        inspect.signature(self.function).bind_partial(**options)  # refuses what is no option
+        if strangers := options.keys() - inspect.signature(self._function).parameters.keys():
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(strangers)!r}")
         self.options = {name: option for name, option in options.items() if not isinstance(option, Tensor)}
         self.weights = [name for name in options if name not in self.options]
         for name in self.weights:
@@ -113,7 +139,7 @@ class _Loss(nn.Module):
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
         """The loss."""
-        return self.function(logits, target, **self.options, **{name: getattr(self, name) for name in self.weights})
+        return self._function(logits, target, **self.options, **{name: getattr(self, name) for name in self.weights})
 
     def extra_repr(self) -> str:
         """The options."""
@@ -122,6 +148,11 @@ class _Loss(nn.Module):
 
 class SoftmaxFocalLoss(_Loss):
     """`xentrs.torch.softmax_focal_loss` as a module, which takes its options.
+
+    Parameters
+    ----------
+    **options
+        The keywords of `softmax_focal_loss`. Tensors among them are buffers of the module, and are moved with it.
 
     Examples
     --------
@@ -132,11 +163,16 @@ class SoftmaxFocalLoss(_Loss):
     0.1364
     """
 
-    function = staticmethod(losses.softmax_focal_loss)
+    _function = staticmethod(losses.softmax_focal_loss)
 
 
 class SigmoidFocalLoss(_Loss):
     """`xentrs.torch.sigmoid_focal_loss` as a module, which takes its options.
+
+    Parameters
+    ----------
+    **options
+        The keywords of `sigmoid_focal_loss`. Tensors among them are buffers of the module, and are moved with it.
 
     Examples
     --------
@@ -147,4 +183,4 @@ class SigmoidFocalLoss(_Loss):
     0.0087
     """
 
-    function = staticmethod(losses.sigmoid_focal_loss)
+    _function = staticmethod(losses.sigmoid_focal_loss)

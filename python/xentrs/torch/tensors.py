@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST = (2, 6)
-"""The least version of PyTorch: ``torch.library.register_vmap`` came with 2.5, and 2.6 is the oldest that is tested."""
+from .._extras import need
 
-try:
-    _version = metadata.version("torch")
-except metadata.PackageNotFoundError:
-    raise ImportError("xentrs.torch needs PyTorch, which is not installed: pip install 'xentrs[torch]'") from None
-VERSION = tuple(int(part) for part in _version.split(".")[:2])
-if VERSION < LEAST:
-    _least = ".".join(map(str, LEAST))
-    raise ImportError(
-        f"xentrs.torch needs PyTorch {_least} or newer, got {_version}: pip install --upgrade 'xentrs[torch]'"
-    )
+need("xentrs.torch", "torch")
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-__all__ = ["FLOATS", "VERSION", "as_array", "as_tensor", "check", "empty", "is_a_tensor"]
+__all__ = ["FLOATS", "as_array", "as_tensor", "check", "empty", "is_a_tensor", "not_floating"]
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 """The dtypes of logits."""
-
-NEEDS_ML_DTYPES = "bfloat16 needs ml_dtypes, which is not installed: pip install 'xentrs[torch]'"
 
 
 def as_array(tensor: Tensor) -> NDArray[Any]:
@@ -56,18 +44,21 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> NDArray[Any]:
     return np.empty(shape, _bfloat16() if dtype == torch.bfloat16 else str(dtype).removeprefix("torch."))
 
 
+@functools.cache
 def _bfloat16() -> Any:
-    try:
-        import ml_dtypes
-    except ModuleNotFoundError:
-        raise ImportError(NEEDS_ML_DTYPES) from None
+    need("bfloat16", "ml_dtypes")
+    import ml_dtypes
+
     return ml_dtypes.bfloat16
 
 
 def is_a_tensor(given: Any, name: str) -> None:
     """Refuse what is no tensor that the core can read."""
     if not isinstance(given, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(given).__name__}; write torch.as_tensor({name})")
+        advice = f"; write {name}.weight" if isinstance(given, torch.nn.Module) and hasattr(given, "weight") else ""
+        if isinstance(given, np.ndarray | np.generic | list | int | float):
+            advice = f"; write torch.as_tensor({name})"
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(given).__name__}{advice}")
     if not given.is_cpu:
         raise NotImplementedError(
             f"{name} must be on the CPU, got a tensor on {given.device}; use torch.nn.functional there, or write "
@@ -75,6 +66,12 @@ def is_a_tensor(given: Any, name: str) -> None:
         )
     if given.layout != torch.strided:
         raise NotImplementedError(f"{name} must be dense, got {given.layout}; write {name}.to_dense()")
+
+
+def not_floating(tensor: Tensor, name: str) -> str:
+    """The words for a tensor of another dtype than that of logits."""
+    advice = "" if tensor.is_complex() else f"; write {name}.float()"
+    return f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}{advice}"
 
 
 def check(operands: dict[str, Tensor], beside: dict[str, Tensor | None]) -> None:
@@ -85,7 +82,7 @@ def check(operands: dict[str, Tensor], beside: dict[str, Tensor | None]) -> None
     for name, tensor in operands.items():
         is_a_tensor(tensor, name)
         if tensor.dtype not in FLOATS:
-            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+            raise TypeError(not_floating(tensor, name))
     for name, given in beside.items():
         if given is None:
             continue
