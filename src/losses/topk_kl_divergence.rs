@@ -86,6 +86,12 @@ impl<T: Real> Outcomes<T> {
     /// The outcomes of a row of mapped logits; `None` if no class is known.
     #[inline(always)]
     fn of<S: Simd<T>>(s: S, row: &[T], pairs: Pairs<'_, T>) -> Option<Self> {
+        Self::from_sums(row, pairs, &|part| RowSum::of_part(s, &mut { part }).0)
+    }
+
+    /// The same on any instruction set, given the sums of the exponentials of parts of the row: numbers one by one.
+    #[inline(never)]
+    fn from_sums(row: &[T], pairs: Pairs<'_, T>, sum_of: &dyn Fn(&[T]) -> RowSum<T>) -> Option<Self> {
         // 1. the classes, sorted, each once
         let mut known: Vec<_> = (0..pairs.len()).filter_map(|pair| pairs.get(pair)).collect();
         if known.is_empty() {
@@ -102,7 +108,7 @@ impl<T: Real> Outcomes<T> {
         let mut start = 0;
         for end in known.iter().map(|&(class, _)| class).chain([row.len()]) {
             if start < end {
-                sum_of_tail = sum_of_tail.and(RowSum::of_part(s, &mut { &row[start..end] }).0);
+                sum_of_tail = sum_of_tail.and(sum_of(&row[start..end]));
             }
             start = end + 1;
         }

@@ -88,7 +88,8 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
                 if !map.is_identity() {
                     s.call(inlined!(|s| map_tile(s, map, &mut tiles, group_slopes(slopes, g, classes))));
                 }
-                let group = Group { upstream: scale.register(s, rows.clone()), ..targets.sweep(s, rows, &mut tiles) };
+                let group =
+                    Group { upstream: scale.register(s, rows.clone()), ..targets.sweep(s, rows, &mut tiles, false) };
                 scratch.slopes = slopes;
                 group
             }),

@@ -18,8 +18,8 @@ pub(super) trait LaneTargets<T: Real>: Copy {
     const NEEDS_SPARE: bool;
 
     /// Reads the targets of a group of rows, and computes the sums that the loss needs. The logits may become
-    /// exponentials.
-    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S>;
+    /// exponentials. Unless it `inlines` them, the sums of rows with classes are a call, which all such kernels share.
+    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>, inlines: bool) -> Group<T, S>;
 
     /// The losses of a group.
     fn value<S: Simd<T>>(self, s: S, group: &Group<T, S>) -> S::V;
@@ -73,7 +73,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
     const NEEDS_SPARE: bool = false;
 
     #[inline(always)]
-    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
+    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>, inlines: bool) -> Group<T, S> {
         let OfClasses(objective, loss) = self;
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let class = objective.target.classes(s, rows.clone());
@@ -83,7 +83,10 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
         if loss.needs_margins() {
             group.cost = s.call(inlined!(|s| tiles.logits.margins(s)));
         }
-        group.sums = tiles.logits.exponentiate(s, class);
+        group.sums = match inlines {
+            true => tiles.logits.exponentiate(s, class),
+            false => tiles.logits.exponentiate_called(s, class),
+        };
         group
     }
 
@@ -119,7 +122,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
     const NEEDS_SPARE: bool = <L::SoftLanes as SoftLanes<T>>::NEEDS_SPARE;
 
     #[inline(always)]
-    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>) -> Group<T, S> {
+    fn sweep<S: Simd<T>>(self, s: S, rows: Range<usize>, tiles: &mut Tiles<'_, T, S>, _: bool) -> Group<T, S> {
         let OfDistributions(objective, loss) = self;
         let Tiles { logits, weights, spare } = tiles;
         let zero = s.splat(T::ZERO);
@@ -344,7 +347,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneValues<'_, T, G> {
             inlined!(|(scratch, ..), _, rows| {
                 let shape = [rows.len(), classes];
                 let mut tiles = scratch.load::<G, S>(s, map, logits.from(rows.start), shape, 0);
-                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
+                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles, true)
             }),
             inlined!(|(_, each, total), _, rows, group| {
                 let losses = targets.value(s, group);
@@ -382,7 +385,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
                 let shape = [rows.len(), classes];
                 let mut tiles = scratch.load::<G, S>(s, map, io.from(rows.start), shape, g);
                 let rows = first + rows.start..first + rows.end;
-                Group { upstream: scale.register(s, rows.clone()), ..targets.sweep(s, rows, &mut tiles) }
+                Group { upstream: scale.register(s, rows.clone()), ..targets.sweep(s, rows, &mut tiles, true) }
             }),
             inlined!(|(scratch, each, total, io), g, rows, group| {
                 let grad = &mut io.target()[rows.start * classes..];
@@ -426,20 +429,21 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for LaneHesses<'_, '_, T, L> {
             inlined!(|(scratch, _), g, rows| {
                 let shape = [rows.len(), classes];
                 let mut tiles = scratch.load::<OfClasses<'_, '_, T, L>, S>(s, map, logits.from(rows.start), shape, g);
-                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles)
+                targets.sweep(s, first + rows.start..first + rows.end, &mut tiles, false)
             }),
             inlined!(|(scratch, hess), g, rows, group| {
                 let hesses = targets.1.hesses(s, group, divisor, scale.is_convex);
                 let is_zero_weight = hesses.weight.eq(zero);
-                scratch.tiles::<OfClasses<'_, '_, T, L>, S>(s, g, classes).logits.store(
+                let mut exponentials = scratch.tiles::<OfClasses<'_, '_, T, L>, S>(s, g, classes).logits;
+                exponentials.map(
                     s,
-                    &mut hess[rows.start * classes..],
-                    rows.len(),
                     inlined!(|k, e| {
-                        let hess = S::V::select(k.eq(group.class), hesses.label(s, e), hesses.at(s, e));
+                        let is_own = s.splat(T::from_f64(k as f64)).eq(group.class);
+                        let hess = S::V::select(is_own, hesses.label(s, e), hesses.at(s, e));
                         S::V::select(is_zero_weight, zero, hess)
                     }),
                 );
+                exponentials.store_called(s, &mut hess[rows.start * classes..], rows.len());
             }),
         );
     }
