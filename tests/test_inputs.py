@@ -326,6 +326,24 @@ def test_pos_weight_per_channel_writes_to_out(place: str) -> None:
         assert (wide[..., 5:] == 77).all()
 
 
+@pytest.mark.parametrize(
+    ("logits", "options"),
+    [
+        (np.zeros((4, 3), np.float32), {"sample_weight": np.full(4, 1e300)}),  # computed again in float64
+        (np.asfortranarray(np.zeros((5_000, 3))), {}),
+        (np.zeros((3, 4, 3), np.float16), {"axis": 1}),
+    ],
+)
+def test_results_are_named_whatever_way_a_call_takes(logits: Any, options: dict[str, Any]) -> None:
+    target = np.zeros(np.delete(logits.shape, options.get("axis", -1)), int)
+    grad = xe.softmax_cross_entropy_with_grad(logits, target, reduction="sum", **options)
+    hess = xe.softmax_cross_entropy_with_hess(logits, target, reduction="sum", **options)
+    assert type(grad) is xe.LossGrad and type(hess) is xe.LossGradHess
+    assert_same_bits(grad.grad, hess.grad)
+    channel = np.array([1.0, 2.0, 3.0])[:, None, None]
+    assert type(xe.sigmoid_cross_entropy_with_hess(Z4, LABELS4, pos_weight=channel)) is xe.LossGradHess
+
+
 def test_pos_weight_per_channel_refuses_a_bad_out() -> None:
     weight = np.array([1.0, 2.0, 3.0])[:, None, None]
     z = Z4.copy()

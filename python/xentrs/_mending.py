@@ -136,7 +136,7 @@ def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
             else:
                 place[...] = grad
                 grads[i] = place
-        return _rounded(loss, np.dtype(np.float32)), *grads
+        return tuple.__new__(type(results), (_rounded(loss, np.dtype(np.float32)), *grads))
 
 
 _OPERANDS = (*DATA, "weight", "bias")
@@ -275,7 +275,7 @@ class Call(NamedTuple):
             if not np.may_share_memory(grad, out):
                 np.copyto(out, grad)
             grad = out
-        return (loss, grad, *hess)
+        return tuple.__new__(type(results), (loss, grad, *hess))
 
     def advice(self, message: str) -> str | None:
         """What to write instead, for an error with this message."""
