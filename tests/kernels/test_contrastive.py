@@ -247,3 +247,16 @@ def test_a_bias_that_is_no_number_is_refused() -> None:
     x = np.ones((2, 2))
     with pytest.raises(ValueError, match="bias must be finite, got inf"):
         xe.siglip_loss(x, x, temperature=1.0, bias=np.inf)
+
+
+@each_dtype
+def test_upstream_gradients_of_many_blocks_belong_to_their_rows(dtype: type) -> None:
+    """The gradient of a row's own inputs is that of its loss, times what comes from above."""
+    rng = np.random.default_rng(41)
+    x, y = (rng.standard_normal((1_500, 6)).astype(dtype) / 3 for _ in range(2))
+    each = rng.normal(size=1_500)
+    options: dict[str, Any] = {"temperature": 0.5, "bias": -2.0, "reduction": "none"}
+    plain = xe.siglip_loss_with_grad(x, y, **options).grad_x
+    scaled = xe.siglip_loss_with_grad(x, y, grad_output=each, **options).grad_x
+    rtol = 1e-4 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(scaled, each[:, None] * plain, rtol=rtol, atol=rtol * np.abs(plain).max())
