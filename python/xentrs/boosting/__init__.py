@@ -11,6 +11,7 @@ The libraries are extras, ``xentrs[lightgbm]``, ``xentrs[xgboost]`` and ``xentrs
 is asked for.
 """
 
-from .objectives import Focal, Sigmoid, Softmax, SoftmaxFocal
+from .classes import Softmax, SoftmaxFocal
+from .labels import Focal, Sigmoid
 
 __all__ = ["Focal", "Sigmoid", "Softmax", "SoftmaxFocal"]
