@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import xentrs as xe
@@ -75,6 +76,30 @@ def test_a_signature_that_is_cut_still_has_every_parameter(estimator: Any) -> No
     shown = str(signature)
     assert [name for name in arguments if f"{name}=" in shown] == arguments or ", ..., " in shown
     assert signature.parameters[arguments[0]].annotation is inspect.Parameter.empty
+
+
+def test_options_have_a_name() -> None:
+    """They are plain parameters inside, which neither a signature nor a call may show."""
+    z, y = np.zeros((1, 2)), [0]
+    shown = inspect.signature(xe.softmax_cross_entropy_with_grad).parameters
+    kinds = {name: parameter.kind for name, parameter in shown.items()}
+    assert [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == [
+        "logits",
+        "target",
+    ]
+    assert set(kinds.values()) == {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    for call in (
+        lambda: xe.softmax_cross_entropy(z, y, None),  # type: ignore[misc]
+        lambda: xe.softmax_cross_entropy(z, y, _=None),  # type: ignore[call-arg]
+        lambda: xe.sigmoid_cross_entropy_with_hess(z, z, 1.0),  # type: ignore[misc]
+    ):
+        with pytest.raises(TypeError, match="takes 2 positional arguments; options need a name"):
+            call()
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'target'"):
+        xe.softmax_cross_entropy(z)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'temperature'"):
+        xe.info_nce(z, z)  # type: ignore[call-arg]
+    assert xe.softmax_cross_entropy(target=y, logits=z) == pytest.approx(np.log(2))
 
 
 def test_a_subclass_shows_its_own_signature() -> None:

@@ -318,7 +318,7 @@ def public_names(file: str) -> list[str]:
 
 # What their own tests hold to the rest, where PyTorch and JAX are installed.
 OF_BRIDGES = [
-    *(f"xentrs.jax.{name}" for name in public_names("jax.py")),
+    *(f"xentrs.jax.{name}" for name in public_names("jax/__init__.py")),
     *(f"xentrs.torch.{name}" for name in public_names("torch/__init__.py") if name != "functional"),
     "xentrs.torch.functional.linear_cross_entropy",
 ]

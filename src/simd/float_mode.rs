@@ -42,7 +42,7 @@ mod register {
     pub type Bits = u32;
 
     /// Which exceptions have happened since they were last cleared: no mode.
-    const HAPPENED: u32 = 0x3f;
+    pub const HAPPENED: u32 = 0x3f;
     /// No exception traps.
     const MASKED: u32 = 0x1f80;
 
@@ -119,10 +119,6 @@ mod tests {
         register::write(before);
         assert_eq!(outside, 0.0);
         assert_eq!(inside, plain);
-        assert_eq!(
-            register::standard(after) ^ after,
-            register::standard(theirs) ^ theirs,
-            "the caller's modes are back"
-        );
+        assert_eq!(after & !register::HAPPENED, theirs & !register::HAPPENED, "the caller's modes are back");
     }
 }
