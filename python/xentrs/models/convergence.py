@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from scipy.special import xlogy
 
 from ..losses import FloatArray
+from .samples import Samples, advice_to_standardise, out_of_scale
 from .training import total_weight
 
-if TYPE_CHECKING:
-    from .mlp import MLPClassifier
-    from .network import Samples
-
 __all__ = [
-    "advice_to_standardise",
     "end_of_linear_steps",
     "end_of_network_steps",
-    "feature_scales",
     "largest_derivative",
     "overflow_of_features",
     "overflow_of_linear_steps",
@@ -99,7 +94,7 @@ def overflow_of_features(X: Any) -> str | None:
 
 
 def end_of_network_steps(
-    model: MLPClassifier,
+    model: Any,
     samples: Samples,
     *,
     loss: float,
@@ -124,7 +119,7 @@ def end_of_network_steps(
     falls, rises = fallen > tol, bool((np.diff(curve) > tol).any())
     rate = f"learning_rate_init={learning_rate:g}"
     if falls:
-        standardise, rest = _out_of_scale(samples), f"raise max_iter={model.max_iter} or {rate}."
+        standardise, rest = out_of_scale(samples), f"raise max_iter={model.max_iter} or {rate}."
     else:
         standardise, rest = advice_to_standardise(samples), f"{'lower' if rises else 'raise'} {rate}."
     advice = f"{standardise}, or {rest}" if standardise else rest[0].upper() + rest[1:]
@@ -154,28 +149,12 @@ def end_of_network_steps(
     )
 
 
-def stuck_at_constant(model: MLPClassifier, samples: Samples, loss: float) -> str | None:
+def stuck_at_constant(model: Any, samples: Samples, loss: float) -> str | None:
     """Complain of a loss, without penalty, that needs no features, where their scale may be why."""
-    standardise = _out_of_scale(samples)
+    standardise = out_of_scale(samples)
     if not standardise or model.gamma or loss < 0.98 * (constant := _of_constant(samples, model.out_activation_)):
         return None
     return f"The loss of {loss:.3g} nats is no better than the {constant:.3g} that need no features. {standardise}."
-
-
-def advice_to_standardise(samples: Samples) -> str:
-    """Say so, unless the features are of that kind; of sparse ones the mean may be what it is."""
-    if far := _out_of_scale(samples):
-        return far
-    scales, weight = feature_scales(samples), samples.weight.astype(np.float64)
-    mean = 0.0 if issparse(samples.X) else weight @ samples.X / weight.sum()
-    centred, spread = np.mean(np.abs(mean) / scales) < 0.3, scales.mean()
-    return "" if centred and 0.5 < spread < 2 else "Standardise X"
-
-
-def _out_of_scale(samples: Samples) -> str:
-    """Say so, if features are large or small."""
-    extent = float(feature_scales(samples).max())
-    return "" if 0.01 < extent < 10 else f"Standardise X, whose features reach {extent:.2g} (root mean square)"
 
 
 def _of_constant(samples: Samples, out_activation: str) -> float:
@@ -191,12 +170,3 @@ def _of_constant(samples: Samples, out_activation: str) -> float:
 def largest_derivative(grads: Sequence[FloatArray], scales: FloatArray) -> float:
     """The largest of the derivatives, those to the first weights taken per unit of their feature."""
     return max(float(np.abs(grad).max()) for grad in [grads[0] / scales, *grads[1:]])
-
-
-def feature_scales(samples: Samples) -> FloatArray:
-    """The root mean square of each feature, by the weights of the samples; 1 for one that is 0 throughout."""
-    X, weight = samples.X.astype(np.float64), samples.weight.astype(np.float64)
-    with np.errstate(over="ignore"):
-        squares = np.ravel((X.multiply(X) if issparse(X) else X * X).T @ (weight / weight.sum()))
-    roots: FloatArray = np.sqrt(squares)
-    return np.where((roots > 0) & np.isfinite(roots), roots, 1.0)

@@ -47,11 +47,10 @@ from .classification import (
     smooth,
     weigh,
 )
-from .convergence import end_of_network_steps, feature_scales, largest_derivative, stuck_at_constant
+from .convergence import end_of_network_steps, largest_derivative, stuck_at_constant
 from .direction import logits_direction, through_layers
 from .network import (
     ACTIVATIONS,
-    Samples,
     init_weights,
     lbfgs,
     network_of,
@@ -61,6 +60,7 @@ from .network import (
     train,
     value_and_grads,
 )
+from .samples import Samples, feature_scales
 from .saving import SaveMixin
 from .training import (
     CONSTRAINTS_OF_CLASSIFIERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,12 +16,12 @@ from sklearn.utils import gen_batches
 from .. import nn
 from ..losses import FloatArray, LossGrad
 from ..optim import SGD, Adam
-from .convergence import advice_to_standardise, feature_scales, largest_derivative, overflow_of_features
+from .convergence import largest_derivative, overflow_of_features
+from .samples import Samples, advice_to_standardise, feature_scales
 from .training import Monitor
 
 __all__ = [
     "ACTIVATIONS",
-    "Samples",
     "SummedLoss",
     "init_weights",
     "lbfgs",
@@ -47,26 +47,6 @@ STATE = {Adam: ["mean", "mean_square", "n_steps"], SGD: ["velocity"]}
 
 # Of logits, which the gradient replaces, a target and the weights of the samples: the sum of the losses.
 SummedLoss = Callable[[FloatArray, NDArray[Any], FloatArray], LossGrad]
-
-
-class Samples(NamedTuple):
-    """What a network is trained on."""
-
-    X: Any
-    """The samples, one a row, dense or in CSR."""
-
-    target: NDArray[Any]
-    """What the loss takes as their target."""
-
-    weight: FloatArray
-    """Their weights."""
-
-    def rows(self, index: NDArray[np.intp]) -> Self:
-        """Some of the samples."""
-        return type(self)(*(array[index] for array in self))
-
-    def __len__(self) -> int:
-        return len(self.weight)
 
 
 class _Dense(nn.Dense):
