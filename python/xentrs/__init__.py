@@ -36,7 +36,16 @@ from .distributions import (
     perplexity,
     perplexity_with_grad,
 )
-from .evaluation import EvaluationResult, LossAccumulator, SoftmaxStats, expected_calibration_error, softmax_stats
+from .evaluation import (
+    ClassFigures,
+    Evaluation,
+    EvaluationResult,
+    LossAccumulator,
+    Reliability,
+    SoftmaxStats,
+    expected_calibration_error,
+    softmax_stats,
+)
 from .losses import (
     GaussianLossGrad,
     InfoNceLossGrad,
@@ -91,6 +100,8 @@ from .parallel import get_num_threads, set_num_threads, threads
 from .regularizers import js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad
 
 __all__ = [
+    "ClassFigures",
+    "Evaluation",
     "EvaluationResult",
     "GaussianEntropyGrad",
     "GaussianGrads",
@@ -101,6 +112,7 @@ __all__ = [
     "LossAccumulator",
     "LossGrad",
     "LossGradHess",
+    "Reliability",
     "SiglipLossGrad",
     "SoftmaxStats",
     "TokenLogprobs",

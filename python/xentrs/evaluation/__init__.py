@@ -2,6 +2,16 @@
 
 from .accumulator import EvaluationResult, LossAccumulator
 from .calibration import expected_calibration_error
+from .evaluation import ClassFigures, Evaluation, Reliability
 from .rows import SoftmaxStats, softmax_stats
 
-__all__ = ["EvaluationResult", "LossAccumulator", "SoftmaxStats", "expected_calibration_error", "softmax_stats"]
+__all__ = [
+    "ClassFigures",
+    "Evaluation",
+    "EvaluationResult",
+    "LossAccumulator",
+    "Reliability",
+    "SoftmaxStats",
+    "expected_calibration_error",
+    "softmax_stats",
+]

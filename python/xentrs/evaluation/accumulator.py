@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from .. import _core
 from .._arrays import refuse_masked
 from .rows import SoftmaxStats, softmax_stats
+from .sums import UNIT, quotient
 
-__all__ = ["EvaluationResult", "LossAccumulator"]
+__all__ = ["EvaluationResult", "LossAccumulator", "Tally", "exp"]
 
 
 class EvaluationResult(NamedTuple):
@@ -74,7 +75,7 @@ class LossAccumulator:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        self._tally = _Tally()
+        self._tally = Tally()
 
     def update(
         self,
@@ -148,7 +149,7 @@ class LossAccumulator:
             raise TypeError(f"stats must be a SoftmaxStats, got {type(stats).__name__}")
         for name, array in zip(stats._fields, stats, strict=True):
             refuse_masked(array, name)
-        self._tally += _Tally(*_core._tally(stats.loss, stats.weight, stats.correct))
+        self._tally += Tally.of(stats.loss, stats.weight, stats.correct)
         return self
 
     def merge(self, other: LossAccumulator) -> Self:
@@ -210,9 +211,9 @@ class LossAccumulator:
         loss = tally.mean_loss()
         return EvaluationResult(
             loss=loss,
-            perplexity=_exp(loss),
+            perplexity=exp(loss),
             accuracy=tally.correct / tally.weight if tally.weight else math.nan,
-            weight=_quotient(tally.weight, _UNIT),
+            weight=quotient(tally.weight, UNIT),
             rows=tally.rows,
         )
 
@@ -224,11 +225,7 @@ class LossAccumulator:
         return f"{type(self).__name__}({figures})"
 
 
-_UNIT = 2**1074
-"""One, in units of the smallest positive float64."""
-
-
-class _Tally(NamedTuple):
+class Tally(NamedTuple):
     """Sums over rows: the first three in units of ``2**-1074``, the others counts."""
 
     loss: int = 0
@@ -238,26 +235,25 @@ class _Tally(NamedTuple):
     infinite: int = 0
     nan: int = 0
 
-    def __add__(self, other: tuple[Any, ...]) -> _Tally:
-        return _Tally(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, other: tuple[Any, ...]) -> Tally:
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @classmethod
+    def of(cls, loss: Any, weight: Any, correct: Any) -> Tally:
+        """Sum arrays with one number a row."""
+        return cls(*_core._tally(loss, weight, correct))
 
     def mean_loss(self) -> float:
+        """Weighted mean of the losses."""
         if self.nan:
             return math.nan
         if self.infinite:
             return math.inf
-        return _quotient(self.loss, self.weight) if self.weight else 0.0
+        return quotient(self.loss, self.weight) if self.weight else 0.0
 
 
-def _quotient(a: int, b: int) -> float:
-    """The float64 nearest to a quotient of integers: Python rounds it once."""
-    try:
-        return a / b
-    except OverflowError:
-        return math.inf
-
-
-def _exp(x: float) -> float:
+def exp(x: float) -> float:
+    """``exp(x)``, or infinity where it is too large."""
     try:
         return math.exp(x)
     except OverflowError:

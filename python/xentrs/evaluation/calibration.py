@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -148,11 +148,15 @@ def _judge(
     if temperature != 1.0 and (stats.argmax[counts] != -1).all():
         if np.ndim(logits) == np.ndim(stats.argmax):  # log-odds
             logits = two_columns(read(logits, "logits"))
-        surprise = softmax_cross_entropy(  # minus the logarithm of the largest probability
-            logits, stats.argmax, ignore_index=-1, temperature=temperature, reduction="none"
-        )
-        confidence = np.exp(np.negative(surprise, dtype=np.float64))
+        confidence = np.exp(-surprise(logits, stats.argmax, temperature))
     shares = stats.weight[counts]
     if shares.size:
         shares /= shares.max()  # keeps the sum finite
     return _Judged(confidence[counts].astype(np.float64), stats.correct[counts], shares, np.flatnonzero(counts))
+
+
+def surprise(logits: ArrayLike, argmax: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    """Minus the logarithm of the largest probability of each row at a temperature; 0 where none is defined."""
+    loss: Any = softmax_cross_entropy(logits, argmax, ignore_index=-1, temperature=temperature, reduction="none")
+    surprises: NDArray[np.float64] = loss.astype(np.float64)
+    return surprises

@@ -1,0 +1,177 @@
+"""What an evaluation needs of every row, from pieces of the logits that stay in a processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import as_logits, fits, read, two_columns
+from ..losses import softmax_cross_entropy
+from .calibration import surprise
+from .rows import softmax_stats
+
+__all__ = ["Batch", "Judged", "judged", "read_batch"]
+
+PIECE = 4 << 20
+"""Bytes of logits that are swept over more than once before the next are read."""
+
+
+class Batch(NamedTuple):
+    """Rows of logits, their classes and their weights, of shapes that fit."""
+
+    logits: NDArray[Any]
+    """Of shape (..., c); the class axis is the last one, wherever it lies in memory."""
+    target: NDArray[Any]
+    sample_weight: NDArray[Any] | None
+
+
+class Judged(NamedTuple):
+    """Arrays with one number a row."""
+
+    loss: NDArray[Any]
+    weight: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    target: NDArray[np.int64]
+    argmax: NDArray[np.int64]
+    confidence: NDArray[Any]
+    brier: NDArray[np.float64]
+    """Squared distance of the distribution from the one that is certain of the target."""
+    rank: NDArray[np.int64] | None
+    """How many classes stand before the target in the order of their logits; where it is asked for."""
+
+
+def read_batch(
+    logits: ArrayLike,
+    target: ArrayLike,
+    sample_weight: ArrayLike | None,
+    ignore_index: int | None,
+    axis: int,
+    where: Callable[[int], str],
+) -> Batch:
+    """Make arrays of what was given, and refuse what does not fit; `where` is the word for a row."""
+    target = read(target, "target", labels=True)
+    scores = read(logits, "logits")
+    if scores.ndim == target.ndim == 1:  # log-odds
+        scores, axis = two_columns(scores), -1
+    scores, _ = as_logits(scores, "logits", axis)
+    shape = scores.shape[:-1]
+    if target.size == 0 and scores.size == 0 and target.ndim == len(shape):
+        target = target.astype(np.int64)
+    if target.shape != shape:
+        raise ValueError(f"target must have shape {shape}, that of logits without the class axis, got {target.shape}")
+    classes = scores.shape[-1]
+    if target.dtype.kind in "iu":
+        outside = (target < 0) | (target >= classes)
+        if ignore_index is not None:
+            outside &= target != ignore_index
+        if outside.any():
+            row = int(np.argmax(outside))
+            ignored = "" if ignore_index is None else f" or ignore_index={ignore_index}"
+            value = target.ravel()[row]
+            raise IndexError(f"target must be integers in [0, {classes}){ignored}, got {value} at {where(row)}")
+    weight = None
+    if sample_weight is not None:
+        weight = read(sample_weight, "sample_weight")
+        if not fits(weight, shape):
+            raise ValueError(f"sample_weight must have shape {shape} or broadcast to it, got {weight.shape}")
+        weight = np.broadcast_to(weight, shape)
+        if weight.dtype.kind in "iuf":
+            refused = ~((weight >= 0) & np.isfinite(weight))
+            if refused.any():
+                row = int(np.argmax(refused))
+                value = weight.ravel()[row]
+                raise ValueError(f"sample_weight must be finite and non-negative, got {value} at {where(row)}")
+    return Batch(scores, target, weight)
+
+
+def judged(batch: Batch, *, ignore_index: int | None, temperature: float, ranked: bool) -> Judged:
+    """Sweep over all rows."""
+    pieces = [
+        _judged(*piece, ignore_index=ignore_index, temperature=temperature, ranked=ranked) for piece in _pieces(batch)
+    ]
+    if len(pieces) == 1:
+        return pieces[0]
+    columns: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+    return Judged(*columns)
+
+
+def _pieces(batch: Batch) -> Iterator[Batch]:
+    """Cut a batch along its first axis; at least one piece, which may be of no rows."""
+    logits, target, weight = batch
+    if logits.ndim == 1:
+        logits, target = logits[None], target[None]
+        weight = None if weight is None else weight[None]
+    elif logits.flags.c_contiguous and logits.ndim > 2:
+        logits, target = logits.reshape(-1, logits.shape[-1]), target.reshape(-1)
+        weight = None if weight is None else weight.reshape(-1)
+    n = len(logits)
+    step = max(1, PIECE // max(1, logits.nbytes // max(1, n)))
+    for start in range(0, max(1, n), step):
+        rows = slice(start, start + step)
+        yield Batch(logits[rows], target[rows], None if weight is None else weight[rows])
+
+
+def _judged(
+    logits: NDArray[Any],
+    target: NDArray[Any],
+    sample_weight: NDArray[Any] | None,
+    *,
+    ignore_index: int | None,
+    temperature: float,
+    ranked: bool,
+) -> Judged:
+    stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
+    if target.dtype == bool:
+        target = target.astype(np.int64)
+    loss: Any = stats.loss
+    confidence: NDArray[Any] = stats.confidence
+    # 1. at another temperature
+    if temperature != 1.0:
+        loss = softmax_cross_entropy(
+            logits,
+            target,
+            sample_weight=np.sign(stats.weight),  # a row of no weight has no loss, whatever stands in it
+            ignore_index=ignore_index,
+            temperature=temperature,
+            reduction="none",
+        )
+        confidence = np.exp(-surprise(logits, stats.argmax, temperature))
+        confidence[stats.argmax == -1] = np.nan
+    # 2. The Brier score, sum_k (p_k - t_k)^2. At half the temperature the probabilities are the squares, but for their
+    # sum: with rest = sum_{k != a} (p_k / p_a)^2, a the prediction, minus the logarithm of the largest is ln(1 + rest).
+    rest = np.expm1(surprise(logits, stats.argmax, temperature / 2))
+    largest, own = confidence.astype(np.float64), loss.astype(np.float64)
+    right = -np.expm1(-own)  # 1 - p_a, which no confidence near 1 holds
+    brier = np.where(
+        stats.correct,
+        right * right + largest * largest * rest,
+        largest * largest * (1 + rest) + (1 - 2 * np.exp(-own)),
+    )
+    brier = np.where(stats.weight > 0, brier, 0.0)
+    rank = _rank(logits, target, stats.argmax, stats.correct, ignore_index) if ranked else None
+    columns: list[Any] = [loss, stats.weight, stats.correct, target.astype(np.int64), stats.argmax, confidence, brier]
+    return Judged(*[column.reshape(-1) for column in columns], rank)  # type: ignore[call-arg]
+
+
+def _rank(
+    logits: NDArray[Any],
+    target: NDArray[Any],
+    argmax: NDArray[np.int64],
+    correct: NDArray[np.bool_],
+    ignore_index: int | None,
+) -> NDArray[np.int64]:
+    """How many classes stand before the target: those of a larger logit, and of equal ones those of a lower number."""
+    classes = logits.shape[-1]
+    rank = np.zeros(target.shape, np.int64)
+    rank[argmax == -1] = classes
+    wrong = ~correct & (argmax != -1)
+    if ignore_index is not None:
+        wrong &= target != ignore_index
+    for row in zip(*np.nonzero(wrong), strict=True):
+        scores, y = logits[row], int(target[row])
+        own = scores[y]
+        rank[row] = np.count_nonzero(scores[:y] >= own) + np.count_nonzero(scores[y + 1 :] > own)
+    return rank.reshape(-1)
