@@ -19,7 +19,6 @@ from datasets import standardised
 from refusals import state
 from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier
 from xentrs.models.convergence import end_of_linear_steps
-from xentrs.models.hessian import hessian
 from xentrs.models.solvers import lbfgs, newton_cholesky
 from xentrs.models.standardised import SplitBySign, Standardised
 
@@ -109,7 +108,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient(kind, fit_intercept, form
     problem = Standardised(objective, fit_intercept=fit_intercept)
     rng = np.random.default_rng(1)
     state, step = 0.5 * rng.normal(size=(2, problem.lower.size))
-    blocks = hessian(problem, state)
+    blocks = problem.hessian(state)
     if kind == "softmax":  # along what is the same for all classes, and free, it has a curvature that is not there
         weight, bias = problem.split(step)
         step = problem.join(weight, bias - bias.mean())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -29,23 +29,30 @@ from ..losses import (
 )
 
 __all__ = [
+    "Answers",
     "LogitsMixin",
     "LossWithGrad",
+    "answers_of",
     "as_target",
+    "balanced",
     "encode",
     "has_columns",
     "is_missing",
+    "join_answers",
     "loss_of",
     "partial_fit_classes",
     "read_answers",
     "read_columns",
     "read_labels",
     "smooth",
+    "totals_of_classes",
     "two_columns",
     "weigh",
 ]
 
 LossWithGrad = Callable[..., LossGrad]
+
+_TOO_FEW = "y must have at least 2 classes, got only one class: {!r}"
 
 
 class LogitsMixin:
@@ -151,7 +158,7 @@ def encode(y: Any, classes: Any, known: NDArray[Any] | None = None) -> tuple[NDA
     `y` holds labels or, where it is floating and has as many columns as there are classes, a distribution in each row.
     `classes` are those in `y` if None. They must be those `known` from the last call, if there was one.
     """
-    if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
+    if _is_distributions(y):
         _check_distributions(y)
         found = np.arange(y.shape[1]) if classes is None else unique_labels(classes)
         if len(found) != y.shape[1]:
@@ -164,22 +171,73 @@ def encode(y: Any, classes: Any, known: NDArray[Any] | None = None) -> tuple[NDA
     return found, target
 
 
+def _is_distributions(y: Any) -> bool:
+    """Whether it has a column for each class, where labels have none."""
+    return isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
+
+
 def read_labels(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Tell the classes, those given or else those of the labels, sorted, and the place of each label among them."""
-    try:
-        check_classification_targets(y)
-        found, places = np.unique(y, return_inverse=True)
-    except TypeError:  # objects without an order, such as None beside text
-        kinds = sorted({type(label).__name__ for label in y.tolist()})
-        raise TypeError(f"y must hold labels that have an order, got {', '.join(kinds)}") from None
+    found, places = _sorted_labels(y)
     if classes is not None:
         seen, found = found, unique_labels(classes)
         if len(unseen := np.setdiff1d(seen, found)):
             raise ValueError(f"y contains previously unseen labels: {unseen.tolist()}")
         places = np.searchsorted(found, seen)[places]
     if len(found) < 2:
-        raise ValueError(f"y must have at least 2 classes, got only one class: {found.tolist()[0]!r}")
+        raise ValueError(_TOO_FEW.format(found.tolist()[0]))
     return found, places
+
+
+def _sorted_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The labels that there are, sorted, and the place of each among them."""
+    try:
+        check_classification_targets(y)
+        found, places = np.unique(y, return_inverse=True)
+    except TypeError:  # objects without an order, such as None beside text
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise TypeError(f"y must hold labels that have an order, got {', '.join(kinds)}") from None
+    return found, places
+
+
+class Answers(NamedTuple):
+    """What some samples say of the classes."""
+
+    is_labels: bool
+    """Whether `found` are the labels that are among them, or else the names of their columns."""
+    found: NDArray[Any]
+
+
+def answers_of(y: Any) -> Answers:
+    """What the `y` of some samples says, whose labels or distributions `encode` reads."""
+    if _is_distributions(y):
+        return Answers(False, np.arange(y.shape[1]))
+    return Answers(True, _sorted_labels(column_or_1d(y, warn=True))[0])
+
+
+def join_answers(answers: Mapping[int, Answers]) -> NDArray[Any]:
+    """All classes, of what each of several parts says, by its place."""
+    first, one = next(iter(answers.items()))
+    for i, other in answers.items():
+        if other.is_labels != one.is_labels:
+            kinds = [("columns", "labels")[answer.is_labels] for answer in (one, other)]
+            raise ValueError(f"y must be of one kind, got {kinds[0]} in part {first} and {kinds[1]} in part {i}")
+        if not one.is_labels and not np.array_equal(one.found, other.found):
+            raise ValueError(
+                f"y must have the same columns in all parts, got {one.found.tolist()} in part {first} and "
+                f"{other.found.tolist()} in part {i}"
+            )
+    if not one.is_labels:
+        return one.found
+    said = [answer.found for answer in answers.values() if len(answer.found)]
+    if not said:
+        raise ValueError("y must have labels, got missing values alone")
+    if len({isinstance(labels.tolist()[0], str) for labels in said}) > 1:
+        raise ValueError("y must hold labels of one kind, got numbers in some parts and text in others")
+    found: NDArray[Any] = np.unique(np.concatenate(said))
+    if len(found) < 2:
+        raise ValueError(_TOO_FEW.format(found.tolist()[0]))
+    return found
 
 
 def read_answers(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
@@ -317,12 +375,22 @@ def _class_factors(
         return None
     factors: FloatArray
     if class_weight == "balanced":
-        totals = np.bincount(target, weight, len(classes)) if target.ndim == 1 else weight @ target
-        factors = weight.sum() / (len(classes) * np.where(totals > 0, totals, 1.0))
+        factors = balanced(totals_of_classes(target, weight, len(classes)))
     else:
         factors = compute_class_weight(class_weight, classes=classes, y=classes)
     if not (np.isfinite(factors) & (factors >= 0)).all():
         raise ValueError(f"class_weight must be finite and non-negative, got {class_weight}")
+    return factors
+
+
+def totals_of_classes(target: NDArray[Any], weight: FloatArray, n_classes: int) -> FloatArray:
+    """The total weight of the samples of each class."""
+    return np.bincount(target, weight, n_classes).astype(np.float64) if target.ndim == 1 else weight @ target
+
+
+def balanced(totals: FloatArray) -> FloatArray:
+    """Factors that give classes of these total weights the same one, and leave the sum of all as it is."""
+    factors: FloatArray = totals.sum() / (len(totals) * np.where(totals > 0, totals, 1.0))
     return factors
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self, cast, overload
 
@@ -18,9 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._calls import readable_constructor
 from ..losses import FloatArray, LossGrad, LossGradHess, gaussian_nll_with_grad
 from .objective import Objective, l2_from_C
+from .parts import Checked, Parts, ProblemOfParts, check_part, remote_copy, summarise_part, survey_parts
 from .saving import SaveMixin
 from .solvers import lbfgs
-from .standardised import Standardised
+from .standardised import Moments, Standardised, StandardisedProblem
 from .training import (
     CONSTRAINTS,
     Callback,
@@ -185,63 +188,97 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
             self._validate_params()
             fresh = not (self.warm_start and hasattr(self, "coef_"))
             dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
-            X, y = read_samples(self, X, y, dtype=dtype, y_numeric=True, reset=fresh)
+            X, y = self._check_arrays(X, y, dtype, reset=fresh)
             weight = read_sample_weight(sample_weight, X)
-            y, total = _as_numbers(y), total_weight(weight)
+            total = total_weight(weight)
             weight = weight * mean_one_factor(len(y), total)
 
             # 2. Standardise y: z = (y - center) / spread. That takes the constant ln spread from the objective.
-            center, spread = _center_and_spread(y[weight > 0], weight[weight > 0])
-            tiny, largest = (float(limit) for limit in (np.finfo(X.dtype).tiny, np.finfo(X.dtype).max))
-            if not (spread > tiny and spread + abs(center) < largest):
-                raise ValueError(
-                    f"y must have mean and standard deviation within {X.dtype}, the type of X, "
-                    f"got {center:g} and {spread:g}"
-                )
-            log_spread = float(np.log(spread))
-            with np.errstate(over="ignore"):  # of samples without weight
-                z = ((y - center) / spread).astype(X.dtype)
-            z[weight == 0] = 0.0
-            objective = Objective(
-                X,
-                z,
-                weight.astype(X.dtype),
-                _gaussian_loss_with_grad,
-                n_outputs=2,
-                l2=l2_from_C(self.C, total),
-                loss_with_hess=_gaussian_loss_with_hess,
-            )
-            lowest = 2 * np.log(np.finfo(X.dtype).eps)
-            params = slopes, offsets = objective.zeros()
-            if not fresh:
-                slopes[:] = self.coef_ / spread, self.log_var_coef_
-                offsets[:] = (self.intercept_ - center) / spread, self.log_var_intercept_ - 2 * log_spread
-            problem = Standardised(objective, lowest=np.array([-np.inf, lowest]))
-            if fresh:
-                _start(problem, params)
-
-            def tell(*_: object) -> None:
-                """Bring what was learnt back to the units of y."""
-                self.coef_, self.log_var_coef_ = spread * slopes[0], slopes[1].copy()
-                self.intercept_ = float(spread * offsets[0] + center)
-                self.log_var_intercept_ = float(offsets[1] + 2 * log_spread)
-
-            # 3. L-BFGS; the variance of a mean sample is kept above the squared rounding error of y.
-            with _Monitor(
-                self,
-                params,
-                total=self.max_iter,
-                unit="iteration",
-                verbose=self.verbose,
-                callbacks=self.callbacks,
-                publish=tell,
-            ) as monitor:
-                monitor.constant = log_spread
-                message = lbfgs(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
-                tell()
+            units = _center_and_spread(y[weight > 0], weight[weight > 0])
+            _check_units(*units, X.dtype)
+            objective = _objective(*units, l2_from_C(self.C, total), X, y, weight)
+            problem = Standardised(objective, lowest=_lowest(X.dtype))
+            message = self._train(problem, objective.zeros(), units, fresh)
         if message:
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return self
+
+    def _fit_parts(self, parts: Parts) -> Self:
+        """`fit` of samples that lie in parts: see `xentrs.distributed.fit`."""
+        with all_or_nothing(self):
+            # 1. The arguments, and what the parts hold.
+            self._validate_params()
+            fresh = not (self.warm_start and hasattr(self, "coef_"))
+            dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
+            checked = parts.keep(partial(check_part, remote_copy(self), dtype, fresh))
+            parts, dtype, ends = survey_parts(self, checked)
+            total = parts.fold(_weight_of_part)
+            mean_one_factor(1, total)  # which refuses samples without weight
+            least, most = min(low for low, _ in ends.values()), max(high for _, high in ends.values())
+
+            # 2. Standardise y.
+            size = max(abs(least), abs(most)) / 2  # of which differences are finite
+            if least == most:
+                units = least, abs(least) or 1.0
+            else:
+                moments = parts.fold(partial(_moments_of_part, size))
+                units = size * float(moments.mean[0]), size * math.sqrt(moments.variance[0])
+            _check_units(*units, dtype)
+            l2 = l2_from_C(self.C, total)
+            parts = parts.keep(partial(_objective_of_part, units, l2, dtype))
+            summary = parts.fold(summarise_part)
+            factor = mean_one_factor(summary.rows, summary.moments.weight)
+            objective = _objective(*units, l2, np.zeros((0, self.n_features_in_), dtype), *np.zeros((2, 0)))
+
+            # 3. The search, which is here.
+            problem = ProblemOfParts(parts, summary, objective, factor, lowest=_lowest(dtype))
+            message = self._train(problem, objective.zeros(), units, fresh)
+        if message:
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        return self
+
+    def _train(
+        self, problem: StandardisedProblem, params: list[FloatArray], units: tuple[float, float], fresh: bool
+    ) -> str | None:
+        """Minimise, for a `y` of this center and spread, and tell what is to be complained of."""
+        (slopes, offsets), (center, spread) = params, units
+        log_spread = float(np.log(spread))
+        if not fresh:
+            slopes[:] = self.coef_ / spread, self.log_var_coef_
+            offsets[:] = (self.intercept_ - center) / spread, self.log_var_intercept_ - 2 * log_spread
+        else:
+            _start(problem, params)
+
+        def tell(*_: object) -> None:
+            """Bring what was learnt back to the units of y."""
+            self.coef_, self.log_var_coef_ = spread * slopes[0], slopes[1].copy()
+            self.intercept_ = float(spread * offsets[0] + center)
+            self.log_var_intercept_ = float(offsets[1] + 2 * log_spread)
+
+        # L-BFGS; the variance of a mean sample is kept above the squared rounding error of y.
+        with _Monitor(
+            self,
+            params,
+            total=self.max_iter,
+            unit="iteration",
+            verbose=self.verbose,
+            callbacks=self.callbacks,
+            publish=tell,
+        ) as monitor:
+            monitor.constant = log_spread
+            message = lbfgs(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
+            tell()
+        return message
+
+    def _check_arrays(self, X: Any, y: Any, dtype: Any, *, reset: bool) -> tuple[Any, NDArray[np.float64]]:
+        """Make arrays of samples and of the numbers to predict."""
+        X, y = read_samples(self, X, y, dtype=dtype, y_numeric=True, reset=reset)
+        return X, _as_numbers(y)
+
+    def _answers(self, part: Checked) -> tuple[float, float]:
+        """Tell the least and the largest `y` of the samples that have weight."""
+        y = part.y[part.weight > 0]
+        return float(y.min(initial=np.inf)), float(y.max(initial=-np.inf))
 
     @overload
     def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> FloatArray: ...
@@ -306,9 +343,9 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
     def _gradient(self, X: Any, y: Any, dtype: Any) -> FloatArray:
         check_is_fitted(self)
-        X, y = read_samples(self, X, y, dtype=dtype, y_numeric=True, reset=False)
+        X, y = self._check_arrays(X, y, dtype, reset=False)
         mean, log_var = self._moments(X)
-        _, pull, widen = gaussian_nll_with_grad(mean, _as_numbers(y), log_var=log_var, reduction="sum")
+        _, pull, widen = gaussian_nll_with_grad(mean, y, log_var=log_var, reduction="sum")
         grad: FloatArray = np.column_stack([pull, widen]) @ np.stack([self.coef_, self.log_var_coef_])
         return grad
 
@@ -331,7 +368,7 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 class _Means:
     """The problem of the means alone, at the variance that `y` has: ridge regression."""
 
-    def __init__(self, problem: Standardised) -> None:
+    def __init__(self, problem: StandardisedProblem) -> None:
         self._problem = problem
         self._rest = problem.lower.size // 2
         self.lower = problem.lower[: self._rest]
@@ -350,13 +387,8 @@ class _Means:
         return self._problem.state(weight, bias)[: self._rest]
 
     def write(self, state: FloatArray, weight: FloatArray, bias: FloatArray) -> None:
-        """Write the means, and the variance of what they leave, the same for all samples."""
-        samples = self._problem.samples
-        left = samples.target - samples.logits(*self._problem.inner(self.whole(state, 0.0)))[:, 0]
-        with np.errstate(divide="ignore"):
-            log_var = np.log(np.average(left.astype(np.float64) ** 2, weights=samples.sample_weight))
-        whole = np.maximum(self.whole(state, log_var), self._problem.lower)
-        self._problem.write(whole, weight, bias)
+        """Write the means."""
+        self._problem.write(self.whole(state, 0.0), weight, bias)
 
     def whole(self, means: FloatArray, log_var: float) -> FloatArray:
         """The vector of the whole problem, where all variances are the same."""
@@ -374,11 +406,14 @@ class _Start:
         return False
 
 
-def _start(problem: Standardised, params: list[FloatArray]) -> None:
-    """Start from the means of ridge regression, and the variance of what they leave."""
+def _start(problem: StandardisedProblem, params: list[FloatArray]) -> None:
+    """Start from the means of ridge regression, and the variance of what they leave, the same for all samples."""
     means, quiet = _Means(problem), cast(Monitor, _Start())
     lbfgs(means, params, quiet, max_iter=STEPS_TO_START, tol=CLOSE)
-    means.write(means.state(*params), *params)
+    found = means.state(*params)
+    with np.errstate(divide="ignore"):
+        log_var = float(np.log(problem.mean_square(means.whole(found, 0.0))))
+    problem.write(np.maximum(means.whole(found, log_var), problem.lower), *params)
 
 
 class _Monitor(Monitor):
@@ -388,6 +423,51 @@ class _Monitor(Monitor):
 
     def __call__(self, loss: float) -> bool:
         return super().__call__(loss + self.constant)
+
+
+def _objective(
+    center: float, spread: float, l2: float, X: Any, y: NDArray[np.float64], weight: FloatArray
+) -> Objective:
+    """The objective of a `y` in units of its spread, from its center."""
+    with np.errstate(over="ignore"):  # of samples without weight
+        z = ((y - center) / spread).astype(X.dtype)
+    z[weight == 0] = 0.0
+    return Objective(
+        X,
+        z,
+        weight.astype(X.dtype),
+        _gaussian_loss_with_grad,
+        n_outputs=2,
+        l2=l2,
+        loss_with_hess=_gaussian_loss_with_hess,
+    )
+
+
+def _lowest(dtype: Any) -> FloatArray:
+    """The least mean and the least logarithm of a variance, of a mean sample."""
+    return np.array([-np.inf, 2 * np.log(np.finfo(dtype).eps)])
+
+
+def _check_units(center: float, spread: float, dtype: Any) -> None:
+    tiny, largest = (float(limit) for limit in (np.finfo(dtype).tiny, np.finfo(dtype).max))
+    if not (spread > tiny and spread + abs(center) < largest):
+        raise ValueError(
+            f"y must have mean and standard deviation within {dtype}, the type of X, got {center:g} and {spread:g}"
+        )
+
+
+def _weight_of_part(part: Checked) -> float:
+    return total_weight(part.weight)
+
+
+def _moments_of_part(size: float, part: Checked) -> Moments:
+    """Those of `y` in units of a size."""
+    counts = part.weight > 0
+    return Moments.of(part.y[counts, np.newaxis] / size, part.weight[counts])
+
+
+def _objective_of_part(units: tuple[float, float], l2: float, dtype: Any, part: Checked) -> Objective:
+    return _objective(*units, l2, part.X.astype(dtype, copy=False), part.y, part.weight)
 
 
 def _center_and_spread(y: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:

@@ -10,17 +10,21 @@ For labels that do not exclude each other there are only blocks ``k = l``, of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from sklearn.utils import gen_batches
 
 from ..losses import FloatArray, softmax
+from ..losses.linear import Kind
 
 if TYPE_CHECKING:
-    from .standardised import Standardised
+    from .standardised import Standardised, StandardisedProblem
 
-__all__ = ["diagonal", "hessian", "rows_of_hessian"]
+__all__ = ["Sums", "blocks_of_hessian", "diagonal", "rows_of_hessian", "sums_of_hessian"]
+
+# The sums of h_ik z_i z_i^T for each output k and, for the softmax alone, of the outer products of p_i (x) z_i.
+Sums: TypeAlias = tuple[FloatArray, FloatArray | None]
 
 _BLOCK = 1024  # rows whose products stay in a cache
 _FLAT = 1e-12  # a curvature that is none, where those of features are about 1/4
@@ -42,20 +46,13 @@ def diagonal(problem: Standardised, state: FloatArray) -> FloatArray | None:
     return problem.join(squares / n + problem.decay, total / n)
 
 
-def rows_of_hessian(problem: Standardised) -> int:
-    """The rows of its largest block, 0 if it is not known."""
-    samples, size = problem.samples, problem.lower.size
-    return {None: 0, "softmax": size, "sigmoid": size // samples.n_outputs}[
-        None if samples.logit_penalty is not None else samples.kind_of_loss
-    ]
+def rows_of_hessian(kind: Kind | None, size: int, n_outputs: int) -> int:
+    """The rows of its largest block, 0 if the kind of the loss is not known."""
+    return {None: 0, "softmax": size, "sigmoid": size // n_outputs}[kind]
 
 
-def hessian(problem: Standardised, state: FloatArray) -> list[FloatArray]:
-    """The blocks along the diagonal that are not 0: one for the softmax, else one for each output.
-
-    It takes softmax or sigmoid cross-entropy, and one pass over the samples. Directions that change no logits or no
-    probabilities, and no penalty, are given a curvature of 1 in place of 0: the derivative along them is 0 anyway.
-    """
+def sums_of_hessian(problem: Standardised, state: FloatArray) -> Sums:
+    """What the Hessian of the loss is made of, which takes softmax or sigmoid cross-entropy, and one pass."""
     samples, n = problem.samples, len(problem.samples)
     exclusive = samples.kind_of_loss == "softmax"
     weight, bias = problem.inner(state)
@@ -64,13 +61,11 @@ def hessian(problem: Standardised, state: FloatArray) -> list[FloatArray]:
     curvature = curvature.astype(np.float64)
     n_outputs = curvature.shape[1]
     size = state.size // n_outputs
-    decay = np.broadcast_to(np.append(problem.decay, [0.0] * problem.fit_intercept), (n_outputs, size))
     if exclusive:
         p = softmax(samples.logits(weight, bias).astype(np.float64))
         s = samples.sample_weight[:, np.newaxis].astype(np.float64)
         roots, curvature = p * np.sqrt(s), p * s
 
-    # 1. One pass: sum_i h_ik z_i z_i^T of each output and, for the softmax, the outer products of p_i (x) z_i.
     blocks = np.zeros((n_outputs, size, size))
     products = np.zeros((n_outputs * size,) * 2) if exclusive else None
     for rows in gen_batches(n, _BLOCK):
@@ -81,8 +76,19 @@ def hessian(problem: Standardised, state: FloatArray) -> list[FloatArray]:
             crossed = (roots[rows, :, np.newaxis] * z[:, np.newaxis, :]).reshape(len(z), -1)
             products += crossed.T @ crossed
 
-    # 2. The penalty, and directions along which nothing changes.
-    blocks /= n
+    return blocks, products
+
+
+def blocks_of_hessian(problem: StandardisedProblem, sums: Sums, n: int) -> list[FloatArray]:
+    """The blocks along the diagonal that are not 0: one for the softmax, else one for each output.
+
+    Directions that change no logits or no probabilities, and no penalty, are given a curvature of 1 in place of 0: the
+    derivative along them is 0 anyway.
+    """
+    blocks, products = sums
+    n_outputs, size, _ = blocks.shape
+    decay = np.broadcast_to(np.append(problem.decay, [0.0] * problem.fit_intercept), (n_outputs, size))
+    blocks = blocks / n
     diagonals = np.einsum("kii->ki", blocks)
     diagonals += decay
     diagonals += diagonals < _FLAT

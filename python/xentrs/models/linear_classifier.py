@@ -6,7 +6,9 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -28,9 +30,10 @@ from ..optim.schedules import Schedule
 from .convergence import end_of_linear_steps, overflow_of_features, overflow_of_linear_steps
 from .direction import logits_direction
 from .objective import LogitPenalty, Objective, l2_from_C
+from .parts import Parts, ProblemOfParts, check_part, remote_copy, summarise_part, survey_parts
 from .saving import SaveMixin
 from .solvers import excess, lbfgs, newton_cholesky, sgd_epoch
-from .standardised import SplitBySign, Standardised
+from .standardised import SplitBySign, Standardised, StandardisedProblem
 from .training import (
     CONSTRAINTS_OF_CLASSIFIERS,
     Callback,
@@ -45,6 +48,13 @@ from .training import (
 )
 
 __all__ = ["LinearClassifier", "trains_step_by_step"]
+
+
+_WHY_NOT_IN_PARTS = {
+    "solver": "it takes a step a batch, one after the other; 'newton-cholesky' works too",
+    "early_stopping": "all samples are trained on",
+    "logit_penalty": "it is a function of the logits of all samples",
+}
 
 
 def trains_step_by_step(estimator: Any) -> bool:
@@ -120,6 +130,18 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         """Loss of the samples by their weights and those of the classes; without either for None."""
 
+    @abstractmethod
+    def _answers(self, part: Any) -> Any:
+        """Tell what a checked part says of the classes."""
+
+    @abstractmethod
+    def _join_answers(self, answers: dict[int, Any], fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Make the classes of what all parts say, and a target of no samples."""
+
+    @abstractmethod
+    def _balance(self, remote: Any, parts: Parts) -> None:
+        """Give the copy for the parts the weights of classes that "balanced" stands for."""
+
     # ------------------------------------------------------------------------------------------------------- training
 
     @property
@@ -145,37 +167,85 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                 held_out = held_out.scaled(mean_one_factor(len(test), held_out.total_weight()))
             objective = self._penalised(objective, seen=np.zeros(2))
             problem = Standardised(objective, fit_intercept=self.fit_intercept)
-            params = self._params(objective, fresh)
-            self._step = 0
-
-            by_steps = self.solver == "sgd"
-            if not by_steps:
-                self.__dict__.pop("_velocity", None)
-            n, n_features = objective.X.shape
-            with (
-                blas_threads_for(n, n_features, objective.n_outputs),
-                Monitor(
-                    self,
-                    params,
-                    total=self.max_iter,
-                    unit="epoch" if by_steps else "iteration",
-                    verbose=self.verbose,
-                    callbacks=self.callbacks,
-                    validation_loss=None if held_out is None else lambda: held_out(*params)[0],
-                    penalty=lambda: objective.weight_penalty(params[0]),
-                    stop=self._has_stalled if held_out is not None or self._may_stall() else lambda curve: False,
-                ) as monitor,
-            ):
-                if by_steps:
-                    failure = self._sgd(problem, params, monitor, rng, fresh)
-                elif self.solver == "newton-cholesky":
-                    failure = newton_cholesky(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
-                else:
-                    smooth = SplitBySign(problem) if objective.l1 else problem
-                    failure = lbfgs(smooth, params, monitor, max_iter=self.max_iter, tol=self.tol)
+            failure = self._train(problem, objective, rng, fresh, held_out)
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=3)
         return self
+
+    def _fit_parts(self, parts: Parts) -> Self:
+        """`fit` of samples that lie in parts: see `xentrs.distributed.fit`."""
+        with all_or_nothing(self):
+            self._check_params()
+            for option, allowed in [("solver", "lbfgs"), ("early_stopping", False), ("logit_penalty", None)]:
+                if (given := getattr(self, option)) != allowed and given != "newton-cholesky":
+                    raise ValueError(
+                        f"{option} must be {allowed!r} for samples in parts, got {given!r}: {_WHY_NOT_IN_PARTS[option]}"
+                    )
+
+            # 1. What the parts hold.
+            fresh = not (self.warm_start and hasattr(self, "coef_"))
+            remote = remote_copy(self)
+            dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
+            parts, dtype, answers = survey_parts(self, parts.keep(partial(check_part, remote, dtype, fresh)))
+            classes, no_target = self._join_answers(answers, fresh)
+            parts = parts.keep(partial(_read_part, remote, classes, dtype, fresh))
+            remote.classes_ = self.classes_ = classes
+            self._balance(remote, parts)
+
+            # 2. The objective, of no samples here.
+            nothing = np.zeros((0, self.n_features_in_), dtype)
+            objective = remote._objective(nothing, no_target, np.zeros(0))
+            if hasattr(remote, "pos_weight_"):
+                self.pos_weight_ = remote.pos_weight_
+            parts = parts.keep(partial(_objective_of_part, remote))
+            summary = parts.fold(summarise_part)
+            factor = mean_one_factor(summary.rows, summary.moments.weight)
+            self._seen = np.array([summary.rows, summary.moments.weight])
+            objective = replace(objective, **self._penalty(summary.moments.weight))
+
+            # 3. The search, which is here.
+            problem = ProblemOfParts(parts, summary, objective, factor, fit_intercept=self.fit_intercept)
+            failure = self._train(problem, objective, np.random.RandomState(0), fresh)
+        if failure:
+            warnings.warn(failure, ConvergenceWarning, stacklevel=3)
+        return self
+
+    def _train(
+        self,
+        problem: StandardisedProblem,
+        objective: Objective,
+        rng: np.random.RandomState,
+        fresh: bool,
+        held_out: Objective | None = None,
+    ) -> str | None:
+        """Minimise, and tell what is to be complained of."""
+        params = self._params(objective, fresh)
+        self._step = 0
+        by_steps = self.solver == "sgd"
+        if not by_steps:
+            self.__dict__.pop("_velocity", None)
+        n, n_features = objective.X.shape
+        with (
+            blas_threads_for(n, n_features, objective.n_outputs),
+            Monitor(
+                self,
+                params,
+                total=self.max_iter,
+                unit="epoch" if by_steps else "iteration",
+                verbose=self.verbose,
+                callbacks=self.callbacks,
+                validation_loss=None if held_out is None else lambda: held_out(*params)[0],
+                penalty=lambda: objective.weight_penalty(params[0]),
+                stop=self._has_stalled if held_out is not None or self._may_stall() else lambda curve: False,
+            ) as monitor,
+        ):
+            if by_steps:
+                assert isinstance(problem, Standardised)
+                return self._sgd(problem, params, monitor, rng, fresh)
+            if self.solver == "newton-cholesky":
+                return newton_cholesky(problem, params, monitor, max_iter=self.max_iter, tol=self.tol)
+            smooth = SplitBySign(problem) if objective.l1 else problem
+            return lbfgs(smooth, params, monitor, max_iter=self.max_iter, tol=self.tol)
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         with all_or_nothing(self):
@@ -246,16 +316,18 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         """
         self._seen = seen + np.array([len(objective), objective.total_weight()])
         n, total = self._seen.tolist()
-        weighed = objective.scaled(mean_one_factor(n, total))
-        C, l1_ratio = self._penalties()
-        strength = l2_from_C(C, total)
         return replace(
-            weighed,
-            l2=(1 - l1_ratio) * strength,
-            l1=l1_ratio * strength,
+            objective.scaled(mean_one_factor(n, total)),
+            **self._penalty(total),
             logit_penalty=self.logit_penalty,
             logit_penalty_weight=self.logit_penalty_weight,
         )
+
+    def _penalty(self, total: float) -> dict[str, Any]:
+        """The strength of the penalties on the weights, where the samples weigh so much."""
+        C, l1_ratio = self._penalties()
+        strength = l2_from_C(C, total)
+        return {"l2": (1 - l1_ratio) * strength, "l1": l1_ratio * strength}
 
     def _params(self, objective: Objective, fresh: bool) -> list[FloatArray]:
         """Make weights and intercepts of zero, or of what they are; arrays of their own in either case."""
@@ -427,3 +499,13 @@ def _dense(coef: Any) -> FloatArray:
     """The coefficients as an array, which they are unless `sparsify` was called."""
     array: FloatArray = coef.toarray() if issparse(coef) else coef
     return array
+
+
+def _read_part(model: Any, classes: NDArray[Any], dtype: Any, fresh: bool, part: Any) -> tuple[Any, Any, Any]:
+    """Samples of the dtype of all, target and weights of a checked part."""
+    return part.X.astype(dtype, copy=False), copy(model)._read(part.y, classes, fresh)[1], part.weight
+
+
+def _objective_of_part(model: Any, part: tuple[Any, Any, Any]) -> Objective:
+    objective: Objective = copy(model)._objective(*part)
+    return objective

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,9 +16,22 @@ from sklearn.utils.metaestimators import available_if
 from .._calls import readable_constructor
 from .._seeds import Seed
 from ..losses import FloatArray
-from .classification import LogitsMixin, as_target, encode, loss_of, partial_fit_classes, weigh
+from .classification import (
+    Answers,
+    LogitsMixin,
+    answers_of,
+    as_target,
+    balanced,
+    encode,
+    join_answers,
+    loss_of,
+    partial_fit_classes,
+    totals_of_classes,
+    weigh,
+)
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import LogitPenalty, Objective
+from .parts import Checked, Parts
 from .training import Callback
 
 __all__ = ["LogisticRegression"]
@@ -378,6 +392,17 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
     def _read(self, y: NDArray[Any], classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         return encode(y, classes, None if fresh else self.classes_)
 
+    def _answers(self, part: Checked) -> Answers:
+        return answers_of(part.y)
+
+    def _join_answers(self, answers: dict[int, Answers], fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        return join_answers(answers), np.zeros(0, np.intp)
+
+    def _balance(self, remote: Any, parts: Parts) -> None:
+        if isinstance(self.class_weight, str):
+            totals = parts.fold(partial(_totals_of_part, len(self.classes_)))
+            remote.class_weight = dict(zip(self.classes_, balanced(totals), strict=True))
+
     def _objective(self, X: Any, target: NDArray[Any], sample_weight: FloatArray | None) -> Objective:
         n_classes, options, smoothing = len(self.classes_), {}, self.label_smoothing
         weight: FloatArray = np.ones(len(target)) if sample_weight is None else sample_weight
@@ -388,3 +413,9 @@ class LogisticRegression(LogitsMixin, LinearClassifier):
         target = as_target(target, n_classes, X.dtype)
         n_outputs = 1 if n_classes == 2 else n_classes
         return Objective(X, target, weight, loss_of(n_classes, self.gamma), n_outputs, options)
+
+
+def _totals_of_part(n_classes: int, part: tuple[Any, NDArray[Any], FloatArray]) -> FloatArray:
+    """The total weight of each class."""
+    _, target, weight = part
+    return totals_of_classes(target, weight, n_classes)

@@ -21,15 +21,18 @@ from .._arrays import as_weights
 from .._calls import readable_constructor
 from .._seeds import Seed
 from ..losses import FloatArray, log_sigmoid, sigmoid, sigmoid_cross_entropy_with_grad, sigmoid_focal_loss_with_grad
-from .classification import is_missing, read_answers, read_labels, two_columns
+from .classification import Answers, answers_of, is_missing, join_answers, read_answers, read_labels, two_columns
 from .linear_classifier import LinearClassifier, trains_step_by_step
 from .objective import LogitPenalty, Objective
+from .parts import Checked, Parts
 from .training import Callback, read_samples
 
 __all__ = ["MultiLabelClassifier"]
 
 # What stands in a target, for the losses, where a label is not known.
 IGNORED = -1
+
+_NOT_BINARY = "Only binary classification is supported. The type of the target is {}."
 
 _SPARSE = {"array": csr_array, "matrix": csr_matrix}
 
@@ -394,7 +397,7 @@ class MultiLabelClassifier(LinearClassifier):
             X, y, sample_weight, classes=classes, fresh=fresh, may_be_idle=may_be_idle
         )
         if fresh:
-            self.sparse_output_ = ("array" if isinstance(y, sparray) else "matrix") if issparse(y) else None
+            self.sparse_output_ = _kind_of_sparse(y)
         return samples, target, weight
 
     def _read(self, y: Any, classes: ArrayLike | None, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -437,15 +440,60 @@ class MultiLabelClassifier(LinearClassifier):
         if self.pos_weight is None:
             return None
         if isinstance(self.pos_weight, str):
-            shares = weight / (weight.max() or 1.0)  # whose sums are finite
-            known = np.where(missing, 0.0, shares[:, np.newaxis])
-            positive = np.sum(known * np.where(missing, 0.0, target), axis=0)
-            negative = known.sum(axis=0) - positive
-            both = (positive > 0) & (negative > 0)
-            factors: NDArray[np.float64] = np.divide(negative, positive, out=np.ones(n), where=both)
-            return factors
+            return _factors(
+                *_without_and_with(target, missing, weight / (weight.max() or 1.0))
+            )  # whose sums are finite
         given = as_weights(self.pos_weight, "pos_weight", np.dtype(np.float64))
         return np.full(n, given) if given.ndim == 0 else given
+
+    def _answers(self, part: Checked) -> tuple[Answers, Literal["array", "matrix"] | None]:
+        names, answers = read_answers(part.y)
+        if answers.ndim == 1:
+            known = answers[~is_missing(answers)]
+            found = Answers(True, answers_of(known).found if len(known) else known)
+        else:
+            found = Answers(False, np.arange(answers.shape[1]) if names is None else names)
+        return found, _kind_of_sparse(part.y)
+
+    def _join_answers(
+        self, answers: dict[int, tuple[Answers, Literal["array", "matrix"] | None]], fresh: bool
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        classes = join_answers({i: found for i, (found, _) in answers.items()})
+        (is_labels, _), kind = next(iter(answers.values()))
+        if is_labels and len(classes) > 2:
+            raise ValueError(_NOT_BINARY.format("multiclass"))
+        if fresh:
+            self.sparse_output_ = kind
+        return classes, np.zeros((0, 1 if is_labels else len(classes)))
+
+    def _balance(self, remote: Any, parts: Parts) -> None:
+        if isinstance(self.pos_weight, str):
+            remote.pos_weight = _factors(*parts.fold(_without_and_with_of_part))
+
+
+def _without_and_with(
+    target: NDArray[Any], missing: NDArray[np.bool_], weight: FloatArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each label the weight of the samples without it, and of those with it."""
+    known = np.where(missing, 0.0, weight[:, np.newaxis])
+    positive = np.sum(known * np.where(missing, 0.0, target), axis=0)
+    return known.sum(axis=0) - positive, positive
+
+
+def _without_and_with_of_part(part: tuple[Any, NDArray[Any], FloatArray]) -> tuple[Any, Any]:
+    _, target, weight = part
+    return _without_and_with(target, is_missing(target), weight)
+
+
+def _factors(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The factors that "balanced" stands for."""
+    both = (positive > 0) & (negative > 0)
+    return np.divide(negative, positive, out=np.ones(len(positive)), where=both)
+
+
+def _kind_of_sparse(y: Any) -> Literal["array", "matrix"] | None:
+    """What kind of sparse matrix it is, if it is one."""
+    return ("array" if isinstance(y, sparray) else "matrix") if issparse(y) else None
 
 
 def _name_labels(classes: NDArray[Any], n_outputs: int) -> str:
@@ -463,7 +511,7 @@ def _read_values(y: NDArray[Any], classes: ArrayLike | None) -> tuple[NDArray[An
             raise ValueError("y must have labels, got missing values alone")
         return unique_labels(classes), np.full((len(y), 1), np.nan)
     if (kind := type_of_target(y[known], input_name="y", raise_unknown=True)) == "multiclass":
-        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        raise ValueError(_NOT_BINARY.format(kind))
     found, places = read_labels(y[known], classes)
     target = np.full((len(y), 1), np.nan)
     target[known, 0] = places

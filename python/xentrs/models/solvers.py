@@ -21,7 +21,7 @@ from ..losses import FloatArray
 from ..optim import SGD
 from ..optim.schedules import Schedule
 from .objective import Objective
-from .standardised import Problem, Standardised
+from .standardised import Problem, Standardised, StandardisedProblem
 from .training import Monitor
 
 __all__ = ["lbfgs", "newton_cholesky", "sgd_epoch"]
@@ -42,7 +42,7 @@ def lbfgs(
     """
     search = _Search(problem, params, monitor, max_iter, tol)
     stage = _STAGE
-    cheap = problem if isinstance(problem, Standardised) and 0 < problem.hessian_rows <= _SMALL else None
+    cheap = problem if isinstance(problem, StandardisedProblem) and 0 < problem.hessian_rows <= _SMALL else None
     while not (search.over or search.stuck):
         if cheap and search.n_iter >= _LONG:
             cheap = cheap if _newton_step(search, cheap) else None
@@ -53,7 +53,7 @@ def lbfgs(
 
 
 def newton_cholesky(
-    problem: Standardised, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
+    problem: StandardisedProblem, params: Sequence[FloatArray], monitor: Monitor, *, max_iter: int, tol: float | None
 ) -> str | None:
     """Minimise by Newton's method, with the exact Hessian and steps that are halved until they lower the objective.
 
@@ -67,7 +67,7 @@ def newton_cholesky(
     return search.complaint(f"Newton solver did not converge after {search.n_iter} iterations")
 
 
-def _newton_step(search: _Search, problem: Standardised) -> bool:
+def _newton_step(search: _Search, problem: StandardisedProblem) -> bool:
     """One iteration of Newton's method; tells whether the Hessian had an inverse."""
     try:
         step = -_solve(problem.hessian(search.state), search.grad)

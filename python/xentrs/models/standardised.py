@@ -10,9 +10,10 @@ more than along others, whatever the units of the features, and products lose no
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -21,10 +22,10 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..losses import FloatArray
 from .convergence import overflow_of_features
-from .hessian import diagonal, hessian, rows_of_hessian
+from .hessian import Sums, blocks_of_hessian, diagonal, rows_of_hessian, sums_of_hessian
 from .objective import Objective
 
-__all__ = ["Problem", "SplitBySign", "Standardised"]
+__all__ = ["Moments", "Problem", "SplitBySign", "Standardised", "StandardisedProblem", "units_of"]
 
 _BLOCK = 2**15  # numbers that are widened to double precision at a time, 256 KiB
 _CONSTANT = 4 * np.finfo(np.float64).eps  # the spread of equal numbers, over their size, as rounding leaves it
@@ -48,17 +49,89 @@ class Problem(Protocol):
         """Write what a vector stands for, in units of the features."""
 
 
-class Standardised:
+@dataclass(frozen=True)
+class Moments:
+    """The total weight of samples, and mean and variance of each of their features by these weights.
+
+    The sum of two is that of all their samples: what the variance gains by the distance of their means (T. F. Chan,
+    G. H. Golub and R. J. LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983).
+    """
+
+    weight: float
+    mean: FloatArray
+    variance: FloatArray
+
+    @classmethod
+    def of(cls, X: Any, sample_weight: FloatArray) -> Self:
+        """Those of some samples, dense or sparse; 0 where they have no weight."""
+        weight = sample_weight.astype(np.float64)
+        total = float(weight.sum())
+        if total == 0:
+            return cls(0.0, *np.zeros((2, X.shape[1])))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if issparse(X):
+                mean, variance = mean_variance_axis(X, axis=0, weights=weight)
+            else:
+                weight /= total
+                mean, shift, square = np.zeros((3, X.shape[1]))
+                for rows in _blocks(X):
+                    mean += weight[rows] @ X[rows]
+                for rows in _blocks(X):
+                    difference = X[rows] - mean
+                    shift += weight[rows] @ difference  # what rounding has left of the mean
+                    square += weight[rows] @ np.square(difference, out=difference)
+                mean, variance = mean + shift, square - shift**2
+        if not np.isfinite(variance).all():
+            raise ValueError(overflow_of_features(X))
+        return cls(total, mean, np.maximum(variance, 0.0))
+
+    def __add__(self, other: Moments) -> Moments:
+        total = self.weight + other.weight
+        if total == 0:
+            return self
+        share = other.weight / total
+        with np.errstate(over="ignore"):
+            step = other.mean - self.mean
+            apart = share * (1 - share) * np.square(step)
+            variance = (1 - share) * self.variance + share * other.variance + apart
+        return Moments(total, self.mean + share * step, variance)
+
+    def centre_and_spread(self, centred: bool) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of each feature, or 0 and the root mean square; 1 in place of no spread."""
+        mean = self.mean
+        with np.errstate(over="ignore"):
+            spread = np.sqrt(self.variance)
+            if not centred:
+                mean, spread = np.zeros_like(mean), np.hypot(mean, spread)
+        spread[spread <= _CONSTANT * np.abs(mean)] = 1.0
+        if not np.isfinite(spread).all():
+            raise ValueError("The loss overflows. Scale X, as sklearn.preprocessing.MaxAbsScaler does.")
+        return mean, spread
+
+
+class StandardisedProblem:
     """An objective as a function of ``V`` and ``c``, in a vector of doubles: each ``c`` behind its row of ``V``.
 
-    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision,
-    but ``V D m`` is taken from their logits instead, so that they stay sparse. Without an intercept ``m`` and ``c`` are
-    0, and the spread is the root mean square.
+    The coordinates alone: where the samples are, and how they are asked, is left to a subclass. Without an intercept
+    ``m`` and ``c`` are 0, and the spread is the root mean square.
+
+    Parameters
+    ----------
+    moments : Moments
+        Those of the samples.
+    l2, l1 : float or ndarray
+        The penalties of the objective.
+    n_outputs : int
+        The number of logits of a sample.
+    symmetric : bool
+        Whether the loss is the same where the same number is added to all logits of a sample.
+    fit_intercept : bool
+        Whether there is ``b``.
+    lowest : float or ndarray
+        A bound of ``c``.
 
     Attributes
     ----------
-    samples : Objective
-        The loss of the standardised samples, without penalties on weights.
     mean, scale : ndarray of shape (n_features,)
         ``m`` and ``D``.
     decay : ndarray
@@ -68,55 +141,47 @@ class Standardised:
     """
 
     def __init__(
-        self, objective: Objective, *, fit_intercept: bool = True, lowest: FloatArray | float = -np.inf
+        self,
+        moments: Moments,
+        *,
+        l2: FloatArray | float,
+        l1: float,
+        n_outputs: int,
+        symmetric: bool,
+        fit_intercept: bool,
+        lowest: FloatArray | float,
     ) -> None:
-        X, self.fit_intercept = objective.X, fit_intercept
-        X = X.astype(np.float64) if issparse(X) else X
-        self.mean, spread = _mean_and_spread(X, objective.sample_weight, fit_intercept)
-        root = np.sqrt(objective.l2)
+        self.fit_intercept = fit_intercept
+        self.mean, spread = moments.centre_and_spread(fit_intercept)
+        root = np.sqrt(l2)
         self.scale = 1 / np.maximum(spread, np.max(root))
         self.decay = np.square(root * self.scale)
-        self.shrinkage = objective.l1 * self.scale
-        self.shift: FloatArray | None = None
-        if issparse(X):
-            self.shift = self.mean * self.scale
-            X.data *= self.scale[X.indices]
-        else:
-            X = _standardise(X, self.mean, self.scale)
+        self.shrinkage = l1 * self.scale
         # The softmax does not see what is added to all classes, and the penalty is least where they add up to 0.
-        self._symmetric = objective.kind_of_loss == "softmax" and not objective.l1 and objective.logit_penalty is None
-        self.samples = replace(objective, X=X, l2=0.0, l1=0.0)
-        shape = (objective.n_outputs, X.shape[1])
-        self.lower = self.join(np.full(shape, -np.inf), np.full(shape[0], lowest))
+        self._symmetric = symmetric and not l1
+        shape = (n_outputs, len(self.scale))
+        self.lower = self.join(np.full(shape, -np.inf), np.full(n_outputs, lowest))
 
+    @abstractmethod
     def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
         """Value and gradient."""
-        weight, _ = self.split(state)
-        value, grad, grad_bias = self.samples(*self.inner(state))
-        if self.shift is not None:
-            grad -= np.outer(grad_bias, self.shift)
-        decay = self.decay * weight
-        grad += decay
-        return value + 0.5 * float(np.vdot(decay, weight)), self.join(grad, grad_bias)
 
+    @abstractmethod
     def units(self, state: FloatArray) -> FloatArray:
         """By how much each number of the vector may change until the derivative by it has changed by as much."""
-        curvature = diagonal(self, state)
-        return np.ones_like(state) if curvature is None else 1 / np.sqrt(curvature + 1e-6)
 
     @property
+    @abstractmethod
     def hessian_rows(self) -> int:
         """The rows of the largest block of the Hessian; 0 where it is not known."""
-        return rows_of_hessian(self)
 
+    @abstractmethod
     def hessian(self, state: FloatArray) -> list[FloatArray]:
         """The blocks along the diagonal of the Hessian that are not 0."""
-        return hessian(self, state)
 
-    def inner(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Weight and bias that make logits of the samples as they are kept."""
-        weight, bias = self.split(state)
-        return weight, bias if self.shift is None else bias - weight @ self.shift
+    @abstractmethod
+    def mean_square(self, state: FloatArray) -> float:
+        """The mean squared difference of the target and the first logit, by the weights of the samples."""
 
     def split(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """``V`` and ``c``."""
@@ -142,6 +207,100 @@ class Standardised:
         weight[...] = V * self.scale
         bias[...] = c - weight @ self.mean  # of the weight as it is rounded
 
+
+class Standardised(StandardisedProblem):
+    """The problem of samples that are here.
+
+    Dense samples are copied, centred and scaled, in their own precision. Sparse ones are scaled in double precision,
+    but ``V D m`` is taken from their logits instead, so that they stay sparse.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective, in units of the features.
+    fit_intercept, lowest
+        As in `StandardisedProblem`.
+    moments : Moments, optional
+        Those to standardise by, where these samples are a part of all; their own if not given.
+
+    Attributes
+    ----------
+    samples : Objective
+        The loss of the standardised samples, without penalties on weights.
+    shift : ndarray of shape (n_features,) or None
+        What is to be taken from each of the samples as they are kept.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        fit_intercept: bool = True,
+        lowest: FloatArray | float = -np.inf,
+        moments: Moments | None = None,
+    ) -> None:
+        X = objective.X.astype(np.float64) if issparse(objective.X) else objective.X
+        super().__init__(
+            Moments.of(X, objective.sample_weight) if moments is None else moments,
+            l2=objective.l2,
+            l1=objective.l1,
+            n_outputs=objective.n_outputs,
+            symmetric=objective.kind_of_loss == "softmax" and objective.logit_penalty is None,
+            fit_intercept=fit_intercept,
+            lowest=lowest,
+        )
+        self.shift: FloatArray | None = None
+        if issparse(X):
+            self.shift = self.mean * self.scale
+            X.data *= self.scale[X.indices]
+        else:
+            X = _standardise(X, self.mean, self.scale)
+        self.samples = replace(objective, X=X, l2=0.0, l1=0.0)
+
+    def __call__(self, state: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient."""
+        weight, _ = self.split(state)
+        value, grad, grad_bias = self.samples(*self.inner(state))
+        if self.shift is not None:
+            grad -= np.outer(grad_bias, self.shift)
+        decay = self.decay * weight
+        grad += decay
+        return value + 0.5 * float(np.vdot(decay, weight)), self.join(grad, grad_bias)
+
+    def curvature(self, state: FloatArray) -> FloatArray | None:
+        """Diagonal of the Hessian; None for a loss whose second derivatives are not known."""
+        return diagonal(self, state)
+
+    def units(self, state: FloatArray) -> FloatArray:
+        """By how much each number of the vector may change until the derivative by it has changed by as much."""
+        return units_of(self.curvature(state), state)
+
+    @property
+    def hessian_rows(self) -> int:
+        """The rows of the largest block of the Hessian; 0 where it is not known."""
+        samples = self.samples
+        kind = None if samples.logit_penalty is not None else samples.kind_of_loss
+        return rows_of_hessian(kind, self.lower.size, samples.n_outputs)
+
+    def hessian(self, state: FloatArray) -> list[FloatArray]:
+        """The blocks along the diagonal of the Hessian that are not 0."""
+        return blocks_of_hessian(self, self.hessian_sums(state), len(self.samples))
+
+    def hessian_sums(self, state: FloatArray) -> Sums:
+        """What the Hessian is made of, summed over the samples."""
+        return sums_of_hessian(self, state)
+
+    def mean_square(self, state: FloatArray) -> float:
+        """The mean squared difference of the target and the first logit, by the weights of the samples."""
+        samples = self.samples
+        left = samples.target - samples.logits(*self.inner(state))[:, 0]
+        return float(samples.sample_weight.astype(np.float64) @ np.square(left.astype(np.float64))) / len(samples)
+
+    def inner(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weight and bias that make logits of the samples as they are kept."""
+        weight, bias = self.split(state)
+        return weight, bias if self.shift is None else bias - weight @ self.shift
+
     def copies(self, weight: FloatArray, bias: FloatArray) -> list[FloatArray]:
         """``V`` and ``c`` of a weight and a bias in units of the features, arrays in the dtype of the samples."""
         return [part.astype(self.samples.X.dtype, order="C") for part in self.split(self.state(weight, bias))]
@@ -159,7 +318,7 @@ class SplitBySign:
     ``V`` is the difference of two matrices that are not negative, the second of which stands behind the vector.
     """
 
-    def __init__(self, problem: Standardised) -> None:
+    def __init__(self, problem: StandardisedProblem) -> None:
         self._problem = problem
         weight, bias = problem.split(problem.lower)
         self._size = weight.size
@@ -193,29 +352,9 @@ class SplitBySign:
         return self._problem.join(positive - state[-self._size :].reshape(positive.shape), bias)
 
 
-def _mean_and_spread(X: Any, sample_weight: FloatArray, centred: bool) -> tuple[FloatArray, FloatArray]:
-    """Weighted mean and standard deviation of each feature, or 0 and the root mean square; 1 in place of no spread."""
-    weight = sample_weight.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if issparse(X):
-            mean, variance = mean_variance_axis(X, axis=0, weights=weight)
-        else:
-            weight /= weight.sum()
-            mean, shift, square = np.zeros((3, X.shape[1]))
-            for rows in _blocks(X):
-                mean += weight[rows] @ X[rows]
-            for rows in _blocks(X):
-                difference = X[rows] - mean
-                shift += weight[rows] @ difference  # what rounding has left of the mean
-                square += weight[rows] @ np.square(difference, out=difference)
-            mean, variance = mean + shift, square - shift**2
-        spread = np.sqrt(np.maximum(variance, 0.0))
-        if not centred:
-            mean, spread = np.zeros_like(mean), np.hypot(mean, spread)
-        spread[spread <= _CONSTANT * np.abs(mean)] = 1.0
-    if not np.isfinite(spread).all():
-        raise ValueError(overflow_of_features(X))
-    return mean, spread
+def units_of(curvature: FloatArray | None, state: FloatArray) -> FloatArray:
+    """The length of a step along each axis that a curvature asks for; 1 where it is not known."""
+    return np.ones_like(state) if curvature is None else 1 / np.sqrt(curvature + 1e-6)
 
 
 def _standardise(X: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
