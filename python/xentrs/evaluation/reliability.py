@@ -84,7 +84,7 @@ def draw_reliability(
         _, ax = pyplot.subplots()
     if ref_line and CALIBRATED not in ax.get_legend_handles_labels()[1]:
         ax.plot([0, 1], [0, 1], color="0.5", linestyle=":", label=CALIBRATED)
-    weight, confidence, correct = (np.asarray(sums, np.float64) for sums in bins)
+    weight, confidence, correct = bins
     there = weight > 0
     label = f"ECE = {bins.error():.3f}"
     style = {"marker": "o", "label": f"{name} ({label})" if name else label}

@@ -156,7 +156,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         with all_or_nothing(self):
             self._check_params()
-            fresh = not (self.warm_start and hasattr(self, "coef_"))
+            fresh = self._is_fresh()
             rng = random_state_of(self.random_state)
             X, target, weight = self._check_data(X, y, sample_weight, classes=None, fresh=fresh, may_be_idle=False)
             objective, held_out = self._objective(X, target, weight), None
@@ -183,7 +183,7 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
                     )
 
             # 1. What the parts hold.
-            fresh = not (self.warm_start and hasattr(self, "coef_"))
+            fresh = self._is_fresh()
             remote = remote_copy(self)
             dtype = [np.float64, np.float32] if fresh else self.coef_.dtype
             parts, dtype, answers = survey_parts(self, parts.keep(partial(check_part, remote, dtype, fresh)))
@@ -209,6 +209,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
         if failure:
             warnings.warn(failure, ConvergenceWarning, stacklevel=3)
         return self
+
+    def _is_fresh(self) -> bool:
+        """Whether a fit begins from nothing."""
+        return not (self.warm_start and hasattr(self, "coef_"))
 
     def _train(
         self,
