@@ -247,5 +247,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with threadpool_limits(1):
+    with threadpool_limits({"blas": 1, "openmp": 1}):
         sys.exit(main())

@@ -39,7 +39,7 @@ X, X_test, y, y_test = train_test_split(images / 16, digits, test_size=0.25, str
 
 model = LogisticRegression(solver="sgd", max_iter=200, verbose=True, random_state=0).fit(X, y)
 exact = LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
-with threadpool_limits(1):  # matrices this small leave BLAS threads waiting for one another
+with threadpool_limits(1, user_api="blas"):  # matrices this small leave BLAS threads waiting for one another
     peer = sklearn.linear_model.LogisticRegression(tol=1e-8, max_iter=10_000).fit(X, y)
 
 

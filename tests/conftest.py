@@ -14,7 +14,7 @@ settings.load_profile("xentrs")
 @pytest.fixture(scope="session", autouse=True)
 def one_blas_thread():
     """Matrices as small as those of the tests leave BLAS threads waiting for one another, the longer the busier."""
-    with threadpool_limits(1):
+    with threadpool_limits({"blas": 1, "openmp": 1}):
         yield
 
 

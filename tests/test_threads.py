@@ -5,10 +5,12 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import xentrs as xe
 from processes import LIMIT, run, start
@@ -148,6 +150,94 @@ def test_what_is_no_number_of_threads(say: Any, n: Any, error: Any, message: str
     with pytest.raises(error, match=message):
         say(n)
     assert xe.get_num_threads() == process_number
+
+
+# --- What threadpoolctl says ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modules", ["xentrs as xe, threadpoolctl", "threadpoolctl, xentrs as xe"])
+def test_threadpoolctl_limits_whichever_is_imported_first(modules: str) -> None:
+    program = f"""if True:
+        import sys, {modules}
+        xe.set_num_threads(5)
+        with threadpoolctl.threadpool_limits(3):
+            print(xe.get_num_threads(), xe.build_info()["num_threads"])
+        ours = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "xentrs"]
+        print(len(ours), ours[0]["num_threads"], ours[0]["version"] == xe.__version__)
+        print([finder for finder in sys.meta_path if type(finder).__module__.startswith("xentrs")])
+    """
+    assert run(program).splitlines() == ["3 3", "1 5 True", "[]"]
+
+
+def test_xentrs_imports_no_threadpoolctl_and_lives_without_it() -> None:
+    program = """if True:
+        import sys, xentrs as xe
+        print("threadpoolctl" in sys.modules)
+        sys.path[:] = []
+        try:
+            import threadpoolctl
+        except ModuleNotFoundError as fault:
+            print(fault.name)
+    """
+    assert run(program).splitlines() == ["False", "threadpoolctl"]
+
+
+def test_an_older_threadpoolctl_is_left_alone() -> None:
+    """It has nothing to register with, and scikit-learn takes it."""
+    program = f"import sys, types; sys.modules['threadpoolctl'] = types.ModuleType('threadpoolctl'); {SAY}"
+    assert int(run(program)) >= 1
+
+
+@pytest.mark.parametrize("limits", [1, {"xentrs": 1}], ids=str)
+def test_limits_are_those_of_the_context_and_end_with_it(limits: Any) -> None:
+    xe.set_num_threads(3)
+    with threadpool_limits(limits), ThreadPoolExecutor(1) as other:
+        assert xe.get_num_threads() == 1
+        assert other.submit(xe.get_num_threads).result(LIMIT) == 3, "of this thread alone"
+    assert xe.get_num_threads() == 3
+    xe.set_num_threads(2)
+    assert xe.get_num_threads() == 2, "nothing is left that would go before the process"
+    with xe.threads(4):
+        with threadpool_limits(limits):
+            assert xe.get_num_threads() == 1
+        assert xe.get_num_threads() == 4
+
+
+def test_limits_of_others_are_theirs() -> None:
+    xe.set_num_threads(3)
+    with threadpool_limits(1, user_api="blas"):
+        assert xe.get_num_threads() == 3
+    with pytest.raises(ValueError, match="limits of xentrs must be at least 1, got 0"):
+        threadpool_limits({"xentrs": 0})
+    assert xe.get_num_threads() == 3
+
+
+@linux
+def test_the_core_of_another_package_is_none_of_ours(tmp_path: Path) -> None:
+    """Many packages call theirs so; the copy stands for one of them."""
+    program = f"""if True:
+        import ctypes, shutil, threadpoolctl, xentrs as xe
+        other = shutil.copy(xe._core.__file__, {str(tmp_path)!r})
+        ctypes.CDLL(other)
+        assert other in open("/proc/self/maps").read()
+        ours = [library["filepath"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "xentrs"]
+        print(ours == [xe._core.__file__])
+    """
+    assert run(program) == "True"
+
+
+def test_workers_of_joblib_share_the_cores() -> None:
+    """In each of two processes half of the threads, as joblib asks: a grid search has no more than there are cores."""
+    program = """if True:
+        import joblib, xentrs as xe
+        def number():
+            return xe.get_num_threads()
+        share = joblib.Parallel(n_jobs=2)(joblib.delayed(number)() for _ in range(2))
+        print(share == [max(joblib.cpu_count() // 2, 1)] * 2)
+        with joblib.parallel_config("loky", inner_max_num_threads=3):
+            print(joblib.Parallel(n_jobs=2)(joblib.delayed(number)() for _ in range(2)))
+    """
+    assert run(program).splitlines() == ["True", "[3, 3]"]
 
 
 # --- What is done -----------------------------------------------------------------------------------------------------

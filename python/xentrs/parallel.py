@@ -13,6 +13,7 @@ from typing import SupportsIndex
 
 from . import _core
 from ._numbers import positive_integer
+from ._threadpoolctl import introduce
 
 __all__ = ["get_num_threads", "set_num_threads", "threads"]
 
@@ -143,3 +144,6 @@ def _count(n: SupportsIndex) -> int:
     if count > sys.maxsize:
         raise ValueError(f"n must be at most {sys.maxsize}, got {count}")
     return count
+
+
+introduce()
