@@ -72,6 +72,7 @@ PYTHON_FLOORS = """
     distributions
     losses
     parallel
+    _threadpoolctl
     _core
     _calls
     _mending
