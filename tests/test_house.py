@@ -80,6 +80,8 @@ PYTHON_FLOORS = """
     _blas
     _numbers
     _seeds
+    _progress
+    _files
     _extras
     _lazy
 """.split()

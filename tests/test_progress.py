@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from xentrs.models import LogisticRegression, MLPClassifier, progress
+from xentrs import _progress as progress
+from xentrs.models import LogisticRegression, MLPClassifier
 
 
 class Widget:

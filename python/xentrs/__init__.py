@@ -43,6 +43,7 @@ from .evaluation import (
     LossAccumulator,
     Reliability,
     SoftmaxStats,
+    evaluate,
     expected_calibration_error,
     softmax_stats,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "entropy",
     "entropy_with_grad",
+    "evaluate",
     "expected_calibration_error",
     "gaussian_cross_entropy",
     "gaussian_cross_entropy_with_grad",

@@ -4,6 +4,7 @@ from .accumulator import EvaluationResult, LossAccumulator
 from .calibration import expected_calibration_error
 from .evaluation import ClassFigures, Evaluation, Reliability
 from .rows import SoftmaxStats, softmax_stats
+from .run import evaluate
 
 __all__ = [
     "ClassFigures",
@@ -12,6 +13,7 @@ __all__ = [
     "LossAccumulator",
     "Reliability",
     "SoftmaxStats",
+    "evaluate",
     "expected_calibration_error",
     "softmax_stats",
 ]

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._files import kind_of_file, replaced
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -71,7 +72,7 @@ class SaveMixin:
             "fitted": {name: _encode(value, name, arrays) for name, value in fitted.items()},
         }
         arrays[HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        with _replaced(path) as file:
+        with replaced(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # no attribute is called allow_pickle
 
     @classmethod
@@ -166,22 +167,6 @@ def _decode(value: Any, arrays: Arrays) -> Any:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-@contextmanager
-def _replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the block ends, and vanishes if it raises."""
-    place = Path(os.path.realpath(path))  # a symbolic link is kept
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, place)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _read(path: str | os.PathLike[str]) -> Arrays:
     """All arrays of an archive, or what is wrong with the file."""
     name = os.fspath(path)
@@ -192,7 +177,7 @@ def _read(path: str | os.PathLike[str]) -> Arrays:
         if not head:
             raise ValueError(f"{name} is empty: perhaps the writing of it, or a copy, was cut off")
         if not head.startswith(b"PK"):
-            raise ValueError(f"{name} must be a file that save has written, got {_kind_of_file(head)}")
+            raise ValueError(f"{name} must be a file that save has written, got {kind_of_file(head)}")
         file.seek(0)
         try:
             with zipfile.ZipFile(file) as archive:
@@ -229,22 +214,6 @@ def _blamed_on(file: str) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error) if "is missing" in str(error) else "the text that describes the estimator makes no sense"
         raise ValueError(f"{file} is damaged: {reason}") from error
-
-
-def _kind_of_file(head: bytes) -> str:
-    """What a file is, by its first bytes."""
-    kinds = {
-        b"\x93NUMPY": "a single NumPy array (.npy)",
-        b"\x80": "a pickle: pickle.load reads it, if you trust where it is from",
-        b"\x89HDF": "an HDF5 file",
-        b"\x1f\x8b": "a compressed file (.gz): unpack it first",
-        b"PAR1": "a Parquet file",
-    }
-    for start, kind in kinds.items():
-        if head.startswith(start):
-            return kind
-    printable = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
-    return f"text: {head.decode()!r} ..." if printable else f"a file that begins with the bytes {head.hex(' ')}"
 
 
 def _named(names: Iterable[str]) -> str:

@@ -17,8 +17,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .._arrays import refuse_masked
 from .._extras import need
+from .._progress import progress_bar
 from ..losses import FloatArray
-from .progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""The progress bar of a training: that of the terminal, or the notebook's."""
+"""The progress bar: that of the terminal, or the notebook's."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 __all__ = ["progress_bar"]
 
 
-def progress_bar(*, total: int, desc: str, unit: str, verbose: bool | None) -> Any:
-    """Make a bar of tqdm that has yet to move; `verbose` as in `xentrs.models.training.Monitor`.
+def progress_bar(*, total: int, desc: str, unit: str, verbose: bool | None, unit_scale: bool = False) -> Any:
+    """Make a bar of tqdm that has yet to move; `verbose` may be None: on a terminal or in a notebook, after a second.
 
     A notebook is no terminal, so tqdm itself would show nothing there unless told to.
     """
     disable = None if verbose is None else not verbose
     if verbose is None and _in_notebook():
         disable = False
-    return _tqdm()(total=total, desc=desc, unit=unit, disable=disable, delay=0 if verbose else 1)
+    delay = 0 if verbose else 1
+    return _tqdm()(total=total, desc=desc, unit=unit, unit_scale=unit_scale, disable=disable, delay=delay)
 
 
 @cache
