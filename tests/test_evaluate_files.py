@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import xentrs as xe
-from xentrs.evaluation import run
+from xentrs.evaluation import run, sweep
 from xentrs.evaluation.files import FORMATS
 from xentrs.evaluation.files.stored import indices
 
@@ -109,7 +109,7 @@ def whole(arrays: Arrays, **options: Any) -> xe.Evaluation:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "BLOCK", 37 * C * 4)
+    monkeypatch.setattr(sweep, "BLOCK", 37 * C * 4)
 
 
 @each_format
@@ -159,7 +159,7 @@ def swapped(array: NDArray[Any], axis: int) -> NDArray[Any]:
 @pytest.mark.parametrize("size", [1, 90, 600, 10**6])
 def test_axes(write: Any, axis: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(batch, sequence, classes) in any order, cut within a sequence and across several."""
-    monkeypatch.setattr(run, "BLOCK", size * 4)
+    monkeypatch.setattr(sweep, "BLOCK", size * 4)
     arrays = some(60)
     z, y, w = arrays["logits"].reshape(4, 15, C), arrays["label"].reshape(4, 15), arrays["weight"].reshape(4, 15)
     logits, labels, weights = files(write(tmp_path, {"logits": swapped(z, axis), "label": y, "weight": w}))
@@ -521,7 +521,7 @@ PEAK = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pages of a file are counted in another way")
 def test_the_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """200 MB of logits in 100 MiB beside a block of 16 MiB: with their pages kept it would be 200."""
+    """200 MB of logits in 100 MiB beside a block of 32 MiB: with their pages kept it would be 200."""
     n, c = 50_000, 1000
     rng = np.random.default_rng(241)
     logits = np.lib.format.open_memmap(tmp_path / "logits.npy", "w+", np.float32, (n, c))
@@ -532,4 +532,4 @@ def test_the_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(PEAK), tmp_path / "logits.npy", "all"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert int(done.stdout) < 116 * 1024, f"{int(done.stdout) // 1024} MiB"
+    assert int(done.stdout) < 132 * 1024, f"{int(done.stdout) // 1024} MiB"

@@ -44,7 +44,8 @@ def test_any_split_and_any_order_give_the_same(
     n = len(data["target"])
     whole = xe.Evaluation(**options).update(**data)
     for i in range(12):
-        monkeypatch.setattr(sweep, "PIECE", 1 << rng.integers(4, 14))
+        monkeypatch.setattr(sweep, "BLOCK", 1 << rng.integers(4, 14))
+        monkeypatch.setattr(sweep, "ROWS", 1 << rng.integers(0, 8))
         order = rng.permutation(n)
         cuts = np.sort(rng.integers(0, n + 1, rng.integers(0, 8)))
         parts = [xe.Evaluation(**options).update(**rows_of(data, rows)) for rows in np.split(order, cuts)]
@@ -166,7 +167,7 @@ def test_other_classes_have_no_sum() -> None:
 def test_a_refused_batch_adds_nothing(
     error: Any, message: str, wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "PIECE", 50)  # two rows
+    monkeypatch.setattr(sweep, "BLOCK", 50)  # two rows
     evaluation = xe.Evaluation(per_class=True).update(np.zeros((2, 3)), [0, 1])
     before = copy.copy(evaluation)
     with pytest.raises(error, match=message):

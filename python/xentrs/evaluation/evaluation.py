@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self, SupportsIndex
 
@@ -16,7 +17,7 @@ from .._numbers import a_number, positive_integer
 from .accumulator import Tally, exp
 from .reliability import ReliabilityBins, bin_numbers, draw_reliability
 from .sums import UNIT, ExactSums, quotient, whole_numbers
-from .sweep import Judged, judged, read_batch
+from .sweep import Judged, judged, pieces, read_batch
 
 __all__ = ["ClassFigures", "Evaluation", "Reliability"]
 
@@ -230,10 +231,16 @@ class Evaluation:
         classes = batch.logits.shape[-1]
         if self.n_classes not in (None, classes):
             raise ValueError(f"logits must have {self.n_classes} classes, as before, got {classes}")
-        rows = judged(
-            batch, ignore_index=ignore_index, temperature=self._temperature, ranked=any(k > 1 for k in self._top_k)
-        )
-        return _Read(classes, list(self._summed(rows)), [*self._counted(rows), ("n_bytes", 0, int(n_bytes))])
+        sums: Counter[tuple[str, int]] = Counter()
+        counts: Counter[tuple[str, int]] = Counter({("n_bytes", 0): int(n_bytes)})
+        ranked = any(k > 1 for k in self._top_k)
+        for piece in pieces(batch):
+            rows = judged(piece, ignore_index=ignore_index, temperature=self._temperature, ranked=ranked)
+            for name, index, amount in self._summed(rows):
+                sums[name, index] += amount
+            for name, index, amount in self._counted(rows):
+                counts[name, index] += amount
+        return _Read(classes, sums, counts)
 
     def _summed(self, rows: Judged) -> Iterator[tuple[str, int, int]]:
         """All that is added to sums: name, index, and amount in units of ``2**-1074``."""
@@ -272,9 +279,9 @@ class Evaluation:
 
     def _add(self, read: _Read) -> Self:
         self._take_classes(read.n_classes)
-        for name, index, amount in read.sums:
+        for (name, index), amount in read.sums.items():
             self._sums[name].add(index, amount)
-        for name, index, amount in read.counts:
+        for (name, index), amount in read.counts.items():
             self._counts[name][index] += amount
         return self
 
@@ -709,11 +716,11 @@ _MOST_BARS = 40
 
 
 class _Read(NamedTuple):
-    """What a batch adds: name, index and amount of each sum and of each count."""
+    """What a batch adds, by name and index: to sums, in units of ``2**-1074``, and to counts."""
 
     n_classes: int
-    sums: list[tuple[str, int, int]]
-    counts: list[tuple[str, int, int]]
+    sums: Counter[tuple[str, int]]
+    counts: Counter[tuple[str, int]]
 
 
 def _grouped(group: NDArray[np.int64], rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:

@@ -19,14 +19,12 @@ from .._calls import readable
 from .._core import build_info
 from .._files import check_writable, replaced
 from .._progress import progress_bar
+from . import sweep
 from .evaluation import Evaluation
 from .files import FileError, Rows, Stored, open_all
 from .rows import softmax_stats
 
 __all__ = ["Run", "evaluate", "write_json"]
-
-BLOCK = 16 << 20
-"""Bytes of logits that are read at a time, where no chunk of a file is larger."""
 
 SECONDS = 5.0
 """Between two checkpoints."""
@@ -57,7 +55,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate logits that lie in files larger than the memory, in one read of them; or in arrays.
 
-    The logits are read in blocks of 16 MiB (or a chunk of a chunked file, where that is more), and the memory beside
+    The logits are read in blocks of 32 MiB (or a chunk of a chunked file, where that is more), and the memory beside
     them stays small whatever the file.
 
     Parameters
@@ -263,7 +261,7 @@ class Run:
         written = time.monotonic()
         with _interrupts_between_blocks() as interrupted:
             try:
-                for start, stop in self.logits.blocks(self.done, self.stop, BLOCK):
+                for start, stop in self.logits.blocks(self.done, self.stop, sweep.BLOCK, sweep.ROWS):
                     self._take(start, stop)
                     show()
                     if interrupted():
@@ -289,7 +287,7 @@ class Run:
             return self.labels.place(start + row)
 
         read = self.evaluation._read(logits, target, weight, self._ignore_index, where=where)
-        if any(name == "undefined" and number for name, _, number in read.counts):
+        if read.counts["undefined", 0]:
             self._refuse_undefined(logits, target, weight, start)
         self._torn = True
         self.evaluation._add(read)

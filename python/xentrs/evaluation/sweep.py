@@ -1,4 +1,4 @@
-"""What an evaluation needs of every row, from pieces of the logits that stay in a processor's cache."""
+"""What an evaluation needs of every row, from a piece of the logits at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from ..losses import softmax_cross_entropy
 from .calibration import surprise
 from .rows import softmax_stats
 
-__all__ = ["Batch", "Judged", "judged", "read_batch"]
+__all__ = ["BLOCK", "ROWS", "Batch", "Judged", "judged", "pieces", "read_batch"]
 
-PIECE = 4 << 20
-"""Bytes of logits that are swept over more than once before the next are read."""
+BLOCK = 32 << 20
+"""Bytes of logits that are swept over, once for the statistics and once for the Brier score, before the next are read.
+
+Of 4, 16, 32 and 64 MiB the rates are as 1, 1.3, 1.7 and 2.0: threads are woken and pages given back once a block.
+"""
+
+ROWS = 1 << 17
+"""Rows of which numbers are kept at a time: some 100 bytes each, which of two classes is ten times the logits."""
 
 
 class Batch(NamedTuple):
@@ -87,19 +93,8 @@ def read_batch(
     return Batch(scores, target, weight)
 
 
-def judged(batch: Batch, *, ignore_index: int | None, temperature: float, ranked: bool) -> Judged:
-    """Sweep over all rows."""
-    pieces = [
-        _judged(*piece, ignore_index=ignore_index, temperature=temperature, ranked=ranked) for piece in _pieces(batch)
-    ]
-    if len(pieces) == 1:
-        return pieces[0]
-    columns: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-    return Judged(*columns)
-
-
-def _pieces(batch: Batch) -> Iterator[Batch]:
-    """Cut a batch along its first axis; at least one piece, which may be of no rows."""
+def pieces(batch: Batch) -> Iterator[Batch]:
+    """Cut a batch along its first axis, so that what is kept of its rows stays small; there is at least one piece."""
     logits, target, weight = batch
     if logits.ndim == 1:
         logits, target = logits[None], target[None]
@@ -107,22 +102,16 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
     elif logits.flags.c_contiguous and logits.ndim > 2:
         logits, target = logits.reshape(-1, logits.shape[-1]), target.reshape(-1)
         weight = None if weight is None else weight.reshape(-1)
-    n = len(logits)
-    step = max(1, PIECE // max(1, logits.nbytes // max(1, n)))
-    for start in range(0, max(1, n), step):
+    n = max(1, len(logits))
+    step = max(1, min(BLOCK // max(1, logits.nbytes // n), ROWS // max(1, target.size // n)))
+    for start in range(0, n, step):
         rows = slice(start, start + step)
         yield Batch(logits[rows], target[rows], None if weight is None else weight[rows])
 
 
-def _judged(
-    logits: NDArray[Any],
-    target: NDArray[Any],
-    sample_weight: NDArray[Any] | None,
-    *,
-    ignore_index: int | None,
-    temperature: float,
-    ranked: bool,
-) -> Judged:
+def judged(batch: Batch, *, ignore_index: int | None, temperature: float, ranked: bool) -> Judged:
+    """Sweep over all rows."""
+    logits, target, sample_weight = batch
     stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
     if target.dtype == bool:
         target = target.astype(np.int64)

@@ -48,16 +48,19 @@ class Mapped(Stored):
         if piece.flags.c_contiguous:
             start = piece.__array_interface__["data"][0] + self._start
             self._touched = (start, start + piece.nbytes)
+            self._advise("MADV_WILLNEED", start + piece.nbytes, start + 2 * piece.nbytes)  # while this one is used
         else:
             self._touched = (0, len(self._map or b""))
         return piece
 
     def release(self) -> None:
         """Give back the pages of the last piece, and those that the system has read ahead beside them."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            start, stop = self._touched
-            start = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, start, min(stop, len(self._map)) - start)
+        self._advise("MADV_DONTNEED", *self._touched)
+
+    def _advise(self, advice: str, start: int, stop: int) -> None:
+        start = start // mmap.PAGESIZE * mmap.PAGESIZE
+        if self._map is not None and hasattr(mmap, advice) and start < (stop := min(stop, len(self._map))):
+            self._map.madvise(getattr(mmap, advice), start, stop - start)
 
     def close(self) -> None:
         """Let go of the file; the map goes with the last array."""

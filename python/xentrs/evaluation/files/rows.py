@@ -79,8 +79,8 @@ class Rows:
         at = axis - sum(isinstance(part, int) for part in index[:axis])
         return np.moveaxis(piece, at, -1)
 
-    def blocks(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """Ranges that cover the rows from `start` to `stop`, each within a file and of about `size` bytes.
+    def blocks(self, start: int, stop: int, size: int, most: int) -> Iterator[tuple[int, int]]:
+        """Ranges that cover the rows from `start` to `stop`, each within a file, of about `size` bytes or `most` rows.
 
         Where a file has chunks, no range begins within one, as it would be unpacked twice.
         """
@@ -88,7 +88,7 @@ class Rows:
             shape, offset = self.shapes[k], self.starts[k]
             first, last = max(start, offset), min(stop, self.starts[k + 1])
             inner = prod(shape[1:])
-            rows = max(1, size // (array.dtype.itemsize * max(1, self.classes)))
+            rows = max(1, min(most, size // (array.dtype.itemsize * max(1, self.classes))))
             unit = _rows_together(shape, None if array.chunks is None else _without(array.chunks, self._axes[k]))
             step = max(unit, rows // unit * unit)
             if step > inner:
