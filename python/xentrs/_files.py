@@ -35,9 +35,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     OSError
         If it is a directory, or none can be written beside it.
     """
-    place, temporary = _places(path)
-    if place.is_dir():
+    if os.path.isdir(path):
         raise IsADirectoryError(f"{os.fspath(path)} must be a file to write to, got a directory")
+    _, temporary = _places(path)
     try:
         with open(temporary, "xb"):
             pass

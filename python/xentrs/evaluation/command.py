@@ -286,9 +286,10 @@ def _read_part(path: str) -> tuple[Evaluation, list[Any]]:
     parts = content.get("parts", [])
     try:
         for part in parts:
-            _overlap(part, part)
-            _files(part)
-    except (TypeError, KeyError, IndexError):
+            start, stop = part["rows"]
+            if not 0 <= start <= stop or not all(file is None or file["file"] for file in part["logits"]):
+                raise ValueError(part)
+    except (TypeError, KeyError, ValueError):
         raise ValueError(f"{path} is damaged: its parts make no sense") from None
     return evaluation, parts
 
@@ -300,7 +301,7 @@ def _overlap(a: Any, b: Any) -> bool:
 
 
 def _files(part: Any) -> str:
-    names = [os.path.basename(file["file"]) for file in part["logits"]]
+    names = [os.path.basename(file["file"]) for file in part["logits"] if file] or ["arrays"]
     return str(names[0]) + (f" and {len(names) - 1} others" if len(names) > 1 else "")
 
 
@@ -318,6 +319,7 @@ def _told(options: argparse.Namespace) -> Iterator[_Outcome]:
     outcome = _Outcome()
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("once")
             warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
             yield outcome
     except (Usage, ImportError) as error:
