@@ -13,6 +13,7 @@ import pytest
 import xentrs as xe
 from draws import classes
 from registry import DTYPES
+from xentrs.evaluation import evaluation as evaluations
 from xentrs.evaluation import sweep
 
 nan, inf = np.nan, np.inf
@@ -200,6 +201,30 @@ def test_nothing_and_nearly_nothing() -> None:
     assert seen.update([[nan, inf]], [1], sample_weight=[0.0]).to_json() == empty.to_json().replace(
         'null, "sums', '2, "sums'
     )
+
+
+def test_weights_that_are_too_large() -> None:
+    """A product that overflows counts as infinite, as in an accumulator; what is at most 2 has a sum all the same."""
+    heavy = {"logits": [[0.0, 1e10], [0.0, -3.0]], "target": [0, 0], "sample_weight": [1e300, 1.7e308]}
+    evaluation = xe.Evaluation(per_class=True).update(**heavy)
+    assert evaluation.loss == xe.LossAccumulator().update(**heavy).result().loss == inf
+    assert evaluation.infinite_rows == 1 and evaluation.per_class.loss[0] == inf
+    assert evaluation.brier_score == pytest.approx(0.0045, abs=1e-3)
+    wrong = xe.Evaluation().update([[9.0, 0.0]] * 2, [1, 1], sample_weight=1.7e308)
+    assert wrong.brier_score == pytest.approx(2, abs=1e-3) and wrong.calibration_error == pytest.approx(1, abs=1e-3)
+
+
+def test_few_rows_are_summed_as_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = batch(np.float32)
+    data["sample_weight"] = data["sample_weight"].astype(np.float64)
+    data["sample_weight"][:4] = 5e-324, 2.3e-308, 1.7e308, 1e300
+    data["logits"][4:6] = [[0, inf, 0, 0, 0], [nan] * 5]
+    data["target"][:6] = 0
+    few = []
+    for most in (0, 3, 16, 1000):
+        monkeypatch.setattr(evaluations, "_FEW", most)
+        few.append(xe.Evaluation(**OPTIONS).update(**data))
+    assert few[0] == few[1] == few[2] == few[3] and few[0].infinite_rows and few[0].undefined_rows
 
 
 def test_rows_that_are_infinite_or_define_nothing() -> None:

@@ -231,58 +231,44 @@ class Evaluation:
         classes = batch.logits.shape[-1]
         if self.n_classes not in (None, classes):
             raise ValueError(f"logits must have {self.n_classes} classes, as before, got {classes}")
-        sums: Counter[tuple[str, int]] = Counter()
-        counts: Counter[tuple[str, int]] = Counter({("n_bytes", 0): int(n_bytes)})
+        added: Counter[tuple[str, int]] = Counter({("n_bytes", 0): int(n_bytes)})
         ranked = any(k > 1 for k in self._top_k)
         for piece in pieces(batch):
             rows = judged(piece, ignore_index=ignore_index, temperature=self._temperature, ranked=ranked)
             for name, index, amount in self._summed(rows):
-                sums[name, index] += amount
-            for name, index, amount in self._counted(rows):
-                counts[name, index] += amount
-        return _Read(classes, sums, counts)
+                added[name, index] += amount
+        return _Read(classes, added)
 
     def _summed(self, rows: Judged) -> Iterator[tuple[str, int, int]]:
-        """All that is added to sums: name, index, and amount in units of ``2**-1074``."""
+        """All that is added: name, index, and amount, of sums in units of ``2**-1074``."""
         tally = Tally.of(rows.loss, rows.weight, rows.correct)
-        yield from (("loss", 0, tally.loss), ("weight", 0, tally.weight), ("correct", 0, tally.correct))
-        yield "brier", 0, Tally.of(rows.brier, rows.weight, rows.correct).loss
+        yield from ((name, 0, getattr(tally, of)) for name, of in _OF_TALLY.items())
+        # Half of it is at most 1, so that no weight makes it infinite.
+        yield "brier", 0, 2 * Tally.of(rows.brier / 2, rows.weight, rows.correct).loss
         for i, k in enumerate(self._top_k):
             among = rows.correct if rows.rank is None else rows.rank < min(k, 2**62)
             yield "top_k", i, Tally.of(rows.brier, rows.weight, among & (rows.argmax != -1)).correct
         sure = np.flatnonzero((rows.weight > 0) & (rows.argmax != -1))
         for b, part in _grouped(bin_numbers(rows.confidence[sure], self._n_bins).astype(np.int64) - 1, sure):
-            tally = Tally.of(rows.confidence[part], rows.weight[part], rows.correct[part])
+            tally = _tally(rows.confidence[part], rows.weight[part], rows.correct[part])
             yield "bin_confidence", b, tally.loss
             yield "bin_weight", b, tally.weight
             yield "bin_correct", b, tally.correct
         if self._per_class:
             for k, part in _grouped(rows.argmax[sure], sure):
-                yield "class_predicted", k, Tally.of(rows.brier[part], rows.weight[part], rows.correct[part]).weight
+                yield "class_predicted", k, _tally(rows.confidence[part], rows.weight[part], rows.correct[part]).weight
             counting = np.flatnonzero(rows.weight > 0)
             for k, part in _grouped(rows.target[counting], counting):
-                tally = Tally.of(rows.loss[part], rows.weight[part], rows.correct[part])
-                yield "class_loss", k, tally.loss
-                yield "class_weight", k, tally.weight
-                yield "class_correct", k, tally.correct
-
-    def _counted(self, rows: Judged) -> Iterator[tuple[str, int, int]]:
-        """All that is added to counts: name, index, number."""
-        counts = rows.weight > 0
-        kinds = {"rows": counts, "infinite": counts & np.isposinf(rows.loss), "undefined": counts & np.isnan(rows.loss)}
-        for name, of_kind in kinds.items():
-            yield name, 0, int(np.count_nonzero(of_kind))
-            if self._per_class:
-                classes, numbers = np.unique(rows.target[of_kind], return_counts=True)
-                for k, number in zip(classes.tolist(), numbers.tolist(), strict=True):
-                    yield f"class_{name}", k, number
+                tally = _tally(rows.loss[part], rows.weight[part], rows.correct[part])
+                yield from ((f"class_{name}", k, getattr(tally, of)) for name, of in _OF_TALLY.items())
 
     def _add(self, read: _Read) -> Self:
         self._take_classes(read.n_classes)
-        for (name, index), amount in read.sums.items():
-            self._sums[name].add(index, amount)
-        for (name, index), amount in read.counts.items():
-            self._counts[name][index] += amount
+        for (name, index), amount in read.added.items():
+            if name in self._sums:
+                self._sums[name].add(index, amount)
+            else:
+                self._counts[name][index] += amount
         return self
 
     def _take_classes(self, n_classes: int) -> None:
@@ -712,15 +698,18 @@ _COUNTS = {
     "class_infinite": "classes",
     "class_undefined": "classes",
 }
+_OF_TALLY = {"loss": "loss", "weight": "weight", "correct": "correct"}
+_OF_TALLY |= {"rows": "rows", "infinite": "infinite", "undefined": "nan"}
+"""What a tally of losses calls its numbers."""
+
 _MOST_BARS = 40
 
 
 class _Read(NamedTuple):
-    """What a batch adds, by name and index: to sums, in units of ``2**-1074``, and to counts."""
+    """What a batch adds, by name and index; to sums in units of ``2**-1074``."""
 
     n_classes: int
-    sums: Counter[tuple[str, int]]
-    counts: Counter[tuple[str, int]]
+    added: Counter[tuple[str, int]]
 
 
 def _grouped(group: NDArray[np.int64], rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -734,6 +723,35 @@ def _grouped(group: NDArray[np.int64], rows: NDArray[np.intp]) -> Iterator[tuple
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1])).tolist()
     for start, stop in zip([0, *starts], [*starts, len(ordered)], strict=True):
         yield int(ordered[start]), rows[order[start:stop]]
+
+
+def _tally(x: NDArray[Any], weight: NDArray[np.float64], correct: NDArray[np.bool_]) -> Tally:
+    """Do what `Tally.of` does, of weights above 0; few numbers take less time here than a call takes."""
+    if len(x) > _FEW:
+        return Tally.of(x, weight, correct)
+    tally = Tally()
+    for value, mass, right in zip(x.tolist(), weight.tolist(), correct.tolist(), strict=True):
+        cost = mass * value
+        finite, units = math.isfinite(cost), _units(mass)
+        tally += (
+            _units(cost) if finite else 0,
+            units,
+            units if right else 0,
+            1,
+            0 if finite or math.isnan(cost) else 1,
+            1 if math.isnan(cost) else 0,
+        )
+    return tally
+
+
+_FEW = 16
+"""Rows: beyond it the compiled sums are faster."""
+
+
+def _units(x: float) -> int:
+    """A finite number in units of ``2**-1074``."""
+    numerator, denominator = x.as_integer_ratio()
+    return numerator << (1075 - denominator.bit_length())
 
 
 def _ratios(a: Sequence[int], b: Sequence[int]) -> NDArray[np.float64]:

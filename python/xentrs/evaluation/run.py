@@ -287,7 +287,7 @@ class Run:
             return self.labels.place(start + row)
 
         read = self.evaluation._read(logits, target, weight, self._ignore_index, where=where)
-        if read.counts["undefined", 0]:
+        if read.added["undefined", 0]:
             self._refuse_undefined(logits, target, weight, start)
         self._torn = True
         self.evaluation._add(read)
