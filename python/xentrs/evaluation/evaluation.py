@@ -729,19 +729,18 @@ def _tally(x: NDArray[Any], weight: NDArray[np.float64], correct: NDArray[np.boo
     """Do what `Tally.of` does, of weights above 0; few numbers take less time here than a call takes."""
     if len(x) > _FEW:
         return Tally.of(x, weight, correct)
-    tally = Tally()
-    for value, mass, right in zip(x.tolist(), weight.tolist(), correct.tolist(), strict=True):
-        cost = mass * value
-        finite, units = math.isfinite(cost), _units(mass)
-        tally += (
-            _units(cost) if finite else 0,
-            units,
-            units if right else 0,
-            1,
-            0 if finite or math.isnan(cost) else 1,
-            1 if math.isnan(cost) else 0,
-        )
-    return tally
+    total = mass = of_correct = infinite = nan = 0
+    for value, s, right in zip(x.tolist(), weight.tolist(), correct.tolist(), strict=True):
+        cost, units = s * value, _units(s)
+        mass += units
+        of_correct += units if right else 0
+        if math.isfinite(cost):
+            total += _units(cost)
+        elif math.isnan(cost):
+            nan += 1
+        else:
+            infinite += 1
+    return Tally(total, mass, of_correct, len(x), infinite, nan)
 
 
 _FEW = 16
