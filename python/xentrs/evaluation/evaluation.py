@@ -6,6 +6,8 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple, Self, SupportsIndex
 
 import numpy as np
@@ -248,18 +250,16 @@ class Evaluation:
         for i, k in enumerate(self._top_k):
             among = rows.correct if rows.rank is None else rows.rank < min(k, 2**62)
             yield "top_k", i, Tally.of(rows.brier, rows.weight, among & (rows.argmax != -1)).correct
-        sure = np.flatnonzero((rows.weight > 0) & (rows.argmax != -1))
-        for b, part in _grouped(bin_numbers(rows.confidence[sure], self._n_bins).astype(np.int64) - 1, sure):
-            tally = _tally(rows.confidence[part], rows.weight[part], rows.correct[part])
-            yield "bin_confidence", b, tally.loss
-            yield "bin_weight", b, tally.weight
+        sure = (rows.weight > 0) & (rows.argmax != -1)
+        of_sure = rows.confidence[sure], rows.weight[sure], rows.correct[sure]
+        for b, tally in _tallies(bin_numbers(of_sure[0], self._n_bins).astype(np.int64) - 1, *of_sure):
+            yield from (("bin_confidence", b, tally.loss), ("bin_weight", b, tally.weight))
             yield "bin_correct", b, tally.correct
         if self._per_class:
-            for k, part in _grouped(rows.argmax[sure], sure):
-                yield "class_predicted", k, _tally(rows.confidence[part], rows.weight[part], rows.correct[part]).weight
-            counting = np.flatnonzero(rows.weight > 0)
-            for k, part in _grouped(rows.target[counting], counting):
-                tally = _tally(rows.loss[part], rows.weight[part], rows.correct[part])
+            for k, tally in _tallies(rows.argmax[sure], *of_sure):
+                yield "class_predicted", k, tally.weight
+            counts = rows.weight > 0
+            for k, tally in _tallies(rows.target[counts], rows.loss[counts], rows.weight[counts], rows.correct[counts]):
                 yield from ((f"class_{name}", k, getattr(tally, of)) for name, of in _OF_TALLY.items())
 
     def _add(self, read: _Read) -> Self:
@@ -712,39 +712,40 @@ class _Read(NamedTuple):
     added: Counter[tuple[str, int]]
 
 
-def _grouped(group: NDArray[np.int64], rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Each group that occurs, and its rows."""
+def _tallies(
+    group: NDArray[np.int64], x: NDArray[Any], weight: NDArray[np.float64], correct: NDArray[np.bool_]
+) -> Iterator[tuple[int, Tally]]:
+    """Each group that occurs, and the tally of its rows, of which each has weight."""
     if not len(group):
         return
     if group.max() < 1 << 16:
         group = group.astype(np.uint16)  # for which NumPy has a sort in linear time
     order = np.argsort(group, kind="stable")
-    ordered = group[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1])).tolist()
-    for start, stop in zip([0, *starts], [*starts, len(ordered)], strict=True):
-        yield int(ordered[start]), rows[order[start:stop]]
-
-
-def _tally(x: NDArray[Any], weight: NDArray[np.float64], correct: NDArray[np.bool_]) -> Tally:
-    """Do what `Tally.of` does, of weights above 0; few numbers take less time here than a call takes."""
-    if len(x) > _FEW:
-        return Tally.of(x, weight, correct)
-    total = mass = of_correct = infinite = nan = 0
-    for value, s, right in zip(x.tolist(), weight.tolist(), correct.tolist(), strict=True):
-        cost, units = s * value, _units(s)
-        mass += units
-        of_correct += units if right else 0
-        if math.isfinite(cost):
-            total += _units(cost)
-        elif math.isnan(cost):
-            nan += 1
-        else:
-            infinite += 1
-    return Tally(total, mass, of_correct, len(x), infinite, nan)
+    group, x, weight, correct = group[order], x[order], weight[order], correct[order]
+    starts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
+    if len(group) > _FEW * len(starts):
+        for start, stop in pairwise(starts):
+            yield int(group[start]), Tally.of(x[start:stop], weight[start:stop], correct[start:stop])
+        return
+    for k, rows in groupby(zip(group.tolist(), x.tolist(), weight.tolist(), correct.tolist(), strict=True), _first):
+        total = mass = of_correct = count = infinite = nan = 0
+        for _, value, s, right in rows:
+            cost, units, count = s * value, _units(s), count + 1
+            mass += units
+            of_correct += units if right else 0
+            if math.isfinite(cost):
+                total += _units(cost)
+            elif math.isnan(cost):
+                nan += 1
+            else:
+                infinite += 1
+        yield k, Tally(total, mass, of_correct, count, infinite, nan)
 
 
 _FEW = 16
-"""Rows: beyond it the compiled sums are faster."""
+"""Rows of a group: beyond it a call of the compiled sums is faster than a loop."""
+
+_first = itemgetter(0)
 
 
 def _units(x: float) -> int:
