@@ -1,5 +1,6 @@
 """``python -m xentrs evaluate`` and ``merge``: what they print and write, exit codes, interrupts, kills."""
 
+import argparse
 import csv
 import json
 import math
@@ -19,6 +20,7 @@ import pytest
 
 import xentrs as xe
 from xentrs.__main__ import main
+from xentrs.evaluation.command import add_evaluate_options
 
 C = 5
 
@@ -83,6 +85,15 @@ def test_figures_are_those_of_the_library(command: Command, tmp_path: Path) -> N
         table = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in table] == evaluation.per_class.loss.tolist()
     assert list(table[0]) == ["class", "rows", "weight", "loss", "recall", "precision"]
+
+
+def test_the_page_has_every_option() -> None:
+    parser = argparse.ArgumentParser()
+    add_evaluate_options(parser)
+    options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    page = (Path(__file__).parents[1] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    table = page[page.index("| option |") : page.index("The exit code")]
+    assert set(re.findall(r"--[a-z-]+[a-z]", table)) == options - {"--help"}
 
 
 def test_json_on_the_standard_output_is_all_there_is(command: Command, tmp_path: Path) -> None:
@@ -287,6 +298,7 @@ def slow(self, start, stop):
 run.Run._take = slow
 sys.argv[0] = "xentrs"
 from xentrs.__main__ import main
+from xentrs.evaluation.command import add_evaluate_options
 sys.exit(main())
 """
 

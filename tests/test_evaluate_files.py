@@ -386,6 +386,10 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             ImportError, match=rf"needs {name} .* which is not installed: pip install 'xentrs\[evaluate\]'"
         ):
             xe.evaluate(tmp_path / f"a{suffix}", [0])
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    np.save(tmp_path / "bits.npy", np.zeros((3, 2), "V2"))
+    with pytest.raises(ImportError, match=r"bfloat16 needs ml_dtypes .*: pip install 'xentrs\[evaluate\]'"):
+        xe.evaluate(tmp_path / "bits.npy", [0, 0, 0], dtype="bfloat16")
 
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints

@@ -271,6 +271,17 @@ def test_bytes_add_up() -> None:
     assert (evaluation.bits_per_token, evaluation.bits_per_byte) == (1.0, 1.0)
 
 
+def test_bins_have_the_sums_of_their_rows() -> None:
+    data = batch()
+    stats = xe.softmax_stats(**data)
+    weight, confidence, correct = xe.Evaluation(n_bins=4).update(**data).reliability
+    for b in range(4):
+        here = (stats.confidence > b / 4) & (stats.confidence <= (b + 1) / 4)
+        assert weight[b] == pytest.approx(stats.weight[here].sum())
+        assert confidence[b] == pytest.approx(stats.weight[here] @ stats.confidence[here])
+        assert correct[b] == pytest.approx(stats.weight[here] @ stats.correct[here])
+
+
 def test_the_loss_is_that_of_an_accumulator() -> None:
     data = batch(np.float32)
     evaluation, accumulator = xe.Evaluation().update(**data), xe.LossAccumulator().update(**data)

@@ -26,7 +26,7 @@ EXTRAS = {
     "lightgbm": Extra("lightgbm", "4.0", "lightgbm"),  # scores of several classes in two dimensions
     "matplotlib": Extra("matplotlib", "3.8", "plot"),
     "ml_dtypes": Extra("ml_dtypes", "0.4", "torch"),
-    "pyarrow": Extra("pyarrow", "17", "evaluate"),
+    "pyarrow": Extra("pyarrow", "17.0", "evaluate"),
     "scipy": Extra("scipy", "1.13", "models"),
     "sklearn": Extra("scikit-learn", "1.6", "models"),
     "torch": Extra("torch", "2.6", "torch"),  # the oldest that is tested; ``torch.library.register_vmap`` came with 2.5

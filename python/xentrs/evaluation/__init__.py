@@ -2,7 +2,8 @@
 
 from .accumulator import EvaluationResult, LossAccumulator
 from .calibration import expected_calibration_error
-from .evaluation import ClassFigures, Evaluation, Reliability
+from .evaluation import ClassFigures, Evaluation
+from .reliability import ReliabilityBins
 from .rows import SoftmaxStats, softmax_stats
 from .run import evaluate
 
@@ -11,7 +12,7 @@ __all__ = [
     "Evaluation",
     "EvaluationResult",
     "LossAccumulator",
-    "Reliability",
+    "ReliabilityBins",
     "SoftmaxStats",
     "evaluate",
     "expected_calibration_error",

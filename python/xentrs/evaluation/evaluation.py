@@ -21,23 +21,10 @@ from .reliability import ReliabilityBins, bin_numbers, draw_reliability
 from .sums import UNIT, ExactSums, quotient, whole_numbers
 from .sweep import Judged, judged, pieces, read_batch
 
-__all__ = ["ClassFigures", "Evaluation", "Reliability"]
+__all__ = ["ClassFigures", "Evaluation"]
 
 FORMAT = 1
 """Goes up by one when text written from then on can no longer be read by an older xentrs."""
-
-
-class Reliability(NamedTuple):
-    """How sure and how right a model is, bin by bin, as `Evaluation.reliability` tells it."""
-
-    confidence: NDArray[np.float64]
-    """Weighted mean of the confidence in each bin; NaN in a bin without weight."""
-
-    accuracy: NDArray[np.float64]
-    """Share of the weight of each bin that lies on rows whose prediction is right; NaN in a bin without weight."""
-
-    weight: NDArray[np.float64]
-    """Sum of the weights in each bin."""
 
 
 class ClassFigures(NamedTuple):
@@ -447,14 +434,10 @@ class Evaluation:
         return self._counts["undefined"][0]
 
     @property
-    def reliability(self) -> Reliability:
-        """Confidence, accuracy and weight of each bin."""
-        weight = self._sums["bin_weight"].in_units()
-        return Reliability(
-            _ratios(self._sums["bin_confidence"].in_units(), weight),
-            _ratios(self._sums["bin_correct"].in_units(), weight),
-            _ratios(weight, [UNIT] * len(weight)),
-        )
+    def reliability(self) -> ReliabilityBins:
+        """Weight, confidence and right answers of each bin, summed."""
+        names = ("bin_weight", "bin_confidence", "bin_correct")
+        return ReliabilityBins(*(_ratios(self._sums[name].in_units(), [UNIT] * self._n_bins) for name in names))
 
     @property
     def per_class(self) -> ClassFigures:
@@ -545,9 +528,7 @@ class Evaluation:
         >>> evaluation.plot_reliability(Figure().subplots()).get_xlabel()
         'mean confidence in a bin'
         """
-        names = ("bin_weight", "bin_confidence", "bin_correct")
-        sums = (_ratios(self._sums[name].in_units(), [UNIT] * self._n_bins) for name in names)
-        return draw_reliability(ReliabilityBins(*sums), ax)
+        return draw_reliability(self.reliability, ax)
 
     def plot_per_class(self, ax: Any) -> Any:
         """Draw the loss of each class as a bar; of many classes the forty of the largest.
