@@ -59,6 +59,8 @@ PYTHON_FLOORS = """
     __main__
     __init__
     bench
+    dask
+    distributed
     jax
     torch
     models

@@ -7,7 +7,8 @@
 
 Estimators are in `xentrs.models`, objectives for gradient boosting in `xentrs.boosting`, layers in `xentrs.nn`,
 optimisers in `xentrs.optim`, adversarial examples in `xentrs.attacks`, significance in `xentrs.stats`, losses of
-PyTorch's tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`. These are imported when they are first asked for.
+PyTorch's tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`, of Dask's in `xentrs.dask`, fits by many workers
+in `xentrs.distributed`. These are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -189,11 +190,15 @@ __all__ = [
 ]
 
 __version__ = build_info()["version"]
-__getattr__, __dir__ = lazily(__name__, ["attacks", "boosting", "jax", "models", "nn", "optim", "stats", "torch"])
+__getattr__, __dir__ = lazily(
+    __name__, ["attacks", "boosting", "dask", "distributed", "jax", "models", "nn", "optim", "stats", "torch"]
+)
 
 if TYPE_CHECKING:
     from . import attacks as attacks
     from . import boosting as boosting
+    from . import dask as dask
+    from . import distributed as distributed
     from . import jax as jax
     from . import models as models
     from . import nn as nn

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-__all__ = ["blas_threads_for"]
+__all__ = ["blas_architectures", "blas_threads_for"]
 
 # Products of fewer multiplications and additions than this are left to one thread.
 WORTHWHILE = 2e8
@@ -48,6 +48,14 @@ class blas_threads_for:
 # one out gives the threads back.
 _inside: "WeakSet[blas_threads_for]" = WeakSet()
 _before: dict[Any, int] = {}
+
+
+def blas_architectures() -> tuple[str, ...]:
+    """Which kernels each BLAS that is loaded has chosen, where it tells, and its version."""
+    said = {
+        f"{library.internal_api} {library.version} {getattr(library, 'architecture', '')}" for library in _libraries()
+    }
+    return tuple(sorted(said))
 
 
 @cache

@@ -21,6 +21,7 @@ class Extra(NamedTuple):
 
 EXTRAS = {
     "catboost": Extra("catboost", "1.2", "catboost"),  # whole blocks of samples at a time
+    "dask": Extra("dask[array]", "2025.1", "dask"),
     "h5py": Extra("h5py", "3.11", "evaluate"),
     "jax": Extra("jax", "0.5", "jax"),
     "lightgbm": Extra("lightgbm", "4.0", "lightgbm"),  # scores of several classes in two dimensions

@@ -232,9 +232,10 @@ class GaussianRegressor(SaveMixin, LossCurveMixin, RegressorMixin, BaseEstimator
 
             # 3. The search, which is here.
             problem = ProblemOfParts(parts, summary, objective, factor, lowest=_lowest(dtype))
+            del checked, parts  # and the memory that what the problem was made of takes
             message = self._train(problem, objective.zeros(), units, fresh)
         if message:
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
         return self
 
     def _train(

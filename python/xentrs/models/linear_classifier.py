@@ -205,9 +205,10 @@ class LinearClassifier(SaveMixin, LossCurveMixin, ClassifierMixin, BaseEstimator
 
             # 3. The search, which is here.
             problem = ProblemOfParts(parts, summary, objective, factor, fit_intercept=self.fit_intercept)
+            del parts  # and the memory that what the problem was made of takes
             failure = self._train(problem, objective, np.random.RandomState(0), fresh)
         if failure:
-            warnings.warn(failure, ConvergenceWarning, stacklevel=3)
+            warnings.warn(failure, ConvergenceWarning, stacklevel=4)
         return self
 
     def _is_fresh(self) -> bool:

@@ -27,13 +27,11 @@ __all__ = [
     "Parts",
     "ProblemOfParts",
     "Survey",
-    "added",
     "check_part",
     "remote_copy",
     "standardise_part",
     "summarise_part",
     "survey_parts",
-    "tree_sum",
 ]
 
 
@@ -47,26 +45,10 @@ class Parts(Protocol):
         """What a function makes of each value, here."""
 
     def fold(self, function: Callable[[Any], Any]) -> Any:
-        """The sum of what a function makes of each value, as `tree_sum` has it."""
+        """The sum of what a function makes of each value; of tuples item by item."""
 
     def select(self, places: Sequence[int]) -> Self:
         """Some of the parts."""
-
-
-def tree_sum(values: Sequence[Any]) -> Any:
-    """The sum of values in a tree of pairs of neighbours, whose shape depends on their number alone."""
-    while len(values) > 1:
-        values = [added(*values[i : i + 2]) for i in range(0, len(values), 2)]
-    return values[0]
-
-
-def added(one: Any, other: Any = None) -> Any:
-    """The sum of two values, of tuples of such item by item; the one value where there is no other."""
-    if other is None:
-        return one
-    if type(one) is tuple:
-        return tuple(map(added, one, other))
-    return one + other
 
 
 # ----------------------------------------------------------------------------------------------- what is in the parts

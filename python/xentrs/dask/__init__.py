@@ -1,0 +1,155 @@
+"""Losses, fits and evaluations of Dask's arrays, and of delayed parts: chunks stay where they are, sums travel."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, TypeVar
+
+from .._extras import need
+
+need("xentrs.dask", "dask")
+
+from ..distributed import evaluate_part, fit_parts
+from ..evaluation import LossAccumulator as Evaluation
+from .engine import parts_of, spread
+from .losses import NOT_OF_CHUNKS, make
+
+__all__ = [
+    "binary_cross_entropy",
+    "categorical_cross_entropy",
+    "evaluate",
+    "fit",
+    "gaussian_nll",
+    "hinge_loss",
+    "linear_cross_entropy",
+    "linear_token_logprobs",
+    "sigmoid_cross_entropy",
+    "sigmoid_focal_loss",
+    "softmax_cross_entropy",
+    "softmax_focal_loss",
+    "token_logprobs",
+    "topk_kl_divergence",
+]
+
+Model = TypeVar("Model")
+
+binary_cross_entropy = make("binary_cross_entropy")
+categorical_cross_entropy = make("categorical_cross_entropy")
+gaussian_nll = make("gaussian_nll")
+hinge_loss = make("hinge_loss")
+linear_cross_entropy = make("linear_cross_entropy")
+linear_token_logprobs = make("linear_token_logprobs")
+sigmoid_cross_entropy = make("sigmoid_cross_entropy")
+sigmoid_focal_loss = make("sigmoid_focal_loss")
+softmax_cross_entropy = make("softmax_cross_entropy")
+softmax_focal_loss = make("softmax_focal_loss")
+token_logprobs = make("token_logprobs")
+topk_kl_divergence = make("topk_kl_divergence")
+
+
+def fit(estimator: Model, X: Any, y: Any = None, sample_weight: Any = None, *, same_bits: bool = True) -> Model:
+    """Fit an estimator to Dask's arrays, as its own `fit` does to arrays in memory.
+
+    A step of the solver, which runs here, asks each chunk of rows for its share of value and gradient. The chunks are
+    read once: standardised, they stay on the workers. What a worker that dies has kept is made again by another.
+
+    Parameters
+    ----------
+    estimator : LogisticRegression, MultiLabelClassifier or GaussianRegressor
+        As in `xentrs.distributed.fit`. It is trained in place.
+    X : dask.array.Array, shape (n_samples, n_features), or sequence of parts
+        The samples, in chunks of rows; chunks of columns are joined. Chunks may be sparse, and of unknown length. Or
+        parts as `xentrs.distributed.fit` takes, delayed ones among them, without `y` and `sample_weight`.
+    y, sample_weight : dask.array.Array or array_like
+        As in the `fit` of the estimator, in chunks of rows as `X`, or made so.
+    same_bits : bool, default True
+        Whether to refuse workers of different instruction sets, BLAS or versions.
+
+    Returns
+    -------
+    estimator
+        `estimator` itself, whose attributes are NumPy's arrays.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `xentrs.distributed.fit`; the part that is named is the chunk. Or where arrays do not fit each other.
+
+    Warns
+    -----
+    ConvergenceWarning
+        As in the `fit` of the estimator.
+
+    See Also
+    --------
+    xentrs.distributed.fit : the same by any ``map``.
+
+    Notes
+    -----
+    With a client of `distributed` its workers do the work. Without one it is done here, a chunk at a time, by the
+    threads of xentrs. A step costs some milliseconds a chunk beside the work, so few and large chunks are best: one or
+    two for each worker.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> import xentrs.dask
+    >>> from xentrs.models import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = xentrs.dask.fit(LogisticRegression(), da.from_array(X, chunks=(75, 4)), da.from_array(y, chunks=75))
+    >>> np.allclose(model.coef_, LogisticRegression().fit(X, y).coef_, atol=1e-4)
+    True
+    """
+    return fit_parts(estimator, spread(parts_of(("X", "y", "sample_weight"), X, y, sample_weight), same_bits))
+
+
+def evaluate(
+    logits: Any,
+    target: Any = None,
+    sample_weight: Any = None,
+    *,
+    ignore_index: int | None = -100,
+    same_bits: bool = True,
+) -> Evaluation:
+    """Judge the logits in Dask's arrays: loss, perplexity and accuracy, the same bits as in one piece.
+
+    Parameters
+    ----------
+    logits : dask.array.Array, shape (n, ..., c), or sequence of parts
+        Chunks of rows are judged one by one; those of other axes are joined. Or parts as in
+        `xentrs.distributed.evaluate`, delayed ones among them.
+    target, sample_weight : dask.array.Array or array_like, shape (n, ...)
+        As in `LossAccumulator.update`, in chunks of rows as `logits`, or made so.
+    ignore_index, same_bits
+        As in `xentrs.distributed.evaluate`.
+
+    Returns
+    -------
+    LossAccumulator
+        One that has seen all rows.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError, RuntimeError
+        As in `xentrs.distributed.evaluate`; the part that is named is the chunk.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import xentrs.dask
+    >>> logits = da.eye(3, chunks=2)
+    >>> xentrs.dask.evaluate(logits, da.from_array([0, 1, 1], chunks=2)).result().accuracy
+    0.6666666666666666
+    """
+    parts = spread(parts_of(("logits", "target", "sample_weight"), logits, target, sample_weight), same_bits)
+    answer: Evaluation = parts.fold(partial(evaluate_part, ignore_index))
+    return answer
+
+
+def __getattr__(name: str) -> Any:
+    if name in NOT_OF_CHUNKS:
+        raise AttributeError(f"xentrs.dask has no {name}: {NOT_OF_CHUNKS[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
