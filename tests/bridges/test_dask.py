@@ -51,14 +51,15 @@ def in_chunks(value, rows=CHUNKS, columns=None):
     return da.from_array(value, chunks=(rows, *rest)) if value.ndim else value
 
 
-def assert_same(name, arguments, lazy, dtype=np.float64, **options):
+def assert_same(name, arguments, lazy, dtype=np.float64, options=None, lazy_options=None, **others):
     """A loss of Dask's arrays is that of NumPy's, for every reduction."""
-    for reduction in REDUCTIONS:
-        truth = getattr(xe, name)(*arguments, **options, reduction=reduction)
-        loss = getattr(xe.dask, name)(*lazy, **options, reduction=reduction)
+    ours, theirs = getattr(xe.dask, name), getattr(xe, name)
+    options, lazy_options = (options or {}) | others, (lazy_options or options or {}) | others
+    losses = [ours(*lazy, **lazy_options, reduction=reduction) for reduction in REDUCTIONS]
+    for reduction, loss, found in zip(REDUCTIONS, losses, dask.compute(*losses), strict=True):
+        truth = theirs(*arguments, **options, reduction=reduction)
         assert isinstance(loss, da.Array)
         assert loss.shape == np.shape(truth)
-        found = loss.compute()
         assert found.dtype == loss.dtype == np.array(truth).dtype
         np.testing.assert_allclose(found, truth, rtol=RTOL[dtype], err_msg=f"{name} {reduction} {options}")
 
@@ -71,21 +72,17 @@ def test_every_loss_with_every_reduction(case):
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
         for kind, draw in case.targets.items():
-            for options in list(case.grid(rng, dtype, (N, C)))[::5]:
+            for options in list(case.grid(rng, dtype, (N, C)))[:: 7 if dtype is np.float64 else 23]:
                 logits = case.logits(rng, dtype, (N, C))
                 target = draw(rng, dtype, (N, C))
+                if kind == "classes" and options["ignore_index"] != -100:
+                    target = np.abs(target % C)  # -100 is no class now, and nothing to ignore either
                 lazy = in_chunks(logits, columns=3), in_chunks(target)
                 chunked = {
                     key: in_chunks(value) if isinstance(value, np.ndarray) and value.shape[:1] == (N,) else value
                     for key, value in options.items()
                 }
-                for reduction in REDUCTIONS:
-                    truth = getattr(xe, case.name)(logits, target, **options, reduction=reduction)
-                    loss = getattr(xe.dask, case.name)(*lazy, **chunked, reduction=reduction)
-                    assert loss.shape == np.shape(truth)
-                    found = loss.compute()
-                    assert found.dtype == loss.dtype == np.array(truth).dtype
-                    np.testing.assert_allclose(found, truth, rtol=RTOL[dtype], err_msg=f"{kind} {reduction} {options}")
+                assert_same(case.name, (logits, target), lazy, dtype, options, chunked)
 
 
 def pairs(rng, dtype, k=3):
@@ -185,9 +182,9 @@ def test_wrong_arguments_are_told_before_anything_is_computed():
     for words, arguments, options in [
         (r"label_smoothing must be in \[0, 1\], got 2.0", (logits, labels), {"label_smoothing": 2.0}),
         ("reduction must be", (logits, labels), {"reduction": "average"}),
-        (r"target must fit rows of shape \(13,\), got shape \(5,\)", (logits, labels[:5]), {}),
+        (r"target must fit rows of shape \(11,\), got shape \(5,\)", (logits, labels[:5]), {}),
         (
-            r"sample_weight must fit rows of shape \(13,\), got shape \(5,\)",
+            r"sample_weight must fit rows of shape \(11,\), got shape \(5,\)",
             (logits, labels),
             {"sample_weight": np.ones(5)},
         ),
@@ -357,14 +354,14 @@ def test_many_parts_are_summed_by_the_workers(client):
     model = LogisticRegression(max_iter=2, tol=None)
     truth = bits(xe.distributed.fit(copy.deepcopy(model), parts))
     assert bits(xe.dask.fit(copy.deepcopy(model), da.from_array(X, chunks=(40, FEATURES)), Y)) == truth
-    assert bits(xe.dask.fit(copy.deepcopy(model), parts[:3])) == bits(
-        xe.distributed.fit(copy.deepcopy(model), parts[:3])
-    )
 
+
+def test_a_map_of_dask(client):
     def by_hand(function, items):
         return client.gather(client.map(function, items))
 
-    assert bits(xe.distributed.fit(copy.deepcopy(model), parts, map=by_hand)) == truth
+    parts = [(X[i : i + 1000], Y[i : i + 1000]) for i in range(0, ROWS, 1000)]
+    assert xe.distributed.evaluate(parts, map=by_hand) == xe.distributed.evaluate(parts)
 
 
 def test_losses_and_errors_of_workers(client):
@@ -376,7 +373,7 @@ def test_losses_and_errors_of_workers(client):
         assert found == loss.compute(scheduler="threads")
     with pytest.raises(ValueError, match="part 2: Input X contains NaN"):
         xe.dask.fit(LogisticRegression(), da.where(da.arange(ROWS, chunks=STEP)[:, None] == 1200, np.nan, X), Y)
-    with pytest.raises(IndexError, match=r"part 0: target must be integers in \[0, 4\)"):
+    with pytest.raises(IndexError, match=r"part \d: target must be integers in \[0, 4\)"):
         xe.dask.evaluate(logits, labels + 4)
 
 

@@ -36,10 +36,11 @@ def _itself(part: Any) -> Any:
 
 def _client() -> Any:
     """Dask's client, if there is one."""
-    if "distributed" not in sys.modules:
+    distributed = sys.modules.get("distributed")  # where it is not imported there is no client
+    if distributed is None:
         return None
     try:
-        return sys.modules["distributed"].get_client()  # inside a task that of its worker
+        return distributed.get_client()  # inside a task that of its worker
     except ValueError:
         return None
 

@@ -7,6 +7,7 @@ the quotient of both sums, whatever is ignored or weighed down.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -148,14 +149,16 @@ def _call(public: Callable[..., Any], taken: Taken, given: dict[str, Any]) -> An
     n = first.ndim - taken.by_rows  # axes of rows
 
     # 2. The other arguments: in the chunks of the rows, or whole.
-    operands = [_Operand(name, first, tail=taken.by_rows)]
+    operands = [_Operand(name, first, True, int(taken.by_rows))]
     whole = {key: value for key, value in given.items() if key != name}
     for key, role in taken.roles.items():
         if key not in given:
             continue
         value = given[key]
         if value is None or role == "w" or (np.ndim(value) == 0 and not isinstance(value, tuple)):
-            whole[key] = _whole(value)
+            if isinstance(value, da.Array):
+                operands.append(_Operand(key, value.rechunk(-1), False, value.ndim))
+                del whole[key]
             continue
         del whole[key]
         for part in value if isinstance(value, tuple) else (value,):
@@ -164,29 +167,30 @@ def _call(public: Callable[..., Any], taken: Taken, given: dict[str, Any]) -> An
                 array = array[..., np.newaxis]  # one for each row
             tail = role != "f" and array.ndim > n
             fitted = _in_rows(key, array, tail, first.shape[:n], first.chunks[:n])
-            operands.append(_Operand(key, fitted, tail, in_tuple=isinstance(value, tuple)))
+            operands.append(_Operand(key, fitted, True, int(tail), isinstance(value, tuple)))
 
     # 3. Each chunk. What one of no rows says of options and shapes is said at once.
     reduction = whole.pop("reduction", "none")
     call = partial(_chunk, public, taken, n, [(operand.name, operand.in_tuple) for operand in operands])
     options = whole | {"reduction": reduction}
-    shapes = [operand.array.shape for operand in operands]
-    if (
-        n
-        and not np.isnan(sum(sum(shape) for shape in shapes))
-        and not any(map(dask.is_dask_collection, whole.values()))
-    ):
-        call(*(np.zeros((0, *array.shape[1:]), array.dtype) for _, array, _, _ in operands), **options)
-    rows, last = tuple(range(n)), 2 * n + 2 * len(operands)
-    pairs = [(operand.array, (*rows, n + i) if operand.tail else rows) for i, operand in enumerate(operands)]
-    arrays = [item for pair in pairs for item in pair]
-    dtype = np.result_type(first.dtype, np.float32) if first.dtype.kind == "f" else np.dtype(np.float64)
+    if n and not np.isnan(sum(sum(operand.array.shape) for operand in operands)):
+        call(*(operand.without_rows() for operand in operands), **options)
+    rows, last = tuple(range(n)), -1  # letters of axes
+    letters = itertools.count(n)
+    arrays: list[Any] = []
+    for operand in operands:
+        own = tuple(next(letters) for _ in range(operand.own))
+        arrays += [operand.array, (*rows, *own) if operand.of_rows else own]
+    dtype = np.dtype(np.float64 if first.dtype.kind in "biu" or first.dtype == np.float64 else np.float32)
     blocks = partial(da.blockwise, call, concatenate=True)
     if taken.values:
         answer = blocks(
             (*rows, last), *arrays, new_axes={last: len(taken.values)}, meta=np.empty((0,) * (n + 1), dtype), **options
         )
         return losses.TokenLogprobs(*(answer[..., i] for i in range(len(taken.values))))
+    if reduction == "none" and given.get("kind") == "sigmoid":  # a loss for each row and class
+        per_class = {last: given["weight"].shape[0]}
+        return blocks((*rows, last), *arrays, new_axes=per_class, meta=np.empty((0,) * (n + 1), dtype), **options)
     if reduction == "none":
         return blocks(rows, *arrays, meta=np.empty((0,) * n, dtype), **options)
 
@@ -200,7 +204,7 @@ def _call(public: Callable[..., Any], taken: Taken, given: dict[str, Any]) -> An
         **options,
     )
     total = _tree([dask.delayed(_as_pair)(part) for part in parts.to_delayed().ravel()])
-    return da.from_delayed(dask.delayed(_result)(total), shape=(), dtype=np.float64)
+    return da.from_delayed(dask.delayed(_result)(total, reduction), shape=(), dtype=np.float64)
 
 
 class _Operand(NamedTuple):
@@ -208,9 +212,16 @@ class _Operand(NamedTuple):
 
     name: str
     array: Any
-    tail: bool
-    """Whether its last axis belongs to one row."""
+    of_rows: bool
+    """Whether its first axes are those of the rows."""
+    own: int
+    """How many axes it has beside, each in one chunk."""
     in_tuple: bool = False
+
+    def without_rows(self) -> NDArray[Any]:
+        """An array of its dtype and shape, but for the rows, of which there are none."""
+        shape = (0, *self.array.shape[1:]) if self.of_rows else self.array.shape
+        return np.zeros(shape, self.array.dtype)
 
 
 def _class_axis_last(value: Any, axis: int, ndim: int) -> Any:
@@ -221,11 +232,6 @@ def _class_axis_last(value: Any, axis: int, ndim: int) -> Any:
 
 def _as_dask(value: Any) -> Any:
     return value if isinstance(value, da.Array) else da.asarray(value)
-
-
-def _whole(value: Any) -> Any:
-    """What every chunk gets: of a Dask array all of it, in one piece."""
-    return value.rechunk(-1).to_delayed().item() if isinstance(value, da.Array) else value
 
 
 def _in_rows(name: str, array: Any, tail: bool, shape: tuple[int, ...], chunks: tuple[tuple[int, ...], ...]) -> Any:
@@ -263,19 +269,24 @@ def _chunk(
         given[name] = (*given.get(name, ()), block) if in_tuple else block
     if taken.values:
         return np.stack(public(**given, **options), axis=-1)
-    answer = public(**given, **options, reduction="none" if reduction == "none" else "sum")
+    answer = public(**given, **options, reduction="sum" if reduction == "mean" else reduction)
     if reduction == "none":
         return np.array(answer)
     weight = 1.0
     if reduction == "mean":
-        weights = _weights(public.__name__, taken, given | options) * given.get("sample_weight", 1.0)
-        weight = float(weights.sum(dtype=np.float64))
+        weights, samples = _weights(public.__name__, taken, given | options), (given | options).get("sample_weight")
+        samples = 1.0 if samples is None else samples
+        if 0 < np.ndim(samples) < weights.ndim:
+            samples = samples[..., np.newaxis]  # one for each row, of several labels
+        weight = float((weights * samples).sum(dtype=np.float64))
     return np.array([answer, weight]).reshape((1,) * n + (2,))
 
 
 def _weights(name: str, taken: Taken, given: dict[str, Any]) -> Any:
     """What rows or elements weigh, but for the weights of samples; the arguments are right, as the loss took them."""
     target, ignored = given["target"], given.get("ignore_index")
+    if isinstance(target, int):
+        target = np.array(target)  # of a single row
     if not taken.by_rows:
         first = next(iter(given.values()))
         return np.ones(first.shape) if ignored is None else (np.broadcast_to(target, first.shape) != ignored) * 1.0
@@ -306,6 +317,8 @@ def _tree(parts: list[Any], fan: int = 16) -> Any:
     return parts[0]
 
 
-def _result(total: tuple[float, float]) -> np.float64:
+def _result(total: tuple[float, float], reduction: str) -> np.float64:
     value, weight = total
-    return np.float64(value / weight if weight else 0.0)
+    if reduction == "mean":
+        value = value / weight if weight else 0.0
+    return np.float64(value)
