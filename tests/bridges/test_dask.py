@@ -275,7 +275,7 @@ def test_wrong_arrays():
 
 
 def test_evaluation_without_a_client():
-    whole = xe.LossAccumulator().update(SCORES, Y, sample_weight=WEIGHT, ignore_index=1)
+    whole = xe.Evaluation().update(SCORES, Y, sample_weight=WEIGHT, ignore_index=1)
     lazy = da.from_array(SCORES, chunks=(STEP, 2)), Y, da.from_array(WEIGHT, chunks=700)
     assert xe.dask.evaluate(*lazy, ignore_index=1) == whole
     parts = [
@@ -329,7 +329,7 @@ def check_fit(client, model, y):
 
 def check_evaluation(flag):
     parts = [dask.delayed(loaded)(i, flag if i == 3 * STEP else None) for i in range(0, ROWS, STEP)]
-    assert xe.dask.evaluate(parts) == xe.LossAccumulator().update(SCORES, Y)
+    assert xe.dask.evaluate(parts) == xe.Evaluation().update(SCORES, Y)
     assert os.path.exists(flag)
 
 
@@ -401,12 +401,12 @@ def test_a_cluster_of_two_instruction_sets_is_refused():
             for refused in (partial(xe.dask.fit, LogisticRegression()), xe.dask.evaluate):
                 with pytest.raises(RuntimeError, match="same instruction set, for a sum of other bits else, got"):
                     refused(parts)
-            assert xe.dask.evaluate(parts, same_bits=False).result().rows == 2 * STEP
+            assert xe.dask.evaluate(parts, same_bits=False).rows == 2 * STEP
 
 
 def test_import_without_distributed():
     program = "import sys; sys.modules['distributed'] = None; import xentrs.dask, dask.array as da, numpy as np; " + (
-        "print(xentrs.dask.evaluate(da.eye(3, chunks=2), np.arange(3)).result().rows)"
+        "print(xentrs.dask.evaluate(da.eye(3, chunks=2), np.arange(3)).rows)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "3"

@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from .._extras import need
 need("xentrs.dask", "dask")
 
 from ..distributed import evaluate_part, fit_parts
-from ..evaluation import LossAccumulator as Evaluation
+from ..evaluation import Evaluation
 from .engine import parts_of, spread
 from .losses import NOT_OF_CHUNKS, make
 
@@ -112,9 +113,13 @@ def evaluate(
     sample_weight: Any = None,
     *,
     ignore_index: int | None = -100,
+    temperature: float = 1.0,
+    n_bins: int = 15,
+    top_k: int | Iterable[int] = (),
+    per_class: bool = False,
     same_bits: bool = True,
 ) -> Evaluation:
-    """Judge the logits in Dask's arrays: loss, perplexity and accuracy, the same bits as in one piece.
+    """Judge the logits in Dask's arrays: loss, accuracy, calibration and more, the same bits as in one piece.
 
     Parameters
     ----------
@@ -122,13 +127,13 @@ def evaluate(
         Chunks of rows are judged one by one; those of other axes are joined. Or parts as in
         `xentrs.distributed.evaluate`, delayed ones among them.
     target, sample_weight : dask.array.Array or array_like, shape (n, ...)
-        As in `LossAccumulator.update`, in chunks of rows as `logits`, or made so.
-    ignore_index, same_bits
+        As in `Evaluation.update`, in chunks of rows as `logits`, or made so.
+    ignore_index, temperature, n_bins, top_k, per_class, same_bits
         As in `xentrs.distributed.evaluate`.
 
     Returns
     -------
-    LossAccumulator
+    Evaluation
         One that has seen all rows.
 
     Raises
@@ -141,11 +146,12 @@ def evaluate(
     >>> import dask.array as da
     >>> import xentrs.dask
     >>> logits = da.eye(3, chunks=2)
-    >>> xentrs.dask.evaluate(logits, da.from_array([0, 1, 1], chunks=2)).result().accuracy
+    >>> xentrs.dask.evaluate(logits, da.from_array([0, 1, 1], chunks=2)).accuracy
     0.6666666666666666
     """
+    nothing = Evaluation(temperature=temperature, n_bins=n_bins, top_k=top_k, per_class=per_class)
     parts = spread(parts_of(("logits", "target", "sample_weight"), logits, target, sample_weight), same_bits)
-    answer: Evaluation = parts.fold(partial(evaluate_part, ignore_index))
+    answer: Evaluation = parts.fold(partial(evaluate_part, nothing, ignore_index))
     return answer
 
 

@@ -274,8 +274,9 @@ def _chunk(
         return np.array(answer)
     weight = 1.0
     if reduction == "mean":
-        weights, samples = _weights(public.__name__, taken, given | options), (given | options).get("sample_weight")
-        samples = 1.0 if samples is None else samples
+        weights, samples = _weights(public.__name__, taken, given | options), np.array(1.0)
+        if (given | options).get("sample_weight") is not None:
+            samples = np.array((given | options)["sample_weight"], np.float64)
         if 0 < np.ndim(samples) < weights.ndim:
             samples = samples[..., np.newaxis]  # one for each row, of several labels
         weight = float((weights * samples).sum(dtype=np.float64))

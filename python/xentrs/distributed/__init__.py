@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from ..evaluation import LossAccumulator as Evaluation  # until there is one with more figures
+from ..evaluation import Evaluation
 from .engine import MappedParts, read_parts
 
 __all__ = ["evaluate", "fit"]
@@ -103,9 +104,17 @@ def fit_parts(model: Model, parts: Any) -> Model:
 
 
 def evaluate(
-    parts: Iterable[Any], *, map: Map = builtins.map, ignore_index: int | None = -100, same_bits: bool = True
+    parts: Iterable[Any],
+    *,
+    map: Map = builtins.map,
+    ignore_index: int | None = -100,
+    temperature: float = 1.0,
+    n_bins: int = 15,
+    top_k: int | Iterable[int] = (),
+    per_class: bool = False,
+    same_bits: bool = True,
 ) -> Evaluation:
-    """Judge logits that lie in parts: loss, perplexity and accuracy, the same bits as in one piece.
+    """Judge logits that lie in parts: loss, accuracy, calibration and more, the same bits as in one piece.
 
     Parameters
     ----------
@@ -115,16 +124,18 @@ def evaluate(
         As in `fit`.
     ignore_index : int or None, default -100
         The label of rows that do not count.
+    temperature, n_bins, top_k, per_class
+        As in `xentrs.Evaluation`.
 
     Returns
     -------
-    LossAccumulator
-        One that has seen all rows: ``.result()`` has the figures, and ``+`` adds those of other places.
+    Evaluation
+        One that has seen all rows; ``+`` adds those of other places.
 
     Raises
     ------
     TypeError, ValueError, IndexError
-        As in `LossAccumulator.update`, or where `parts` or `map` are of another kind. The part is named.
+        As in `Evaluation` and its `update`, or where `parts` or `map` are of another kind. The part is named.
     RuntimeError
         If the workers are of different kinds.
 
@@ -134,18 +145,19 @@ def evaluate(
     >>> import xentrs.distributed
     >>> logits, target = np.eye(3), np.array([0, 1, 1])
     >>> parts = [(logits[:2], target[:2]), lambda: (logits[2:], target[2:])]
-    >>> xentrs.distributed.evaluate(parts).result().accuracy
+    >>> xentrs.distributed.evaluate(parts).accuracy
     0.6666666666666666
     """
+    nothing = Evaluation(temperature=temperature, n_bins=n_bins, top_k=top_k, per_class=per_class)
     mapped = MappedParts(_as_map(map), read_parts(parts), same_bits)
-    answer: Evaluation = mapped.fold(partial(evaluate_part, ignore_index))
+    answer: Evaluation = mapped.fold(partial(evaluate_part, nothing, ignore_index))
     return answer
 
 
-def evaluate_part(ignore_index: int | None, part: tuple[Any, Any, Any]) -> Evaluation:
-    """Judge the logits of a part."""
+def evaluate_part(nothing: Evaluation, ignore_index: int | None, part: tuple[Any, Any, Any]) -> Evaluation:
+    """Judge the logits of a part, by the options of an evaluation of none."""
     logits, target, sample_weight = part
-    return Evaluation().update(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
+    return copy.deepcopy(nothing).update(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
 
 
 def _as_map(map: Any) -> Map:
