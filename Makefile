@@ -61,12 +61,13 @@ wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean 
 	$(RUN) maturin sdist --out dist
 	.ci/prove-wheel dist $(VENV)/bin/python
 
-docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every example run, every reference checked
+docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every example run, every page checked
 	@# The examples' matrices are small, and on a busy machine OpenBLAS's threads wait for one another.
 	OPENBLAS_NUM_THREADS=1 $(RUN) sphinx --fail-on-warning --keep-going docs docs/_build
+	$(VENV)/bin/python docs/check_site.py docs/_build
 
 clean:  ## remove everything that was built, .venv included
-	rm -rf $(VENV) $(CORE) build dist docs/_build docs/gallery target
+	rm -rf $(VENV) $(CORE) build dist docs/_build docs/api docs/gallery target
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

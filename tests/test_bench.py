@@ -17,6 +17,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 import clock
+import draw_speed
 import draw_widths
 import peers
 import run as full
@@ -503,6 +504,28 @@ def test_a_record_without_widths_is_not_drawn(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected rows with a width, got 'sigmoid 1000 float32'"):
         draw_widths.draw(record, picture)
     assert not picture.exists()
+
+
+# ---------------------------------------------------------------------------------------- the picture of the front page
+
+
+def test_the_picture_of_speed_follows_from_the_record(tmp_path: Path) -> None:
+    record, picture = tmp_path / "cpu.csv", tmp_path / "speed.svg"
+    seconds = {"xentrs": 2e-6, "quick & easy": 5e-6, LIMIT: 1e-7}
+    figures = [
+        figure(GRADIENT, who, time, time)._replace(row=row) for row in draw_speed.ROWS for who, time in seconds.items()
+    ]
+    full.write(record, full.machine() | {"missing": ""}, figures)
+    _, peers, times = draw_speed.ratios(record)
+    assert peers == ["quick & easy"]
+    assert all(times[row, "quick & easy"] == pytest.approx(2.5) for row in draw_speed.ROWS)
+    draw_speed.draw(record, picture)
+    drawn = "".join(ElementTree.fromstring(picture.read_text(encoding="utf-8")).itertext())
+    assert "xentrs" in drawn and "quick & easy" in drawn and LIMIT not in drawn
+
+    full.write(record, full.machine() | {"missing": ""}, figures[: len(seconds)])
+    with pytest.raises(ValueError, match=r"expected a record with the rows \['softmax 4096x1000 float32'"):
+        draw_speed.draw(record, picture)
 
 
 # ------------------------------------------------------------------------------------------------------------- training

@@ -114,7 +114,7 @@ def floor_of(file: str) -> str:
 
 def assert_points_down(floors: list[str], file: str, imported: set[str]) -> None:
     here = floor_of(file)
-    assert here in floors, f"{file} is on no floor: give {here} its place in test_house.py and in the README's map"
+    assert here in floors, f"{file} is on no floor: give {here} its place in test_house.py and in CONTRIBUTING.md's map"
     upwards = [floor for floor in imported if floors.index(floor) < floors.index(here)]
     assert not upwards, f"{file} must not import from the floors above it, got {upwards}"
 
@@ -410,8 +410,7 @@ def test_the_gradient_twin_of_distributions_takes_the_same_options(name: str) ->
 @pytest.mark.parametrize("name", EVERYTHING + OF_BRIDGES)
 def test_every_public_name_is_in_the_docs(name: str) -> None:
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    directive = rf"^\.\. auto\w+:: {re.escape(name)}(\(.*\))?$"  # the signature where the base class is PyTorch's
-    assert re.search(directive, reference, re.MULTILINE), f"{name} is not in docs/reference.md"
+    assert f"\n   {name}\n" in reference, f"{name} is not in the tables of docs/reference.md"
 
 
 @pytest.mark.parametrize(

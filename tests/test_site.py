@@ -1,0 +1,97 @@
+"""The checker of the built site finds what it looks for; the pages name one another."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def load(path: Path) -> ModuleType:
+    """A script of the documentation, which is no module of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check_site = load(DOCS / "check_site.py")
+
+
+def site(folder: Path, body: str, style: str = "") -> Path:
+    (folder / "index.html").write_text(f"<html><body>{body}</body></html>", encoding="utf-8")
+    (folder / "other.html").write_text('<h1 id="top">Other</h1>', encoding="utf-8")
+    (folder / "style.css").write_text(style, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<a href="other.html">1</a><a href="other.html#top">2</a><a href="#here">3</a><p id="here">',
+        '<a href="https://example.org/">a reader may leave</a>',
+        '<img src="data:image/png;base64,AAAA"><link rel="stylesheet" href="style.css?v=1">',
+    ],
+)
+def test_a_site_without_faults(tmp_path: Path, body: str) -> None:
+    assert not list(check_site.faults_of_links(site(tmp_path, body, "a { background: url(data:image/png) }")))
+
+
+@pytest.mark.parametrize(
+    ("body", "style", "fault"),
+    [
+        ('<a href="missing.html">', "", "index.html links to missing.html: no such file"),
+        ('<img src="missing.png">', "", "index.html links to missing.png: no such file"),
+        ('<a href="other.html#gone">', "", "index.html links to other.html#gone: no such anchor"),
+        ('<a href="#gone">', "", "index.html links to #gone: no such anchor"),
+        ('<script src="https://cdn.example/x.js">', "", "index.html loads https://cdn.example/x.js from outside"),
+        ('<link rel="stylesheet" href="//cdn.example/x.css">', "", "index.html loads //cdn.example/x.css from outside"),
+        ("", "@import 'https://fonts.example/a.css';", "style.css loads https://fonts.example/a.css from outside"),
+        ("", "p { src: url(https://fonts.example/a) }", "style.css loads https://fonts.example/a from outside"),
+    ],
+)
+def test_faults_of_links(tmp_path: Path, body: str, style: str, fault: str) -> None:
+    assert list(check_site.faults_of_links(site(tmp_path, body, style))) == [fault]
+
+
+def test_faults_of_search(tmp_path: Path) -> None:
+    titles = {"Log loss (1)": [], "Calibration": [], "Imbalance": []}
+    (tmp_path / "searchindex.js").write_text(f"Search.setIndex({json.dumps({'alltitles': titles})})", encoding="utf-8")
+    found = list(check_site.faults_of_search(tmp_path, ["log loss", "calibration", "balance", "GPU"]))
+    assert found == ["search: no title names 'balance'", "search: no title names 'GPU'"]
+
+
+def test_every_word_is_looked_for() -> None:
+    words = check_site.words()
+    assert {"log loss", "one-hot", "bits per byte", "GPU", "NaN", "memory-mapped", "install"} <= set(words)
+    assert all(word == word.strip() and word for word in words)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_every_page_is_in_the_contents(page: Path) -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    contents = " ".join(re.findall(r"```\{toctree\}(.*?)```", index, re.DOTALL)).split()
+    assert page.stem == "index" or page.stem in contents, f"{page.name} is in no toctree of docs/index.md"
+
+
+def test_names_between_backticks_mean_the_nearest_function() -> None:
+    pytest.importorskip("sphinx", reason="sphinx comes with the extra docs")
+    sys.path.insert(0, str(DOCS / "_ext"))
+    try:
+        import crossings
+    finally:
+        sys.path.pop(0)
+    names = crossings.listed(DOCS / "reference.md")
+    assert len(names) == len(set(names)) > 100
+    anywhere, on_torch = crossings.meaning(names, "which-loss"), crossings.meaning(names, "torch")
+    assert anywhere["cross_entropy"] == anywhere["xe.cross_entropy"] == "xentrs.cross_entropy"
+    assert on_torch["cross_entropy"] == on_torch["torch.cross_entropy"] == "xentrs.torch.cross_entropy"
+    assert on_torch["xe.cross_entropy"] == "xentrs.cross_entropy"
+    assert anywhere["TemperatureScaler"] == anywhere["models.TemperatureScaler"] == "xentrs.models.TemperatureScaler"
+    assert "logits" not in anywhere
