@@ -334,7 +334,7 @@ def pickled(place: Path) -> tuple[Any, Any]:
         (changed(), "rows must be within 0:50, got 10:5", {"rows": (10, 5)}),
         (
             changed(),
-            "sample_weight must be finite and non-negative, got -1.0 at row 3 of",
+            "sample_weight must be finite and non-negative, got -1.0 at row 3 of sample_weight",
             {"sample_weight": np.r_[1, 1, 1, -1.0, [1] * 46]},
         ),
         (changed(), "sample_weight must have a weight for each of the 50 rows", {"sample_weight": [1.0, 2.0]}),

@@ -211,7 +211,7 @@ class Evaluation:
         ignore_index: int | None = -100,
         axis: int = -1,
         n_bytes: int = 0,
-        where: Callable[[int], str] = "row {}".format,
+        where: Callable[[str, int], str] = "row {1}".format,
     ) -> _Read:
         """Sum a batch, without adding it to what is here; `where` is the word for a row that is refused."""
         if isinstance(n_bytes, bool) or not isinstance(n_bytes, int | np.integer) or n_bytes < 0:

@@ -283,8 +283,9 @@ class Run:
             target = target.reshape(logits.shape[:-1])
             weight = None if weight is None else weight.reshape(logits.shape[:-1])
 
-        def where(row: int) -> str:
-            return self.labels.place(start + row)
+        def where(name: str, row: int) -> str:
+            rows = self.weights if name == "sample_weight" and self.weights is not None else self.labels
+            return rows.place(start + row)
 
         read = self.evaluation._read(logits, target, weight, self._ignore_index, where=where)
         if read.added["undefined", 0]:

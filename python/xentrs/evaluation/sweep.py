@@ -55,9 +55,9 @@ def read_batch(
     sample_weight: ArrayLike | None,
     ignore_index: int | None,
     axis: int,
-    where: Callable[[int], str],
+    where: Callable[[str, int], str],
 ) -> Batch:
-    """Make arrays of what was given, and refuse what does not fit; `where` is the word for a row."""
+    """Make arrays of what was given, and refuse what does not fit; `where` tells where a row of them lies."""
     target = read(target, "target", labels=True)
     scores = read(logits, "logits")
     if scores.ndim == target.ndim == 1:  # log-odds
@@ -77,7 +77,9 @@ def read_batch(
             row = int(np.argmax(outside))
             ignored = "" if ignore_index is None else f" or ignore_index={ignore_index}"
             value = target.ravel()[row]
-            raise IndexError(f"target must be integers in [0, {classes}){ignored}, got {value} at {where(row)}")
+            raise IndexError(
+                f"target must be integers in [0, {classes}){ignored}, got {value} at {where('target', row)}"
+            )
     weight = None
     if sample_weight is not None:
         weight = read(sample_weight, "sample_weight")
@@ -89,7 +91,9 @@ def read_batch(
             if refused.any():
                 row = int(np.argmax(refused))
                 value = weight.ravel()[row]
-                raise ValueError(f"sample_weight must be finite and non-negative, got {value} at {where(row)}")
+                raise ValueError(
+                    f"sample_weight must be finite and non-negative, got {value} at {where('sample_weight', row)}"
+                )
     return Batch(scores, target, weight)
 
 

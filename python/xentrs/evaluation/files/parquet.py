@@ -13,7 +13,7 @@ from .stored import FileError, Index, Stored, closed_if_refused, identity_of
 
 __all__ = ["open_parquet"]
 
-BATCH = 8 << 20
+BATCH = 2 << 20
 """Bytes of a column that are unpacked at a time."""
 
 
@@ -73,20 +73,17 @@ class _Column(Stored):
         start, stop, _ = (rows if isinstance(rows, slice) else slice(rows, rows + 1)).indices(self.shape[0])
         if self._batches is None:
             self._start(start)
-        parts = []
-        while True:
-            # what is held are the rows from _first on; rows before `start` are done with
-            skip = min(max(0, start - self._first), len(self._held))
-            self._held, self._first = self._held[skip:], self._first + skip
-            take = max(0, min(stop - max(start, self._first), len(self._held)))
-            if self._first >= start and take:
-                parts.append(self._held[:take])
-                self._held, self._first = self._held[take:], self._first + take
-                start += take
-            if start >= stop:
-                break
-            self._next()
-        block = parts[0] if len(parts) == 1 else np.concatenate([self._held[:0], *parts])
+        block = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        filled = 0
+        while filled < len(block):
+            # What is held are the rows from _first on; those before the first that is wanted are done with.
+            skip = min(start + filled - self._first, len(self._held))
+            found = self._held[skip : skip + len(block) - filled]
+            block[filled : filled + len(found)] = found
+            filled += len(found)
+            self._held, self._first = self._held[skip + len(found) :], self._first + skip + len(found)
+            if filled < len(block):
+                self._next()
         rest = (slice(None), *index[1:]) if isinstance(rows, slice) else (0, *index[1:])
         return block[rest]
 

@@ -88,7 +88,8 @@ class Rows:
             shape, offset = self.shapes[k], self.starts[k]
             first, last = max(start, offset), min(stop, self.starts[k + 1])
             inner = prod(shape[1:])
-            rows = max(1, min(most, size // (array.dtype.itemsize * max(1, self.classes))))
+            of_block = size if array.chunks is None else size // 2  # chunks are unpacked beside it
+            rows = max(1, min(most, of_block // (array.dtype.itemsize * max(1, self.classes))))
             unit = _rows_together(shape, None if array.chunks is None else _without(array.chunks, self._axes[k]))
             step = max(unit, rows // unit * unit)
             if step > inner:
