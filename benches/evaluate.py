@@ -1,6 +1,6 @@
 """Evaluation of a file, beside reading the file alone: time in turns, and the peak of memory.
 
-python benches/evaluate.py FOLDER      makes 5 GB there, prints, removes them; writes a record
+python benches/evaluate.py FOLDER      makes files of 8 GB there, prints, removes them; writes a record
                                        benches/record/evaluate-<cpu>-<date>.txt
 
 Each measurement is a process of its own. "cached": the file is in the system's cache; "disk": it was dropped from it.
@@ -10,6 +10,7 @@ Peaks are beside what the process had before, with modules loaded and the thread
 import argparse
 import mmap
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,34 @@ def evaluated_with_classes(folder: Path) -> None:
     xe.evaluate(folder / "logits.npy", folder / "labels.npy", verbose=False, **options)
 
 
+def make_formats(folder: Path) -> None:
+    """The same logits in all formats; rounded where they are compressed, as noise has nothing to compress."""
+    import h5py
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import zarr
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(0)
+    arrays = {"logits": rng.normal(size=(30_000, 4000)).astype(np.float32), "label": rng.integers(0, 4000, 30_000)}
+    np.savez(folder / "stored.npz", **arrays)
+    np.savez_compressed(folder / "compressed.npz", **{name: array[:8000].round(1) for name, array in arrays.items()})
+    save_file(arrays, folder / "logits.safetensors")
+    group = zarr.open_group(folder / "chunks.zarr", mode="w")
+    with h5py.File(folder / "contiguous.h5", "w") as whole, h5py.File(folder / "chunks.h5", "w") as chunked:
+        for name, array in arrays.items():
+            chunks = (1000, *array.shape[1:])
+            whole.create_dataset(name, data=array)
+            chunked.create_dataset(name, data=array, chunks=chunks)
+            group.create_array(name, data=array, chunks=chunks)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(arrays["logits"].ravel()), 4000)
+    pq.write_table(
+        pa.table({"logits": lists, "label": arrays["label"]}), folder / "lists.parquet", row_group_size=10_000
+    )
+
+
+FORMATS = "stored.npz compressed.npz logits.safetensors contiguous.h5 chunks.h5 chunks.zarr lists.parquet".split()
+
 WHO: dict[str, Callable[[Path], None]] = {
     "read into a buffer": read,
     "mapped and summed": mapped,
@@ -79,9 +108,14 @@ def resident(field: str) -> int:
 
 def alone(who: str, folder: Path) -> str:
     xe.Evaluation().update(np.zeros((100, 10_000), np.float32), np.zeros(100, int))
+    if who in FORMATS:
+        xe.evaluate(folder / who, folder / who, rows=(0, 1))  # imports the package
     Path("/proc/self/clear_refs").write_text("5")  # the peak of before is forgotten
     before, begin = resident("VmRSS"), time.perf_counter()
-    WHO[who](folder)
+    if who in FORMATS:
+        xe.evaluate(folder / who, folder / who, verbose=False)
+    else:
+        WHO[who](folder)
     seconds = time.perf_counter() - begin
     return f"{seconds} {(resident('VmHWM') - before) / 1024}"
 
@@ -98,24 +132,35 @@ def measured(folder: Path, rounds: int) -> list[str]:
                 if state == "disk":
                     with open(folder / "logits.npy", "rb") as file:
                         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                command = [sys.executable, __file__, str(folder), "--alone", who]
-                seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-                rates[who].append(size / float(seconds) / 1e9)
-                peaks[who].append(float(peak))
-        alone = max(statistics.median(rates[who]) for who in list(WHO)[:2])
+                seconds, peak = in_a_process(who, folder)
+                rates[who].append(size / seconds / 1e9)
+                peaks[who].append(peak)
+        fastest = max(statistics.median(rates[who]) for who in list(WHO)[:2])
         for who in WHO:
             median = statistics.median(rates[who])
             lines.append(
                 f"{state:6} {who:18} median {median:5.2f} GB/s, best {max(rates[who]):5.2f} GB/s, "
-                f"{median / alone:4.2f} of reading alone, peak {max(peaks[who]):4.0f} MiB"
+                f"{median / fastest:4.2f} of reading alone, peak {max(peaks[who]):4.0f} MiB"
             )
+    lines.append(f"formats: 0.48 GB of float32, 4000 classes (compressed.npz: 0.13 GB), cached, {rounds} rounds")
+    for name in FORMATS:
+        taken = [in_a_process(name, folder) for _ in range(rounds)]
+        rows = 8000 if name == "compressed.npz" else 30_000
+        rate = rows * 16_000 / statistics.median(seconds for seconds, _ in taken) / 1e9
+        lines.append(f"{name:18} median {rate:5.2f} GB/s, peak {max(peak for _, peak in taken):4.0f} MiB")
     return lines
+
+
+def in_a_process(who: str, folder: Path) -> tuple[float, float]:
+    command = [sys.executable, __file__, str(folder), "--alone", who]
+    seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(seconds), float(peak)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--alone", choices=list(WHO), help="one measurement in this process")
+    parser.add_argument("--alone", choices=[*WHO, *FORMATS], help="one measurement in this process")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--keep", action="store_true", help="leave the files where they are")
@@ -127,12 +172,15 @@ def main() -> None:
 
     if not (options.folder / "logits.npy").exists():
         make(options.folder, options.rows)
+    if not (options.folder / FORMATS[-1]).exists():
+        make_formats(options.folder)
     try:
         lines, about = measured(options.folder, options.rounds), machine()
     finally:
         if not options.keep:
-            for name in ("logits.npy", "labels.npy"):
-                (options.folder / name).unlink()
+            for name in ("logits.npy", "labels.npy", *FORMATS):
+                path = options.folder / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     about["command"] = f"python benches/evaluate.py FOLDER --rounds {options.rounds}"
     print(*lines, sep="\n")
     with open(Path(HERE) / "record" / f"evaluate-{slug(about)}.txt", "w", encoding="utf-8") as record:
