@@ -124,7 +124,9 @@ def test_a_file_gives_the_bits_of_the_memory(write: Any, tmp_path: Path, small_b
     assert sum(rest, part) == whole({**arrays, "weight": np.ones(N)})
 
 
-@each_format
+@pytest.mark.parametrize(
+    "write", [npy, npz_compressed, safetensors, hdf5, zarr, parquet], ids=lambda write: write.__name__
+)
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4", np.int32], ids=str)
 def test_types(write: Any, dtype: Any, tmp_path: Path) -> None:
     if (write is safetensors and dtype == ">f4") or (write is parquet and dtype in (np.float16, ">f4")):
@@ -154,9 +156,9 @@ def swapped(array: NDArray[Any], axis: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(array, -1, axis))
 
 
-@pytest.mark.parametrize("write", [npy, npz, safetensors, hdf5, zarr], ids=lambda write: write.__name__)
+@pytest.mark.parametrize("write", [npy, hdf5_chunked, zarr], ids=lambda write: write.__name__)
 @pytest.mark.parametrize("axis", [-1, 0, 1])
-@pytest.mark.parametrize("size", [1, 90, 600, 10**6])
+@pytest.mark.parametrize("size", [20, 90, 600, 10**6])
 def test_axes(write: Any, axis: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(batch, sequence, classes) in any order, cut within a sequence and across several."""
     monkeypatch.setattr(sweep, "BLOCK", size * 4)
@@ -217,7 +219,7 @@ def test_names_in_containers(tmp_path: Path) -> None:
 
 
 @each_format
-@pytest.mark.parametrize("left", [0.0, 0.02, 0.5, 0.98])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.98])
 def test_truncated_files(write: Any, left: float, tmp_path: Path) -> None:
     """Whatever is left of a file, the error is in one line and names it."""
     arrays = some(2000)

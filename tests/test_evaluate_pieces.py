@@ -334,9 +334,10 @@ def test_pictures() -> None:
     evaluation = xe.Evaluation(per_class=True, n_bins=4).update([[1.0, 0.0], [0.0, 2.0], [0.0, 9.0]], [0, 0, 1])
     ax = figure().subplots()
     assert evaluation.plot_reliability(ax) is ax
-    confidence, accuracy, _ = evaluation.reliability
-    assert ax.lines[-1].get_xdata().tolist() == confidence[2:].tolist()
-    assert ax.lines[-1].get_ydata().tolist() == accuracy[2:].tolist() == [1.0, 0.5]
+    weight, confidence, correct = (sums[2:] for sums in evaluation.reliability)
+    accuracy = correct / weight
+    assert ax.lines[-1].get_xdata().tolist() == (confidence / weight).tolist()
+    assert ax.lines[-1].get_ydata().tolist() == accuracy.tolist() == [1.0, 0.5]
     ax = figure().subplots()
     assert evaluation.plot_per_class(ax) is ax
     assert [bar.get_height() for bar in ax.patches] == list(evaluation.per_class.loss)
