@@ -61,7 +61,7 @@ def safetensors(place: Path, arrays: Arrays) -> Path:
 def hdf5(place: Path, arrays: Arrays, chunk: int = 0, **options: Any) -> Path:
     with package("h5py").File(place / "a.h5", "w") as file:
         for name, array in arrays.items():
-            chunks = (chunk, *array.shape[1:]) if chunk else None
+            chunks = (min(chunk, len(array)), *array.shape[1:]) if chunk else None
             file.create_dataset(name, data=array, chunks=chunks, **options)
     return place / "a.h5"
 
