@@ -156,10 +156,11 @@ def _rank(
     correct: NDArray[np.bool_],
     ignore_index: int | None,
 ) -> NDArray[np.int64]:
-    """How many classes stand before the target: those of a larger logit, and of equal ones those of a lower number."""
-    classes = logits.shape[-1]
+    """How many classes stand before the target: those of a larger logit, and of equal ones those of a lower number.
+
+    A row that does not count, or that defines no order, has 0.
+    """
     rank = np.zeros(target.shape, np.int64)
-    rank[argmax == -1] = classes
     wrong = ~correct & (argmax != -1)
     if ignore_index is not None:
         wrong &= target != ignore_index

@@ -10,15 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..._arrays import read
 from ..._files import kind_of_file
 from .hdf5 import open_hdf5
 from .mapped import open_npy, open_safetensors
 from .parquet import open_parquet
 from .rows import Rows
-from .stored import FileError, Held, Stored
+from .stored import FileError, Held, Stored, said
 from .zarr3 import open_zarr
 from .zipped import open_npz
 
@@ -77,8 +75,13 @@ def _open(path: str, key: str) -> Stored:
         raise FileError(f"{path} must be a file, got a directory")
     try:
         stored = FORMATS[suffix](path, key)
-    except OSError as error:
-        raise FileError(f"{path} must be a file that can be read, got: {error.strerror or error}") from None
+    except (FileError, ImportError):
+        raise
+    except Exception as error:  # of what damaged files raise no list is whole
+        raise FileError(
+            f"{path} must be a {suffix} file, got one that is cut short, damaged or of another kind: {said(error)}"
+        ) from error
     if stored.dtype.kind not in "biufV" and stored.dtype.name != "bfloat16":
-        raise FileError(f"{path} must hold numbers, got {np.dtype(stored.dtype)}")
+        stored.close()
+        raise FileError(f"{path} must hold numbers, got {stored.dtype}")
     return stored

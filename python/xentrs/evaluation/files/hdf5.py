@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..._extras import need
 from .mapped import one_of
-from .stored import FileError, Index, Stored, closed_if_refused, identity_of
+from .stored import Index, Stored, closed_if_refused, identity_of
 
 __all__ = ["open_hdf5"]
 
@@ -25,12 +25,7 @@ class _Dataset(Stored):
         import h5py
 
         self.name = self._path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise FileError(
-                f"{path} must be an HDF5 file, got one that is cut short or another kind: {error}"
-            ) from None
+        self._file = h5py.File(path, "r")
         with closed_if_refused(self):
             found = self._file.get(key)
             if not isinstance(found, h5py.Dataset):
@@ -42,10 +37,7 @@ class _Dataset(Stored):
         self.chunks = found.chunks
 
     def read(self, index: Index) -> NDArray[Any]:
-        try:
-            piece: NDArray[Any] = self._dataset[index]
-        except OSError as error:
-            raise FileError(f"{self.name} is damaged: {error}") from None
+        piece: NDArray[Any] = self._dataset[index]
         return piece
 
     def close(self) -> None:

@@ -29,20 +29,13 @@ class _Column(Stored):
 
     def __init__(self, path: str, key: str) -> None:
         need("reading Parquet files", "pyarrow")
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self.name = self._path = path
         self._batches: Any = None
-        self._problems = (pa.ArrowException, OSError)
-        try:
-            # No whole column chunk in the memory: pages as they are needed.
-            self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-            schema = self._file.schema_arrow
-        except self._problems as error:
-            raise FileError(
-                f"{path} must be a Parquet file, got one that is cut short or another kind: {error}"
-            ) from None
+        # No whole column chunk in the memory: pages as they are needed.
+        self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        schema = self._file.schema_arrow
         with closed_if_refused(self):
             kind = self._find(schema, key)
             if self.dtype.kind not in "biuf":
@@ -107,8 +100,6 @@ class _Column(Stored):
             batch = next(self._batches)
         except StopIteration:
             raise FileError(f"{self.name} is cut short: expected {self.shape[0]} rows, got {self._first}") from None
-        except self._problems as error:
-            raise FileError(f"{self.name} is damaged: {' '.join(str(error).split())}") from None
         column = batch.column(0)
         values = column.flatten() if len(self.shape) == 2 else column
         if column.null_count or values.null_count:

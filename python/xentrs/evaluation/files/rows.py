@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mapped import bfloat16
-from .stored import FileError, Index, Stored, indices
+from .stored import FileError, Index, Stored, indices, said
 
 __all__ = ["Rows"]
 
@@ -71,7 +71,12 @@ class Rows:
         axis = self._axes[k]
         if axis is not None:
             index = (*index[:axis], slice(None), *index[axis:])
-        piece = array.read(index)
+        try:
+            piece = array.read(index)
+        except FileError:
+            raise
+        except Exception as error:  # of what damaged files raise no list is whole
+            raise FileError(f"{array.name} is damaged, or cannot be read: {said(error)}") from error
         if piece.dtype != self._view[k]:
             piece = piece.view(self._view[k])
         if axis is None:

@@ -12,13 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileError", "Held", "Index", "Stored", "closed_if_refused", "identity_of", "indices"]
+__all__ = ["FileError", "Held", "Index", "Stored", "closed_if_refused", "identity_of", "indices", "said"]
 
 Index = tuple[int | slice, ...]
 
 
 class FileError(ValueError):
-    """A file that is not what it should be: the message names it, and says what was expected."""
+    """A file that is not what it should be: the message names it, and says what was expected.
+
+    Readers raise it for what they find out; whatever else goes wrong in them becomes one where they are called.
+    """
+
+
+def said(error: Exception) -> str:
+    """What an error says, on one line that is not too long."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 class Stored(ABC):

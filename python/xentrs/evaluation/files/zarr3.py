@@ -26,23 +26,19 @@ class _Array(Stored):
         import zarr
 
         self.name = self._path = path
-        try:
-            found = zarr.open(path, mode="r")
-            if isinstance(found, zarr.Group):
-                found = found[one_of([name for name, _ in found.arrays()], key, path)]
-        except FileError:
-            raise
-        except Exception as error:  # what a damaged store raises depends on what is missing
-            raise FileError(f"{path} must be a Zarr store, got one that cannot be read: {_said(error)}") from None
+        found = zarr.open(path, mode="r")
+        if isinstance(found, zarr.Group):
+            if key not in found:
+                key = one_of([name for name, _ in found.arrays()], key, path)
+            found = found[key]
+        if not isinstance(found, zarr.Array):
+            raise FileError(f"{path} must hold an array {key!r}, got a group")
         self._array: Any = found
         self.shape, self.dtype = tuple(found.shape), np.dtype(found.dtype)
         self.chunks = getattr(found, "shards", None) or found.chunks
 
     def read(self, index: Index) -> NDArray[Any]:
-        try:
-            piece: NDArray[Any] = self._array[index]
-        except Exception as error:  # likewise
-            raise FileError(f"{self.name} is damaged: {_said(error)}") from None
+        piece: NDArray[Any] = self._array[index]
         return piece
 
     @property
@@ -51,8 +47,3 @@ class _Array(Stored):
             if os.path.exists(described := os.path.join(self._path, name)):
                 return identity_of(described)
         return identity_of(self._path)
-
-
-def _said(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

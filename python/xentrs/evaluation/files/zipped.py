@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from math import prod
 from typing import Any
 
@@ -18,21 +17,14 @@ __all__ = ["open_npz"]
 
 def open_npz(path: str, key: str) -> Stored:
     """Open an array of a .npz archive."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError):
-        raise FileError(f"{path} must be a .npz archive, got one that is cut short or another kind of file") from None
-    with archive:
+    with zipfile.ZipFile(path) as archive:
         members = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         info = archive.getinfo(one_of(members, key, path) + ".npy")
         if info.compress_type != zipfile.ZIP_STORED:
             return _Streamed(path, info.filename)
-        try:
-            with archive.open(info) as member:
-                shape, fortran, dtype = read_npy_header(member, path)  # type: ignore[arg-type]
-                header = member.tell()
-        except (zipfile.BadZipFile, EOFError):
-            raise FileError(f"{path} is damaged: {info.filename} cannot be read") from None
+        with archive.open(info) as member:
+            shape, fortran, dtype = read_npy_header(member, path)  # type: ignore[arg-type]
+            header = member.tell()
     with open(path, "rb") as file:  # before a member stands 30 bytes, two of which tell how long its names are
         file.seek(info.header_offset + 26)
         lengths = file.read(4)
@@ -51,8 +43,9 @@ class _Streamed(Stored):
         self.name = self._path = path
         self._member = member
         self._archive = zipfile.ZipFile(path)
-        self._file = self._archive.open(member)
+        self._file: Any = None
         with closed_if_refused(self):
+            self._file = self._archive.open(member)
             self.shape, fortran, self.dtype = read_npy_header(self._file, path)  # type: ignore[arg-type]
             if fortran and len(self.shape) > 1:
                 raise FileError(f"{path} must hold {member} in C order, as it is compressed, got Fortran order")
@@ -65,12 +58,12 @@ class _Streamed(Stored):
         self._fill(block.view(np.uint8).data)
         self._at = stop
         if stop == prod(self.shape):
-            self._unpack(1)  # beyond the end, where the checksum is looked at
+            self._file.read(1)  # beyond the end, where the checksum is looked at
         return block.reshape(shape)
 
     def _fill(self, place: memoryview) -> None:
         while len(place):
-            piece = self._unpack(min(len(place), 1 << 20))
+            piece = self._file.read(min(len(place), 1 << 20))
             if not piece:
                 raise FileError(f"{self.name} is damaged: {self._member} is cut short")
             place[: len(piece)] = piece
@@ -78,19 +71,14 @@ class _Streamed(Stored):
 
     def _skip(self, count: int) -> None:
         while count > 0:
-            piece = self._unpack(min(count, 1 << 20))
+            piece = self._file.read(min(count, 1 << 20))
             if not piece:
                 raise FileError(f"{self.name} is damaged: {self._member} is cut short")
             count -= len(piece)
 
-    def _unpack(self, count: int) -> bytes:
-        try:
-            return self._file.read(count)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
-            raise FileError(f"{self.name} is damaged: {self._member} cannot be unpacked to its end") from None
-
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         self._archive.close()
 
     @property
