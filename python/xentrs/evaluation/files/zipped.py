@@ -46,7 +46,7 @@ class _Streamed(Stored):
         self._file: Any = None
         with closed_if_refused(self):
             self._file = self._archive.open(member)
-            self.shape, fortran, self.dtype = read_npy_header(self._file, path)  # type: ignore[arg-type]
+            self.shape, fortran, self.dtype = read_npy_header(self._file, path)
             if fortran and len(self.shape) > 1:
                 raise FileError(f"{path} must hold {member} in C order, as it is compressed, got Fortran order")
         self._at = 0
