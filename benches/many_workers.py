@@ -60,7 +60,7 @@ def model() -> LogisticRegression:
 def part(i: int, rows: int) -> tuple[Any, Any]:
     """Some of the samples, made where they are needed."""
     rng = np.random.default_rng(i)
-    X = rng.standard_normal((rows, FEATURES), np.float32)
+    X = rng.standard_normal((rows, FEATURES))
     return X, (X[:, :CLASSES] + rng.gumbel(size=(rows, CLASSES))).argmax(axis=1)
 
 
@@ -108,7 +108,7 @@ def measure(rows: int) -> Iterator[tuple[str, int, float, float, float, bytes]]:
 def table(rows: int) -> Iterator[str]:
     """The lines of the record."""
     what = f"{CLASSES} classes, {ITERATIONS} iterations of LogisticRegression"
-    yield f"# {rows} x {FEATURES} float32, {what}; milliseconds a step"
+    yield f"# {rows} x {FEATURES} float64, {what}; milliseconds a step"
     yield f"{'':28} {'chunks':>6} {'median':>8} {'least':>8} {'overhead':>8} {'fit, s':>8}"
     base, bits = 0.0, dict[tuple[str, int], bytes]()
     for who, chunks, median, least, seconds, weights in measure(rows):

@@ -44,7 +44,7 @@ nitpick_ignore_regex = [("py:.*", r"sklearn\..*")]  # names of others, which not
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the Parameters sections say it in words, with shapes and units
 autodoc_default_options = {"members": True}
-autodoc_mock_imports = ["jax", "torch"]  # gigabytes, of which the docstrings of the bridges need nothing
+autodoc_mock_imports = ["dask", "jax", "torch"]  # gigabytes, of which the docstrings of the bridges need nothing
 autosummary_context = {
     # Estimators and objectives: what they have from base classes belongs to them.
     "inheriting": ("xentrs.models.", "xentrs.boosting."),

@@ -12,7 +12,7 @@ MODULES = ["xentrs"] + [
     module.name for module in pkgutil.walk_packages(xentrs.__path__, "xentrs.") if module.name != "xentrs._core"
 ]
 
-BRIDGES = ("xentrs.boosting", "xentrs.jax", "xentrs.torch")
+BRIDGES = ("xentrs.boosting", "xentrs.dask", "xentrs.jax", "xentrs.torch")
 """Modules for other packages, which need not be there."""
 
 

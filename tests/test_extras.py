@@ -23,6 +23,7 @@ OLD = "types.SimpleNamespace(__version__='0.4.38+cpu')"
 every_part = pytest.mark.parametrize(
     ("user", "name"),
     [
+        ("xentrs.dask", "dask"),
         ("xentrs.jax", "jax"),
         ("xentrs.models", "scipy"),
         ("xentrs.models", "sklearn"),

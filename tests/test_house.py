@@ -21,6 +21,7 @@ import teeth
 import xentrs
 import xentrs.attacks
 import xentrs.boosting
+import xentrs.distributed
 import xentrs.models
 import xentrs.nn
 import xentrs.optim
@@ -306,7 +307,16 @@ def test_the_kernels_are_tested_without_what_stands_above_them(test: Path) -> No
 
 EVERYTHING = [
     f"{module.__name__}.{name}"
-    for module in (xentrs, xentrs.attacks, xentrs.boosting, xentrs.models, xentrs.nn, xentrs.optim, xentrs.stats)
+    for module in (
+        xentrs,
+        xentrs.attacks,
+        xentrs.boosting,
+        xentrs.distributed,
+        xentrs.models,
+        xentrs.nn,
+        xentrs.optim,
+        xentrs.stats,
+    )
     for name in module.__all__
 ]
 
@@ -321,8 +331,9 @@ def public_names(file: str) -> list[str]:
     return found
 
 
-# What their own tests hold to the rest, where PyTorch and JAX are installed.
+# What their own tests hold to the rest, where PyTorch, JAX and Dask are installed.
 OF_BRIDGES = [
+    *(f"xentrs.dask.{name}" for name in public_names("dask/__init__.py")),
     *(f"xentrs.jax.{name}" for name in public_names("jax/__init__.py")),
     *(f"xentrs.torch.{name}" for name in public_names("torch/__init__.py") if name != "functional"),
     "xentrs.torch.functional.linear_cross_entropy",
