@@ -1,6 +1,7 @@
 """What a package needs that is missing, or too old, is said with the least version, and with what to write."""
 
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -62,7 +63,7 @@ def test_a_part_whose_package_is_old(user: str, name: str) -> None:
 def test_every_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package, least, extra = EXTRAS[name]
     monkeypatch.setitem(sys.modules, name, None)
-    missing = rf"^a call needs {package} {least} or newer, which is not installed: pip install 'xentrs\[{extra}\]'$"
+    missing = rf"^a call needs {re.escape(package)} {least} or newer, which is not installed: pip install 'xentrs\[{extra}\]'$"
     with pytest.raises(ImportError, match=missing) as fault:
         need("a call", name)
     assert fault.value.name == name
@@ -81,7 +82,7 @@ def test_every_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         need("a call", name)
     old = f"{major}.{minor - 1}.9" if minor else f"{major - 1}.99"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(__version__=old))
-    with pytest.raises(ImportError, match=rf"{package} {least} or newer, got {old}: pip install --upgrade 'xentrs\["):
+    with pytest.raises(ImportError, match=rf"{re.escape(package)} {least} or newer, got {old}: pip install --upgrade 'xentrs\["):
         need("a call", name)
 
 

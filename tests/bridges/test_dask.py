@@ -26,6 +26,7 @@ import scipy.sparse  # noqa: E402
 import xentrs as xe  # noqa: E402
 import xentrs.dask  # noqa: E402
 import xentrs.distributed  # noqa: E402
+from docstrings import missing_in_docstring  # noqa: E402
 from draws import booleans, classes, distributions, row_weights, weights  # noqa: E402
 from registry import CASES, PROBABILITIES  # noqa: E402
 from xentrs.dask.losses import NOT_OF_CHUNKS, TAKEN  # noqa: E402
@@ -132,6 +133,8 @@ def test_every_loss_of_the_family_is_there_or_says_why_not():
     for name, why in NOT_OF_CHUNKS.items():
         with pytest.raises(AttributeError, match=f"xentrs.dask has no {name}: {why[:20]}"):
             getattr(xe.dask, name)
+    for name in ("fit", "evaluate"):
+        assert missing_in_docstring(f"xentrs.dask.{name}") == []
     for name in TAKEN:
         assert f"xentrs.{name}" in getattr(xe.dask, name).__doc__
 

@@ -120,12 +120,14 @@ def evaluate(
     ----------
     parts : iterable
         As in `fit`, of ``(logits, target)`` or ``(logits, target, sample_weight)``.
-    map, same_bits
+    map
         As in `fit`.
     ignore_index : int or None, default -100
         The label of rows that do not count.
     temperature, n_bins, top_k, per_class
         As in `xentrs.Evaluation`.
+    same_bits
+        As in `fit`.
 
     Returns
     -------
