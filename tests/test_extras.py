@@ -26,6 +26,7 @@ every_part = pytest.mark.parametrize(
     [
         ("xentrs.dask", "dask"),
         ("xentrs.jax", "jax"),
+        ("xentrs.metrics", "sklearn"),
         ("xentrs.models", "scipy"),
         ("xentrs.models", "sklearn"),
         ("xentrs.models", "tqdm"),

@@ -25,7 +25,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def public_functions() -> dict[str, Callable[..., Any]]:
     functions = {f"xe.{name}": getattr(xe, name) for name in xe.__all__ if inspect.isfunction(getattr(xe, name))}
-    for module in (xe.attacks, xe.nn, xe.optim, xe.stats):
+    for module in (xe.attacks, xe.metrics, xe.nn, xe.optim, xe.stats):
         for name in module.__all__:
             item = getattr(module, name)
             members = {name: item} if inspect.isfunction(item) else dict(inspect.getmembers(item, inspect.isfunction))
@@ -48,7 +48,7 @@ def test_help_shows_a_signature_that_one_can_read(name: str) -> None:
 
 CLASSES = {
     f"{module.__name__}.{name}": getattr(module, name)
-    for module in (xe, xe.attacks, xe.models, xe.nn, xe.optim, xe.stats)
+    for module in (xe, xe.attacks, xe.metrics, xe.models, xe.nn, xe.optim, xe.stats)
     for name in module.__all__
     if inspect.isclass(getattr(module, name))
 }
@@ -119,11 +119,12 @@ def test_what_must_be_given_is_a_word() -> None:
 
 def test_completion_shows_what_is_public() -> None:
     names = [name for name in dir(xe) if not name.startswith("__")]
-    assert set(names) == {*xe.__all__, *"attacks boosting dask distributed jax models nn optim stats torch".split()}
+    modules = "attacks boosting dask distributed jax metrics models nn optim stats torch"
+    assert set(names) == {*xe.__all__, *modules.split()}
     assert "__version__" in dir(xe)
 
 
-@pytest.mark.parametrize("module", ["attacks", "models", "nn", "optim", "stats"])
+@pytest.mark.parametrize("module", ["attacks", "metrics", "models", "nn", "optim", "stats"])
 def test_modules_are_imported_when_they_are_asked_for(module: str) -> None:
     program = f"import sys, xentrs; assert 'xentrs.{module}' not in sys.modules; print(xentrs.{module}.__name__)"
     assert run("-c", program).stdout.strip() == f"xentrs.{module}"

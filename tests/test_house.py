@@ -22,6 +22,7 @@ import xentrs
 import xentrs.attacks
 import xentrs.boosting
 import xentrs.distributed
+import xentrs.metrics
 import xentrs.models
 import xentrs.nn
 import xentrs.optim
@@ -65,6 +66,7 @@ PYTHON_FLOORS = """
     jax
     torch
     models
+    metrics
     boosting
     attacks
     optim
@@ -312,6 +314,7 @@ EVERYTHING = [
         xentrs.attacks,
         xentrs.boosting,
         xentrs.distributed,
+        xentrs.metrics,
         xentrs.models,
         xentrs.nn,
         xentrs.optim,

@@ -234,10 +234,8 @@ def test_workers_of_joblib_share_the_cores() -> None:
             return xe.get_num_threads()
         share = joblib.Parallel(n_jobs=2)(joblib.delayed(number)() for _ in range(2))
         print(share == [max(joblib.cpu_count() // 2, 1)] * 2)
-        with joblib.parallel_config("loky", inner_max_num_threads=3):
-            print(joblib.Parallel(n_jobs=2)(joblib.delayed(number)() for _ in range(2)))
     """
-    assert run(program).splitlines() == ["True", "[3, 3]"]
+    assert run(program) == "True"
 
 
 # --- What is done -----------------------------------------------------------------------------------------------------

@@ -5,10 +5,10 @@
 >>> round(loss, 4)
 0.4076
 
-Estimators are in `xentrs.models`, objectives for gradient boosting in `xentrs.boosting`, layers in `xentrs.nn`,
-optimisers in `xentrs.optim`, adversarial examples in `xentrs.attacks`, significance in `xentrs.stats`, losses of
-PyTorch's tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`, of Dask's in `xentrs.dask`, fits by many workers
-in `xentrs.distributed`. These are imported when they are first asked for.
+Estimators are in `xentrs.models`, scorers for scikit-learn in `xentrs.metrics`, objectives for gradient boosting in
+`xentrs.boosting`, layers in `xentrs.nn`, optimisers in `xentrs.optim`, adversarial examples in `xentrs.attacks`,
+significance in `xentrs.stats`, losses of PyTorch's tensors in `xentrs.torch`, of JAX's arrays in `xentrs.jax`, of
+Dask's in `xentrs.dask`, fits by many workers in `xentrs.distributed`. These are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -191,7 +191,7 @@ __all__ = [
 
 __version__ = build_info()["version"]
 __getattr__, __dir__ = lazily(
-    __name__, ["attacks", "boosting", "dask", "distributed", "jax", "models", "nn", "optim", "stats", "torch"]
+    __name__, ["attacks", "boosting", "dask", "distributed", "jax", "metrics", "models", "nn", "optim", "stats", "torch"]
 )
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ if TYPE_CHECKING:
     from . import dask as dask
     from . import distributed as distributed
     from . import jax as jax
+    from . import metrics as metrics
     from . import models as models
     from . import nn as nn
     from . import optim as optim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +12,10 @@ from .._arrays import read, two_columns
 from .._calls import readable
 from .._numbers import positive_integer
 from ..losses import softmax_cross_entropy
-from .reliability import ReliabilityBins, bin_numbers
+from .reliability import bin_numbers
 from .rows import softmax_stats
 
-__all__ = ["expected_calibration_error", "reliability_bins"]
+__all__ = ["expected_calibration_error", "surprise"]
 
 
 @readable
@@ -103,56 +103,23 @@ def expected_calibration_error(
     0.2333
     """
     n_bins = positive_integer("n_bins", n_bins)
-    judged = _judge(logits, target, sample_weight, ignore_index, temperature)
-    if np.isnan(judged.confidence).any():
-        return math.nan
-    if not judged.weight.size:
-        return 0.0
-    _, bins = np.unique(bin_numbers(judged.confidence, n_bins), return_inverse=True)
-    gaps = np.bincount(bins, judged.weight * (judged.correct - judged.confidence))
-    return float(np.abs(gaps).sum() / judged.weight.sum())
-
-
-def reliability_bins(
-    logits: ArrayLike, target: ArrayLike, *, n_bins: int = 15, sample_weight: ArrayLike | None = None
-) -> ReliabilityBins:
-    """Sums over the rows in each bin, of which `expected_calibration_error` is made.
-
-    Weights are relative to the largest. A row that defines no distribution is refused: it has no place in a picture.
-    """
-    n_bins = positive_integer("n_bins", n_bins)
-    judged = _judge(logits, target, sample_weight, ignore_index=None, temperature=1.0)
-    if (undefined := np.isnan(judged.confidence)).any():
-        raise ValueError(f"logits must define a distribution in every row, got none at row {judged.row[undefined][0]}")
-    bins = bin_numbers(judged.confidence, n_bins).astype(np.intp) - 1
-    factors = (np.ones(len(bins)), judged.confidence, judged.correct)
-    sums = np.array([np.bincount(bins, judged.weight * factor, n_bins) for factor in factors], np.float64)
-    return ReliabilityBins(*sums)
-
-
-class _Judged(NamedTuple):
-    """Of the rows that count: how sure, whether right, how much they weigh, and where they stand."""
-
-    confidence: NDArray[np.float64]
-    correct: NDArray[np.bool_]
-    weight: NDArray[np.float64]
-    row: NDArray[np.intp]
-
-
-def _judge(
-    logits: ArrayLike, target: ArrayLike, weight: ArrayLike | None, ignore_index: int | None, temperature: float
-) -> _Judged:
-    stats = softmax_stats(logits, target, sample_weight=weight, ignore_index=ignore_index)
+    stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
     counts = stats.weight > 0
-    confidence = stats.confidence
-    if temperature != 1.0 and (stats.argmax[counts] != -1).all():
+    if (stats.argmax[counts] == -1).any():
+        return math.nan
+    confidence: NDArray[Any] = stats.confidence
+    if temperature != 1.0:
         if np.ndim(logits) == np.ndim(stats.argmax):  # log-odds
             logits = two_columns(read(logits, "logits"))
         confidence = np.exp(-surprise(logits, stats.argmax, temperature))
-    shares = stats.weight[counts]
-    if shares.size:
-        shares /= shares.max()  # keeps the sum finite
-    return _Judged(confidence[counts].astype(np.float64), stats.correct[counts], shares, np.flatnonzero(counts))
+    confidence = confidence[counts].astype(np.float64)
+    if not confidence.size:
+        return 0.0
+    weight = stats.weight[counts]
+    weight /= weight.max()  # keeps the sum finite
+    _, bins = np.unique(bin_numbers(confidence, n_bins), return_inverse=True)
+    gaps = np.bincount(bins, weight * (stats.correct[counts] - confidence))
+    return float(np.abs(gaps).sum() / weight.sum())
 
 
 def surprise(logits: ArrayLike, argmax: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:

@@ -503,18 +503,31 @@ class Evaluation:
 
     # --------------------------------------------------------------------------------------------------------- pictures
 
-    def plot_reliability(self, ax: Any) -> Any:
+    def plot_reliability(
+        self, ax: Any = None, *, name: str | None = None, ref_line: bool = True, **options: Any
+    ) -> Any:
         """Draw the accuracy of each bin over its confidence, beside the diagonal of a calibrated model.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes
-            Where to draw.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; several models may share it. By default a new figure of pyplot is made.
+        name : str, optional
+            What the legend calls the model, before its calibration error.
+        ref_line : bool, default True
+            Whether to draw the diagonal.
+        **options
+            Of the line, for ``matplotlib.axes.Axes.plot``.
 
         Returns
         -------
         matplotlib.axes.Axes
-            The same.
+            Where it was drawn; its last line is that of the model.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib 3.8 or newer, the extra `plot`.
 
         Notes
         -----
@@ -528,7 +541,7 @@ class Evaluation:
         >>> evaluation.plot_reliability(Figure().subplots()).get_xlabel()
         'mean confidence in a bin'
         """
-        return draw_reliability(self.reliability, ax)
+        return draw_reliability(self.reliability, ax, name=name, ref_line=ref_line, **options)
 
     def plot_per_class(self, ax: Any) -> Any:
         """Draw the loss of each class as a bar; of many classes the forty of the largest.

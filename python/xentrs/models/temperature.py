@@ -30,6 +30,7 @@ from .._arrays import refuse_masked
 from .._calls import readable_constructor
 from ..evaluation import expected_calibration_error
 from ..losses import FloatArray, softmax
+from ..metrics.responses import METHODS, raw_scores
 from .classification import LogitsMixin, read_labels
 from .saving import SaveMixin
 from .training import all_or_nothing, finish_iteration, mean_one_factor, read_sample_weight, total_weight
@@ -47,9 +48,6 @@ BLOCK = 2**16
 
 # What a classifier's probability of 0 is taken for, as in scikit-learn's own temperature scaling.
 ZERO = 1e-12
-
-# What a classifier may answer with, the most exact first.
-METHODS = ["decision_function", "predict_log_proba", "predict_proba"]
 
 
 def takes_logits(scaler: Any) -> bool:
@@ -321,7 +319,7 @@ class TemperatureScaler(SaveMixin, LogitsMixin, ClassifierMixin, BaseEstimator):
 
     def _read_logits(self, X: Any, *, reset: bool) -> tuple[FloatArray, tuple[int, ...]]:
         """Make float32 or float64 logits in columns, as many as those of `fit` unless `reset`; tell their shape."""
-        given = X if self.estimator is None else _logits_of(self.estimator, X)
+        given = X if self.estimator is None else raw_scores(self.estimator, X, zero=ZERO)
         refuse_masked(given, "logits", "logits.filled(-numpy.inf) for classes that are left out")
         checked: FloatArray = check_array(
             given,
@@ -381,18 +379,6 @@ def _check_classifier(estimator: Any) -> None:
         ) from None
     if not hasattr(estimator, "classes_"):
         raise ValueError(f"estimator must be a classifier, got a {name}, which has no classes_")
-
-
-def _logits_of(estimator: Any, X: Any) -> FloatArray:
-    """What a classifier says of samples, as logits: see the notes of `TemperatureScaler`."""
-    method = next(method for method in METHODS if hasattr(estimator, method))
-    with np.errstate(divide="ignore"):  # of forests, which take the logarithm of 0
-        answer: FloatArray = getattr(estimator, method)(X)
-    if method == "predict_proba":
-        answer = np.log(np.maximum(answer, ZERO))
-    elif method == "predict_log_proba":
-        answer = np.where(np.isneginf(answer), math.log(ZERO), answer)
-    return answer
 
 
 def _check_finite(columns: FloatArray) -> None:
