@@ -191,7 +191,8 @@ __all__ = [
 
 __version__ = build_info()["version"]
 __getattr__, __dir__ = lazily(
-    __name__, ["attacks", "boosting", "dask", "distributed", "jax", "metrics", "models", "nn", "optim", "stats", "torch"]
+    __name__,
+    ["attacks", "boosting", "dask", "distributed", "jax", "metrics", "models", "nn", "optim", "stats", "torch"],
 )
 
 if TYPE_CHECKING:
