@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-rust test-rest test-models test-bridges teeth check check-rust check-python bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-rust test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -46,7 +46,7 @@ test-bridges: tools $(CORE) $(VENV)/.bridges  ## every test of the bridges, besi
 teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, and see that the tests find each (a build, then minutes)
 	$(VENV)/bin/python tests/teeth.py
 
-check: check-rust check-python  ## formatting, lints, types, stubs against the binary, the order of the house
+check: check-rust check-python check-workflows  ## formatting, lints, types, stubs against the binary, the order of the house
 
 bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every peer installed; BENCH=smoke: in a minute
 	cargo bench --features bench --bench losses -- $(if $(filter smoke,$(BENCH)),--quick '/(1x10|1024x10|1000)$$')
@@ -55,7 +55,7 @@ bench: tools $(CORE) $(VENV)/.dev  ## criterion, then the contest with every pee
 sweep: tools  ## the worst error of every function in src/math: all 2^32 float32, 20 million float64 (minutes)
 	cargo test --profile quick --lib sweep -- --ignored --nocapture --test-threads 1
 
-wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in a clean environment
+wheel: tools $(VENV)/.made  ## wheel and sdist in dist/, both proven in clean environments, with the oldest and the newest NumPy
 	rm -rf dist
 	$(RUN) maturin build --release --out dist
 	$(RUN) maturin sdist --out dist
@@ -133,6 +133,13 @@ check-python: tools $(CORE) $(VENV)/.dev
 	$(RUN) mypy
 	$(RUN) mypy.stubtest xentrs._core
 	$(RUN) pytest tests/test_house.py
+
+# Offline: whether an action's hash is that of the release beside it was looked up when it was written there.
+check-workflows: tools $(VENV)/.dev
+	$(VENV)/bin/zizmor --offline --no-progress --quiet .github
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 # What must be there before anything: $(call need,a command that succeeds,what to install)
 need = { $(1); } >/dev/null 2>&1 || { echo 'xentrs needs $(strip $(2)).' >&2; exit 1; }

@@ -11,6 +11,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,18 @@ def test_what_make_teeth_breaks_stands_in_the_sources() -> None:
     breakages = teeth.listed()
     assert len(breakages) >= 20
     assert not teeth.stale_among(breakages)
+
+
+def test_the_version_is_that_of_the_manifest() -> None:
+    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))
+    version = manifest["package"]["version"]
+    assert xentrs.__version__ == version, "the core that is there was built of another version"
+    for file, pattern in {
+        "CITATION.cff": r"^version: (\S+)$",
+        "packaging/conda/recipe.yaml": r'^  version: "(.+)"$',
+    }.items():
+        found = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert found == [version], f"{file} must name version {version}, got {found}"
 
 
 def test_the_map_of_the_house_holds_no_code() -> None:
