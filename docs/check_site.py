@@ -109,6 +109,7 @@ def faults_in_browser(site: Path, pictures: Path | None, only: list[str]) -> Ite
         except Error as error:
             raise FileNotFoundError(str(error)) from None
         tab = browser.new_page()
+        tab.set_default_timeout(300_000)  # on a busy machine
         asked: list[str] = []
         tab.on("request", lambda request: asked.append(request.url))
         for path in sorted(site.rglob("*.html")):
