@@ -58,6 +58,11 @@ pub enum Error {
         /// What came.
         got: String,
     },
+    /// Memory that the system did not give; see [`or_error`](crate::or_error).
+    OutOfMemory {
+        /// How much was asked for.
+        bytes: usize,
+    },
     /// An instruction set that this processor lacks, or that does not exist.
     Isa {
         /// The name that was asked for.
@@ -146,6 +151,7 @@ impl fmt::Display for Error {
                 write!(f, "{name} must have a positive, finite sum, got {sum:?} at row {row}")
             }
             Error::Parameter { name, expected, got } => write!(f, "{name} must be {expected}, got {got}"),
+            Error::OutOfMemory { bytes } => write!(f, "unable to allocate {bytes} bytes"),
             Error::Isa { got, available } => {
                 write!(f, "XENTRS_ISA must be one of {}, got {got:?}", available.join(", "))
             }

@@ -20,6 +20,7 @@
 //! view.rs      views of rows and labels, checked once
 //! simd/        lanes: AVX-512, AVX2, portable;  float_mode.rs  standard arithmetic, whatever modes a caller has set
 //! scratch.rs   buffers that a thread keeps from one block of rows to the next
+//! memory.rs    every request for memory whose size depends on an input
 //! exact.rs     sums without rounding;  error.rs  the typed error
 //! ```
 //!
@@ -59,6 +60,7 @@ mod linear;
 mod lookout;
 mod losses;
 mod math;
+mod memory;
 mod parallel;
 #[cfg(feature = "python")]
 mod python;
@@ -91,6 +93,7 @@ pub use losses::{
     SoftmaxFocalLoss, TopkKlDivergence,
 };
 pub use math::Real;
+pub use memory::or_error;
 pub use parallel::{num_threads, set_num_threads, with_num_threads};
 pub use simd::Isa;
 pub use sparse::{Pairs, Sparse};

@@ -8,7 +8,7 @@ use crate::scope::Helper;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::thread::yield_now;
+use std::thread::{Builder, Thread, current, park, yield_now};
 use std::time::{Duration, Instant};
 
 /// The longest pause between two calls in which a helper stays awake.
@@ -19,12 +19,19 @@ pub(crate) struct Lookout {
     state: Mutex<State>,
     /// Number of helpers that are wanted, for those who look without taking the lock.
     wanted: AtomicUsize,
+    /// Number of threads that have been started, or `REFUSED`.
+    threads: AtomicUsize,
 }
+
+/// For the number of threads: the system has refused one, and is not asked again.
+const REFUSED: usize = usize::MAX;
 
 struct State {
     helpers: Vec<Helper>,
     /// Threads that look out.
     awake: usize,
+    /// Threads that sleep. The one that fell asleep last is woken first, so that where few are wanted, the same few work.
+    asleep: Vec<Thread>,
 }
 
 thread_local! {
@@ -34,22 +41,56 @@ thread_local! {
 
 impl Lookout {
     pub(crate) const fn new() -> Self {
-        let state = Mutex::new(State { helpers: Vec::new(), awake: 0 });
-        Lookout { state, wanted: AtomicUsize::new(0) }
+        let state = Mutex::new(State { helpers: Vec::new(), awake: 0, asleep: Vec::new() });
+        Lookout { state, wanted: AtomicUsize::new(0), threads: AtomicUsize::new(0) }
     }
 
-    /// Asks for a helper. Returns whether a thread has to be woken that calls [`serve`](Self::serve).
-    pub(crate) fn post(&self, helper: Helper) -> bool {
-        self.with(|state| {
+    /// Starts threads until there are so many, unless the system refuses one.
+    pub(crate) fn grow(&'static self, count: usize) {
+        let one_more = |threads| (threads < count).then_some(threads + 1);
+        while let Ok(threads) = self.threads.fetch_update(Relaxed, Relaxed, one_more) {
+            let started = Builder::new().name(format!("xentrs-{threads}")).spawn(|| {
+                loop {
+                    self.sleep();
+                    self.serve();
+                }
+            });
+            if started.is_err() {
+                self.threads.store(REFUSED, Relaxed);
+            }
+        }
+    }
+
+    /// Asks for a helper, and wakes a thread unless enough look out.
+    pub(crate) fn post(&self, helper: Helper) {
+        let woken = self.with(|state| {
             // Those of calls that are over, which nobody came for in time.
             state.helpers.retain(Helper::is_wanted);
             state.helpers.push(helper);
-            state.helpers.len() > state.awake
-        })
+            if state.helpers.len() > state.awake { state.asleep.pop() } else { None }
+        });
+        if let Some(thread) = woken {
+            thread.unpark();
+        }
+    }
+
+    /// Returns when a helper is wanted.
+    fn sleep(&self) {
+        let this = current();
+        let is_wanted = self.with(|state| {
+            if state.helpers.is_empty() {
+                state.asleep.push(this.clone());
+            }
+            !state.helpers.is_empty()
+        });
+        // Whoever wakes a thread takes it off the list; others may unpark it for reasons of their own.
+        while !is_wanted && self.with(|state| state.asleep.iter().any(|thread| thread.id() == this.id())) {
+            park();
+        }
     }
 
     /// Runs the helpers that are wanted, and those that come soon.
-    pub(crate) fn serve(&self) {
+    fn serve(&self) {
         // A pause as short as the last one may come again.
         let is_patient = LAST.replace(Some(Instant::now())).is_some_and(|last| last.elapsed() < PATIENCE);
         while let Some(helper) = self.take().or_else(|| if is_patient { self.look_out() } else { None }) {
@@ -89,11 +130,11 @@ mod tests {
     use crate::scope::with_helpers;
     use std::thread;
 
-    /// What `Lookout::post` says of one more helper.
+    /// Whether one more helper wakes a thread that sleeps.
     fn must_wake(lookout: &Lookout) -> bool {
-        let answer = Cell::new(false);
-        with_helpers(&|| {}, 1, |helper| answer.set(lookout.post(helper)));
-        answer.get()
+        lookout.with(|state| state.asleep = vec![current()]);
+        with_helpers(&|| {}, 1, |helper| lookout.post(helper));
+        lookout.with(|state| state.asleep.is_empty())
     }
 
     #[test]
@@ -123,7 +164,9 @@ mod tests {
                 both.wait();
                 runs.fetch_add(1, Relaxed);
             };
-            with_helpers(&work, 1, |helper| assert!(!lookout.post(helper)));
+            lookout.with(|state| state.asleep = vec![current()]);
+            with_helpers(&work, 1, |helper| lookout.post(helper));
+            assert_eq!(lookout.with(|state| state.asleep.len()), 1);
         });
         assert_eq!(runs.into_inner(), 2);
         assert!(must_wake(&lookout), "it has gone");
@@ -146,5 +189,43 @@ mod tests {
         // A busy machine may make any of the pauses longer, or take the processor from one that waits for nothing.
         assert!((0..20).any(|_| waits(Duration::ZERO) >= PATIENCE));
         assert!((0..20).any(|_| waits(3 * PATIENCE) < PATIENCE / 4));
+    }
+
+    #[test]
+    fn a_thread_sleeps_until_it_is_wanted_and_the_last_to_fall_asleep_wakes_first() {
+        static LOOKOUT: Lookout = Lookout::new();
+        let sleepers = || LOOKOUT.with(|state| state.asleep.clone());
+        let wait = |count: usize| {
+            while sleepers().len() != count {
+                yield_now();
+            }
+        };
+        LOOKOUT.grow(3);
+        LOOKOUT.grow(2);
+        assert_eq!(LOOKOUT.threads.load(Relaxed), 3);
+        wait(3);
+        // Somebody else's unpark wakes nobody.
+        sleepers().iter().for_each(Thread::unpark);
+        thread::sleep(Duration::from_millis(5));
+        let before = sleepers();
+        assert_eq!(before.len(), 3);
+        let (helped, caller, both) = (Mutex::new(Vec::new()), current().id(), std::sync::Barrier::new(2));
+        let work = || {
+            both.wait();
+            if current().id() != caller {
+                helped.lock().unwrap().push(current().id());
+            }
+        };
+        with_helpers(&work, 1, |helper| LOOKOUT.post(helper));
+        assert_eq!(helped.into_inner().unwrap(), [before[2].id()]);
+        wait(3);
+    }
+
+    #[test]
+    fn where_the_system_refuses_a_thread_it_is_not_asked_again() {
+        static LOOKOUT: Lookout = Lookout::new();
+        LOOKOUT.threads.store(REFUSED, Relaxed);
+        LOOKOUT.grow(5);
+        assert_eq!(LOOKOUT.threads.load(Relaxed), REFUSED);
     }
 }

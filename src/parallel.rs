@@ -1,19 +1,20 @@
-//! The only file that names rayon: our own pool, blocks of work whose size depends on the shape alone, and sums that are
-//! taken in order. So the result has the same bits for any number of threads.
+//! Blocks of work whose size depends on the shape alone, shared among the threads of a pool, and sums that are taken in
+//! order. So the result has the same bits for any number of threads.
 //!
 //! # How many threads
 //! The process has a number of threads ([`set_num_threads`], at first that of the environment). [`with_num_threads`] sets
 //! another one for the work inside its closure, on the calling thread. Work that is too small to share reads neither.
+//! There is one pool. It grows to as many threads as a call can use: one less than it has blocks, or than it may have.
 //!
 //! # Fork
 //! Threads do not survive `fork`, and a pool inherited from the parent would wait for them for ever. A pool therefore
-//! belongs to the process that built it; a child ignores its parent's pools and builds its own. A child never waits for
+//! belongs to the process that built it; a child ignores its parent's pool and builds its own. A child never waits for
 //! another thread of its parent either: there is no global lock that a fork could leave locked.
 
 use crate::error::{Error, Result};
 use crate::lookout::Lookout;
+use crate::memory;
 use crate::scope;
-use rayon::ThreadPool;
 use std::cell::Cell;
 use std::num::NonZero;
 use std::ops::Add;
@@ -25,6 +26,9 @@ const BLOCK_ELEMENTS: usize = 1 << 15;
 
 /// For fewer elements waking a thread costs more than it saves.
 pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 16;
+
+/// The largest number of threads: more than any machine has cores, and no more than start in a moment.
+pub(crate) const MOST_THREADS: NonZero<usize> = NonZero::new(4096).unwrap();
 
 /// Number of rows in a block.
 pub(crate) fn block_rows(row_elements: usize) -> usize {
@@ -55,7 +59,7 @@ pub(crate) fn sum<B: Send>(
         // Not `sum`, which begins with -0.
         return blocks.map(f).fold(0.0, Add::add);
     };
-    let mut sums = vec![0.0; blocks.len()];
+    let mut sums = memory::zeros(blocks.len());
     helpers.for_each(blocks.zip(&mut sums), |(block, sum)| *sum = f(block));
     sums.into_iter().fold(0.0, Add::add)
 }
@@ -90,7 +94,6 @@ fn apart<B, R>(f: &impl Fn(B) -> R, block: B) -> R {
 
 /// Threads that share work with the calling one.
 struct Helpers {
-    pool: &'static ThreadPool,
     lookout: &'static Lookout,
     count: usize,
 }
@@ -99,9 +102,9 @@ impl Helpers {
     /// None where the calling thread does the work alone.
     fn of(elements: usize, blocks: usize) -> Option<Self> {
         // The number is read once, as another thread may set a new one in the meantime.
-        let others = if elements >= PARALLEL_ELEMENTS { num_threads() - 1 } else { 0 };
+        let others = if elements >= PARALLEL_ELEMENTS { num_threads().min(MOST_THREADS.get()) - 1 } else { 0 };
         let count = others.min(blocks.saturating_sub(1));
-        (count > 0).then(|| pool(others)).flatten().map(|(pool, lookout)| Helpers { pool, lookout, count })
+        (count > 0).then(lookout).flatten().map(|lookout| Helpers { lookout, count })
     }
 
     /// Runs `f` on every block: each thread takes the next block when it is done with its last one.
@@ -117,12 +120,8 @@ impl Helpers {
     /// generic, so that it is compiled once for all loops.
     fn run(&self, next: &(dyn Fn() -> bool + Sync)) {
         let work = || while next() {};
-        let lookout = self.lookout;
-        scope::with_helpers(&work, self.count, |helper| {
-            if lookout.post(helper) {
-                self.pool.spawn(|| lookout.serve());
-            }
-        });
+        self.lookout.grow(self.count);
+        scope::with_helpers(&work, self.count, |helper| self.lookout.post(helper));
     }
 }
 
@@ -159,10 +158,10 @@ pub fn num_threads() -> usize {
     }
 }
 
-/// Shares large work among `n` threads from now on, in the whole process.
+/// Shares large work among `n` threads from now on, in the whole process; never among more than 4096.
 ///
-/// The calling thread is one of them; the others form a pool. There is one pool for each number that is used. It is built at
-/// its first use and lives as long as the process.
+/// The calling thread is one of them; the others form a pool. They start when a call first has work for them, and live as
+/// long as the process.
 pub fn set_num_threads(n: NonZero<usize>) {
     PROCESS.store(n.get(), Relaxed);
 }
@@ -197,24 +196,25 @@ pub(crate) fn environment() -> Result<Option<NonZero<usize>>> {
 }
 
 /// Our own variable must be valid. The others belong to other libraries: a value that is no positive number (rayon takes 0 for
-/// all cores) is ignored. OpenMP's may be a list with a number for each level of nesting: `4,2`.
+/// all cores) is ignored, and one too large is cut. OpenMP's may be a list with a number for each level of nesting: `4,2`.
 fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<Option<NonZero<usize>>> {
     const OWN: &str = "XENTRS_NUM_THREADS";
-    let number = |text: &str| text.trim().parse().ok();
+    let number = |text: &str| text.trim().parse::<NonZero<usize>>().ok();
     if let Some(own) = variable(OWN).filter(|own| !own.is_empty()) {
-        let refused = || Error::parameter(OWN, "a positive integer", format!("{own:?}"));
-        return number(&own).ok_or_else(refused).map(Some);
+        let expected = match number(&own) {
+            Some(n) if n <= MOST_THREADS => return Ok(Some(n)),
+            Some(_) => "at most 4096",
+            None => "a positive integer",
+        };
+        return Err(Error::parameter(OWN, expected, format!("{own:?}")));
     }
-    let first = |list: String| list.split(',').next().and_then(number);
+    let first = |list: String| list.split(',').next().and_then(number).map(|n| n.min(MOST_THREADS));
     Ok(["RAYON_NUM_THREADS", "OMP_NUM_THREADS"].into_iter().find_map(|name| first(variable(name)?)))
 }
 
-/// A pool, and what it was built for. Never freed: a child must not join its parent's threads.
+/// The pool of a process. Never freed: a child must not free what its parent's threads use.
 struct Pool {
     process: u32,
-    threads: usize,
-    /// None where the system refuses threads: the caller then does all work.
-    pool: Option<ThreadPool>,
     lookout: Lookout,
     next: Slot,
 }
@@ -226,14 +226,6 @@ struct Slot {
     filled: OnceLock<Box<Pool>>,
 }
 
-impl Pool {
-    fn build(process: u32, threads: usize) -> Self {
-        let pool =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("xentrs-{i}")).build().ok();
-        Pool { process, threads, pool, lookout: Lookout::new(), next: Slot::empty() }
-    }
-}
-
 impl Slot {
     const fn empty() -> Self {
         Slot { process: AtomicU32::new(0), filled: OnceLock::new() }
@@ -243,10 +235,9 @@ impl Slot {
     ///
     /// None where the process was forked in the few nanoseconds in which a thread of the parent filled the slot: that thread
     /// does not exist here.
-    fn get_or_build(&self, process: u32, threads: usize) -> Option<&Pool> {
+    fn get_or_build(&self, process: u32) -> Option<&Pool> {
         if self.filled.get().is_none() {
-            // The pool is built before the race is decided, so that no thread waits while others start.
-            let built = Box::new(Pool::build(process, threads));
+            let built = Box::new(Pool { process, lookout: Lookout::new(), next: Slot::empty() });
             match self.process.compare_exchange(0, process, Relaxed, Relaxed) {
                 Ok(_) => drop(self.filled.set(built)),
                 Err(filler) if filler == process => drop(self.filled.wait()),
@@ -257,14 +248,14 @@ impl Slot {
     }
 }
 
-/// The pool of this process with `threads` threads, at least one, built at its first use.
-fn pool(threads: usize) -> Option<(&'static ThreadPool, &'static Lookout)> {
+/// Where the threads of this process's pool look out for work.
+fn lookout() -> Option<&'static Lookout> {
     static FIRST: Slot = Slot::empty();
     let (process, mut slot) = (std::process::id(), &FIRST);
     loop {
-        let found = slot.get_or_build(process, threads)?;
-        if found.process == process && found.threads == threads {
-            return found.pool.as_ref().map(|pool| (pool, &found.lookout));
+        let found = slot.get_or_build(process)?;
+        if found.process == process {
+            return Some(&found.lookout);
         }
         slot = &found.next;
     }
@@ -303,6 +294,8 @@ mod tests {
             ("", " 3 ", "4", Some(3)),
             ("unset", "0", "4", Some(4)),
             ("unset", "all", "4,2", Some(4)),
+            ("4096", "3", "4", Some(4096)),
+            ("unset", "4097", "4", Some(4096)),
             ("unset", "unset", "0", None),
             ("unset", "unset", "unset", None),
         ] {
@@ -312,6 +305,8 @@ mod tests {
             let message = read(own, "3", "4").unwrap_err().to_string();
             assert_eq!(message, format!("XENTRS_NUM_THREADS must be a positive integer, got {own:?}"));
         }
+        let message = read("4097", "3", "4").unwrap_err().to_string();
+        assert_eq!(message, "XENTRS_NUM_THREADS must be at most 4096, got \"4097\"");
     }
 
     #[test]
@@ -371,6 +366,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn memory_that_is_not_to_be_had_on_any_thread_is_an_error() {
+        for elements in [0, PARALLEL_ELEMENTS] {
+            let done = AtomicUsize::new(0);
+            let work = |i: usize| {
+                if i == 7 {
+                    drop(memory::zeros::<u8>(usize::MAX));
+                }
+                done.fetch_add(1, Relaxed);
+            };
+            let result = with_num_threads(n(3), || memory::or_error(|| Ok(for_each(0..64, elements, work))));
+            assert_eq!(result, Err(Error::OutOfMemory { bytes: usize::MAX }));
+            assert!(done.into_inner() < 64);
+        }
+    }
+
     /// A foreign pool's worker that waits for us goes on with its pool's other work, which may call us again.
     #[test]
     fn from_inside_the_pool_of_somebody_else() {
@@ -400,6 +411,6 @@ mod tests {
     #[test]
     fn a_slot_that_a_lost_process_was_filling_is_given_up() {
         let slot = Slot { process: AtomicU32::new(7), filled: OnceLock::new() };
-        assert!(slot.get_or_build(8, 2).is_none());
+        assert!(slot.get_or_build(8).is_none());
     }
 }

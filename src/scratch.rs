@@ -1,5 +1,7 @@
 //! Scratch memory, which a thread keeps from one block of rows to the next.
 
+use crate::memory;
+use bytemuck::Zeroable;
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
@@ -10,7 +12,7 @@ const KEPT: usize = 1 << 18;
 type Pile<T> = LocalKey<RefCell<Vec<Vec<T>>>>;
 
 /// A type that scratch memory consists of.
-pub trait Scratch: Copy + Default + 'static {
+pub trait Scratch: Copy + Default + Zeroable + 'static {
     /// Runs `f` with `len` numbers of arbitrary value. Calls may be nested.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
@@ -39,7 +41,7 @@ fn take<T: Scratch>(pile: &'static Pile<T>, len: usize) -> Vec<T> {
         return Vec::new();
     }
     let scratch = pile.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < len { vec![T::default(); len] } else { scratch }
+    if scratch.len() < len { memory::zeros(len) } else { scratch }
 }
 
 #[inline]

@@ -239,7 +239,7 @@ def test_the_same_part_twice_and_one_that_is_not_there(command: Command, tmp_pat
             ["LOGITS", "LABELS", "--checkpoint", "/no/k.json"],
             "--checkpoint /no/k.json must be a place that",
         ),
-        (["LOGITS", "LABELS", "--json", "/"], "--json / must be a file to write to, got a directory"),
+        (["LOGITS", "LABELS", "--json", "/"], "--json / must be a file, got a directory"),
     ],
 )
 def test_wrong_usage(command: Command, tmp_path: Path, arguments: list[str], message: str, monkeypatch: Any) -> None:

@@ -527,7 +527,7 @@ def test_a_checkpoint_of_other_files(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_written_is_noticed_first(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"k\.json must be a place that can be written to, got: No such file"):
         xe.evaluate(tmp_path / "none.npy", [0], checkpoint=tmp_path / "nowhere" / "k.json")
-    with pytest.raises(OSError, match="must be a file to write to, got a directory"):
+    with pytest.raises(OSError, match="must be a file, got a directory"):
         xe.evaluate(tmp_path / "none.npy", [0], checkpoint=tmp_path)
 
 

@@ -83,7 +83,9 @@ def test_every_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         need("a call", name)
     old = f"{major}.{minor - 1}.9" if minor else f"{major - 1}.99"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(__version__=old))
-    with pytest.raises(ImportError, match=rf"{re.escape(package)} {least} or newer, got {old}: pip install --upgrade 'xentrs\["):
+    with pytest.raises(
+        ImportError, match=rf"{re.escape(package)} {least} or newer, got {old}: pip install --upgrade 'xentrs\["
+    ):
         need("a call", name)
 
 

@@ -54,6 +54,7 @@ RUST_FLOORS = """
     view
     simd
     scratch
+    memory
     exact
     error
 """.split()
@@ -182,7 +183,7 @@ def test_rust_imports_point_down(file: str) -> None:
     ("pattern", "home"),
     [
         (r"\b(pyo3|numpy)\b", r"python/|lib\.rs"),
-        (r"\brayon\b", r"parallel\.rs"),
+        (r"\b(bytemuck|try_reserve)\b", r"memory\.rs|scratch\.rs"),
         (r"\b(core|std)::arch\b", r"simd/"),
         (r"\bunsafe\b", r"simd/|python/|scope\.rs|linear/gemm\.rs"),
         (r"\bgemm_\w+", r"linear/gemm\.rs"),

@@ -58,6 +58,11 @@ def test_our_own_variable_must_make_sense(wrong: str) -> None:
     assert f'ValueError: XENTRS_NUM_THREADS must be a positive integer, got "{wrong}"' in done.stderr
 
 
+def test_our_own_variable_has_a_ceiling_and_others_are_cut() -> None:
+    assert 'XENTRS_NUM_THREADS must be at most 4096, got "1000000"' in start(SAY, XENTRS_NUM_THREADS="1000000").stderr
+    assert run(SAY, OMP_NUM_THREADS="1000000") == run(SAY, XENTRS_NUM_THREADS="4096") == "4096"
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
 def test_the_default_is_the_cores_that_the_process_may_use() -> None:
     cores = sorted(os.sched_getaffinity(0))
@@ -138,7 +143,8 @@ def test_a_context_is_its_tasks_own(process_number: int) -> None:
     [
         (0, ValueError, "n must be at least 1, got 0"),
         (-3, ValueError, "n must be at least 1, got -3"),
-        (10**30, ValueError, "n must be at most .*, got 1000"),
+        (4097, ValueError, "n must be at most 4096, got 4097"),
+        (10**30, ValueError, "n must be at most 4096, got 1000"),
         (2.0, TypeError, "n must be an integer, got 2.0"),
         ("2", TypeError, "n must be an integer, got '2'"),
         (None, TypeError, "n must be an integer, got None"),
@@ -243,7 +249,7 @@ def test_workers_of_joblib_share_the_cores() -> None:
 
 @linux
 def test_so_many_threads_start_and_no_more() -> None:
-    """One pool a number, started at its first large call, and the caller is one of them. Small calls start nothing."""
+    """One pool, which grows at the first large call for a number, and the caller is one of them."""
     program = f"""if True:
         import os
         import numpy as np, xentrs as xe
@@ -263,7 +269,38 @@ def test_so_many_threads_start_and_no_more() -> None:
                 xe.softmax(big)
             print(threads())
     """
-    assert run(program).split() == "0 2 2 3 3".split()
+    assert run(program).split() == "0 2 2 2 2".split()
+
+
+@linux
+def test_no_more_threads_than_there_is_work_for() -> None:
+    """Every number to 80, and thousands: one pool, of a thread less than a call has blocks; no pause after a fork."""
+    program = """if True:
+        import os, time
+        import numpy as np, xentrs as xe
+
+        z = np.zeros((20_000, 50), np.float32)  # 31 blocks
+        others = len(os.listdir("/proc/self/task"))
+
+        def call():
+            begin = time.perf_counter()
+            xe.softmax(z)
+            return time.perf_counter() - begin
+
+        for n in range(1, 81):
+            with xe.threads(n):
+                xe.softmax(z)
+        xe.set_num_threads(4096)
+        took = [call()]
+        print(len(os.listdir("/proc/self/task")) - others)
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.write(write, str(call()).encode())
+            os._exit(0)
+        took.append(float(os.read(read, 100)))
+        print(max(took) < 5)
+    """
+    assert run(program).split() == ["30", "True"]
 
 
 @linux

@@ -455,7 +455,7 @@ class NeedsConversion(ValueError):
 
 def copy_to(out: Array, result: Array) -> Array:
     """Fill an ``out`` that could not be written in place."""
-    np.copyto(out, result)
+    np.copyto(np.asarray(out), result)
     return out
 
 
@@ -501,6 +501,7 @@ def _check_place(
     """Refuse what is no writable array of the shape and of either dtype; tell whether it is of the first."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
+    out = np.asarray(out)  # without the properties of a subclass, which may say anything
     native = out.dtype.newbyteorder("=")
     if native not in (dtype, computed):
         other = f" or {computed}" if computed != dtype else ""
@@ -514,17 +515,28 @@ def _check_place(
 
 def shares_memory(out: Any, inputs: Sequence[object]) -> bool:
     """Whether an array shares memory with one of the inputs, some of which are pairs."""
-    arrays = [array for given in inputs for array in (given if isinstance(given, tuple) else (given,))]
-    return any(isinstance(array, np.ndarray) and _overlap(out, array) for array in arrays)
+    parts = [part for given in inputs for part in (given if isinstance(given, tuple) else (given,))]
+    return any((array := _memory(part)) is not None and _overlap(out, array) for part in parts)
+
+
+def _memory(given: object) -> Array | None:
+    """The array that shares memory with an argument, whatever object that is; None where numbers of it are copied."""
+    if given is None or isinstance(given, bool | int | float | str | list | tuple):
+        return None
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError):  # what reads the argument says what is wrong with it
+        return None
 
 
 def _same_view(out: Any, logits: object) -> bool:
     """Whether the elements of both stand at the same places."""
-    return isinstance(logits, np.ndarray) and (
-        out.__array_interface__["data"][0],
-        out.shape,
-        out.strides,
-    ) == (logits.__array_interface__["data"][0], logits.shape, logits.strides)
+    ours, theirs = np.asarray(out), _memory(logits)
+    return theirs is not None and (ours.ctypes.data, ours.shape, ours.strides) == (
+        theirs.ctypes.data,
+        theirs.shape,
+        theirs.strides,
+    )
 
 
 def _overlap(a: Array, b: Array) -> bool:

@@ -64,6 +64,7 @@ class _BuildInfo(TypedDict):
     isas_available: list[str]
     num_threads: int
 
+_most_threads: int
 _threads: ContextVar[int]
 
 # The parameters are those of the public functions; `xentrs._calls` matches them by name.

@@ -6,7 +6,6 @@ thread.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import SupportsIndex
@@ -36,8 +35,8 @@ def get_num_threads() -> int:
     Notes
     -----
     The environment and the cores are looked at once, the first time that the number is needed. ``XENTRS_NUM_THREADS``
-    must make sense: set to anything but a positive integer, importing xentrs raises ValueError. The other two belong to
-    others, so a value that is none is passed over.
+    must make sense: set to anything but an integer from 1 to 4096, importing xentrs raises ValueError. The other two
+    belong to others, so a value that is none is passed over.
 
     Examples
     --------
@@ -54,14 +53,14 @@ def set_num_threads(n: SupportsIndex) -> None:
     Parameters
     ----------
     n : int
-        The number of threads, 1 or more. 1 keeps all work on the calling thread.
+        The number of threads, from 1 to 4096. 1 keeps all work on the calling thread.
 
     Raises
     ------
     TypeError
         If `n` is no integer.
     ValueError
-        If `n` is less than 1.
+        If `n` is less than 1 or more than 4096.
 
     See Also
     --------
@@ -70,8 +69,8 @@ def set_num_threads(n: SupportsIndex) -> None:
     Notes
     -----
     A child process that is forked inherits the number; one that is started anew reads its environment. The calling
-    thread is one of them. Each number that is used has a pool of the others, which start at its first large call and
-    sleep between calls until the process ends.
+    thread is one of them. The others are a pool, which grows as calls have work for more threads, and sleep between
+    calls until the process ends.
 
     Examples
     --------
@@ -91,7 +90,7 @@ def threads(n: SupportsIndex) -> AbstractContextManager[None]:
     Parameters
     ----------
     n : int
-        The number of threads, 1 or more. 1 keeps all work on the calling thread.
+        The number of threads, from 1 to 4096. 1 keeps all work on the calling thread.
 
     Returns
     -------
@@ -103,7 +102,7 @@ def threads(n: SupportsIndex) -> AbstractContextManager[None]:
     TypeError
         If `n` is no integer.
     ValueError
-        If `n` is less than 1.
+        If `n` is less than 1 or more than 4096.
 
     See Also
     --------
@@ -141,8 +140,8 @@ def _threads(n: int) -> Iterator[None]:
 def _count(n: SupportsIndex) -> int:
     """Make an int of a number of threads."""
     count = positive_integer("n", n)
-    if count > sys.maxsize:
-        raise ValueError(f"n must be at most {sys.maxsize}, got {count}")
+    if count > _core._most_threads:
+        raise ValueError(f"n must be at most {_core._most_threads}, got {count}")
     return count
 
 

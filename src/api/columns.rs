@@ -4,6 +4,7 @@
 use super::{CurvedObjective, GradOutput, HessOptions, HessScale, Loss, Reduction, divisor, reduce, with_losses};
 use crate::error::{Error, Result};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::simd::{Isa, Simd, lanes_of, write};
 use std::ops::Range;
@@ -72,7 +73,8 @@ impl<'a, T: Real> ColumnPlaces<'a, T> {
     /// The places of the rows of each block: a slice for each class.
     fn blocks(&mut self, rows: usize, size: usize) -> std::vec::IntoIter<BlockPlaces<'_, T>> {
         fn cut<N>(places: &mut [N], rows: usize, size: usize) -> Vec<Vec<&mut [N]>> {
-            let mut blocks: Vec<_> = (0..rows.div_ceil(size)).map(|_| Vec::new()).collect();
+            let count = if rows == 0 { 0 } else { places.len() / rows };
+            let mut blocks = memory::list((0..rows.div_ceil(size)).map(|_| memory::with_capacity(count)));
             for class in places.chunks_exact_mut(rows) {
                 for (block, part) in blocks.iter_mut().zip(class.chunks_mut(size)) {
                     block.push(part);
@@ -80,9 +82,9 @@ impl<'a, T: Real> ColumnPlaces<'a, T> {
             }
             blocks
         }
-        let blocks: Vec<_> = match self {
-            ColumnPlaces::Same(places) => cut(places, rows, size).into_iter().map(BlockPlaces::Same).collect(),
-            ColumnPlaces::Single(places) => cut(places, rows, size).into_iter().map(BlockPlaces::Single).collect(),
+        let blocks = match self {
+            ColumnPlaces::Same(places) => memory::list(cut(places, rows, size).into_iter().map(BlockPlaces::Same)),
+            ColumnPlaces::Single(places) => memory::list(cut(places, rows, size).into_iter().map(BlockPlaces::Single)),
         };
         blocks.into_iter()
     }

@@ -8,6 +8,7 @@ use super::{
 use crate::error::{Error, Result, check_number};
 use crate::losses::{AddColumns, Columns, SigmoidCrossEntropy, SoftmaxCrossEntropy, with_target};
 use crate::math::Real;
+use crate::memory;
 use crate::simd::{Float, Isa};
 use crate::storage::Storage;
 use crate::view::{Classes, Labels, Rows, RowsIo};
@@ -80,12 +81,12 @@ impl<'a, S: Storage> PairedRows<'a, S> {
         grad_output: GradOutput<'_, S::Real>,
     ) -> Result<PairLoss<S::Real>> {
         // The bias is added before the division.
-        let biases = (bias != 0.0).then(|| vec![S::Real::from_f64(bias * self.temperature); self.y.rows()]);
+        let biases = (bias != 0.0).then(|| memory::copies(S::Real::from_f64(bias * self.temperature), self.y.rows()));
         let objective = LinearObjective { loss, x: self.x, weight: self.y, bias: biases.as_deref() };
         let Some(PairGrads { x, y }) = grads else {
             return Ok(PairLoss { loss: linear_value(&objective, reduction)?, temperature: 0.0, bias: 0.0 });
         };
-        let mut sums = vec![S::Real::ZERO; self.y.rows()];
+        let mut sums = memory::zeros::<S::Real>(self.y.rows());
         let places = LinearGrads { x: Some(&mut *x), weight: Some(&mut *y), bias: Some(&mut sums) };
         let loss = linear_value_and_grads(&objective, places, reduction, grad_output)?;
         // z = x . y / temperature + bias: the derivatives of both are sums over the gradient with respect to z.
@@ -108,7 +109,7 @@ pub fn info_nce<S: Storage>(
 ) -> Result<PairLoss<S::Real>> {
     pairs.check()?;
     let n = pairs.x.rows();
-    let labels: Vec<i64> = (0..n as i64).collect();
+    let labels = memory::list(0..n as i64);
     let rows = RowObjective {
         loss: SoftmaxCrossEntropy::new(n, None, 0.0)?.of_logits(None, pairs.temperature)?,
         target: Targets::Classes(Classes::new(Labels::I64(&labels), n, None)?),
@@ -122,7 +123,7 @@ pub fn info_nce<S: Storage>(
     let Loss::Each(losses) = linear_value(&transposed, Reduction::None)? else {
         unreachable!("losses are not reduced")
     };
-    let sums: Vec<S::Real> = (0..n).map(|j| S::Real::from_f64(losses[j].to_f64() + pairs.logit(j))).collect();
+    let sums = memory::list((0..n).map(|j| S::Real::from_f64(losses[j].to_f64() + pairs.logit(j))));
     // 2. The losses of the rows, and all gradients.
     let upstream = match grad_output {
         GradOutput::Each(each) => Some(each),

@@ -4,6 +4,7 @@ use super::{GradScale, Objective, check_takes_logits};
 use crate::error::{Error, Result};
 use crate::linear::{self, AddColumns, Decay, Gather, Gradient, Momentum, SgdStep, Visits};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::simd::Isa;
 use crate::view::{Rows, RowsIo};
@@ -192,13 +193,13 @@ impl<T: Real> Batch<T> {
         // A small batch fetches rows of later batches too, a part of a large one only its own.
         let block = if count == 1 { block } else { block.min(rows.div_ceil(count)) };
         let part = || Part {
-            prefetched: Prefetched { x: vec![T::ZERO; block * features], visits: 0..0, block },
-            logits: vec![T::ZERO; block.min(rows) * classes],
-            bias_sums: vec![0.0; classes],
-            weight_grad: (rows > 1).then(|| vec![T::ZERO; classes * features]),
+            prefetched: Prefetched { x: memory::zeros(block * features), visits: 0..0, block },
+            logits: memory::zeros(block.min(rows) * classes),
+            bias_sums: memory::zeros(classes),
+            weight_grad: (rows > 1).then(|| memory::zeros(classes * features)),
         };
         let parts = (0..count).map(|_| part()).collect();
-        Batch { parts, bias_grad: vec![T::ZERO; classes] }
+        Batch { parts, bias_grad: memory::zeros(classes) }
     }
 
     /// Sums losses and gradients over some visits.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::exact::ExactSum;
 use crate::losses::{RowStats, row_stats};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::rows::{LogitMap, Logits, group};
 use crate::simd::{Isa, Kernel, Simd};
@@ -60,7 +61,7 @@ fn softmax_stats_of<T: Real>(
     }
     sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
     let mut all = SoftmaxStats::of_rows(rows);
-    all.weight = vec![0.0; rows];
+    all.weight = memory::zeros(rows);
     let size = parallel::block_rows(classes);
     let places = all.blocks(size).zip(logits.blocks(size)).enumerate();
     parallel::for_each(places, rows * classes, |(b, (place, logits))| {
@@ -91,16 +92,16 @@ pub(super) struct Place<'k, T> {
     argmax: &'k mut [i64],
 }
 
-impl<T: Clone + Default> SoftmaxStats<T> {
+impl<T: Real> SoftmaxStats<T> {
     /// Places for the statistics of rows, without weights.
     pub(super) fn of_rows(rows: usize) -> Self {
-        let numbers = || vec![T::default(); rows];
+        let numbers = || memory::zeros(rows);
         SoftmaxStats {
             loss: numbers(),
             logsumexp: numbers(),
             entropy: numbers(),
-            correct: vec![false; rows],
-            argmax: vec![0; rows],
+            correct: memory::zeros(rows),
+            argmax: memory::zeros(rows),
             weight: Vec::new(),
             confidence: numbers(),
         }

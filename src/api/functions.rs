@@ -60,6 +60,9 @@ pub fn apply<S: Storage, O: Place<S>>(function: Function, rows: RowsIo<'_, S, O>
 
 pub(crate) fn apply_to<T: Real>(function: Function, rows: StoredIo<'_, T>) -> Result<()> {
     let (isa, elements, size) = (Isa::active()?, rows.rows() * rows.columns(), parallel::block_rows(rows.columns()));
+    if elements == 0 {
+        return Ok(());
+    }
     let is_of_rows = matches!(function, Function::Softmax | Function::LogSoftmax);
     if is_of_rows && long_rows::are_split(rows.rows(), rows.columns()) {
         for row in rows.blocks(1) {

@@ -6,6 +6,7 @@ use super::{GradOutput, GradScale, Loss, Objective, Reduction, divisor, first_er
 use crate::error::{Error, Result};
 use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::rows::BLOCK;
 use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, short, sum_of_first, sum_registers};
@@ -178,7 +179,7 @@ pub(crate) fn gaussian_value_and_grads_of<T: Real>(
         return Ok(Loss::Scalar(0.0));
     }
     let (size, scale) = (parallel::block_rows(classes), grad_output.over(divisor));
-    let mut sums = vec![0.0; if objective.is_shared() { rows.div_ceil(size) } else { 0 }];
+    let mut sums = memory::zeros(if objective.is_shared() { rows.div_ceil(size) } else { 0 });
     let loss = reduce(objective, reduction, rows, classes, divisor, |each| {
         let (mut rest, mut sums) = (&mut *dispersion_grad, sums.iter_mut());
         let blocks = with_losses(mean.blocks(size), each, size * classes).map(|(b, mean, each)| {

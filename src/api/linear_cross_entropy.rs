@@ -12,6 +12,7 @@ use super::{GradOutput, GradScale, Loss, Objective, Reduction, check_takes_logit
 use crate::error::{Error, Result};
 use crate::linear::{self, Strips};
 use crate::math::Real;
+use crate::memory;
 use crate::simd::{Float, Isa};
 use crate::storage::{Storage, StoredRows};
 use crate::view::{Rows, RowsIo};
@@ -93,6 +94,10 @@ fn evaluate<T: Real>(
     let isa = Isa::active()?;
     objective.check(isa, &grads)?;
     let [rows, features, classes] = objective.shape();
+    if features == 0 {
+        // No array bounds the logits: they count as if they were one.
+        memory::expect(rows.saturating_mul(classes).saturating_mul(size_of::<T>()));
+    }
     grad_output.check(rows * objective.loss.losses_per_row(classes))?;
     let divisor = divisor(objective.loss, isa, reduction, rows, classes);
     if divisor == 0.0 || rows == 0 || grad_output.is_zero() {

@@ -3,6 +3,7 @@
 //! threads.
 
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, RowIo, Simd, inlined};
@@ -21,7 +22,7 @@ pub(super) fn are_split(rows: usize, classes: usize) -> bool {
 
 /// The sum of a row, which is not overwritten.
 pub(super) fn sum<T: Real>(isa: Isa, row: &[T]) -> RowSum<T> {
-    let mut sums = vec![RowSum::none(); row.len().div_ceil(PART)];
+    let mut sums = memory::copies(RowSum::none(), row.len().div_ceil(PART));
     parallel::for_each(row.chunks(PART).zip(&mut sums), row.len(), |(part, sum)| {
         *sum = T::dispatch(isa, Sum(part));
     });
@@ -39,7 +40,7 @@ pub(super) struct Kept<T> {
 /// The sum of a row; its exponentials are kept in `target`. Without a `source`, the row itself is in `target`.
 pub(super) fn keep<T: Real>(isa: Isa, source: Option<&[T]>, target: &mut [T]) -> (RowSum<T>, Vec<Kept<T>>) {
     let len = target.len();
-    let mut parts = vec![Kept { sum: RowSum::none(), unit: 1.0 }; len.div_ceil(PART)];
+    let mut parts = memory::copies(Kept { sum: RowSum::none(), unit: 1.0 }, len.div_ceil(PART));
     parallel::for_each(target.chunks_mut(PART).enumerate().zip(&mut parts), len, |((p, target), kept)| {
         let row = match source {
             Some(source) => RowIo::new(&source[p * PART..][..target.len()], target),

@@ -48,6 +48,7 @@ pub(crate) use penalties::{js_smoothness_with_grad_of, parity_penalty_with_grad_
 use crate::error::{Error, Result};
 use crate::losses::{Domain, OfSum};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, Simd};
@@ -201,6 +202,9 @@ pub(crate) fn value_of<T: Real>(
 ) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     objective.check(rows, classes)?;
+    if classes == 0 {
+        return Ok(of_nothing(objective, reduction, rows));
+    }
     check_logits(objective, isa, logits)?;
     let divisor = divisor(objective, isa, reduction, rows, classes);
     if divisor == 0.0 {
@@ -246,7 +250,7 @@ pub(crate) fn value_and_grad_of<T: Real>(
 ) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     grad_output.check(rows * objective.losses_per_row(classes))?;
-    if grad_output.is_zero() {
+    if grad_output.is_zero() || classes == 0 {
         let loss = value_of(objective, logits.source(), reduction)?;
         logits.target().clear();
         return Ok(loss);
@@ -294,6 +298,9 @@ pub(crate) fn value_grad_hess_of<T: Real>(
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
     if hess.len() != rows * classes {
         return Err(Error::Shape { name: "hess", expected: vec![rows, classes], got: vec![hess.len()] });
+    }
+    if classes == 0 {
+        return value_of(objective, logits.source(), reduction);
     }
     let (divisor, unchecked) = before_writing(objective, isa, &logits, reduction)?;
     if divisor == 0.0 {
@@ -443,6 +450,14 @@ impl<T: Real> Kernel<T> for Outside<'_, T> {
     }
 }
 
+/// The loss of rows without classes, however many they are: no row is looked at.
+fn of_nothing<T: Real>(objective: &dyn Objective<T>, reduction: Reduction, rows: usize) -> Loss<T> {
+    match reduction {
+        Reduction::None => Loss::Each(memory::zeros(rows * objective.losses_per_row(0))),
+        Reduction::Mean | Reduction::Sum => Loss::Scalar(0.0),
+    }
+}
+
 /// The number of elements that threads share by rows; 0 if each row is shared.
 fn shared<T: Real>(objective: &dyn Objective<T>, rows: usize, classes: usize) -> usize {
     if objective.splits_rows(classes) { 0 } else { rows * classes }
@@ -462,7 +477,7 @@ fn reduce<T: Real>(
     sum: impl FnOnce(Option<&mut [T]>) -> Result<f64>,
 ) -> Result<Loss<T>> {
     if reduction == Reduction::None {
-        let mut losses = vec![T::ZERO; rows * objective.losses_per_row(classes)];
+        let mut losses = memory::zeros(rows * objective.losses_per_row(classes));
         sum(Some(&mut losses))?;
         Ok(Loss::Each(losses))
     } else {

@@ -9,6 +9,7 @@ pub use smoothness::{Neighbours, js_smoothness, js_smoothness_with_grad};
 use crate::error::{Error, Result};
 use crate::losses::{Chosen, GroupSum, Link, penalty};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::storage::{Place, Storage, StoredIo, StoredRows};
@@ -37,7 +38,7 @@ impl<'a, T: Real> Groups<'a, T> {
 
     /// The sums of all groups, on one thread, in the order of the rows.
     fn sums(&self, isa: Isa, link: Link, chosen: &Chosen<'a, T>, logits: StoredRows<'_, T>) -> Vec<GroupSum> {
-        let (mut sums, size) = (vec![GroupSum::default(); self.count], parallel::block_rows(1));
+        let (mut sums, size) = (memory::copies(GroupSum::default(), self.count), parallel::block_rows(1));
         for (b, x) in logits.blocks(size).enumerate() {
             x.widened(isa, |x| T::dispatch(isa, Add { link, x: x.flat(), first: b * size, chosen, sums: &mut sums }));
         }

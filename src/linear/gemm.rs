@@ -4,6 +4,7 @@
 //! A matrix is a view with two strides, so that transposes and blocks need no copy. A result is cut into disjoint
 //! blocks, which threads fill in parallel. Their size depends on the shape alone, and so do the bits.
 
+use crate::memory;
 use crate::simd::Float;
 use crate::view::Rows;
 use gemm_common::Parallelism;
@@ -106,7 +107,7 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         let len = self.shape[side];
         let even = len.div_ceil(MIN_BLOCKS.max(len.div_ceil(BLOCK))).max(1);
         let size = if even > WHOLE { even.next_multiple_of(WHOLE) } else { even };
-        (0..len).step_by(size).map(|first| self.cut(side, first..len.min(first + size))).collect()
+        memory::list((0..len).step_by(size).map(|first| self.cut(side, first..len.min(first + size))))
     }
 
     /// Some of its columns.
@@ -131,7 +132,7 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         let ([rows, columns], between) = (self.shape, lhs.shape[1]);
         assert!(lhs.shape[0] == rows && rhs.shape == [between, columns], "matrices that fit");
         if between > TERMS && (rows == 1 || columns == 1) {
-            let mut part = vec![T::ZERO; rows * columns];
+            let mut part = memory::zeros(rows * columns);
             for first in (0..between).step_by(TERMS) {
                 let terms = first..between.min(first + TERMS);
                 let (lhs, rhs) = (lhs.columns(terms.clone()), rhs.rows(terms));
@@ -143,6 +144,7 @@ impl<'a, T: Float> MatrixMut<'a, T> {
         if rows == 0 || columns == 0 || (between == 0 && adds) {
             return;
         }
+        memory::expect((rows + columns + PACKED) * between.min(DEEP) * size_of::<T>());
         let kernel = kernel::<T>();
         // The kernel prefers results whose columns are contiguous, and the transposed product is as good.
         let ([rows, columns], [row, column], lhs, rhs) = if self.strides[1] < self.strides[0] {
@@ -223,6 +225,11 @@ const WHOLE: usize = 16;
 /// Length of a sum where the result is a vector. The crate does not sum in blocks there, and a sum of 70000 numbers in
 /// single precision, one after the other, has a relative error of 4e-5.
 const TERMS: usize = 1024;
+
+/// The crate copies factors, at most so many terms of each row and column at a time, and some more columns than there are.
+/// It aborts where there is no memory for them, so that is looked at before.
+const DEEP: usize = 512;
+const PACKED: usize = 1 << 10;
 
 /// The least number of blocks of a matrix.
 const MIN_BLOCKS: usize = 4;

@@ -11,6 +11,7 @@
 
 use crate::error::{Result, check_fraction};
 use crate::math::Real;
+use crate::memory;
 use crate::simd::{Lanes, MAX_LANES, Simd, load_at};
 use crate::view::check_weights;
 
@@ -44,7 +45,8 @@ impl<T: Real> BinaryWeights<T> {
             Some(weights) if !weights.is_empty() => {
                 check_weights("pos_weight", weights, &[weights.len()])?;
                 let columns = weights.len();
-                let weights = weights.iter().copied().cycle().take(columns + MAX_LANES).collect();
+                let extended = weights.iter().copied().cycle().take(columns + MAX_LANES);
+                let weights = memory::or_error(|| Ok(memory::list(extended)))?;
                 Some(PosWeight { weights, columns })
             }
             _ => None,

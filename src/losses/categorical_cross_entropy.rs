@@ -37,6 +37,7 @@
 use super::{Domain, Group, LaneKernels, NoLanes, RowLoss, RowTarget, SoftLanes, total_weight};
 use crate::error::{Result, check_number};
 use crate::math::{Real, ln};
+use crate::memory;
 use crate::rows::{Logits, LogitsIo, row_total};
 use crate::simd::{Lanes, Simd, inlined, read};
 use crate::tile::Tile;
@@ -191,7 +192,7 @@ impl<T: Real> RowLoss<T> for CategoricalCrossEntropy<'_, T> {
                     let (weight, _, slope) = self.of_class(p[y], y);
                     (y, if weight * t == 0.0 { 0.0 } else { scale * weight * t * slope })
                 });
-                let slopes: Vec<(usize, f64)> = slopes.collect();
+                let slopes = memory::list(slopes);
                 row.output().fill(T::ZERO);
                 for (y, slope) in slopes {
                     row.output()[y] = row.output()[y] + T::from_f64(slope);

@@ -32,6 +32,7 @@
 //! T. Calders and S. Verwer, *Three naive Bayes approaches for discrimination-free classification*, 2010 (parity).
 
 use crate::math::{Logistic, Real};
+use crate::memory;
 use crate::simd::{Lanes, RowIo, Simd, lanes_of, read, write};
 use crate::view::Classes;
 
@@ -148,7 +149,7 @@ pub(crate) fn penalty(sums: &[GroupSum]) -> (f64, Vec<f64>) {
         penalty += sum.rows as f64 / n * deviation * deviation;
         2.0 / n * deviation
     };
-    let slopes = sums.iter().map(slope).collect();
+    let slopes = memory::list(sums.iter().map(slope));
     (penalty, slopes)
 }
 

@@ -42,6 +42,7 @@
 use super::{LaneKernels, NoLanes, RowLoss, RowTarget};
 use crate::error::Result;
 use crate::math::Real;
+use crate::memory;
 use crate::rows::{LogitMap, Logits, LogitsIo, RowSum};
 use crate::simd::{Lanes, Simd, inlined};
 use crate::sparse::Pairs;
@@ -93,7 +94,7 @@ impl<T: Real> Outcomes<T> {
     #[inline(never)]
     fn from_sums(row: &[T], pairs: Pairs<'_, T>, sum_of: &dyn Fn(&[T]) -> RowSum<T>) -> Option<Self> {
         // 1. the classes, sorted, each once
-        let mut known: Vec<_> = (0..pairs.len()).filter_map(|pair| pairs.get(pair)).collect();
+        let mut known = memory::list((0..pairs.len()).filter_map(|pair| pairs.get(pair)));
         if known.is_empty() {
             return None;
         }
@@ -138,7 +139,7 @@ impl<T: Real> Outcomes<T> {
         let rounding = known.len() as f64 * if size_of::<T>() == 4 { f64::from(f32::EPSILON) } else { f64::EPSILON };
         let teacher = if known.len() == row.len() || 1.0 - given <= rounding { 0.0 } else { 1.0 - given };
         let tail = outcome(row.len(), teacher, sum_of_tail.max, weight);
-        let known = known.into_iter().map(|(class, teacher)| outcome(class, teacher, row[class], 1.0)).collect();
+        let known = memory::list(known.into_iter().map(|(class, teacher)| outcome(class, teacher, row[class], 1.0)));
         Some(Outcomes { known, tail, total: given + teacher, sum_of_tail })
     }
 

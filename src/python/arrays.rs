@@ -8,6 +8,11 @@
 //! NumPy lets another thread write to an array that is read here. This gives wrong numbers but no invalid memory
 //! access: a label that is used as an index is read once and then tested ([`Classes::get`](crate::Classes::get)), and
 //! no shape is read twice.
+//!
+//! # Code of users
+//! Reading one argument may run code of its own (`__array__`, properties of subclasses), which may resize or reshape an
+//! array that has been read before. So an [`Array`] keeps a copy of its shape, and has no numbers any more once it is
+//! not the array that was looked at: the core then refuses its length. No code of users runs after numbers are taken.
 
 use super::threads;
 use crate::error::Error;
@@ -23,7 +28,7 @@ use numpy::{
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::ptr::null_mut;
 
 /// An argument as Python passes it.
@@ -88,12 +93,16 @@ impl Number for bf16 {
 }
 
 /// Runs `f` with standard arithmetic and the number of threads of the context, and without the GIL if the work is long
-/// enough for other threads to benefit.
-pub(super) fn detached<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> R + Send) -> R {
+/// enough for other threads to benefit. Memory that is not to be had is an error.
+pub(super) fn detached<R: Send>(
+    py: Python<'_>,
+    elements: usize,
+    f: impl FnOnce() -> crate::Result<R> + Send,
+) -> crate::Result<R> {
     /// A function of its own, which the branches share.
     #[inline(never)]
-    fn standard<R>(f: impl FnOnce() -> R) -> R {
-        float_mode::standard(f)
+    fn standard<R>(f: impl FnOnce() -> crate::Result<R>) -> crate::Result<R> {
+        float_mode::standard(|| crate::or_error(f))
     }
     let f = || standard(f);
     if elements < DETACH_ELEMENTS { f() } else { threads::of_context(py, || py.detach(f)) }
@@ -129,6 +138,7 @@ fn as_array<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyU
 pub(super) struct Array<'py, T> {
     array: Bound<'py, PyUntypedArray>,
     data: *mut T,
+    shape: Shape,
     rows: usize,
     columns: usize,
     stride: usize,
@@ -136,6 +146,45 @@ pub(super) struct Array<'py, T> {
     step: usize,
     /// Whether it is a copy of the argument.
     copied: bool,
+}
+
+/// The memory of an array.
+pub(super) struct Span {
+    pub(super) addresses: Range<usize>,
+    /// Whether the argument was converted: then it may have memory of its own, besides this, or this.
+    pub(super) copied: bool,
+}
+
+/// A copy of a shape.
+enum Shape {
+    Short([usize; 4], usize),
+    Long(Box<[usize]>),
+}
+
+impl Shape {
+    #[inline]
+    fn of(dims: &[usize]) -> Self {
+        let mut short = [0; 4];
+        match short.get_mut(..dims.len()) {
+            Some(place) => {
+                place.copy_from_slice(dims);
+                Shape::Short(short, dims.len())
+            }
+            None => Shape::Long(dims.into()),
+        }
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+
+    #[inline]
+    fn deref(&self) -> &[usize] {
+        match self {
+            Shape::Short(dims, len) => &dims[..*len],
+            Shape::Long(dims) => dims,
+        }
+    }
 }
 
 impl<'py, T: Stored> Array<'py, T> {
@@ -150,7 +199,8 @@ impl<'py, T: Stored> Array<'py, T> {
         if !data.is_aligned() {
             return None;
         }
-        let (columns, rows) = match array.shape() {
+        let shape = Shape::of(array.shape());
+        let (columns, rows) = match &*shape {
             [] => (1, 1),
             [leading @ .., last] => (*last, leading.iter().product()),
         };
@@ -160,7 +210,7 @@ impl<'py, T: Stored> Array<'py, T> {
             &[stride, inner] if inner == size && stride >= 0 && stride % size == 0 => (stride / size) as usize,
             _ => return None,
         };
-        Some(Array { array: array.clone(), data, rows, columns, stride, step: 1, copied: false })
+        Some(Array { array: array.clone(), data, shape, rows, columns, stride, step: 1, copied: false })
     }
 
     /// An array whose last axis is the slowest in memory, and whose others are in C order: a class at a time. Its
@@ -181,6 +231,7 @@ impl<'py, T: Stored> Array<'py, T> {
         (data.is_aligned() && *last == expected && rows > 0 && columns > 0).then(|| Array {
             array: array.clone(),
             data,
+            shape: Shape::of(array.shape()),
             rows,
             columns,
             stride: columns,
@@ -227,8 +278,17 @@ impl<'py, T: Stored> Array<'py, T> {
         Self::copy(&array)
     }
 
+    #[inline]
     pub(super) fn shape(&self) -> &[usize] {
-        self.array.shape()
+        &self.shape
+    }
+
+    /// Whether this is still the array that was looked at.
+    #[inline]
+    fn is_intact(&self) -> bool {
+        // SAFETY: `in_place` has checked the type.
+        let data = unsafe { self.array.cast_unchecked::<PyArrayDyn<T>>() }.data();
+        data == self.data && self.array.shape() == &*self.shape
     }
 
     pub(super) fn len(&self) -> usize {
@@ -275,27 +335,31 @@ impl<'py, T: Stored> Array<'py, T> {
 
     /// All numbers from the first to the last, including those between the rows.
     pub(super) fn data(&self) -> &[T] {
-        if self.span_len() == 0 {
+        if self.span_len() == 0 || !self.is_intact() {
             return &[];
         }
-        // SAFETY: `in_place` has checked type, alignment and strides, and `self` keeps the array alive. The caller is
-        // responsible for writers in other threads, as with every function of NumPy (see above).
+        // SAFETY: `in_place` has checked type, alignment and strides, which are still those of the array, and `self`
+        // keeps it alive. The caller is responsible for writers in other threads, as with every function of NumPy.
         unsafe { std::slice::from_raw_parts(self.data, self.span_len()) }
     }
 
     /// Like [`data`](Self::data), mutable.
     pub(super) fn data_mut(&mut self) -> &mut [T] {
-        if self.span_len() == 0 {
+        if self.span_len() == 0 || !self.is_intact() {
             return &mut [];
         }
         // SAFETY: as above; `Output` provides only writeable arrays that share no memory with an input.
         unsafe { std::slice::from_raw_parts_mut(self.data, self.span_len()) }
     }
 
-    /// The range of addresses; `None` for a copy.
-    pub(super) fn span(&self) -> Option<Range<usize>> {
-        let data = self.data().as_ptr_range();
-        (!self.copied).then_some(data.start as usize..data.end as usize)
+    /// The range of addresses that is read or written.
+    pub(super) fn addresses(&self) -> Range<usize> {
+        let start = self.data as usize;
+        start..start + self.span_len() * size_of::<T>()
+    }
+
+    pub(super) fn span(&self) -> Option<Span> {
+        Some(Span { addresses: self.addresses(), copied: self.copied })
     }
 }
 

@@ -2,11 +2,11 @@
 //! axis first. The derivatives get the layout of the logits.
 
 use super::arrays::{Arg, Array, Number, detached};
-use super::inputs::{Input, Logits};
+use super::inputs::{Input, Logits, Upstream};
 use super::outputs::{Want, WantHess, loss_grad, wrap};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::math::Real;
-use crate::{ColumnPlaces, Columns, CurvedObjective, Reduction};
+use crate::{ColumnPlaces, Columns, CurvedObjective, HessOptions, Reduction};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -95,50 +95,65 @@ impl<'py, S: Number<Real = S> + Real> Place<'py, S> {
     }
 }
 
-/// The loss, and the derivatives that are wanted; none where this objective is evaluated by rows alone, or in place.
+/// The places for the derivatives that are wanted, and the upstream gradient.
+pub(super) struct ColumnOutput<'py, S: Number<Real = S>> {
+    grad: Option<Place<'py, S>>,
+    hess: Option<(Place<'py, S>, HessOptions)>,
+    upstream: Upstream<'py, S>,
+}
+
+impl<'py, S: Number<Real = S> + Real> ColumnOutput<'py, S> {
+    /// None where the gradient is to be written over the logits.
+    pub(super) fn of(logits: &Input<'py, S>, want: Want<'_, 'py>, given: &[Arg<'_, 'py>]) -> PyResult<Option<Self>> {
+        let (py, shape) = (logits.py(), logits.leading());
+        let axis = logits.axis.unwrap_or(shape.len());
+        let upstream = logits.grad_output(want.grad_output, shape)?;
+        logits.check_fit()?;
+        let (mut grad, mut hess) = (None, None);
+        if want.order > 0 {
+            let inputs: Vec<_> = given.iter().copied().chain(want.grad_output).collect();
+            let mut is_single = false;
+            if let Some(out) = want.out {
+                let arguments = (out, &logits.given, inputs.clone(), logits.dtype(), logits.single_dtype());
+                is_single = !via_numpy(py, Numpy::CheckOut, arguments)?.is_truthy()?;
+                if via_numpy(py, Numpy::Overlap, (out, &logits.given))?.is_truthy()? {
+                    return Ok(None);
+                }
+            }
+            if want.order == 2 {
+                let WantHess { out, options } = WantHess::given(want)?;
+                if let Some(out) = &out {
+                    let dtype = if is_single { logits.single_dtype() } else { logits.dtype() };
+                    via_numpy(py, Numpy::CheckHessOut, (out, &logits.given, want.out, inputs, dtype))?;
+                }
+                hess = Some((Place::of(logits, axis, out.as_ref(), is_single)?, options));
+            }
+            grad = Some(Place::of(logits, axis, want.out, is_single)?);
+        }
+        Ok(Some(ColumnOutput { grad, hess, upstream }))
+    }
+}
+
+/// The loss, and the derivatives that are wanted; none where this objective is evaluated by rows alone.
 pub(super) fn evaluate_by_column<'py, S: Number<Real = S> + Real>(
     logits: &Input<'py, S>,
     objective: &dyn CurvedObjective<S>,
     reduction: Reduction,
-    want: Want<'_, 'py>,
-    given: &[Arg<'_, 'py>],
+    output: ColumnOutput<'py, S>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let (py, shape, rows) = (logits.py(), logits.leading(), logits.array.row_count());
     let axis = logits.axis.unwrap_or(shape.len());
     let columns = Columns::new(logits.array.data(), rows, logits.class_count())?;
-    let upstream = logits.grad_output(want.grad_output, shape)?;
-    logits.check_fit()?;
-    // 1. places
-    let (mut grad, mut hess) = (None, None);
-    if want.order > 0 {
-        let inputs: Vec<_> = given.iter().copied().chain(want.grad_output).collect();
-        let mut is_single = false;
-        if let Some(out) = want.out {
-            let arguments = (out, &logits.given, inputs.clone(), logits.dtype(), logits.single_dtype());
-            is_single = !via_numpy(py, Numpy::CheckOut, arguments)?.is_truthy()?;
-            if via_numpy(py, Numpy::Overlap, (out, &logits.given))?.is_truthy()? {
-                return Ok(None);
-            }
-        }
-        if want.order == 2 {
-            let WantHess { out, options } = WantHess::given(want)?;
-            if let Some(out) = &out {
-                let dtype = if is_single { logits.single_dtype() } else { logits.dtype() };
-                via_numpy(py, Numpy::CheckHessOut, (out, &logits.given, want.out, inputs, dtype))?;
-            }
-            hess = Some((Place::of(logits, axis, out.as_ref(), is_single)?, options));
-        }
-        grad = Some(Place::of(logits, axis, want.out, is_single)?);
-    }
-    // 2. the sweep
-    let grad_output = if want.order > 0 { upstream.get() } else { crate::GradOutput::ONE };
+    let ColumnOutput { mut grad, mut hess, upstream } = output;
+    // 1. the sweep
+    let grad_output = if grad.is_some() { upstream.get() } else { crate::GradOutput::ONE };
     let places = grad.as_mut().map(Place::places);
     let hesses = hess.as_mut().map(|(hess, options)| (hess.places(), *options));
     let loss = detached(py, logits.array.len(), || {
         crate::value_by_column(objective, columns, places, hesses, reduction, grad_output)
     })?;
     let Some(loss) = loss else { return Ok(None) };
-    // 3. results
+    // 2. results
     let loss = wrap(py, loss, shape)?;
     Ok(Some(match (grad, hess) {
         (None, _) => loss,

@@ -44,13 +44,15 @@ impl<'a, 'py> Call<'a, 'py> {
         };
         let y = y.of_shape("y", &[n, d])?;
         let reduction = options::reduction(self.reduction)?;
-        let pairs = PairedRows { x: x.array.rows()?, y: y.rows()?, temperature: self.temperature };
         let work = linear::work(n, d, n);
+        let pairs = || Result::Ok(PairedRows { x: x.array.rows()?, y: y.rows()?, temperature: self.temperature });
         if self.order == 0 {
+            let pairs = pairs()?;
             let loss = detached(py, work, || f(&pairs, None, reduction, GradOutput::ONE))?;
             return wrap(py, loss.loss, &[n]);
         }
         let (mut grads, upstream) = self.gradients(x, [n, d])?;
+        let pairs = pairs()?;
         let grad_output = upstream.get();
         let [x_grad, y_grad] = grads.each_mut().map(|grad| grad.array.data_mut());
         let places = PairGrads { x: x_grad, y: y_grad };

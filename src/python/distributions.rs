@@ -2,9 +2,9 @@
 
 use super::arrays::{Arg, Array, Number, check_shape, detached};
 use super::errors::refuse;
-use super::inputs::{Input, Logits, data, match_dtype};
+use super::inputs::{Input, Logits, Upstream, data, match_dtype};
 use super::outputs::{numbers, restored};
-use crate::{Measure, MeasureInput, MeasureKind, Rows, Variable};
+use crate::{Measure, MeasureInput, MeasureKind, Rows, Variable, memory};
 use half::{bf16, f16};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -58,8 +58,11 @@ fn evaluate<'py>(
     })
 }
 
-/// Adds a hint: `cross_entropy` is often called by mistake instead of a loss.
+/// Adds a hint to what is wrong with an input: `cross_entropy` is often called by mistake instead of a loss.
 fn hint(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyValueError>(py) {
+        return error;
+    }
     PyValueError::new_err(format!("{}; for logits and labels use softmax_cross_entropy", error.value(py)))
 }
 
@@ -80,17 +83,17 @@ fn run<'py, S: Number>(
     let shape = if p_shape.len() >= q_shape.len() { p_shape } else { q_shape };
     let leading = &shape[..shape.len() - 1];
     let rows = leading.iter().product();
-    let (p_rows, q_rows) = (rows_of("p", &p.array, rows)?, q.as_ref().map(|q| rows_of("q", q, rows)).transpose()?);
     let weights = p.wide_weights(sample_weight, "sample_weight", leading)?;
+    let upstream = if with_grad { p.grad_output(grad_output, leading)? } else { Upstream::Number(1.0) };
+    let (p_rows, q_rows) = (rows_of("p", &p.array, rows)?, q.as_ref().map(|q| rows_of("q", q, rows)).transpose()?);
     let weights = data(&weights);
     // 2. their values
-    let mut values = vec![Default::default(); rows];
+    let mut values = crate::or_error(|| Ok(memory::zeros(rows)))?;
     if !with_grad {
         detached(py, rows * classes, || crate::weighted_measure_value(measure, p_rows, q_rows, weights, &mut values))?;
         return numbers(py, values, leading);
     }
     // 3. and gradients
-    let upstream = p.grad_output(grad_output, leading)?;
     let grad_output = upstream.get();
     let mut p_grad = Array::<S>::empty(p.dtype(), p_shape)?;
     let mut q_grad = q.as_ref().map(|q| Array::<S>::empty(p.dtype(), q.shape())).transpose()?;

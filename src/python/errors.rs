@@ -1,7 +1,7 @@
 //! The only place where an error of the core becomes a Python exception.
 
 use crate::error::Error;
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyValueError};
 use pyo3::{PyErr, PyResult, import_exception};
 
 import_exception!(xentrs._arrays, NeedsConversion);
@@ -13,6 +13,7 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> PyErr {
         match error {
             Error::Label { .. } => PyIndexError::new_err(error.to_string()),
+            Error::OutOfMemory { .. } => PyMemoryError::new_err(error.to_string()),
             // A probability that rounding may have put outside.
             Error::Value { name: name @ ("p" | "target"), expected, got, .. }
                 if expected.starts_with("in [0, 1]") && (-LARGEST_ROUNDING..=1.0 + LARGEST_ROUNDING).contains(&got) =>

@@ -3,7 +3,7 @@
 use super::arrays::{Arg, Number, detached};
 use super::inputs::{Input, Logits, match_dtype};
 use super::outputs::{Output, Want, rounded};
-use crate::{Function, api};
+use crate::{Function, api, memory};
 use pyo3::prelude::*;
 
 /// A function of `xentrs.losses` that maps an array to one of the same shape.
@@ -30,8 +30,10 @@ fn map<'py>(
 pub(super) fn logsumexp<'py>(x: Arg<'_, 'py>, axis: isize, keepdims: bool) -> PyResult<Bound<'py, PyAny>> {
     match_dtype!(Logits::of(x, "x", Some(axis))?, x => {
         let rows = x.array.rows()?;
-        let mut sums = vec![Default::default(); rows.rows()];
-        detached(x.py(), x.array.len(), || crate::logsumexp(rows, &mut sums))?;
+        let sums = detached(x.py(), x.array.len(), || {
+            let mut sums = memory::zeros(rows.rows());
+            crate::logsumexp(rows, &mut sums).map(|()| sums)
+        })?;
         rounded(&x, &sums, &x.reduced(keepdims))
     })
 }

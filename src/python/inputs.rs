@@ -1,6 +1,6 @@
 //! Logits, and arrays that fit them in type and shape.
 
-use super::arrays::{Arg, Array, Number, Stored, check_shape};
+use super::arrays::{Arg, Array, Number, Span, Stored, check_shape};
 use super::errors::needs_double;
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::{self, Use};
@@ -15,7 +15,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::ops::Range;
 
 /// Runs an expression for logits of any dtype.
 macro_rules! match_dtype {
@@ -35,7 +34,7 @@ pub(super) fn data<'a, T: Stored>(array: &'a Option<Array<'_, T>>) -> Option<&'a
     array.as_ref().map(Array::data)
 }
 
-pub(super) fn span<T: Stored>(array: &Option<Array<'_, T>>) -> Option<Range<usize>> {
+pub(super) fn span<T: Stored>(array: &Option<Array<'_, T>>) -> Option<Span> {
     array.as_ref().and_then(Array::span)
 }
 
@@ -74,7 +73,7 @@ impl<S: Number> Upstream<'_, S> {
     }
 
     /// The memory that is read, if it may be the caller's.
-    pub(super) fn span(&self) -> Option<Range<usize>> {
+    pub(super) fn span(&self) -> Option<Span> {
         match self {
             Upstream::Number(_) => None,
             Upstream::Each(each) => each.span(),

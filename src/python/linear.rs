@@ -12,6 +12,7 @@ use crate::linear;
 use crate::{LinearGrads, LinearObjective, Loss, Objective, Reduction};
 use pyo3::prelude::*;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The places for the gradients that are wanted, of input, weight and bias, and what multiplies them.
 type Gradients<'py, S> = ([Option<Gradient<'py, S>>; 3], Upstream<'py, S>);
@@ -45,6 +46,10 @@ pub(super) struct Gradient<'py, S: Number> {
     pub(super) array: Array<'py, S::Real>,
     is_rounded: bool,
     copy_to: Option<Bound<'py, PyAny>>,
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 impl<'py, S: Number> Gradient<'py, S> {
@@ -208,7 +213,13 @@ impl<'a, 'py> Layer<'a, 'py> {
         };
         let mut gradients = [None, None, None];
         for (i, out) in outs.into_iter().enumerate().filter(|(i, _)| is_wanted[*i]) {
-            gradients[i] = Some(Gradient::new(x, shapes[i], out)?);
+            let gradient = Gradient::new(x, shapes[i], out)?;
+            // What `xentrs._arrays` was told of an input need not be what was read of it.
+            let place = gradient.array.addresses();
+            if [x.array.addresses(), weight.addresses()].iter().any(|read| overlap(read, &place)) {
+                return refuse("out", "apart from the inputs", "an array that overlaps one");
+            }
+            gradients[i] = Some(gradient);
         }
         Ok((gradients, upstream))
     }

@@ -71,6 +71,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Isa::active()?;
         crate::parallel::environment()?;
+        module.setattr("_most_threads", crate::parallel::MOST_THREADS)?;
         module.setattr("_threads", threads::variable(module.py())?)
     }
 

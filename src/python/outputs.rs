@@ -1,6 +1,6 @@
 //! Results: losses, and gradients in new arrays, in the caller's `out`, or in place of the logits.
 
-use super::arrays::{Arg, Array, Number, detached};
+use super::arrays::{Arg, Array, Number, Span, detached};
 use super::inputs::{Input, Upstream};
 use super::options::choice;
 use super::via_numpy::{Numpy, via_numpy};
@@ -23,8 +23,6 @@ pub(super) struct Output<'py, S: Number> {
     hess: Option<WantHess<'py>>,
     /// What the gradient is multiplied by.
     pub(super) upstream: Upstream<'py, S>,
-    /// The arguments that a place for the Hessian may not overlap.
-    inputs: Vec<Bound<'py, PyAny>>,
     /// The caller's `out` if it cannot be written directly; the result is copied to it.
     copy_to: Option<Bound<'py, PyAny>>,
     axis: Option<usize>,
@@ -62,10 +60,10 @@ impl<'py, S: Number> Place<'py, S> {
         }
     }
 
-    fn span(&self) -> Option<Range<usize>> {
+    fn addresses(&self) -> Range<usize> {
         match self {
-            Place::Stored(array) => array.span(),
-            Place::Single(array) => array.span(),
+            Place::Stored(array) => array.addresses(),
+            Place::Single(array) => array.addresses(),
         }
     }
 }
@@ -79,45 +77,41 @@ impl<'py, S: Number> Output<'py, S> {
         losses: &[usize],
         want: Want<'_, 'py>,
         given: [Option<Arg<'_, 'py>>; N],
-        spans: [Option<Range<usize>>; N],
+        spans: [Option<Span>; N],
     ) -> PyResult<Self> {
         let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
         let (hess, upstream) = (WantHess::of(want)?, logits.grad_output(want.grad_output, losses)?);
-        let inputs = match &hess {
-            Some(_) => given.iter().flatten().map(|&given| given.clone()).collect(),
-            None => Vec::new(),
-        };
         let Some(out) = want.out else {
             let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
-            return Ok(Output { array, over_logits: false, fresh: true, hess, upstream, inputs, copy_to: None, axis });
+            let output = Output { array, over_logits: false, fresh: true, hess, upstream, copy_to: None, axis };
+            return output.with_place_for_hess(logits, &given);
         };
         // A number was copied.
         let factors = want.grad_output.filter(|_| matches!(upstream, Upstream::Each(_)));
-        let given = given.iter().chain([&factors]);
+        let all_given = given.iter().chain([&factors]);
         let check = || {
-            let others: Vec<_> = given.clone().copied().flatten().collect();
+            let others: Vec<_> = all_given.clone().copied().flatten().collect();
             via_numpy(py, Numpy::CheckOut, (out, &logits.given, others, logits.dtype(), logits.single_dtype()))
         };
         if axis.is_none()
-            && let Some(span) = logits.array.span()
+            && let Some(Span { addresses: source, copied: false }) = logits.array.span()
             && let Some(array) = Place::in_place(out, shape)
-            && let Some(target) = array.span()
         {
-            let over_logits = target == span && logits.array.is_flat() && matches!(array, Place::Stored(_));
-            let apart = |span: &Range<usize>| span.end <= target.start || target.end <= span.start;
-            // An input without a span was converted: what is read is a copy, but what was passed may share memory.
-            let read =
-                given.clone().zip(spans.into_iter().chain([upstream.span()])).filter(|(given, _)| given.is_some());
-            let (mut are_apart, mut have_copies) = (over_logits || apart(&span), false);
-            for (_, span) in read {
-                are_apart &= span.as_ref().is_none_or(apart);
-                have_copies |= span.is_none();
+            let target = array.addresses();
+            let over_logits = target == source && logits.array.is_flat() && matches!(array, Place::Stored(_));
+            let apart = |read: &Range<usize>| read.end <= target.start || target.end <= read.start;
+            let spans = all_given.clone().zip(spans.into_iter().chain([upstream.span()]));
+            let (mut are_apart, mut have_copies) = (over_logits || apart(&source), false);
+            for span in spans.filter_map(|(given, span)| given.and(span)) {
+                are_apart &= apart(&span.addresses);
+                have_copies |= span.copied;
             }
             if are_apart {
                 if have_copies {
                     check()?;
                 }
-                return Ok(Output { array, over_logits, fresh: false, hess, upstream, inputs, copy_to: None, axis });
+                let output = Output { array, over_logits, fresh: false, hess, upstream, copy_to: None, axis };
+                return output.with_place_for_hess(logits, &given);
             }
         }
         let array = if check()?.is_truthy()? {
@@ -125,7 +119,20 @@ impl<'py, S: Number> Output<'py, S> {
         } else {
             Place::Single(Array::empty(logits.single_dtype(), shape)?)
         };
-        Ok(Output { array, over_logits: false, fresh: true, hess, upstream, inputs, copy_to: Some(out.clone()), axis })
+        let copy_to = Some(out.clone());
+        let output = Output { array, over_logits: false, fresh: true, hess, upstream, copy_to, axis };
+        output.with_place_for_hess(logits, &given)
+    }
+
+    /// The same, if the caller's place for the Hessian, if there is one, can take it.
+    #[inline(always)]
+    fn with_place_for_hess(self, logits: &Input<'py, S>, given: &[Option<Arg<'_, 'py>>]) -> PyResult<Self> {
+        if let Some(WantHess { out: Some(place), .. }) = &self.hess {
+            let inputs: Vec<_> = given.iter().copied().flatten().collect();
+            let arguments = (place, &logits.given, self.object(), inputs, self.dtype());
+            via_numpy(logits.py(), Numpy::CheckHessOut, arguments)?;
+        }
+        Ok(self)
     }
 
     /// The dtype of the result.
@@ -272,10 +279,6 @@ fn evaluate_hess<'py, S: Number>(
     let hess = output.hess.take();
     let options = hess.as_ref().map_or(HessOptions::EXACT, |hess| hess.options);
     let place = hess.and_then(|hess| hess.out);
-    if let Some(place) = &place {
-        let arguments = (place, &logits.given, output.object(), output.inputs.clone(), dtype.clone());
-        via_numpy(py, Numpy::CheckHessOut, arguments)?;
-    }
     let in_place = place.as_ref().filter(|_| logits.axis.is_none());
     let in_place = in_place.and_then(|place| Place::<S>::in_place(place, logits.array.shape()));
     let is_copied = in_place.is_none();

@@ -24,8 +24,8 @@ fn smoothness<'py, S: Number>(
     pairs[positions.len() - 1] = length.saturating_sub(1);
     let output = want.output(|want| Output::of(logits, &pairs, want, [segments], [span(&array)]))?;
     logits.check_fit()?;
-    let neighbours = Neighbours { length, segments: data(&array) };
     let reduction = options::reduction(reduction)?;
+    let neighbours = Neighbours { length, segments: data(&array) };
     let Some(mut output) = output else {
         let rows = logits.array.rows()?;
         return wrap(py, detached(py, elements, || crate::js_smoothness(rows, neighbours, reduction))?, &pairs);

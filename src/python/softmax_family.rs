@@ -1,7 +1,7 @@
 //! Losses of rows: softmax cross-entropy, its focal loss, and cross-entropy of probabilities.
 
 use super::arrays::{Arg, Array, Number};
-use super::columns::evaluate_by_column;
+use super::columns::{ColumnOutput, evaluate_by_column};
 use super::inputs::{Input, Logits, data, match_dtype, span};
 use super::options::{self, SoftmaxOptions, function, softmax_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
@@ -163,14 +163,14 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         let arguments = self.arguments(logits, target, Use::under(reduction))?;
         let given: Vec<_> = arguments.given.into_iter().flatten().collect();
         logits.warn_of_probabilities("logits")?;
+        let Some(output) = ColumnOutput::of(logits, want, &given)? else { return Ok(None) };
         let loss = self.loss(logits, &arguments)?;
         if gamma == 0.0 {
-            return arguments.with_objective(logits, loss, |objective| {
-                evaluate_by_column(logits, objective, reduction, want, &given)
-            });
+            return arguments
+                .with_objective(logits, loss, |objective| evaluate_by_column(logits, objective, reduction, output));
         }
         arguments.with_objective(logits, SoftmaxFocalLoss::new(loss, gamma)?, |objective| {
-            evaluate_by_column(logits, objective, reduction, want, &given)
+            evaluate_by_column(logits, objective, reduction, output)
         })
     }
 

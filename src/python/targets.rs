@@ -1,6 +1,6 @@
 //! Targets that fit the logits: classes, distributions, and labels of points.
 
-use super::arrays::{Arg, Array, Number, check_shape};
+use super::arrays::{Arg, Array, Number, Span, check_shape};
 use super::inputs::Input;
 use super::via_numpy::{Numpy, via_numpy};
 use crate::losses::Domain;
@@ -8,7 +8,6 @@ use crate::{Classes, Labels};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::ops::Range;
 
 /// Floating-point targets, in the type of the computation or, if different, in the type of the logits.
 pub(super) enum Floats<'py, S: Number> {
@@ -145,7 +144,7 @@ impl<'py, S: Number> Floats<'py, S> {
         self
     }
 
-    pub(super) fn span(&self) -> Option<Range<usize>> {
+    pub(super) fn span(&self) -> Option<Span> {
         match self {
             Floats::Real(array) => array.span(),
             Floats::Stored(array) => array.span(),
@@ -169,7 +168,7 @@ impl<'py, S: Number> Target<'py, S> {
     }
 
     /// The memory that is read; the second span is for the weights of a sparse target.
-    pub(super) fn spans(&self) -> [Option<Range<usize>>; 2] {
+    pub(super) fn spans(&self) -> [Option<Span>; 2] {
         match self {
             Target::Classes(classes) => [classes.span(), None],
             Target::Distributions(floats) => [floats.span(), None],
@@ -187,7 +186,7 @@ impl ClassArray<'_> {
     }
 
     /// The memory that is read.
-    pub(super) fn span(&self) -> Option<Range<usize>> {
+    pub(super) fn span(&self) -> Option<Span> {
         match self {
             ClassArray::I32(array) => array.span(),
             ClassArray::I64(array) => array.span(),

@@ -4,6 +4,7 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::outputs::{Output, Want, numbers};
 use super::targets::ClassArray;
+use crate::memory;
 use crate::{GradOutput, Loss, Reduction, TokenObjective, api};
 use numpy::Element;
 use pyo3::prelude::*;
@@ -101,8 +102,8 @@ pub(super) fn both<'py, T: Element + Copy>(
     let Loss::Each(each) = loss else {
         unreachable!("the results of tokens are not reduced");
     };
-    let every_second = |first| each.iter().copied().skip(first).step_by(2).collect();
-    Ok((numbers(py, every_second(0), shape)?, numbers(py, every_second(1), shape)?))
+    let every_second = |first| crate::or_error(|| Ok(memory::list(each.iter().copied().skip(first).step_by(2))));
+    Ok((numbers(py, every_second(0)?, shape)?, numbers(py, every_second(1)?, shape)?))
 }
 
 /// The error of a target, which is called a token here.

@@ -74,6 +74,7 @@ const BUFFER: c_int = 1;
 const SCALAR: c_int = 3;
 const STRING: c_int = 4;
 const INVALID_ARGUMENT: c_int = 3;
+const RESOURCE_EXHAUSTED: c_int = 8;
 const UNIMPLEMENTED: c_int = 12;
 const INTERNAL: c_int = 13;
 
@@ -187,7 +188,8 @@ struct Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Fault { code: INVALID_ARGUMENT, message: error.to_string() }
+        let code = if matches!(error, Error::OutOfMemory { .. }) { RESOURCE_EXHAUSTED } else { INVALID_ARGUMENT };
+        Fault { code, message: error.to_string() }
     }
 }
 
@@ -505,7 +507,8 @@ unsafe fn answer(frame: *mut CallFrame, f: impl FnOnce(&CallFrame) -> Result<(),
         return null_mut();
     }
     // SAFETY: XLA has made the frame, and keeps it until the handler returns.
-    let run = || float_mode::standard(|| f(unsafe { sized("XLA_FFI_CallFrame", frame)? }));
+    let frame = || unsafe { sized("XLA_FFI_CallFrame", frame) };
+    let run = || float_mode::standard(|| crate::or_error(|| Ok(frame().and_then(f)))?);
     let fault = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return null_mut(),
         Ok(Err(fault)) => fault,

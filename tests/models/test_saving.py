@@ -6,8 +6,11 @@ import math
 import os
 import pickle
 import signal
+import socket
+import stat
 import subprocess
 import sys
+import warnings
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -15,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 
 from processes import LIMIT
-from xentrs.models import MLPClassifier
-from xentrs.models.saving import SaveMixin
+from xentrs.models import GaussianRegressor, LogisticRegression, MLPClassifier, TemperatureScaler
+from xentrs.models.saving import SaveMixin, _encode
 
 
 class Box(SaveMixin, BaseEstimator):
@@ -336,7 +340,7 @@ def test_a_header_that_is_none(saved, text):
 
 
 def test_a_directory(tmp_path):
-    with pytest.raises(IsADirectoryError, match="must be a file that save has written, got a directory"):
+    with pytest.raises(IsADirectoryError, match="must be a file, got a directory"):
         Box.load(tmp_path)
 
 
@@ -345,3 +349,137 @@ def test_a_file_that_is_not_there(tmp_path):
         Box.load(tmp_path / "none.npz")
     with pytest.raises(FileNotFoundError):
         Box().save(tmp_path / "no folder" / "box.npz")
+
+
+# --- What is no file, and what is no estimator ------------------------------------------------------------------------
+
+posix = pytest.mark.skipif(os.name == "nt", reason="this system has no pipes among its files")
+
+
+@posix
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a pipe"])
+def test_what_is_no_regular_file_is_neither_replaced_nor_opened(tmp_path, kind):
+    path = place = tmp_path / "place"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place))
+    elif kind == "device":
+        path = place = Path(os.devnull)
+    else:
+        os.mkfifo(place)
+    if kind.startswith("link"):
+        path = tmp_path / "link"
+        path.symlink_to(place)
+    before, listed = place.stat(), sorted(os.listdir(tmp_path))
+    for call in (Box(size=3).save, Box.load):
+        what = kind.removeprefix("link to a ")
+        with pytest.raises(OSError, match=f"must be a file, got a {what}"):
+            call(path)
+    assert (place.stat().st_mode, place.stat().st_ino) == (before.st_mode, before.st_ino)
+    assert sorted(os.listdir(tmp_path)) == listed
+
+
+@posix
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    path = tmp_path / "box.npz"
+    mask = os.umask(0o077)
+    try:
+        Box().save(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for mode in (0o644, 0o640, 0o400):
+            path.chmod(mode)
+            Box(size=mode).save(path)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert Box.load(path).size == mode
+    finally:
+        os.umask(mask)
+
+
+@posix
+def test_links_in_a_circle_stay_links(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / name).symlink_to(tmp_path / other)
+    with pytest.raises(OSError, match="symbolic links"):
+        Box().save(tmp_path / "a")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert all(path.is_symlink() for path in tmp_path.iterdir())
+
+
+def fitted(cls, path):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 3)), np.arange(40) % 3
+    if cls is MLPClassifier:
+        model = cls(4, max_iter=2, random_state=0)
+    else:
+        model = cls()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    model.save(path)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value", "message"),
+    [
+        (LogisticRegression, "coef_", np.full((3, 3), np.nan), "coef_ must be real numbers without NaN"),
+        (LogisticRegression, "coef_", np.ones((3, 3)) * 1j, "coef_ must be real numbers without NaN"),
+        (LogisticRegression, "coef_", np.ones((3, 3, 3)), r"coef_ must have 3 columns, .* got shape \(3, 3, 3\)"),
+        (LogisticRegression, "coef_", np.ones((3, 4)), r"coef_ must have 3 columns, .* got shape \(3, 4\)"),
+        (LogisticRegression, "coef_", np.array("x"), "coef_ must be real numbers without NaN"),
+        (LogisticRegression, "intercept_", np.ones(4), r"intercept_ must fit coef_, of shape \(3, 3\)"),
+        (LogisticRegression, "intercept_", np.full(3, np.nan), "intercept_ must be real numbers without NaN"),
+        (LogisticRegression, "predict", 3, "an attribute named 'predict' would hide what every Logistic"),
+        (LogisticRegression, "__class__", 3, "an attribute named '__class__' would hide"),
+        (LogisticRegression, "C", 3, "an attribute named 'C' would hide"),
+        (LogisticRegression, "two words", 3, "an attribute named 'two words' would hide"),
+        (TemperatureScaler, "temperature_", 0.0, "temperature_ must be a positive number, got 0.0"),
+        (TemperatureScaler, "temperature_", -1, "temperature_ must be a positive number, got -1"),
+        (TemperatureScaler, "temperature_", [1.0], r"temperature_ must be a positive number, got \[1.0\]"),
+        (TemperatureScaler, "temperature_", np.array(np.nan), "temperature_ must be real numbers without NaN"),
+        (TemperatureScaler, "temperature_", "warm", "temperature_ must be real numbers without NaN"),
+        (MLPClassifier, "coefs_", [np.ones((3, 4)), np.ones((5, 3))], "coefs_ and intercepts_ must be layers that fit"),
+        (MLPClassifier, "coefs_", [np.ones(3), np.ones((4, 3))], "coefs_ must be matrices"),
+        (MLPClassifier, "intercepts_", [np.ones(4)], "coefs_ and intercepts_ must be layers that fit"),
+        (GaussianRegressor, "log_var_intercept_", np.array(np.nan), "log_var_intercept_ must be real numbers without"),
+    ],
+)
+def test_attributes_that_no_fitted_estimator_has(tmp_path, cls, name, value, message):
+    path = tmp_path / "model.npz"
+    model = fitted(cls, path)
+    assert same(vars(cls.load(path)), vars(model))
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["xentrs"].tobytes())
+    header["fitted"][name] = _encode(value, name, arrays)
+    arrays["xentrs"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=rf"model\.npz holds what is no fitted {cls.__name__}: {message}"):
+        cls.load(path)
+
+
+def test_sizes_beyond_the_file_are_refused_before_memory_is_asked_for(saved):
+    """A kilobyte that says it is terabytes: an array of objects, the head of one, an archive that is compressed."""
+    rewritten(saved, fitted={"a_": {"objects": [[1], [2**50]]}})
+    with pytest.raises(ValueError, match=SENSELESS):
+        Box.load(saved)
+    with np.load(saved) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(saved, **arrays, zeros=np.zeros(10**6))
+    with pytest.raises(ValueError, match=r"box\.npz is damaged: the arrays in it are larger than the file"):
+        Box.load(saved)
+    with zipfile.ZipFile(saved, "w") as archive, archive.open("xentrs.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**50,)})
+    with pytest.raises(ValueError, match=r"box\.npz is damaged: the array 'xentrs' cannot be read"):
+        Box.load(saved)
+
+
+def test_an_estimator_for_which_there_is_no_memory(saved, monkeypatch):
+    def fail(*args, **kwargs):
+        raise MemoryError("on purpose")
+
+    for module, name in ((np.lib.format, "read_array"), (json, "loads")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail)
+            with pytest.raises(MemoryError, match="on purpose"):
+                Box.load(saved)

@@ -7,8 +7,9 @@ logarithm of it, from which no variance is made: that may be beyond all floats.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -450,10 +451,50 @@ def _pair(
         names = ("mean_p", _name("var_p", p_is_log), "mean_q", _name("var_q", q_is_log))
         shapes = ", ".join(str(array.shape) for array in given)
         raise ValueError(f"{', '.join(names)} must broadcast against each other, got the shapes {shapes}") from None
-    mp, sp, mq, sq = (np.broadcast_to(array, shape).astype(np.float64) for array in given)
-    value, *grads = formula(_Terms(mp - mq, sp, sq, p_is_log, q_is_log), with_grad)
-    summed = (sum_to(grad, array).astype(dtype)[()] for grad, array in zip(grads, given, strict=False))
-    return value.astype(_of_values(dtype))[()], *summed
+    whole = [np.broadcast_to(array, shape) for array in given]
+    value = np.empty(shape, _of_values(dtype))
+    # A gradient that is a sum is kept in double precision until all of its blocks are there.
+    gradients = [
+        np.empty(shape, dtype) if array.shape == shape else np.zeros(array.shape)
+        for array in (given if with_grad else ())
+    ]
+    for block in _blocks(shape):
+        mp, sp, mq, sq = (array[block].astype(np.float64) for array in whole)
+        value[block], *grads = formula(_Terms(mp - mq, sp, sq, p_is_log, q_is_log), with_grad)
+        for gradient, grad in zip(gradients, grads, strict=True):
+            if gradient.shape == shape:
+                gradient[block] = grad
+            else:
+                place = gradient[_within(block, gradient.shape, len(shape))]
+                place += sum_to(grad, place)
+    return value[()], *(gradient.astype(dtype, copy=False)[()] for gradient in gradients)
+
+
+_BLOCK = 1 << 14
+"""Elements that are computed at a time: the formulas make some thirty arrays of them, in the caches."""
+
+_Block = tuple[Any, ...]
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[_Block]:
+    """Indices that divide an array into blocks, in order: some of one axis, each of those before it."""
+    sizes = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    axis = next((axis for axis, size in enumerate(sizes) if size <= _BLOCK), 0)
+    if not all(shape):
+        return
+    if not shape:
+        yield (...,)
+        return
+    rows = max(1, _BLOCK // sizes[axis])
+    for before in itertools.product(*(range(n) for n in shape[:axis])):
+        for first in range(0, shape[axis], rows):
+            yield *(slice(i, i + 1) for i in before), slice(first, first + rows), ...
+
+
+def _within(block: _Block, shape: tuple[int, ...], axes: int) -> _Block:
+    """The index of the same block in an array of fewer or shorter axes."""
+    here = block[axes - len(shape) : -1]
+    return *(index if n != 1 else slice(None) for index, n in zip(here, shape, strict=False)), ...
 
 
 def _spread(var: ArrayLike | None, log_var: ArrayLike | None, name: str) -> tuple[NDArray[Any], bool]:

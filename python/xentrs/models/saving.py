@@ -8,19 +8,19 @@ object of one key, its kind: array, scalar, objects (an array of Python objects)
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import kind_of_file, replaced
+from .._files import kind_of_file, replaced, status_of_file
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -37,12 +37,14 @@ class SaveMixin:
         """Write the estimator to a file, all or nothing.
 
         The file is written beside its place, forced to the disk, and moved over what was there in one step. A process
-        that dies on the way leaves the old file whole, and perhaps a ``.tmp`` beside it.
+        that dies on the way leaves the old file whole, and perhaps a ``.tmp`` beside it. A file that is replaced keeps
+        its permissions, and a symbolic link goes on pointing to it.
 
         Parameters
         ----------
         path : str or path-like
-            The file, by custom ``.npz``. One that exists is replaced.
+            The file, by custom ``.npz``. One that exists is replaced; what is no regular file, such as a device or a
+            pipe, is refused.
 
         Raises
         ------
@@ -50,7 +52,7 @@ class SaveMixin:
             If a parameter or an attribute is neither a number, text, an array, nor a list, tuple or dict of these, such
             as a function or a RandomState. Nothing is written then.
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or is no regular file.
 
         See Also
         --------
@@ -92,10 +94,14 @@ class SaveMixin:
         Raises
         ------
         ValueError
-            If the file is empty, cut short or damaged, holds another class, is of a later format, or is something else
-            altogether. The message says which.
+            If the file is empty, cut short or damaged, holds another class, is of a later format, is something else
+            altogether, or has attributes that no fitted estimator has, such as coefficients that are NaN. The message
+            says which.
         OSError
-            If the file cannot be read: FileNotFoundError where there is none, IsADirectoryError for a directory.
+            If the file cannot be read: FileNotFoundError where there is none, IsADirectoryError for a directory. What
+            is no regular file is not opened.
+        MemoryError
+            If there is no memory for what the file holds. It is never more than the size of the file.
         """
         file = os.fspath(path)
         arrays = _read(path)
@@ -117,6 +123,8 @@ class SaveMixin:
                 f"{', '.join(unknown)}. Load it with that version, or train anew."
             )
         estimator = cls(**params)
+        if fault := _fault(cls, fitted):
+            raise ValueError(f"{file} holds what is no fitted {name}: {fault}")
         vars(estimator).update(fitted)
         return estimator
 
@@ -157,11 +165,49 @@ def _decode(value: Any, arrays: Arrays) -> Any:
         return arrays[content] if kind == "array" else arrays[content][()]
     if kind == "objects":
         items, shape = content
-        array = np.empty(prod(shape), object)
+        if len(items) != prod(shape) or any(n < 0 for n in shape):
+            raise ValueError("an array of objects has another shape than its objects")
+        array = np.empty(len(items), object)
         for i, item in enumerate(_decode(items, arrays)):
             array[i] = item
         return array.reshape(shape)
     return {"tuple": tuple, "dict": dict}[kind](_decode(content, arrays))
+
+
+# ------------------------------------------------------------------------------------------------- fitted attributes
+
+
+_NUMBERS = ("coef_", "intercept_", "log_var_coef_", "log_var_intercept_", "coefs_", "intercepts_", "temperature_")
+"""Attributes that predictions are made from."""
+
+
+def _fault(cls: Any, fitted: dict[str, Any]) -> str | None:
+    """Why no estimator of a class has these attributes, if none has."""
+    for name in fitted:
+        if not name.isidentifier() or name in cls._get_param_names() or hasattr(cls, name):
+            return f"an attribute named {name!r} would hide what every {cls.__name__} has"
+    for name in _NUMBERS:
+        value = fitted.get(name, 0.0)
+        for part in value if isinstance(value, list) else [value]:
+            numbers = np.asarray(part)
+            if numbers.dtype.kind not in "fiu" or np.any(np.isnan(numbers)):
+                return f"{name} must be real numbers without NaN"
+    if (temperature := fitted.get("temperature_", 1.0)) is not None and not (np.ndim(temperature) == 0 < temperature):
+        return f"temperature_ must be a positive number, got {temperature!r}"
+    coef, intercept, features = (fitted.get(name) for name in ("coef_", "intercept_", "n_features_in_"))
+    shape = np.shape(coef)
+    if coef is not None and (len(shape) not in (1, 2) or shape[-1] != (features or shape[-1])):
+        return f"coef_ must have {features} columns, one for each feature, got shape {shape}"
+    if coef is not None and intercept is not None and np.shape(intercept) not in ((), shape[:-1]):
+        return f"intercept_ must fit coef_, of shape {shape}, got shape {np.shape(intercept)}"
+    layers = [np.shape(layer) for layer in fitted.get("coefs_", [])]
+    biases = [np.shape(bias) for bias in fitted.get("intercepts_", [])]
+    if layers and not all(len(layer) == 2 for layer in layers):
+        return f"coefs_ must be matrices, got shapes {layers}"
+    widths = [features or layers[0][0], *(layer[1] for layer in layers)] if layers else [0]
+    if layers != list(itertools.pairwise(widths)) or biases != [(width,) for width in widths[1:]]:
+        return f"coefs_ and intercepts_ must be layers that fit each other, got shapes {layers} and {biases}"
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -170,8 +216,7 @@ def _decode(value: Any, arrays: Arrays) -> Any:
 def _read(path: str | os.PathLike[str]) -> Arrays:
     """All arrays of an archive, or what is wrong with the file."""
     name = os.fspath(path)
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"{name} must be a file that save has written, got a directory")
+    status_of_file(path)
     with open(path, "rb") as file:
         head = file.read(8)
         if not head:
@@ -186,6 +231,9 @@ def _read(path: str | os.PathLike[str]) -> Arrays:
                     raise ValueError(
                         f"{name} is a zip archive, but not of arrays: it has {_named(members) or 'nothing in it'}"
                     )
+                size = os.fstat(file.fileno()).st_size
+                if sum(member.file_size for member in archive.infolist()) > size:
+                    raise ValueError(f"{name} is damaged: the arrays in it are larger than the file")
                 return {member.removesuffix(".npy"): _array(archive, member, name) for member in members}
         except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
             raise ValueError(f"{name} is cut short or damaged: the list of its contents cannot be read") from error
@@ -196,10 +244,18 @@ def _array(archive: zipfile.ZipFile, member: str, name: str) -> NDArray[Any]:
     what = repr(member.removesuffix(".npy"))
     try:
         with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+            if not dtype.hasobject and prod(shape) * dtype.itemsize > archive.getinfo(member).file_size:
+                raise ValueError("more numbers than the file has place for")
+            file.seek(0)
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
             if file.read(1):  # asks for the end, where the checksum is looked at
                 raise EOFError
             return array
+    except MemoryError:
+        raise
     except Exception as error:  # damaged members raise half a dozen kinds of errors
         if "allow_pickle" in str(error):
             raise ValueError(f"{name} has Python objects in the array {what}, which load never unpickles") from None
@@ -211,7 +267,7 @@ def _blamed_on(file: str) -> Iterator[None]:
     """Say which file it was where the text that describes the estimator makes no sense."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = str(error) if "is missing" in str(error) else "the text that describes the estimator makes no sense"
         raise ValueError(f"{file} is damaged: {reason}") from error
 

@@ -8,6 +8,7 @@ use crate::distributions::{AnyClassSum, logits, probabilities, with_class_sum};
 use crate::error::{Error, Result};
 use crate::losses::within;
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, RowIo, Simd, inlined};
 use crate::storage::{Place, Places, Storage, StoredIo, StoredRows, take};
@@ -103,11 +104,11 @@ fn values_and_grads<'a, T: Real>(
     let size = parallel::block_rows(classes).max(if shared { rows.div_ceil(PARTS) } else { 0 });
     let count = rows.div_ceil(size);
     // The factor of each row's gradient, if there is more than the upstream gradient.
-    let factors: Vec<_> = match weights {
+    let factors = match weights {
         None if measure.temperature == 1.0 => Vec::new(),
         _ => {
             let factor = |row| grad_output.at(row) * weights.map_or(1.0, |weights| weights[row]) / measure.temperature;
-            (0..rows).map(|row| within(factor(row))).collect()
+            memory::list((0..rows).map(|row| within(factor(row))))
         }
     };
     let grad_output = if factors.is_empty() { grad_output } else { GradOutput::Each(&factors) };
@@ -130,7 +131,7 @@ fn values_and_grads<'a, T: Real>(
             && variable.is_shared()
         {
             let total = |k| sums.iter().skip(k).step_by(classes).fold(0.0, |total, part: &f64| total + part);
-            let totals: Vec<_> = (0..classes).map(|k| T::from_f64(total(k))).collect();
+            let totals = memory::list((0..classes).map(|k| T::from_f64(total(k))));
             variable.grad.write(isa, &totals);
         }
     }
@@ -164,7 +165,7 @@ impl<'k, T: Real> GradPlaces<'k, T> {
     fn of(variable: &'k mut StoredVariable<'_, T>, count: usize, sums: &'k mut Vec<f64>) -> Self {
         let rows = variable.rows;
         if variable.is_shared() {
-            sums.resize(count * rows.columns(), 0.0);
+            *sums = memory::zeros(count * rows.columns());
             return GradPlaces { rows, rest: GradPlace::Sum(sums) };
         }
         GradPlaces { rows, rest: GradPlace::Each(variable.grad.part(0..variable.grad.len())) }
@@ -195,7 +196,8 @@ impl Measure {
                         self.with_mapped(isa, source, |source| f(Side::Each(RowsIo::beside(source, rows.target()))))
                     }
                     None => {
-                        let mapped = self.with_mapped(isa, rows.source(), |mapped| mapped.flat().to_vec());
+                        let mapped =
+                            self.with_mapped(isa, rows.source(), |mapped| memory::list(mapped.flat().iter().copied()));
                         rows.target().copy_from_slice(&mapped);
                         f(Side::Each(RowsIo::over(rows.target(), count, classes)))
                     }

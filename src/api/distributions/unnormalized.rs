@@ -5,6 +5,7 @@ use super::side::Side;
 use super::{Measure, Values};
 use crate::api::GradOutput;
 use crate::math::Real;
+use crate::memory;
 use crate::simd::{Float, Isa, RowIo, split};
 use crate::view::{Rows, RowsIo};
 
@@ -40,7 +41,7 @@ pub(super) fn values<T: Real>(
     out: &mut [T],
 ) -> bool {
     let (classes, mut all_valid) = (p.columns(), true);
-    let mut wide = vec![0.0; 2 * classes];
+    let mut wide = memory::zeros(2 * classes);
     let (p_wide, q_wide) = wide.split_at_mut(classes);
     for (i, out) in out.iter_mut().enumerate() {
         let sums = [divided(p.row(i), p_wide), q.map_or(Some(1.0), |q| divided(q.row(i), q_wide))];
@@ -67,7 +68,7 @@ pub(super) fn grads<T: Real>(
 ) -> bool {
     let (classes, mut all_valid) = (scratch.len() / 2, true);
     let (p_scratch, q_scratch) = scratch.split_at_mut(classes);
-    let mut wide = vec![0.0; 4 * classes];
+    let mut wide = memory::zeros(4 * classes);
     let [p_wide, q_wide, p_grad, q_grad] = split(&mut wide, [classes; 4]);
     for (i, out) in out.iter_mut().enumerate() {
         let mut p_row = p.row(i, p_scratch);

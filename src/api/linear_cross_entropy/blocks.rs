@@ -5,6 +5,7 @@ use super::{Evaluation, LinearGrads, copy_rows, round};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::simd::Float;
 use crate::storage::take;
@@ -28,22 +29,20 @@ impl<T: Real> Evaluation<'_, '_, T> {
         let size = rows.div_ceil(linear::parts::<T>(features, classes)).next_multiple_of(block);
         let count = rows.div_ceil(size);
         let (weights, losses) = (features * classes, self.objective.loss.losses_per_row(classes));
-        let mut weight_grads = vec![T::ZERO; if grads.weight.is_some() { count * weights } else { 0 }];
-        let mut bias_grads = vec![0.0; if grads.bias.is_some() { count * classes } else { 0 }];
+        let mut weight_grads = memory::zeros(if grads.weight.is_some() { count * weights } else { 0 });
+        let mut bias_grads = memory::zeros(if grads.bias.is_some() { count * classes } else { 0 });
         // 1. every part
         let (mut x_rest, mut weight_rest, mut bias_rest) = (grads.x, &mut weight_grads[..], &mut bias_grads[..]);
-        let parts: Vec<_> = (0..count)
-            .map(|part| {
-                let rows = part * size..rows.min((part + 1) * size);
-                Part {
-                    each: each.as_mut().map(|rest| take(rest, rows.len() * losses)),
-                    x_grad: x_rest.as_mut().map(|rest| take(rest, rows.len() * features)),
-                    weight_grad: grads.weight.is_some().then(|| take(&mut weight_rest, weights)),
-                    bias_grad: grads.bias.is_some().then(|| take(&mut bias_rest, classes)),
-                    rows,
-                }
-            })
-            .collect();
+        let parts = memory::list((0..count).map(|part| {
+            let rows = part * size..rows.min((part + 1) * size);
+            Part {
+                each: each.as_mut().map(|rest| take(rest, rows.len() * losses)),
+                x_grad: x_rest.as_mut().map(|rest| take(rest, rows.len() * features)),
+                weight_grad: grads.weight.is_some().then(|| take(&mut weight_rest, weights)),
+                bias_grad: grads.bias.is_some().then(|| take(&mut bias_rest, classes)),
+                rows,
+            }
+        }));
         let work = linear::work(rows, features, classes);
         let total = parallel::sum(parts.into_iter(), work, |part| self.part(part, block));
         // 2. their sums, in order
@@ -51,7 +50,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
             sum_of_parts(&weight_grads, to);
         }
         if let Some(to) = grads.bias.filter(|to| !to.is_empty()) {
-            let mut sums = vec![0.0; classes];
+            let mut sums = memory::zeros(classes);
             sum_of_parts(&bias_grads, &mut sums);
             round(&sums, to);
         }
@@ -62,14 +61,14 @@ impl<T: Real> Evaluation<'_, '_, T> {
     fn part(&self, part: Part<'_, T>, block: usize) -> f64 {
         let Part { rows, mut each, mut x_grad, mut weight_grad, mut bias_grad } = part;
         let [_, features, classes] = self.objective.shape();
-        let (mut logits, mut copy) = (vec![T::ZERO; block.min(rows.len()) * classes], Vec::new());
+        let (mut logits, mut copy) = (memory::zeros(block.min(rows.len()) * classes), Vec::new());
         let mut total = 0.0;
         self.objective.weight.widened(self.isa, |weight| {
             for first in rows.clone().step_by(block) {
                 let count = block.min(rows.end - first);
                 let each = each.as_mut().map(|rest| take(rest, count * self.objective.loss.losses_per_row(classes)));
                 let x_grad = x_grad.as_mut().map(|rest| take(rest, count * features));
-                let left_out: Vec<_> = (0..count).filter(|&i| self.is_left_out(first + i)).collect();
+                let left_out = memory::list((0..count).filter(|&i| self.is_left_out(first + i)));
                 let logits = &mut logits[..count * classes];
                 total += self.objective.x.part(first, count).widened(self.isa, |x| {
                     let x = if left_out.is_empty() { x } else { zeroed(x, &left_out, &mut copy) };
@@ -98,7 +97,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
 /// A copy of rows, with some of them set to zero.
 fn zeroed<'a, T: Float>(rows: Rows<'_, T>, which: &[usize], copy: &'a mut Vec<T>) -> Rows<'a, T> {
     let len = rows.columns();
-    copy.resize(rows.rows() * len, T::ZERO);
+    memory::resize(copy, rows.rows() * len);
     copy_rows(rows, copy);
     for &i in which {
         copy[i * len..][..len].fill(T::ZERO);

@@ -11,6 +11,7 @@ use crate::api::{GradScale, SummedRows};
 use crate::linear::{self, Strips};
 use crate::losses::OfSum;
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::rows::RowSum;
 use crate::simd::{Isa, Kernel, Lanes, RowIo, Simd, inlined};
@@ -44,10 +45,10 @@ impl<T: Real> Evaluation<'_, '_, T> {
         mut each: Option<&mut [T]>,
     ) -> f64 {
         let classes = self.objective.weight.rows();
-        let mut logits = vec![T::ZERO; strips.rows * strips.classes.min(classes)];
+        let mut logits = memory::zeros(strips.rows * strips.classes.min(classes));
         self.for_tiles(strips.rows, grads, |strip, x, grads| {
             let tiles = || (0..classes).step_by(strips.classes).map(|k| k..classes.min(k + strips.classes));
-            let mut rows: Vec<_> = strip.indices().map(|index| Row::of(summed, index)).collect();
+            let mut rows = memory::list(strip.indices().map(|index| Row::of(summed, index)));
             // 1. sums of exponentials, and the logits of the rows' classes
             for tile in tiles() {
                 let logits = self.strip_logits(x, tile.clone(), &mut logits);
@@ -109,8 +110,8 @@ fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits:
             row.logit = line[k];
         }
         let first = row.parts.len();
-        row.parts.resize(first + tile.len().div_ceil(PART), RowSum::none());
-        parts.extend(line.chunks(PART).zip(&mut row.parts[first..]));
+        memory::append(&mut row.parts, (0..tile.len().div_ceil(PART)).map(|_| RowSum::none()));
+        memory::append(&mut parts, line.chunks(PART).zip(&mut row.parts[first..]));
     }
     parallel::for_each(parts.into_iter(), logits.len(), |(part, sum)| {
         *sum = T::dispatch(isa, Sum(part));
@@ -121,7 +122,7 @@ fn add_parts<T: Real>(isa: Isa, rows: &mut [Row<T>], tile: Range<usize>, logits:
 fn make_gradients<T: Real>(isa: Isa, rows: &[Row<T>], tile: Range<usize>, logits: &mut [T], scale: GradScale<'_, T>) {
     let (len, mut parts) = (logits.len(), Vec::new());
     for (row, line) in rows.iter().zip(logits.chunks_exact_mut(tile.len())) {
-        parts.extend(line.chunks_mut(PART).map(|part| (row, part)));
+        memory::append(&mut parts, line.chunks_mut(PART).map(|part| (row, part)));
     }
     parallel::for_each(parts.into_iter(), len, |(row, part)| {
         T::dispatch(isa, Gradients { part, sum: row.sum, factor: scale.of(row.index, row.result.others) });

@@ -5,6 +5,7 @@ use super::{Evaluation, LinearGrads, copy_rows, round};
 use crate::linear::gemm::{Matrix, MatrixMut};
 use crate::linear::{self, AddColumns};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::storage::take;
 use crate::view::Rows;
@@ -50,7 +51,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
     /// Evaluates tiles of at most `most` rows that count, one tile after the other. All threads share each tile.
     pub(super) fn in_tiles(&self, most: usize, grads: LinearGrads<'_, T>, mut each: Option<&mut [T]>) -> f64 {
         let classes = self.objective.weight.rows();
-        let mut logits = vec![T::ZERO; most * classes];
+        let mut logits = memory::zeros(most * classes);
         self.for_tiles(most, grads, |tile, x, grads| {
             let logits = &mut logits[..tile.count * classes];
             self.tile_logits(x, 0..classes, logits);
@@ -69,7 +70,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
         mut f: impl FnMut(&Tile, Rows<'_, T>, &mut TileGrads<'_, T>) -> f64,
     ) -> f64 {
         let [rows, features, classes] = self.objective.shape();
-        let mut bias = vec![0.0; if grads.bias.is_some() { classes } else { 0 }];
+        let mut bias = memory::zeros(if grads.bias.is_some() { classes } else { 0 });
         let (mut total, mut next, mut adds) = (0.0, 0, false);
         while next < rows {
             let tile = self.next_tile(next, most);
@@ -83,7 +84,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
                 continue;
             }
             let is_whole = tile.count == tile.rows.len();
-            let mut apart = vec![T::ZERO; if is_whole || x_grad.is_none() { 0 } else { tile.count * features }];
+            let mut apart = memory::zeros(if is_whole || x_grad.is_none() { 0 } else { tile.count * features });
             let x = x_grad.as_mut().map(|grad| if is_whole { &mut **grad } else { &mut apart[..] });
             let mut tile_grads = TileGrads { x, weight: grads.weight.as_deref_mut(), bias: &mut bias, adds };
             self.with_rows(&tile, |x| total += f(&tile, x, &mut tile_grads));
@@ -118,7 +119,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
             tile.count += 1;
             match tile.runs.last_mut().filter(|run| run.end == row) {
                 Some(run) => run.end += 1,
-                None => tile.runs.push(row..row + 1),
+                None => memory::append(&mut tile.runs, [row..row + 1]),
             }
         }
         tile
@@ -131,7 +132,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
             return part(run).widened(self.isa, f);
         }
         let features = self.objective.x.columns();
-        let mut copy = vec![T::ZERO; tile.count * features];
+        let mut copy = memory::zeros(tile.count * features);
         let mut rest = &mut copy[..];
         for run in &tile.runs {
             part(run).widened(self.isa, |x| copy_rows(x, take(&mut rest, run.len() * features)));
@@ -169,7 +170,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
                     take(rest, rows * losses)
                 });
                 at = first + rows;
-                blocks.push((first, take(&mut logits, rows * classes), each));
+                memory::append(&mut blocks, [(first, take(&mut logits, rows * classes), each)]);
             }
         }
         parallel::sum(blocks.into_iter(), elements, |(first, logits, each)| {
@@ -183,16 +184,17 @@ impl<T: Real> Evaluation<'_, '_, T> {
     pub(super) fn tile_grads(&self, x: Rows<'_, T>, classes: Range<usize>, logits: &[T], grads: &mut TileGrads<'_, T>) {
         let (rows, features, mut products) = (x.rows(), x.columns(), Vec::new());
         if let Some(grad) = &mut grads.x {
-            products.extend(MatrixMut::packed(grad, rows, features).blocks().into_iter().map(Product::X));
+            memory::append(&mut products, MatrixMut::packed(grad, rows, features).blocks().into_iter().map(Product::X));
         }
         if let Some(grad) = &mut grads.weight {
             let grad = &mut grad[classes.start * features..classes.end * features];
-            products.extend(MatrixMut::packed(grad, classes.len(), features).blocks().into_iter().map(Product::Weight));
+            let blocks = MatrixMut::packed(grad, classes.len(), features).blocks();
+            memory::append(&mut products, blocks.into_iter().map(Product::Weight));
         }
         if !grads.bias.is_empty() {
             for (i, sums) in grads.bias[classes.clone()].chunks_mut(BIAS_CLASSES).enumerate() {
                 let first = i * BIAS_CLASSES;
-                products.push(Product::Bias(first..first + sums.len(), sums));
+                memory::append(&mut products, [Product::Bias(first..first + sums.len(), sums)]);
             }
         }
         let (grad, inputs, stride) = (Matrix::packed(logits, rows, classes.len()), Matrix::of(x), classes.len());

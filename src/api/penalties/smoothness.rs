@@ -7,6 +7,7 @@ use crate::api::{GradOutput, Loss, Reduction};
 use crate::error::{Error, Result};
 use crate::losses::{Position, Positions};
 use crate::math::Real;
+use crate::memory;
 use crate::parallel;
 use crate::simd::Isa;
 use crate::storage::{Place, Storage, StoredIo, StoredRows};
@@ -77,7 +78,7 @@ fn js_smoothness_of<T: Real>(
     reduction: Reduction,
 ) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, logits.rows(), logits.columns());
-    smoothness(neighbours, rows, reduction, |_, mut each| {
+    smoothness(neighbours, [rows, classes], reduction, |_, mut each| {
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
         let blocks = logits.blocks(size).enumerate().map(|(b, block)| {
             let first = b * size;
@@ -140,7 +141,7 @@ pub(crate) fn js_smoothness_with_grad_of<T: Real>(
     if neighbours.pairs(rows) == 0 {
         logits.target().clear();
     }
-    smoothness(neighbours, rows, reduction, |scale, mut each| {
+    smoothness(neighbours, [rows, classes], reduction, |scale, mut each| {
         let scale = scale * factor;
         let size = parallel::block_rows(classes).max(BLOCK_ROWS);
         // Copies of the rows on both sides of each border between blocks: either block may overwrite its row before the
@@ -150,7 +151,7 @@ pub(crate) fn js_smoothness_with_grad_of<T: Real>(
         if source.is_none() {
             for b in 1..rows.div_ceil(size) {
                 let both = logits.source().part(b * size - 1, 2);
-                both.widened(isa, |both| copies.extend_from_slice(both.flat()));
+                both.widened(isa, |both| memory::append(&mut copies, both.flat().iter().copied()));
             }
         }
         let border = |b: usize, side: usize| match source {
@@ -191,16 +192,16 @@ pub(crate) fn js_smoothness_with_grad_of<T: Real>(
 /// Runs `sum` with the factor of the gradients, and with places for single divergences if they are wanted.
 fn smoothness<T: Real>(
     neighbours: Neighbours<'_>,
-    rows: usize,
+    [rows, classes]: [usize; 2],
     reduction: Reduction,
     sum: impl FnOnce(f64, Option<&mut [T]>) -> f64,
 ) -> Result<Loss<T>> {
     neighbours.check(rows)?;
     let pairs = neighbours.pairs(rows);
     let scale = if reduction == Reduction::Mean { 1.0 / pairs as f64 } else { 1.0 };
-    let mut each = vec![T::ZERO; if reduction == Reduction::None { neighbours.pairs_before(rows) } else { 0 }];
+    let mut each = memory::zeros(if reduction == Reduction::None { neighbours.pairs_before(rows) } else { 0 });
     let places = (reduction == Reduction::None).then_some(&mut each[..]);
-    let total = if pairs == 0 { 0.0 } else { sum(scale, places) };
+    let total = if pairs == 0 || classes == 0 { 0.0 } else { sum(scale, places) };
     Ok(match reduction {
         Reduction::None => Loss::Each(each),
         Reduction::Sum => Loss::Scalar(total),
