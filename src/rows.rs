@@ -176,7 +176,11 @@ impl<T: Real> RowSum<T> {
     #[inline(always)]
     pub(crate) fn log_softmax<S: Simd<T>>(self, s: S, row: &mut RowIo<'_, T>) {
         let (max, log_partition) = (s.splat(self.max), s.splat(T::from_f64(self.log_partition())));
-        row.map(s, T::ZERO, inlined!(|_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition));
+        row.finish_source(
+            s,
+            T::ZERO,
+            inlined!(|_, z| S::V::select(z.eq(max), s.splat(T::ZERO), z - max) - log_partition),
+        );
     }
 
     /// The scale that turns the exponentials kept by a sweep into probabilities times `factor`.

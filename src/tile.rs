@@ -12,7 +12,7 @@ pub use sums::LaneSums;
 pub(crate) use sums::{Pivots, Watch};
 
 use crate::math::Real;
-use crate::simd::{Lanes, MAX_LANES, Simd, fold_registers, inlined, lanes_of};
+use crate::simd::{AHEAD, Lanes, MAX_LANES, Simd, fold_registers, inlined, lanes_of};
 use std::ops::Range;
 
 /// Longer rows are faster along their registers.
@@ -24,24 +24,32 @@ pub(crate) fn are_few(classes: usize) -> bool {
     (1..=MAX_CLASSES).contains(&classes)
 }
 
-/// Groups of rows that are summed before the first of them is finished. Their quotients and logarithms are long
+/// Groups of rows that are summed before the first of them is finished, at most. Their quotients and logarithms are long
 /// dependency chains, which then run in parallel.
 pub(crate) const GROUPS: usize = 4;
 
+/// The number of groups at a time. Wide rows have more numbers to wait for, and their tiles, logits and results would
+/// leave the first-level cache.
+#[inline(always)]
+fn groups(classes: usize) -> usize {
+    if classes < 32 { GROUPS } else { GROUPS / 2 }
+}
+
 /// The driver of all rows that go by lane. A group holds at most as many rows as a register has lanes.
-/// `sweep(work, g, rows)` reads group `g` and returns its sums; after [`GROUPS`] groups, `finish(work, g, rows, found)`
+/// `sweep(work, g, rows)` reads group `g` and returns its sums; after some [`groups`], `finish(work, g, rows, found)`
 /// computes the results of each from its sums.
 #[inline(always)]
 pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
     _: S,
-    rows: usize,
+    [rows, classes]: [usize; 2],
     none: F,
     work: &mut W,
     sweep: impl Fn(&mut W, usize, Range<usize>) -> F,
     finish: impl Fn(&mut W, usize, Range<usize>, &F),
 ) {
     let mut found = [none; GROUPS];
-    for start in (0..rows).step_by(GROUPS * S::LANES) {
+    let found = &mut found[..groups(classes)];
+    for start in (0..rows).step_by(found.len() * S::LANES) {
         let starts = (start..rows).step_by(S::LANES);
         for (g, (found, i)) in found.iter_mut().zip(starts.clone()).enumerate() {
             *found = sweep(work, g, i..rows.min(i + S::LANES));
@@ -78,7 +86,8 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         Tile { columns: &mut S::registers_mut(groups).0[group * classes..][..classes], padded }
     }
 
-    /// Transposes `count` rows, at most as many as a register has lanes. Their first elements are `stride` apart.
+    /// Transposes `count` rows, at most as many as a register has lanes. Their first elements are `stride` apart. As many
+    /// numbers are prefetched, some groups ahead: a group has a register, and a cache line, for each class.
     #[inline(always)]
     pub(crate) fn load(&mut self, s: S, rows: &[T], stride: usize, count: usize) {
         let classes = self.classes();
@@ -98,6 +107,9 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
             3 => load_at::<3, _, _>(s, self.columns, rows, stride),
             _ => {
                 for k in fours(classes) {
+                    for column in k..k + 4 {
+                        s.prefetch(rows, column * S::LANES + AHEAD);
+                    }
                     load_at::<4, _, _>(s, &mut self.columns[k..], &rows[k..], stride);
                 }
             }
@@ -228,6 +240,9 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
             3 => store_at::<3, _, _>(s, self.columns, 0, out, &f),
             _ => {
                 for k in fours(classes) {
+                    for column in k..k + 4 {
+                        s.prefetch_to_write(out, column * S::LANES + AHEAD);
+                    }
                     store_at::<4, _, _>(s, self.columns, k, &mut out[k..], &f);
                 }
             }

@@ -74,7 +74,7 @@ pub(crate) fn apply_to<T: Real>(function: Function, rows: StoredIo<'_, T>) -> Re
     parallel::for_each(blocks, elements, |rows| {
         rows.filled(isa, |rows| {
             let classes = rows.columns();
-            let is_by_group = is_of_rows && group::are_short(classes);
+            let is_by_group = is_of_rows && group::are_short_for_softmax::<T>(isa, classes);
             let is_by_lane = is_of_rows && !is_by_group && tile::are_few(classes);
             let scratch = match (is_by_lane, is_by_group) {
                 (true, _) => tile::scratch_len(classes),
@@ -169,7 +169,7 @@ fn logsumexp_of<T: Real>(logits: StoredRows<'_, T>, out: &mut [T]) -> Result<()>
     }
     parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         logits.widened(isa, |logits| {
-            if group::are_short(classes) {
+            if group::are_short::<T>(isa, classes) {
                 T::dispatch(isa, LogSumExpByGroup { logits, out })
             } else if tile::are_few(classes) {
                 T::with_scratch(tile::scratch_len(classes), |scratch| {

@@ -159,7 +159,7 @@ impl<T: Real> Kernel<T> for GradsByLane<'_, '_, T> {
         let mut work = (scratch, io, each);
         for_groups(
             s,
-            count,
+            [count, classes],
             GroupSums::none(s),
             &mut work,
             // 1. sums of exponentials; the tile keeps the logits

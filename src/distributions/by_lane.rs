@@ -142,7 +142,7 @@ impl<'k, T: Real> Side<'k, T> {
         let mut logits = Tile::of(s, self.numbers, group, self.classes);
         let mut exponentials = Tile::of(s, self.exponentials, group, self.classes);
         exponentials.copy_from(&logits);
-        let sums = exponentials.exponentiate(s, zero - s.splat(T::ONE));
+        let sums = exponentials.exponentiate(s, None);
         // A single logit of +inf has all the probability: it is replaced by 0, and the others by -inf.
         let is_one = sums.max.eq(infinity);
         if is_one.bits() != 0 {

@@ -97,7 +97,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     #[inline(always)]
     pub(crate) fn of(s: S, logits: &mut Tile<'_, T, S>, class: S::V) -> Self {
         let mut stats = LaneStats::none(s);
-        let sums = logits.sums::<false>(s, class, &mut stats);
+        let sums = logits.sums::<false>(s, Some(class), &mut stats);
         GroupSums { class, sums, stats }
     }
 

@@ -6,9 +6,8 @@
 //! first: no exponential waits for the maximum of its row.
 
 use super::BLOCK;
-pub(crate) use super::sweep::largest;
 use crate::math::{Real, exp_scaled, log1p};
-use crate::simd::{AHEAD, Lanes, Mask, RowIo, Simd, fold, inlined, lanes_of, short};
+use crate::simd::{AHEAD, Isa, Lanes, MAX_LANES, Mask, RowIo, Simd, fold, inlined, lanes_of, short};
 use crate::tile::{LaneSums, Pivots};
 use crate::view::Rows;
 use std::ops::Range;
@@ -16,12 +15,27 @@ use std::ops::Range;
 /// The most classes of a row whose sums are collected.
 const MAX_CLASSES: usize = BLOCK;
 
-/// Shorter rows are faster by lane. Rows of 64 fill four registers of AVX-512, and take a seventh less by group.
-const MIN_CLASSES: usize = 64;
+/// Shorter rows are faster by lane, whatever a register holds.
+const MIN_CLASSES: usize = 32;
+
+/// Rows that fill fewer registers are faster by lane: 64 classes of float32 with AVX-512.
+const MIN_REGISTERS: usize = 4;
+
+/// The same where all that is wanted are the exponentials, with their total or a logarithm: 48 classes.
+const MIN_REGISTERS_OF_SOFTMAX: usize = 3;
 
 /// Whether rows of this many classes go by group.
-pub(crate) fn are_short(classes: usize) -> bool {
-    (MIN_CLASSES..=MAX_CLASSES).contains(&classes)
+pub(crate) fn are_short<T: Real>(isa: Isa, classes: usize) -> bool {
+    are_within::<T>(isa, MIN_REGISTERS, classes)
+}
+
+/// The same for `softmax` and `log_softmax`.
+pub(crate) fn are_short_for_softmax<T: Real>(isa: Isa, classes: usize) -> bool {
+    are_within::<T>(isa, MIN_REGISTERS_OF_SOFTMAX, classes)
+}
+
+fn are_within<T: Real>(isa: Isa, registers: usize, classes: usize) -> bool {
+    (MIN_CLASSES.max(registers * isa.lanes::<T>())..=MAX_CLASSES).contains(&classes)
 }
 
 /// Whether rows of this many classes have several blocks.
@@ -45,22 +59,42 @@ pub(crate) fn part<T>(scratch: &mut [T], lane: usize, classes: usize) -> &mut [T
     if scratch.is_empty() { scratch } else { &mut scratch[lane * classes..][..classes] }
 }
 
+/// The maxima of a group of rows: a register for each row, whose lanes are combined for all rows at once.
+pub(crate) struct GroupMaxima<T: Real, S: Simd<T>>([S::Array; MAX_LANES]);
+
+impl<T: Real, S: Simd<T>> GroupMaxima<T, S> {
+    /// No rows.
+    #[inline(always)]
+    pub(crate) fn none(_: S) -> Self {
+        GroupMaxima([S::Array::default(); MAX_LANES])
+    }
+
+    /// Reads a row; a NaN does not count.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, s: S, lane: usize, row: &[T]) {
+        let lowest = s.splat(-T::INFINITY);
+        let [a, b] = fold::<2, _, _, _>(s, row, -T::INFINITY, lowest, inlined!(|max, _, z| z.max(max)));
+        self.0[lane] = lanes_of(s, a.max(b));
+    }
+
+    /// The pivots of all rows.
+    #[inline(always)]
+    pub(crate) fn pivots(&self, s: S) -> GroupPivots<T, S> {
+        let all = Pivots::of(s, s.maxima(&self.0));
+        GroupPivots { all, max: lanes_of(s, all.max), exponent: lanes_of(s, all.exponent), are_small: all.are_small(s) }
+    }
+}
+
 /// The maxima of a group of rows, with their pivots.
 pub(crate) struct GroupPivots<T: Real, S: Simd<T>> {
     all: Pivots<S::V>,
-    max: S::Array,
+    pub(crate) max: S::Array,
     exponent: S::Array,
     /// See [`Pivots::are_small`].
     are_small: bool,
 }
 
 impl<T: Real, S: Simd<T>> GroupPivots<T, S> {
-    #[inline(always)]
-    pub(crate) fn of(s: S, max: &S::Array) -> Self {
-        let all = Pivots::of(s, s.load(max));
-        GroupPivots { all, max: *max, exponent: lanes_of(s, all.exponent), are_small: all.are_small(s) }
-    }
-
     #[inline(always)]
     fn row(&self, s: S, lane: usize) -> RowPivot<S::V> {
         RowPivot { max: s.splat(self.max.as_ref()[lane]), exponent: s.splat(self.exponent.as_ref()[lane]) }
@@ -69,8 +103,9 @@ impl<T: Real, S: Simd<T>> GroupPivots<T, S> {
 
 /// The sums of a group of rows.
 pub(crate) struct GroupSums<T: Real, S: Simd<T>> {
-    /// The exponentials below the maximum, in units of the pivot.
-    sum: S::Array,
+    /// The exponentials below the maximum, in units of the pivot: a register for each row, whose lanes are added up for
+    /// all rows at once.
+    sums: [S::Array; MAX_LANES],
     /// The number of classes that attain the maximum.
     ties: S::Array,
 }
@@ -79,7 +114,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     /// No rows.
     #[inline(always)]
     pub(crate) fn none(s: S) -> Self {
-        GroupSums { sum: S::Array::default(), ties: lanes_of(s, s.splat(T::ONE)) }
+        GroupSums { sums: [S::Array::default(); MAX_LANES], ties: lanes_of(s, s.splat(T::ONE)) }
     }
 
     /// Sums a row of logits.
@@ -88,9 +123,10 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
         self.add_with(s, lane, pivots, row, inlined!(|more, _, _| more));
     }
 
-    /// Like [`add`](Self::add), and returns `sum_k e_k (max z - z_k)`, with the summed exponentials `e_k`.
+    /// Like [`add`](Self::add), and returns `sum_k e_k (max z - z_k)`, with the summed exponentials `e_k`, as a register
+    /// whose lanes are to be added up.
     #[inline(always)]
-    pub(crate) fn add_with_margins(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &[T]) -> T {
+    pub(crate) fn add_with_margins(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &[T]) -> S::V {
         let (zero, max) = (s.splat(T::ZERO), pivots.row(s, lane).max);
         // A class of probability 0 contributes 0, even if its logit is -inf or the maximum is infinite.
         self.add_with(
@@ -100,7 +136,6 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
             row,
             inlined!(|more, z, e| e.mul_add(S::V::select(e.eq(zero), zero, max - z), more)),
         )
-        .sum()
     }
 
     /// Like [`add`](Self::add), and folds `f(more, logits, exponentials below the maximum)` over the row.
@@ -119,7 +154,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
         } else {
             s.call(inlined!(|s| pivot.sum(s, row, inlined!(|z| pivot.shifted(s, z)), f)))
         };
-        self.set(lane, sum, ties);
+        self.set(s, lane, sum, ties);
         more
     }
 
@@ -132,12 +167,12 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
         } else {
             s.call(inlined!(|s| pivot.keep(s, row, inlined!(|z| pivot.shifted(s, z)))))
         };
-        self.set(lane, sum, ties);
+        self.set(s, lane, sum, ties);
     }
 
     #[inline(always)]
-    fn set(&mut self, lane: usize, sum: S::V, ties: u32) {
-        self.sum.as_mut()[lane] = sum.sum();
+    fn set(&mut self, s: S, lane: usize, sum: S::V, ties: u32) {
+        s.store(sum, &mut self.sums[lane]);
         self.ties.as_mut()[lane] = T::from_f64(f64::from(ties));
     }
 
@@ -145,8 +180,62 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     #[inline(always)]
     pub(crate) fn finish(&self, s: S, pivots: &GroupPivots<T, S>, logit: &S::Array) -> LaneSums<T, S> {
         let others = s.load(&self.ties) - s.splat(T::ONE);
-        LaneSums::of(s, pivots.all, s.load(&self.sum), others, s.load(logit))
+        LaneSums::of(s, pivots.all, s.sums(&self.sums), others, s.load(logit))
     }
+}
+
+/// The totals of the exponentials of a group of rows, the maxima included.
+pub(crate) struct GroupTotals<T: Real, S: Simd<T>>([S::Array; MAX_LANES]);
+
+impl<T: Real, S: Simd<T>> GroupTotals<T, S> {
+    /// No rows.
+    #[inline(always)]
+    pub(crate) fn none(_: S) -> Self {
+        GroupTotals([S::Array::default(); MAX_LANES])
+    }
+
+    /// Adds up the exponentials of a row of logits, and keeps them.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &mut RowIo<'_, T>) {
+        let pivot = pivots.row(s, lane);
+        let total = if pivots.are_small {
+            keep_all(s, row, inlined!(|z| exp_scaled(s, z, pivot.exponent)))
+        } else {
+            s.call(inlined!(|s| keep_all(s, row, inlined!(|z| pivot.shifted(s, z)))))
+        };
+        s.store(total, &mut self.0[lane]);
+    }
+
+    /// What the exponentials of each row are multiplied by to be probabilities.
+    #[inline(always)]
+    pub(crate) fn scales(&self, s: S, pivots: &GroupPivots<T, S>) -> S::V {
+        let totals = s.sums(&self.0);
+        s.splat(T::ONE) / if pivots.are_small { totals } else { pivots.all.defined(s, totals) }
+    }
+}
+
+/// Adds up the exponentials of a row, and keeps them.
+#[inline(always)]
+fn keep_all<T: Real, S: Simd<T>>(s: S, row: &mut RowIo<'_, T>, exp: impl Fn(S::V) -> S::V) -> S::V {
+    sum_blocks(
+        s,
+        row.source().len(),
+        inlined!(|block| {
+            let [a, b] = row.keep::<2, _, _>(
+                s,
+                block,
+                -T::INFINITY,
+                s.splat(T::ZERO),
+                inlined!(|sum, z| {
+                    let e = exp(z);
+                    (sum + e, e)
+                }),
+                inlined!(|_| {}),
+            );
+            [(a, 0, a), (b, 0, b)]
+        }),
+    )
+    .0
 }
 
 /// The pivot of a row in all lanes.

@@ -7,7 +7,7 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason for all of them: see Safety above")]
 
 use super::vectors::{across_128_pd, across_128_ps, across_256_pd, across_256_ps, vectors};
-use super::{Half, Lanes, Mask, Simd};
+use super::{Half, Lanes, MAX_LANES, Mask, Simd};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX2, FMA, F16C and POPCNT.
@@ -175,6 +175,16 @@ lanes!(
                 }
             }
         }
+
+        #[inline(always)]
+        fn sums(self, registers: &[[f32; 8]; MAX_LANES]) -> F32x8 {
+            across_each(self, registers, inlined!(|a, b| a + b))
+        }
+
+        #[inline(always)]
+        fn maxima(self, registers: &[[f32; 8]; MAX_LANES]) -> F32x8 {
+            across_each(self, registers, inlined!(|a, b| a.max(b)))
+        }
     }
 );
 
@@ -189,3 +199,30 @@ lanes!(
     [-1, -1, -1, -1, 0, 0, 0, 0],
     {}
 );
+
+/// Combines all lanes of each register, the upper half with the lower half, until one number is left: lane `i` is that of
+/// register `i`. Two registers share each step, so that 7 steps take the place of 24.
+#[inline(always)]
+fn across_each(s: Avx2, registers: &[[f32; 8]; MAX_LANES], f: impl Fn(F32x8, F32x8) -> F32x8) -> F32x8 {
+    macro_rules! step {
+        ($a:expr, $b:expr, $shuffle:ident, $low:literal, $high:literal) => {{
+            let (a, b) = ($a, $b);
+            // SAFETY: only methods of `Avx2` call this.
+            unsafe { f(F32x8($shuffle::<$low>(a.0, b.0)), F32x8($shuffle::<$high>(a.0, b.0))) }
+        }};
+    }
+    macro_rules! at {
+        ($i:expr) => {
+            <Avx2 as Simd<f32>>::load(s, &registers[$i])
+        };
+    }
+    let mut rows = [at!(0); 4];
+    for (i, row) in rows.iter_mut().enumerate() {
+        // 1. Halves: half h is of row i + 4 h.
+        *row = step!(at!(i), at!(i + 4), _mm256_permute2f128_ps, 0x20, 0x31);
+    }
+    // 2. Within the halves.
+    let a = step!(rows[0], rows[1], _mm256_shuffle_ps, 0b01_00_01_00, 0b11_10_11_10);
+    let b = step!(rows[2], rows[3], _mm256_shuffle_ps, 0b01_00_01_00, 0b11_10_11_10);
+    step!(a, b, _mm256_shuffle_ps, 0b10_00_10_00, 0b11_01_11_01)
+}

@@ -9,7 +9,7 @@
 use super::vectors::{
     across_128_pd, across_128_ps, across_256_pd, across_256_ps, across_512_pd, across_512_ps, vectors,
 };
-use super::{Half, Lanes, Mask, Simd, columns};
+use super::{Half, Lanes, MAX_LANES, Mask, Simd, columns};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX-512 F, BW, DQ and VL.
@@ -229,6 +229,16 @@ lanes!(
                 columns::store(self, columns, out, stride);
             }
         }
+
+        #[inline(always)]
+        fn sums(self, registers: &[[f32; 16]; MAX_LANES]) -> F32x16 {
+            across_each(self, registers, inlined!(|a, b| a + b))
+        }
+
+        #[inline(always)]
+        fn maxima(self, registers: &[[f32; 16]; MAX_LANES]) -> F32x16 {
+            across_each(self, registers, inlined!(|a, b| a.max(b)))
+        }
     }
 );
 
@@ -271,6 +281,36 @@ impl<const C: usize> Short<C> {
         }
         picks
     };
+}
+
+/// Combines all lanes of each register, the upper half with the lower half, until one number is left: lane `i` is that of
+/// register `i`. Two registers share each step, so that 15 steps take the place of 64.
+#[inline(always)]
+fn across_each(s: Avx512, registers: &[[f32; 16]; MAX_LANES], f: impl Fn(F32x16, F32x16) -> F32x16) -> F32x16 {
+    macro_rules! step {
+        ($a:expr, $b:expr, $shuffle:ident, $low:literal, $high:literal) => {{
+            let (a, b) = ($a, $b);
+            // SAFETY: only methods of `Avx512` call this.
+            unsafe { f(F32x16($shuffle::<$low>(a.0, b.0)), F32x16($shuffle::<$high>(a.0, b.0))) }
+        }};
+    }
+    macro_rules! at {
+        ($i:expr) => {
+            <Avx512 as Simd<f32>>::load(s, &registers[$i])
+        };
+    }
+    let mut rows = [at!(0); 4];
+    for (i, row) in rows.iter_mut().enumerate() {
+        // 1. Halves of the rows i and i + 4, and of i + 8 and i + 12.
+        let a = step!(at!(i), at!(i + 4), _mm512_shuffle_f32x4, 0b01_00_01_00, 0b11_10_11_10);
+        let b = step!(at!(i + 8), at!(i + 12), _mm512_shuffle_f32x4, 0b01_00_01_00, 0b11_10_11_10);
+        // 2. Quarters: quarter q is of row i + 4 q.
+        *row = step!(a, b, _mm512_shuffle_f32x4, 0b10_00_10_00, 0b11_01_11_01);
+    }
+    // 3. Within the quarters.
+    let a = step!(rows[0], rows[1], _mm512_shuffle_ps, 0b01_00_01_00, 0b11_10_11_10);
+    let b = step!(rows[2], rows[3], _mm512_shuffle_ps, 0b01_00_01_00, 0b11_10_11_10);
+    step!(a, b, _mm512_shuffle_ps, 0b10_00_10_00, 0b11_01_11_01)
 }
 
 /// Lanes of two registers: lane `i` is lane `lanes[i]` of `a`, or, from 16 on, of `b`.

@@ -69,6 +69,18 @@ impl Isa {
         }
     }
 
+    /// The number of lanes of a register of this type; that of plain arrays is the baseline's of x86-64.
+    pub(crate) fn lanes<T>(self) -> usize {
+        let bytes = match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => 64,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => 32,
+            Token::Portable(_) => 16,
+        };
+        bytes / size_of::<T>()
+    }
+
     #[inline(always)]
     pub(super) fn token(self) -> Token {
         self.0

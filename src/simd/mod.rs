@@ -210,6 +210,29 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     /// Prefetches the cache line of `xs[i]`; `i` may lie past the end.
     #[inline(always)]
     fn prefetch<M>(self, _xs: &[M], _i: usize) {}
+    /// The same for a number that will be written: no other processor keeps its cache line.
+    #[inline(always)]
+    fn prefetch_to_write<M>(self, _xs: &[M], _i: usize) {}
+
+    /// The sum of each of the first [`LANES`](Self::LANES) registers: lane `i` is that of register `i`, as
+    /// [`Lanes::sum`] gives it.
+    #[inline(always)]
+    fn sums(self, registers: &[Self::Array; MAX_LANES]) -> Self::V {
+        let mut sums = Self::Array::default();
+        for (sum, register) in sums.as_mut().iter_mut().zip(registers) {
+            *sum = self.load(register).sum();
+        }
+        self.load(&sums)
+    }
+    /// The largest lane of each register, likewise, if no lane is NaN.
+    #[inline(always)]
+    fn maxima(self, registers: &[Self::Array; MAX_LANES]) -> Self::V {
+        let mut maxima = Self::Array::default();
+        for (max, register) in maxima.as_mut().iter_mut().zip(registers) {
+            *max = self.load(register).largest();
+        }
+        self.load(&maxima)
+    }
 }
 
 /// One register of numbers. A value of such a type exists only on a processor with its instruction set.

@@ -129,7 +129,7 @@ impl<'a, T: Float> RowIo<'a, T> {
         let (mut acc, mut i) = ([init; N], 0);
         while i + N * S::LANES <= block.len {
             for acc in &mut acc {
-                s.prefetch(block.input(), i + AHEAD);
+                block.prefetch(s, i + AHEAD);
                 let kept;
                 // SAFETY: `N` registers from `i` on lie inside the block.
                 unsafe {
@@ -142,7 +142,7 @@ impl<'a, T: Float> RowIo<'a, T> {
         }
         // The remaining registers and the partial one share one copy of `f`.
         while i < block.len {
-            s.prefetch(block.input(), i + AHEAD);
+            block.prefetch(s, i + AHEAD);
             let kept;
             (acc[0], kept) = f(acc[0], read(s, block.source(), i, fill));
             let len = block.len;
@@ -150,6 +150,16 @@ impl<'a, T: Float> RowIo<'a, T> {
             i += S::LANES;
         }
         acc
+    }
+
+    /// Prefetches a number to read, which may lie past the end, and the place of its result, unless that bypasses the
+    /// caches.
+    #[inline(always)]
+    fn prefetch<S: Simd<T>>(&mut self, s: S, i: usize) {
+        s.prefetch(self.input(), i);
+        if self.kept == self.output {
+            s.prefetch_to_write(self.output(), i);
+        }
     }
 
     /// Second step: writes `f(i, v)` to the output for every kept register `v` at `i`.
@@ -170,12 +180,17 @@ impl<'a, T: Float> RowIo<'a, T> {
     fn finish_from<S: Simd<T>>(&mut self, s: S, from: *const T, fill: T, f: impl Fn(usize, S::V) -> S::V) {
         // Only whole aligned registers can bypass the caches: the numbers before the first one are written normally.
         let (streams, bytes) = (self.kept != self.output, S::LANES * size_of::<T>());
+        // The first step has not prefetched the place for what it did not keep.
+        let writes_first = from != self.output && !streams;
         let head = if streams { self.output.addr().wrapping_neg() % bytes / size_of::<T>() } else { 0 }.min(self.len);
         let tail = self.len - (self.len - head) % S::LANES;
         for i in (head..tail).step_by(S::LANES) {
             // SAFETY: a register from `i` on ends at or before `tail`; it is aligned where it is streamed.
             unsafe {
                 let v = f(i, load(s, from, i));
+                if writes_first {
+                    s.prefetch_to_write(self.output(), i + AHEAD);
+                }
                 if streams { s.stream(v, &mut *self.output.add(i).cast()) } else { store(s, v, self.output, i) }
             }
         }

@@ -84,6 +84,14 @@ macro_rules! vectors {
             fn prefetch<M>(self, xs: &[M], i: usize) {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(xs.as_ptr().wrapping_add(i).cast()) }
             }
+
+            // The intrinsic needs a feature that has no stable name. Processors without it execute a no-op.
+            #[inline(always)]
+            fn prefetch_to_write<M>(self, xs: &[M], i: usize) {
+                let at = xs.as_ptr().wrapping_add(i);
+                // SAFETY: a hint, which touches no memory and cannot fault, whatever the address.
+                unsafe { core::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) }
+            }
         }
 
         impl Lanes<$T> for $V {

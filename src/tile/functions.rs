@@ -24,19 +24,18 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
         S::V::select(is_finite, lse, sums.max + nan)
     }
 
-    /// Writes `softmax(z)` to `count` rows, from the exponentials.
+    /// Writes `softmax(z)` to `count` rows, from the exponentials and their scale.
     #[inline(always)]
-    pub(crate) fn store_softmax(&mut self, s: S, sums: &LaneSums<T, S>, rows: &mut [T], count: usize) {
+    pub(crate) fn store_softmax(&mut self, s: S, scale: S::V, rows: &mut [T], count: usize) {
         let one = s.splat(T::ONE);
-        let scale = sums.scale(s, one);
         self.store(s, rows, count, inlined!(|_, e| one.min(e * scale)));
     }
 
     /// Writes `log_softmax(z)` to `count` rows, from the logits: `(z - max) - ln(1 + rest)`. Two subtractions keep the
     /// digits that one would lose if the maximum is large.
     #[inline(always)]
-    pub(crate) fn store_log_softmax(&mut self, s: S, sums: &LaneSums<T, S>, rows: &mut [T], count: usize) {
-        let (zero, max, log_partition) = (s.splat(T::ZERO), sums.max, log1p(s, sums.rest));
+    pub(crate) fn store_log_softmax(&mut self, s: S, [max, rest]: [S::V; 2], rows: &mut [T], count: usize) {
+        let (zero, log_partition) = (s.splat(T::ZERO), log1p(s, rest));
         self.store(s, rows, count, inlined!(|_, z| S::V::select(z.eq(max), zero, z - max) - log_partition));
     }
 }

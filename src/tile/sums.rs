@@ -21,21 +21,60 @@ pub struct LaneSums<T: Real, S: Simd<T>> {
 }
 
 impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
-    /// Turns logits into their exponentials and sums them; `class` is the class of each row.
+    /// Turns logits into their exponentials and sums them; `class` is the class of each row, if it has one.
     #[inline(always)]
-    pub(crate) fn exponentiate(&mut self, s: S, class: S::V) -> LaneSums<T, S> {
+    pub(crate) fn exponentiate(&mut self, s: S, class: Option<S::V>) -> LaneSums<T, S> {
         self.sums::<true>(s, class, &mut ())
     }
 
     /// [`exponentiate`](Self::exponentiate) as a separate function.
     #[inline(always)]
     pub(crate) fn exponentiate_called(&mut self, s: S, class: S::V) -> LaneSums<T, S> {
-        s.call(inlined!(|s| self.exponentiate(s, class)))
+        s.call(inlined!(|s| self.exponentiate(s, Some(class))))
+    }
+
+    /// Turns logits into their exponentials, and returns what these are multiplied by to be probabilities. The maximum is
+    /// a term of the total like others: that no digit of a small rest is lost matters to losses alone.
+    #[inline(always)]
+    pub(crate) fn exponentiate_all(&mut self, s: S) -> S::V {
+        let pivots = Pivots::of(s, self.maxima(s));
+        let total = if pivots.are_small(s) {
+            let mut total = s.splat(T::ZERO);
+            self.map(
+                s,
+                inlined!(|_, z| {
+                    let e = exp_scaled_late(s, z, pivots.exponent);
+                    total = total + e;
+                    e
+                }),
+            );
+            total
+        } else {
+            s.call(inlined!(|s| {
+                let mut total = s.splat(T::ZERO);
+                self.map(
+                    s,
+                    inlined!(|_, z| {
+                        let e = exp_scaled_late(s, z - pivots.shift, pivots.exponent);
+                        let e = S::V::select(z.eq(pivots.max), pivots.unit, e);
+                        total = total + e;
+                        e
+                    }),
+                );
+                pivots.defined(s, total)
+            }))
+        };
+        s.splat(T::ONE) / total
     }
 
     /// Sums the exponentials of the logits. With `KEPT` the exponentials replace the logits. `watch` sees both.
     #[inline(always)]
-    pub(crate) fn sums<const KEPT: bool>(&mut self, s: S, class: S::V, watch: &mut impl Watch<T, S>) -> LaneSums<T, S> {
+    pub(crate) fn sums<const KEPT: bool>(
+        &mut self,
+        s: S,
+        class: Option<S::V>,
+        watch: &mut impl Watch<T, S>,
+    ) -> LaneSums<T, S> {
         // 1. maxima
         let pivots = Pivots::of(s, self.maxima(s));
         // 2. exponentials and their sums. Usually no row is shifted, so the exponentials do not wait for the maxima.
@@ -92,15 +131,27 @@ impl<V: Copy> Pivots<V> {
         s.all(self.max.abs().lt(s.splat(T::from_f64(T::PIVOT_LIMIT))))
     }
 
+    /// The totals of the exponentials of all classes, but NaN where no distribution is defined: where the maximum is -inf,
+    /// or several logits are +inf, each of which has contributed 1.
+    #[inline(always)]
+    pub(crate) fn defined<T: Real, S: Simd<T, V = V>>(&self, s: S, total: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        let (one, infinity, nan) = (s.splat(T::ONE), s.splat(T::INFINITY), s.splat(T::NAN));
+        let one_infinite = V::select(total.eq(one), V::select(self.max.eq(infinity), one, nan), nan);
+        V::select(self.max.abs().lt(infinity), total, one_infinite)
+    }
+
     /// Returns `(sum, others, logit)`: the sum of the exponentials below the maximum, the number of classes that attain
-    /// the maximum less one, and the logit of the class of each row.
+    /// the maximum less one, and the logit of the class of each row, if it has one.
     #[inline(always)]
     fn sum<const KEPT: bool, T: Real, S: Simd<T, V = V>>(
         self,
         s: S,
         columns: &mut [S::Array],
         shift: Option<V>,
-        class: V,
+        class: Option<V>,
         watch: &mut impl Watch<T, S>,
     ) -> (V, V, V)
     where
@@ -111,7 +162,7 @@ impl<V: Copy> Pivots<V> {
         let (mut k, mut logit) = (zero, zero);
         for column in columns {
             let z = s.load(column);
-            let (is_max, is_own) = (z.eq(self.max), k.eq(class));
+            let is_max = z.eq(self.max);
             let shifted = match shift {
                 Some(shift) => z - shift,
                 None => z,
@@ -119,7 +170,9 @@ impl<V: Copy> Pivots<V> {
             let e = V::select(is_max, self.unit, exp_scaled_late(s, shifted, self.exponent));
             sum = V::select(is_max, sum, sum + e);
             others = V::select(is_max, others + one, others);
-            logit = V::select(is_own, z, logit);
+            if let Some(class) = class {
+                logit = V::select(k.eq(class), z, logit);
+            }
             watch.class(s, k, z, self.max, e);
             if KEPT {
                 s.store(e, column);

@@ -4,8 +4,8 @@
 use super::Block;
 use crate::losses::LaneRowStats;
 use crate::math::{Real, log1p};
-use crate::rows::group::{GroupPivots, GroupSums, group_rows, largest, logsumexp};
-use crate::simd::{Kernel, Lanes, Simd, lanes_of, position};
+use crate::rows::group::{GroupMaxima, GroupSums, group_rows, logsumexp};
+use crate::simd::{Kernel, Lanes, MAX_LANES, Simd, lanes_of, position};
 
 /// The statistics of a block of rows.
 pub(super) struct BlockByGroup<'k, T>(pub(super) Block<'k, T>);
@@ -21,20 +21,20 @@ impl<T: Real> Kernel<T> for BlockByGroup<'_, T> {
             let class = target.register(s, first + start, rows.len());
             let classes = lanes_of(s, class);
             let none = S::Array::default();
-            let (mut max, mut logit, mut margins, mut top) = (none, none, none, none);
+            let (mut maxima, mut logit, mut margins, mut top) = (GroupMaxima::none(s), none, [none; MAX_LANES], none);
             // 1. maxima
             for (lane, i) in rows.clone().enumerate() {
                 let row = logits.row(i);
-                max.as_mut()[lane] = largest(s, row);
+                maxima.add(s, lane, row);
                 // The logit of an ignored row, whose class is -1, is not used.
                 logit.as_mut()[lane] = row[classes.as_ref()[lane].to_f64() as usize];
             }
             // 2. sums of exponentials, and where the maximum is
-            let (pivots, mut sums) = (GroupPivots::of(s, &max), GroupSums::none(s));
+            let (pivots, mut sums) = (maxima.pivots(s), GroupSums::none(s));
             for (lane, i) in rows.clone().enumerate() {
                 let row = logits.row(i);
-                margins.as_mut()[lane] = sums.add_with_margins(s, lane, &pivots, row);
-                let at = position(s, row, max.as_ref()[lane]);
+                s.store(sums.add_with_margins(s, lane, &pivots, row), &mut margins[lane]);
+                let at = position(s, row, pivots.max.as_ref()[lane]);
                 top.as_mut()[lane] = T::from_f64(at.unwrap_or_default() as f64);
             }
             // 3. statistics
@@ -43,7 +43,7 @@ impl<T: Real> Kernel<T> for BlockByGroup<'_, T> {
             let stats = LaneRowStats {
                 loss: log_partition + sums.margin(s),
                 logsumexp: logsumexp(s, &sums, &logits, start),
-                entropy: log_partition + sums.scale(s, s.load(&margins)),
+                entropy: log_partition + sums.scale(s, s.sums(&margins)),
                 argmax: S::V::select(sums.rest.eq(sums.rest), s.load(&top), s.splat(-T::ONE)),
                 confidence: sums.confidence(s),
             };

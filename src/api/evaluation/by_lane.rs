@@ -21,7 +21,7 @@ impl<T: Real> Kernel<T> for BlockByLane<'_, T> {
         let (count, classes) = (logits.rows(), logits.columns());
         for_groups(
             s,
-            count,
+            [count, classes],
             GroupSums::none(s),
             &mut self,
             // 1. sums of exponentials

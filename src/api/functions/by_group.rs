@@ -2,7 +2,7 @@
 //! group of rows are finished by lane.
 
 use crate::math::{Real, log1p};
-use crate::rows::group::{GroupPivots, GroupSums, group_rows, largest, logsumexp};
+use crate::rows::group::{GroupMaxima, GroupSums, GroupTotals, group_rows, logsumexp};
 use crate::simd::{Kernel, Lanes, Simd, inlined, lanes_of, write};
 use crate::view::{Rows, RowsIo};
 
@@ -19,31 +19,41 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
             // 1. maxima
-            let mut max = S::Array::default();
+            let mut maxima = GroupMaxima::none(s);
             for (lane, i) in rows.clone().enumerate() {
-                max.as_mut()[lane] = largest(s, io.row(i, &mut []).source());
+                maxima.add(s, lane, io.row(i, &mut []).source());
             }
-            // 2. sums of exponentials; softmax keeps the exponentials
-            let (pivots, mut sums) = (GroupPivots::of(s, &max), GroupSums::none(s));
-            for (lane, i) in rows.clone().enumerate() {
-                let mut row = io.row(i, &mut []);
-                if LOG {
-                    sums.add(s, lane, &pivots, row.source());
-                } else {
-                    sums.keep(s, lane, &pivots, &mut row);
+            let pivots = maxima.pivots(s);
+            if LOG {
+                // 2. sums of exponentials
+                let mut sums = GroupSums::none(s);
+                for (lane, i) in rows.clone().enumerate() {
+                    sums.add(s, lane, &pivots, io.row(i, &mut []).source());
                 }
-            }
-            // 3. results
-            let sums = sums.finish(s, &pivots, &max);
-            let numbers = lanes_of(s, if LOG { log1p(s, sums.rest) } else { sums.scale(s, one) });
-            for (lane, i) in rows.enumerate() {
-                let mut row = io.row(i, &mut []);
-                let (number, max) = (s.splat(numbers.as_ref()[lane]), s.splat(max.as_ref()[lane]));
-                if LOG {
+                // 3. results
+                let sums = sums.finish(s, &pivots, &pivots.max);
+                let log_partitions = lanes_of(s, log1p(s, sums.rest));
+                for (lane, i) in rows.enumerate() {
+                    let (max, log_partition) =
+                        (s.splat(pivots.max.as_ref()[lane]), s.splat(log_partitions.as_ref()[lane]));
                     // Two subtractions keep the digits that one would lose if the maximum is large.
-                    row.map(s, T::ZERO, inlined!(|_, z| S::V::select(z.eq(max), zero, z - max) - number));
-                } else {
-                    row.finish(s, inlined!(|_, e| one.min(e * number)));
+                    io.row(i, &mut []).finish_source(
+                        s,
+                        T::ZERO,
+                        inlined!(|_, z| S::V::select(z.eq(max), zero, z - max) - log_partition),
+                    );
+                }
+            } else {
+                // 2. exponentials, which are kept, and their totals
+                let mut totals = GroupTotals::none(s);
+                for (lane, i) in rows.clone().enumerate() {
+                    totals.keep(s, lane, &pivots, &mut io.row(i, &mut []));
+                }
+                // 3. results
+                let scales = lanes_of(s, totals.scales(s, &pivots));
+                for (lane, i) in rows.enumerate() {
+                    let scale = s.splat(scales.as_ref()[lane]);
+                    io.row(i, &mut []).finish(s, inlined!(|_, e| one.min(e * scale)));
                 }
             }
         }
@@ -64,15 +74,15 @@ impl<T: Real> Kernel<T> for LogSumExpByGroup<'_, T> {
         let (count, size) = (logits.rows(), group_rows(s, logits.columns()));
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
-            let mut max = S::Array::default();
+            let mut maxima = GroupMaxima::none(s);
             for (lane, i) in rows.clone().enumerate() {
-                max.as_mut()[lane] = largest(s, logits.row(i));
+                maxima.add(s, lane, logits.row(i));
             }
-            let (pivots, mut sums) = (GroupPivots::of(s, &max), GroupSums::none(s));
+            let (pivots, mut sums) = (maxima.pivots(s), GroupSums::none(s));
             for (lane, i) in rows.clone().enumerate() {
                 sums.add(s, lane, &pivots, logits.row(i));
             }
-            let sums = sums.finish(s, &pivots, &max);
+            let sums = sums.finish(s, &pivots, &pivots.max);
             write(s, logsumexp(s, &sums, &logits, start), &mut out[..rows.end], start);
         }
     }

@@ -15,27 +15,32 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByLane<'_, T, LOG> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
-        let (count, classes, none) = (self.rows.rows(), self.rows.columns(), s.splat(-T::ONE));
+        let (count, classes) = (self.rows.rows(), self.rows.columns());
         for_groups(
             s,
-            count,
-            LaneSums::none(s),
+            [count, classes],
+            [s.splat(T::ZERO); 2],
             &mut self,
             // 1. sums of exponentials; softmax keeps the exponentials
             inlined!(|work, g, rows| {
                 let (logits, stride) = work.rows.from(rows.start);
                 let mut tile = Tile::of(s, work.scratch, g, classes);
                 tile.load(s, logits, stride, rows.len());
-                if LOG { tile.sums::<false>(s, none, &mut ()) } else { tile.exponentiate(s, none) }
+                if LOG {
+                    let sums = tile.sums::<false>(s, None, &mut ());
+                    [sums.max, sums.rest]
+                } else {
+                    [tile.exponentiate_all(s); 2]
+                }
             }),
             // 2. results
-            inlined!(|work, g, rows, sums| {
+            inlined!(|work, g, rows, &[first, rest]| {
                 let mut tile = Tile::of(s, work.scratch, g, classes);
                 let results = &mut work.rows.target()[rows.start * classes..];
                 if LOG {
-                    tile.store_log_softmax(s, sums, results, rows.len());
+                    tile.store_log_softmax(s, [first, rest], results, rows.len());
                 } else {
-                    tile.store_softmax(s, sums, results, rows.len());
+                    tile.store_softmax(s, first, results, rows.len());
                 }
             }),
         );
@@ -53,17 +58,17 @@ impl<T: Real> Kernel<T> for LogSumExpByLane<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
-        let (count, classes, none) = (self.logits.rows(), self.logits.columns(), s.splat(-T::ONE));
+        let (count, classes) = (self.logits.rows(), self.logits.columns());
         for_groups(
             s,
-            count,
+            [count, classes],
             LaneSums::none(s),
             &mut self,
             inlined!(|work, g, rows| {
                 let (logits, stride) = work.logits.from(rows.start);
                 let mut tile = Tile::of(s, work.scratch, g, classes);
                 tile.load_called(s, logits, stride, rows.len());
-                tile.sums::<false>(s, none, &mut ())
+                tile.sums::<false>(s, None, &mut ())
             }),
             inlined!(|work, g, rows, sums| {
                 let lse = Tile::of(s, work.scratch, g, classes).logsumexp(s, sums);

@@ -75,7 +75,7 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
         let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new(), grad, hess);
         for_groups(
             s,
-            count,
+            [count, classes],
             Group::none(s),
             &mut work,
             inlined!(|(scratch, ..), g, rows| {

@@ -7,7 +7,7 @@ use crate::api::{GradScale, HessScale};
 use crate::losses::{ClassGrads, ClassHesses, ClassLanes, CurvedLanes, CurvedRowLoss, GradOptions, Group, RowLoss};
 use crate::math::Real;
 use crate::rows::LogitMap;
-use crate::rows::group::{self, GroupPivots, GroupSums, group_rows, largest, margins, part};
+use crate::rows::group::{self, GroupMaxima, GroupPivots, GroupSums, group_rows, margins, part};
 use crate::simd::{Kernel, Lanes, MAX_LANES, RowIo, Simd, inlined, lanes_of, write};
 use crate::tile::{LaneSums, Total};
 use crate::view::{Rows, RowsIo};
@@ -46,14 +46,15 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
                         map.row(s, 0, &mut RowIo::new(row, part(scratch, lane, classes)), &mut []);
                         row = part(scratch, lane, classes);
                     }
-                    group.enter(s, loss, lane, row, class);
+                    group.enter(s, lane, row, class);
                 }
             }
             // 2. sums of exponentials
-            let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
+            let (pivots, mut sums) = (group.maxima.pivots(s), GroupSums::none(s));
             for (lane, i) in rows.clone().enumerate() {
                 if group.class(lane).is_some() {
                     let row = if map.is_identity() { logits.row(i) } else { part(scratch, lane, classes) };
+                    group.measure(s, loss, lane, row, &pivots);
                     sums.add(s, lane, &pivots, row);
                 }
             }
@@ -200,14 +201,16 @@ fn keep<T: Real, S: Simd<T>, L: RowLoss<T>>(
                 map.row(s, 0, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
                 row = row.mapped();
             }
-            group.enter(s, loss, lane, row.source(), class);
+            group.enter(s, lane, row.source(), class);
         }
     }
-    let (pivots, mut sums) = (GroupPivots::of(s, &group.max), GroupSums::none(s));
+    let (pivots, mut sums) = (group.maxima.pivots(s), GroupSums::none(s));
     for (lane, i) in rows.enumerate() {
         if group.class(lane).is_some() {
             let row = io.row(i, &mut []);
-            sums.keep(s, lane, &pivots, &mut if map.is_identity() { row } else { row.mapped() });
+            let mut row = if map.is_identity() { row } else { row.mapped() };
+            group.measure(s, loss, lane, row.source(), &pivots);
+            sums.keep(s, lane, &pivots, &mut row);
         }
     }
     let sums = sums.finish(s, &pivots, &group.logit);
@@ -221,7 +224,7 @@ struct OpenGroup<T: Real, S: Simd<T>> {
     weight: S::V,
     /// The class of each row; -1 for a row that does not count.
     classes: [i32; MAX_LANES],
-    max: S::Array,
+    maxima: GroupMaxima<T, S>,
     /// The logit of the class.
     logit: S::Array,
     margins: S::Array,
@@ -240,7 +243,7 @@ impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
             *class = counted.to_f64() as i32;
         }
         let none = S::Array::default();
-        OpenGroup { rows, class, weight, classes, max: none, logit: none, margins: none }
+        OpenGroup { rows, class, weight, classes, maxima: GroupMaxima::none(s), logit: none, margins: none }
     }
 
     /// The class of a row; `None` if the row does not count.
@@ -249,13 +252,18 @@ impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
         usize::try_from(self.classes[lane]).ok()
     }
 
-    /// Reads the maximum of a row, and what the loss needs besides.
+    /// Reads the maximum of a row, and the logit of its class.
     #[inline(always)]
-    fn enter(&mut self, s: S, loss: &impl ClassLanes<T>, lane: usize, row: &[T], class: usize) {
-        let max = largest(s, row);
-        self.max.as_mut()[lane] = max;
+    fn enter(&mut self, s: S, lane: usize, row: &[T], class: usize) {
+        self.maxima.add(s, lane, row);
         self.logit.as_mut()[lane] = row[class];
+    }
+
+    /// Reads what the loss needs besides, once the maxima are known.
+    #[inline(always)]
+    fn measure(&mut self, s: S, loss: &impl ClassLanes<T>, lane: usize, row: &[T], pivots: &GroupPivots<T, S>) {
         if loss.needs_margins() {
+            let max = pivots.max.as_ref()[lane];
             self.margins.as_mut()[lane] = s.call(inlined!(|s| margins(s, row, max)));
         }
     }

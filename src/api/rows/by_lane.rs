@@ -84,7 +84,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
             group.cost = s.call(inlined!(|s| tiles.logits.margins(s)));
         }
         group.sums = match inlines {
-            true => tiles.logits.exponentiate(s, class),
+            true => tiles.logits.exponentiate(s, Some(class)),
             false => tiles.logits.exponentiate_called(s, class),
         };
         group
@@ -341,7 +341,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneValues<'_, T, G> {
         let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new());
         for_groups(
             s,
-            logits.rows(),
+            [logits.rows(), classes],
             Group::none(s),
             &mut work,
             inlined!(|(scratch, ..), _, rows| {
@@ -378,7 +378,7 @@ impl<T: Real, G: LaneTargets<T>> Kernel<T> for LaneGrads<'_, T, G> {
         let mut work = (Scratch::of::<G>(map, classes, scratch), each, Total::new(), io);
         for_groups(
             s,
-            count,
+            [count, classes],
             Group::none(s),
             &mut work,
             inlined!(|(scratch, _, _, io), g, rows| {
@@ -423,7 +423,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for LaneHesses<'_, '_, T, L> {
         let divisor = s.splat(T::from_f64(scale.divisor * map.temperature().powi(2)));
         for_groups(
             s,
-            logits.rows(),
+            [logits.rows(), classes],
             Group::none(s),
             &mut (Scratch::of::<OfClasses<'_, '_, T, L>>(map, classes, scratch), hess),
             inlined!(|(scratch, _), g, rows| {

@@ -104,7 +104,7 @@ impl<'k, T: Real> Positions<'k, T> {
             let at = first + i;
             logits.load(s, &rows[i * stride..], stride, S::LANES.min(count - i));
             exponentials.copy_from(&logits);
-            let sums = exponentials.exponentiate(s, zero - s.splat(T::ONE));
+            let sums = exponentials.exponentiate(s, None);
             let (scale, is_one) = (sums.scale(s, scale_up), sums.max.eq(infinity));
             for k in 0..self.classes {
                 let (z, p) = (logits.column(s, k), exponentials.column(s, k) * scale);
