@@ -154,7 +154,7 @@ pub fn value_by_column<T: Real>(
     grad_output: GradOutput<'_, T>,
 ) -> Result<Option<Loss<T>>> {
     let (isa, Columns { rows, classes, .. }) = (Isa::active()?, logits);
-    if !objective.goes_by_column(isa, classes, hess.as_ref().map(|(_, options)| options.curvature)) {
+    if !objective.goes_by_column(classes, hess.as_ref().map(|(_, options)| options.curvature)) {
         return Ok(None);
     }
     objective.check(rows, classes)?;

@@ -143,11 +143,10 @@ impl<T: Real> Block<'_, T> {
     /// Computes the statistics by the loop for this many classes; mapped logits go by row.
     pub(super) fn run_on(self, isa: Isa) {
         let classes = self.logits.columns();
-        let is_short = group::are_short::<T>(isa, classes);
-        if !self.map.is_identity() || !(is_short || tile::are_few(classes)) {
+        if !self.map.is_identity() || !(group::are_short(classes) || tile::are_few(classes)) {
             let scratch = if self.map.is_identity() { 0 } else { classes };
             T::with_scratch(scratch, |mapped| T::dispatch(isa, BlockByRow { block: self, mapped }));
-        } else if is_short {
+        } else if group::are_short(classes) {
             T::dispatch(isa, BlockByGroup(self));
         } else {
             let len = tile::scratch_len(classes);

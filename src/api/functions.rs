@@ -169,7 +169,7 @@ fn logsumexp_of<T: Real>(logits: StoredRows<'_, T>, out: &mut [T]) -> Result<()>
     }
     parallel::for_each(logits.blocks(size).zip(out.chunks_mut(size)), rows * classes, |(logits, out)| {
         logits.widened(isa, |logits| {
-            if group::are_short::<T>(isa, classes) {
+            if group::are_short(classes) {
                 T::dispatch(isa, LogSumExpByGroup { logits, out })
             } else if tile::are_few(classes) {
                 T::with_scratch(tile::scratch_len(classes), |scratch| {

@@ -169,7 +169,7 @@ pub trait CurvedObjective<T: Real>: Objective<T> {
     ) -> f64;
 
     /// Whether logits that stand a class at a time are read where they lie; with the Hessian that is wanted too.
-    fn goes_by_column(&self, _isa: Isa, _classes: usize, _hess: Option<Curvature>) -> bool {
+    fn goes_by_column(&self, _classes: usize, _hess: Option<Curvature>) -> bool {
         false
     }
 

@@ -15,27 +15,22 @@ use std::ops::Range;
 /// The most classes of a row whose sums are collected.
 const MAX_CLASSES: usize = BLOCK;
 
-/// Shorter rows are faster by lane, whatever a register holds.
-const MIN_CLASSES: usize = 32;
+/// Shorter rows are faster by lane. Rows of 64 fill four registers of AVX-512, and take a seventh less by group.
+const MIN_CLASSES: usize = 64;
 
-/// Rows that fill fewer registers are faster by lane: 64 classes of float32 with AVX-512.
-const MIN_REGISTERS: usize = 4;
-
-/// The same where all that is wanted are the exponentials, with their total or a logarithm: 48 classes.
-const MIN_REGISTERS_OF_SOFTMAX: usize = 3;
+/// The same where exponentials are all the work, of `softmax` and `log_softmax`: this many registers, but at least so many
+/// classes. Losses have one border for all registers, as logits that stand a class at a time have their bits by lane.
+const MIN_OF_SOFTMAX: [usize; 2] = [3, 32];
 
 /// Whether rows of this many classes go by group.
-pub(crate) fn are_short<T: Real>(isa: Isa, classes: usize) -> bool {
-    are_within::<T>(isa, MIN_REGISTERS, classes)
+pub(crate) fn are_short(classes: usize) -> bool {
+    (MIN_CLASSES..=MAX_CLASSES).contains(&classes)
 }
 
-/// The same for `softmax` and `log_softmax`.
+/// The same for `softmax` and `log_softmax`: from 48 classes of float32 with AVX-512 on, else from 32.
 pub(crate) fn are_short_for_softmax<T: Real>(isa: Isa, classes: usize) -> bool {
-    are_within::<T>(isa, MIN_REGISTERS_OF_SOFTMAX, classes)
-}
-
-fn are_within<T: Real>(isa: Isa, registers: usize, classes: usize) -> bool {
-    (MIN_CLASSES.max(registers * isa.lanes::<T>())..=MAX_CLASSES).contains(&classes)
+    let [registers, least] = MIN_OF_SOFTMAX;
+    (least.max(registers * isa.lanes::<T>())..=MAX_CLASSES).contains(&classes)
 }
 
 /// Whether rows of this many classes have several blocks.

@@ -127,6 +127,41 @@ fn sums_maxima_and_exponents() {
     }
 }
 
+/// The sum and the maximum of each of some registers, one by one and all at once.
+struct Across<'a, T>(&'a [T]);
+
+impl<T: Float> Kernel<T> for Across<'_, T> {
+    type Output = [[Vec<T>; 2]; 2];
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output {
+        let mut registers = [S::Array::default(); MAX_LANES];
+        for (register, xs) in registers.iter_mut().zip(self.0.chunks_exact(S::LANES)) {
+            register.as_mut().copy_from_slice(xs);
+        }
+        let (mut sums, mut maxima) = (vec![], vec![]);
+        for register in &registers[..S::LANES] {
+            sums.push(s.load(register).sum());
+            maxima.push(s.load(register).largest());
+        }
+        let [all_sums, all_maxima] = [lanes_of(s, s.sums(&registers)), lanes_of(s, s.maxima(&registers))];
+        [[sums, maxima], [all_sums.as_ref().to_vec(), all_maxima.as_ref().to_vec()]]
+    }
+}
+
+#[test]
+fn sums_and_maxima_of_many_registers_have_the_bits_of_each() {
+    // Sums of such numbers round otherwise in any other order, and the largest is in another lane of each register.
+    let xs: Vec<f64> = (0..256).map(|i| f64::from((i * 193) % 257 - 128) * 1.1f64.powi(i % 23) + 0.1).collect();
+    let narrow: Vec<f32> = xs.iter().map(|&x| x as f32).collect();
+    for isa in Isa::available() {
+        let [each, all] = f64::dispatch(isa, Across(&xs));
+        assert_eq!(each, all, "{}", isa.name());
+        let [each, all] = f32::dispatch(isa, Across(&narrow));
+        assert_eq!(each, all, "{}", isa.name());
+        assert_eq!(each[0].len(), isa.lanes::<f32>(), "{}", isa.name());
+    }
+}
+
 struct Find<'a, T>(&'a [T], T);
 
 impl<T: Float> Kernel<T> for Find<'_, T> {

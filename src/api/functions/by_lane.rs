@@ -81,21 +81,32 @@ impl<T: Real> Kernel<T> for LogSumExpByLane<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::functions::{Apply, Function, LogSumExp};
+    use crate::api::functions::{Apply, Function, LogSumExp, LogSumExpByGroup, SoftmaxByGroup};
     use crate::simd::Isa;
     use crate::tile::scratch_len;
 
     const ROWS: usize = 4 * 16 + 3;
 
-    /// Log-sum-exp, softmax and log-softmax of rows, by lane or by row.
-    fn all<T: Real>(isa: Isa, logits: &[T], classes: usize, by_lane: bool) -> [Vec<T>; 3] {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Way {
+        Lane,
+        Group,
+        Row,
+    }
+
+    /// Log-sum-exp, softmax and log-softmax of rows.
+    fn all<T: Real>(isa: Isa, logits: &[T], classes: usize, way: Way) -> [Vec<T>; 3] {
         let (count, mut scratch) = (logits.len() / classes, vec![T::NAN; scratch_len(classes)]);
         let (scratch, rows) = (&mut scratch[..], Rows::packed(logits, count, classes));
         let (mut sums, mut p, mut log_p) = (vec![T::ZERO; count], logits.to_vec(), vec![T::ZERO; logits.len()]);
-        if by_lane {
+        if way == Way::Lane {
             T::dispatch(isa, LogSumExpByLane { logits: rows, scratch, out: &mut sums });
             T::dispatch(isa, SoftmaxByLane::<_, false> { rows: RowsIo::over(&mut p, count, classes), scratch });
             T::dispatch(isa, SoftmaxByLane::<_, true> { rows: RowsIo::beside(rows, &mut log_p), scratch });
+        } else if way == Way::Group {
+            T::dispatch(isa, LogSumExpByGroup { logits: rows, out: &mut sums });
+            T::dispatch(isa, SoftmaxByGroup::<_, false>(RowsIo::over(&mut p, count, classes)));
+            T::dispatch(isa, SoftmaxByGroup::<_, true>(RowsIo::beside(rows, &mut log_p)));
         } else {
             T::dispatch(isa, LogSumExp { logits: rows, out: &mut sums });
             let function = Function::Softmax;
@@ -115,10 +126,11 @@ mod tests {
             };
             let logits: Vec<T> = (0..ROWS * classes).map(|i| T::from_f64(number(i))).collect();
             for isa in Isa::available() {
-                let truth = all(isa, &logits, classes, false);
+                let truth = all(isa, &logits, classes, Way::Row);
                 for count in [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, ROWS] {
-                    let ours = all(isa, &logits[..count * classes], classes, true);
-                    for (i, (ours, truth)) in ours.iter().zip(&truth).enumerate() {
+                    let logits = &logits[..count * classes];
+                    let both = [Way::Lane, Way::Group].map(|way| all(isa, logits, classes, way));
+                    for (i, (ours, truth)) in both.iter().flat_map(|ours| ours.iter().zip(&truth).enumerate()) {
                         for (k, (a, b)) in ours.iter().zip(truth).enumerate() {
                             let (a, b) = (a.to_f64(), b.to_f64());
                             // log-sum-exp = maximum + ln(1 + rest): if the terms nearly cancel, the error is relative
@@ -135,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_by_lane_agree_with_rows_by_row() {
+    fn rows_by_lane_and_by_group_agree_with_rows_by_row() {
         check::<f32>(1e-6, 88.0);
         check::<f64>(4e-15, 709.0);
     }

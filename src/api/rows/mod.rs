@@ -123,7 +123,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
     }
 
     fn splits_rows(&self, classes: usize) -> bool {
-        self.split(classes).is_some()
+        matches!(self.path(classes), Path::Split { .. })
     }
 
     fn counts(&self, _: Isa, row: usize, _: usize) -> bool {
@@ -178,7 +178,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
             return self.block(stored, isa, first, logits.rows(), |objective| objective.value(isa, 0, logits, each));
         }
         let map = self.loss.logit_map();
-        match self.path(isa, logits.columns()) {
+        match self.path(logits.columns()) {
             Path::Split { labels, loss } => self.long_values(isa, (labels, loss), first, logits, each),
             Path::ByLane(loss) => self.lane_values(isa, OfClasses(self, loss), first, logits, each),
             Path::SoftByLane(loss) => self.lane_values(isa, OfDistributions(self, loss), first, logits, each),
@@ -206,7 +206,7 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
                 .block(stored, isa, first, count, |objective| objective.value_and_grad(isa, 0, rows, scale, each));
         }
         let map = self.loss.logit_map();
-        match self.path(isa, rows.columns()) {
+        match self.path(rows.columns()) {
             Path::Split { labels, loss } => self.long_grads(isa, (labels, loss), first, rows, scale, each),
             Path::ByLane(loss) => self.lane_grads(isa, OfClasses(self, loss), first, rows, scale, each),
             Path::SoftByLane(loss) => self.lane_grads(isa, OfDistributions(self, loss), first, rows, scale, each),
@@ -287,7 +287,7 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
         let scale_of_hess = hess_scale;
         // The Hessian comes first: the gradient may overwrite the logits.
         let (map, logits) = (self.loss.logit_map(), rows.source());
-        match self.path(isa, rows.columns()) {
+        match self.path(rows.columns()) {
             Path::ByLane(loss) => {
                 let targets = OfClasses(self, loss);
                 T::with_scratch(LaneBlock::<T, OfClasses<'_, '_, T, L>>::scratch_len(map, rows.columns()), |scratch| {
@@ -305,9 +305,9 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
         self.value_and_grad(isa, first, rows, scale, each)
     }
 
-    fn goes_by_column(&self, isa: Isa, classes: usize, hess: Option<Curvature>) -> bool {
+    fn goes_by_column(&self, classes: usize, hess: Option<Curvature>) -> bool {
         let has_hess = L::HAS_SOFT_HESS || hess.is_none_or(|hess| hess == Curvature::Gradient);
-        match self.path(isa, classes) {
+        match self.path(classes) {
             _ if matches!(self.target, Targets::Stored(_)) => false,
             Path::ByLane(_) => true,
             Path::SoftByLane(_) => has_hess,
@@ -323,7 +323,7 @@ impl<T: Real, L: CurvedRowLoss<T> + Clone> CurvedObjective<T> for RowObjective<'
         scale: GradScale<'_, T>,
         each: Option<&mut [T]>,
     ) -> f64 {
-        match self.path(isa, block.logits.classes()) {
+        match self.path(block.logits.classes()) {
             Path::ByLane(loss) => self.column_block(isa, OfClasses(self, loss), first, block, scale, each),
             Path::SoftByLane(loss) => self.column_block(isa, OfDistributions(self, loss), first, block, scale, each),
             _ => unreachable!("`goes_by_column` has been asked"),

@@ -5,7 +5,6 @@ use crate::api::long_rows;
 use crate::losses::{Domain, LaneKernels, RowLoss, SumLoss};
 use crate::math::Real;
 use crate::rows::group;
-use crate::simd::Isa;
 use crate::view::Classes;
 
 /// The loop for the rows of a call, with the kernels it needs. It depends on the shape, the kind of target and the
@@ -14,12 +13,10 @@ use crate::view::Classes;
 /// | rows and classes | target | loss | path | file |
 /// |---|---|---|---|---|
 /// | fewer than 4 rows of 65 536 classes or more | a class | follows from the sum of exponentials | [`Split`](Path::Split) | `long.rs` |
-/// | fewer classes than fill four registers, or than 32 | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByLane`](Path::ByLane) | `by_lane.rs` |
-/// | from there on, at most 1024 | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByGroup`](Path::ByGroup) | `by_group.rs` |
+/// | at most 63 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByLane`](Path::ByLane) | `by_lane.rs` |
+/// | 64 to 1024 classes | a class | has [`ClassLanes`](crate::losses::ClassLanes) | [`ByGroup`](Path::ByGroup) | `by_group.rs` |
 /// | at most 64 classes (probabilities: 32) | a distribution, or a class smoothed and weighted | has [`SoftLanes`](crate::losses::SoftLanes) | [`SoftByLane`](Path::SoftByLane) | `by_lane.rs` |
 /// | all others | any | any | [`ByRow`](Path::ByRow) | `by_row.rs` |
-///
-/// Four registers are 64 classes of float32 with AVX-512; of float64, and with other instruction sets, 32 or fewer.
 ///
 /// For a loss of probabilities, sparse targets go by row, since only listed classes may be read. Mapped logits
 /// (temperature, softcap, prior) are never split, and long ones in half precision are widened before their kernel sees
@@ -38,30 +35,24 @@ pub(super) enum Path<'k, T: Real, L: RowLoss<T>> {
 }
 
 impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
-    /// What rows need that are cut into parts, if they are.
-    pub(super) fn split(&self, classes: usize) -> Option<(&Classes<'_>, &dyn SumLoss<T>)> {
-        match &self.target {
-            Targets::Classes(labels) if long_rows::are_split(labels.rows(), classes) => {
-                self.loss.by_sum().map(|loss| (labels, loss))
-            }
-            _ => None,
-        }
-    }
-
     /// The path of rows of this many classes.
-    pub(super) fn path(&self, isa: Isa, classes: usize) -> Path<'_, T, L> {
-        if let Some((labels, loss)) = self.split(classes) {
-            return Path::Split { labels, loss };
-        }
+    pub(super) fn path(&self, classes: usize) -> Path<'_, T, L> {
         let has_classes = match &self.target {
-            Targets::Classes(_) => true,
+            Targets::Classes(labels) => {
+                if long_rows::are_split(labels.rows(), classes)
+                    && let Some(loss) = self.loss.by_sum()
+                {
+                    return Path::Split { labels, loss };
+                }
+                true
+            }
             Targets::Distributions(_) | Targets::Stored(_) => false,
             Targets::Sparse(_) if L::INPUTS.1 != Domain::Reals => return Path::ByRow,
             Targets::Sparse(_) => false,
         };
         let are_few = (1..=L::MAX_CLASSES_BY_LANE).contains(&classes);
         match self.loss.lanes(has_classes) {
-            LaneKernels::Classes(loss) if group::are_short::<T>(isa, classes) => Path::ByGroup(loss),
+            LaneKernels::Classes(loss) if group::are_short(classes) => Path::ByGroup(loss),
             LaneKernels::Classes(loss) if are_few => Path::ByLane(loss),
             LaneKernels::Distributions(loss) if are_few => Path::SoftByLane(loss),
             _ => Path::ByRow,
