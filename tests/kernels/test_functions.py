@@ -29,8 +29,10 @@ def test_every_row_length(function: Function, dtype: type) -> None:
 @each_dtype
 @along_an_axis
 def test_every_number_of_rows(function: Function, dtype: type) -> None:
-    """Few classes go across the lanes, some groups of rows at a time, and more of them in groups along the lanes: a row is
-    the same, whatever stands beside it."""
+    """Few classes go across the lanes, and more of them in groups along the lanes.
+
+    A row is the same, whatever stands beside it.
+    """
     rng = np.random.default_rng(39)
     for c in (1, 2, 3, 4, 5, 10, 31, 32, 33, 47, 48, 63, 64, 65, 200):
         x = rough_logits(rng, dtype, (67, c))
