@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 import xentrs as xe
 from xentrs.evaluation import run, sweep
-from xentrs.evaluation.files import FORMATS
-from xentrs.evaluation.files.stored import indices
+from xentrs.evaluation.files import FORMATS, Rows
+from xentrs.evaluation.files.stored import Held, indices
 
 N, C = 301, 7
 Arrays = dict[str, NDArray[Any]]
@@ -177,6 +177,19 @@ def test_indices_cover_every_range(shape: tuple[int, ...]) -> None:
         for stop in range(start, numbers.size + 1):
             found = [numbers[index].ravel() for index in indices(shape, start, stop)]
             np.testing.assert_array_equal(np.concatenate([[], *found]), np.arange(start, stop))
+
+
+@pytest.mark.parametrize("rows", [(0, 100), (7, 93), (20, 21)])
+@pytest.mark.parametrize("size", [1, 30, 65, 10**6])
+def test_no_block_begins_within_a_chunk(rows: tuple[int, int], size: int) -> None:
+    """It would be unpacked twice."""
+    array = Held(np.zeros((100, C), np.int8), "array")
+    array.chunks = (20, C)
+    start, stop = rows
+    blocks = list(Rows([array], -1).blocks(start, stop, 2 * size * C, 10**6))
+    assert [start for start, _ in blocks] + [stop] == [start] + [stop for _, stop in blocks]
+    assert all(begin % 20 == 0 for begin, _ in blocks[1:])
+    assert all(end - begin <= max(20, size) for begin, end in blocks)
 
 
 def test_many_files(tmp_path: Path, small_blocks: None) -> None:
