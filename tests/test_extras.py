@@ -63,9 +63,9 @@ def test_a_part_whose_package_is_old(user: str, name: str) -> None:
 @pytest.mark.parametrize("name", EXTRAS)
 def test_every_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package, least, extra = EXTRAS[name]
+    named = re.escape(package)
     monkeypatch.setitem(sys.modules, name, None)
-    wanted = rf"^a call needs {re.escape(package)} {least} or newer"
-    missing = rf"{wanted}, which is not installed: pip install 'xentrs\[{extra}\]'$"
+    missing = rf"^a call needs {named} {least} or newer, which is not installed: pip install 'xentrs\[{extra}\]'$"
     with pytest.raises(ImportError, match=missing) as fault:
         need("a call", name)
     assert fault.value.name == name
@@ -84,9 +84,7 @@ def test_every_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         need("a call", name)
     old = f"{major}.{minor - 1}.9" if minor else f"{major - 1}.99"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(__version__=old))
-    with pytest.raises(
-        ImportError, match=rf"{re.escape(package)} {least} or newer, got {old}: pip install --upgrade 'xentrs\["
-    ):
+    with pytest.raises(ImportError, match=rf"{named} {least} or newer, got {old}: pip install --upgrade 'xentrs\["):
         need("a call", name)
 
 

@@ -29,6 +29,7 @@ import xentrs.distributed  # noqa: E402
 from docstrings import missing_in_docstring  # noqa: E402
 from draws import booleans, classes, distributions, row_weights, weights  # noqa: E402
 from registry import CASES, PROBABILITIES  # noqa: E402
+from xentrs.dask import engine  # noqa: E402
 from xentrs.dask.losses import NOT_OF_CHUNKS, TAKEN  # noqa: E402
 from xentrs.models import GaussianRegressor, LogisticRegression, MultiLabelClassifier  # noqa: E402
 
@@ -352,11 +353,15 @@ def test_killed_workers_of_other_clusters(workers, tmp_path):
         check_evaluation(str(tmp_path / "killed"))
 
 
-def test_many_parts_are_summed_by_the_workers(client):
-    parts = [(X[i : i + 40], Y[i : i + 40]) for i in range(0, ROWS, 40)]
-    model = LogisticRegression(max_iter=2, tol=None)
-    truth = bits(xe.distributed.fit(copy.deepcopy(model), parts))
-    assert bits(xe.dask.fit(copy.deepcopy(model), da.from_array(X, chunks=(40, FEATURES)), Y)) == truth
+def test_many_parts_are_summed_by_the_workers(client, monkeypatch):
+    monkeypatch.setattr(engine, "_FAN", 2)
+    sums = []
+    monkeypatch.setattr(
+        client, "submit", lambda *args, **kwargs: sums.append(args) or type(client).submit(client, *args, **kwargs)
+    )
+    model = LogisticRegression(max_iter=1, tol=None)
+    assert bits(xe.dask.fit(copy.deepcopy(model), *lazily(TEXT))) == bits(here(model, TEXT))
+    assert len(sums) % 4 == 0 and sums  # eight parts, two at a time
 
 
 def test_a_map_of_dask(client):
@@ -380,6 +385,7 @@ def test_losses_and_errors_of_workers(client):
         xe.dask.evaluate(logits, labels + 4)
 
 
+@pytest.mark.thorough  # tests/test_distributed.py has workers of two kinds, which are no cluster
 def test_a_cluster_of_two_instruction_sets_is_refused():
     isa = xe.build_info()["isa"]
     if isa == "portable":
