@@ -219,9 +219,10 @@ def test_classifiers_that_do_not_answer_with_a_score_a_class() -> None:
 def test_a_display_of_an_estimator_is_that_of_its_predictions(ax: Any) -> None:
     model = LogisticRegression().fit(X, SPECIES)
     options: dict[str, Any] = {"n_bins": 6, "sample_weight": WEIGHT, "ax": ax}
-    first = ReliabilityDisplay.from_estimator(model, X, SPECIES, color="C3", **options)
+    first = ReliabilityDisplay.from_estimator(model, X, SPECIES, color="C3", ref_line=False, **options)
+    assert ax.get_lines() == [first.line_]
     scores = model.decision_function(X)
-    second = ReliabilityDisplay.from_predictions(SPECIES, scores, labels=model.classes_, ref_line=False, **options)
+    second = ReliabilityDisplay.from_predictions(SPECIES, scores, labels=model.classes_, **options)
     third = ReliabilityDisplay.from_predictions(IRIS.target, scores, name="numbers", **options)
     for display in (second, third):
         np.testing.assert_array_equal(display.line_.get_xydata(), first.line_.get_xydata())
@@ -238,7 +239,8 @@ def test_a_display_of_an_estimator_is_that_of_its_predictions(ax: Any) -> None:
 
 
 def test_a_display_of_log_odds_is_drawn_again(ax: Any) -> None:
-    display = ReliabilityDisplay.from_predictions([True, False, True], [2.0, -1.0, -0.5])
+    display = ReliabilityDisplay.from_predictions([True, False, True], [2.0, -1.0, -0.5], ref_line=False)
+    assert display.ax_.get_lines() == [display.line_]
     plt.close(display.figure_)
     assert display.ax_ is not ax
     assert display.plot(ax=ax, name="again").line_.get_label().startswith("again (ECE = ")
