@@ -42,10 +42,20 @@ pub(crate) fn are_long(classes: usize) -> bool {
 /// cache.
 pub(crate) const MAX_ELEMENTS: usize = 4096;
 
+/// The same for functions of the logits alone, whose results are as many numbers in another place, and where a group has
+/// less to finish.
+const MAX_ELEMENTS_OF_FUNCTION: usize = 2048;
+
 /// The number of rows of a group.
 #[inline(always)]
 pub(crate) fn group_rows<T: Real, S: Simd<T>>(_: S, classes: usize) -> usize {
     (MAX_ELEMENTS / classes).min(S::LANES)
+}
+
+/// The number of rows of a group of `softmax`, `log_softmax` or `logsumexp`.
+#[inline(always)]
+pub(crate) fn function_group_rows<T: Real, S: Simd<T>>(_: S, classes: usize) -> usize {
+    (MAX_ELEMENTS_OF_FUNCTION / classes).min(S::LANES)
 }
 
 /// The numbers of a row of a group in a scratch buffer, which may be empty.

@@ -2,7 +2,7 @@
 //! group of rows are finished by lane.
 
 use crate::math::{Real, log1p};
-use crate::rows::group::{GroupMaxima, GroupSums, GroupTotals, group_rows, logsumexp};
+use crate::rows::group::{GroupMaxima, GroupSums, GroupTotals, function_group_rows, logsumexp};
 use crate::simd::{Kernel, Lanes, Simd, inlined, lanes_of, write};
 use crate::view::{Rows, RowsIo};
 
@@ -15,7 +15,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
     fn run<S: Simd<T>>(self, s: S) {
         let mut io = self.0.streaming(false);
         let (count, classes) = (io.rows(), io.columns());
-        let (size, zero, one) = (group_rows(s, classes), s.splat(T::ZERO), s.splat(T::ONE));
+        let (size, zero, one) = (function_group_rows(s, classes), s.splat(T::ZERO), s.splat(T::ONE));
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
             // 1. maxima
@@ -71,7 +71,7 @@ impl<T: Real> Kernel<T> for LogSumExpByGroup<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let LogSumExpByGroup { logits, out } = self;
-        let (count, size) = (logits.rows(), group_rows(s, logits.columns()));
+        let (count, size) = (logits.rows(), function_group_rows(s, logits.columns()));
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
             let mut maxima = GroupMaxima::none(s);
