@@ -213,6 +213,8 @@ def test_limits_of_others_are_theirs() -> None:
     xe.set_num_threads(3)
     with threadpool_limits(1, user_api="blas"):
         assert xe.get_num_threads() == 3
+    with threadpool_limits({"xentrs": 1_000_000}):
+        assert xe.get_num_threads() == 4096, "a limit beyond the ceiling is none"
     with pytest.raises(ValueError, match="limits of xentrs must be at least 1, got 0"):
         threadpool_limits({"xentrs": 0})
     assert xe.get_num_threads() == 3

@@ -83,7 +83,7 @@ def _controller(base: Any) -> Any:
 
         def set_num_threads(self, num_threads: int) -> None:
             """Limit the calls of this context, or let them have the number of the process again, if that is meant."""
-            n = positive_integer("limits of xentrs", num_threads)
+            n = min(positive_integer("limits of xentrs", num_threads), _core._most_threads)
             _core._threads.set(0 if n == Context().run(_core.get_num_threads) else n)
 
     return XentrsController
