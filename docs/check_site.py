@@ -107,7 +107,7 @@ def faults_in_browser(site: Path, pictures: Path | None, only: list[str]) -> Ite
         try:
             browser = playwright.chromium.launch(executable_path=next(filter(None, map(shutil.which, BROWSERS)), None))
         except Error as error:
-            raise FileNotFoundError(str(error)) from None
+            raise FileNotFoundError(f"install Chromium; {str(error).splitlines()[0]}") from None
         tab = browser.new_page()
         tab.set_default_timeout(300_000)  # on a busy machine
         asked: list[str] = []
