@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-rust test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-hard test-rust test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -42,6 +42,12 @@ test-isa: tools $(CORE) $(VENV)/.dev  ## every test under every instruction set 
 
 test-bridges: tools $(CORE) $(VENV)/.bridges  ## every test of the bridges, beside the packages that they lead to (gigabytes)
 	$(RUN) pytest tests/bridges
+
+HARD := tests/hard tests/kernels/test_guard_pages.py tests/test_processes.py tests/test_threads.py tests/test_float_modes.py \
+    tests/models/test_interrupts.py tests/models/test_saving.py
+
+test-hard: tools $(CORE) $(VENV)/.dev  ## every attack of docs/reliability.md, whole: every allocation refused once
+	XENTRS_HARD=1 $(RUN) pytest $(HARD)
 
 teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, and see that the tests find each (a build, then minutes)
 	$(VENV)/bin/python tests/teeth.py

@@ -31,12 +31,13 @@ SHAPES = [(600, 7), (300, 70), (20, 2000), (2, 140_001)]
 
 def losses(dtype: Any) -> Iterator[tuple[str, Call]]:
     rng = np.random.default_rng(5)
+    single = dtype if dtype in DTYPES else np.float32  # what half precision is computed with
     for case in [*CASES, *PROBABILITIES]:
         for kind, shape, choice in itertools.product(case.targets, SHAPES, (0, 1)):
             options = {
-                name: draws[min(choice, len(draws) - 1)](rng, dtype, shape) for name, draws in case.options.items()
+                name: draws[min(choice, len(draws) - 1)](rng, single, shape) for name, draws in case.options.items()
             }
-            logits, target = case.logits(rng, dtype, shape), case.targets[kind](rng, dtype, shape)
+            logits, target = case.logits(rng, single, shape).astype(dtype), case.targets[kind](rng, single, shape)
             if options.get("ignore_index") == 0:
                 target = np.maximum(target, 0)  # -100 is no class then
             name = f"{case.name} {kind} {shape} {choice}"
@@ -105,7 +106,7 @@ def layers(dtype: Any) -> Iterator[tuple[str, Call]]:
             for kind in list(linear.targets)[: 1 if c > 10_000 else 2]:
                 if kind == "distributions" or (c > 10_000 and linear.kind != "softmax"):
                     continue
-                target = linear.targets[kind](rng, dtype, (n, c))
+                target = linear.targets[kind](rng, np.float32, (n, c))
                 options = {"bias": bias, "kind": linear.kind}
                 name = f"{linear.name} {linear.kind} {kind} {(n, d, c)}"
                 if c <= 10_000:

@@ -288,7 +288,22 @@ impl<'py, T: Stored> Array<'py, T> {
     fn is_intact(&self) -> bool {
         // SAFETY: `in_place` has checked the type.
         let data = unsafe { self.array.cast_unchecked::<PyArrayDyn<T>>() }.data();
-        data == self.data && self.array.shape() == &*self.shape
+        data == self.data && self.array.shape() == &*self.shape && self.is_inside_its_base()
+    }
+
+    /// Whether the array that this is a view of, if there is one, still has these numbers.
+    fn is_inside_its_base(&self) -> bool {
+        // SAFETY: `array` is a live array object, and keeps its base alive.
+        let base = unsafe {
+            let base = (*numpy::npyffi::_PyArray_GET_ITEM_DATA(self.array.as_array_ptr())).base;
+            Bound::from_borrowed_ptr_or_opt(self.array.py(), base)
+        };
+        let Some(base) = base else { return true };
+        let Ok(base) = base.cast::<PyUntypedArray>() else { return true };
+        // SAFETY: the type of the elements does not matter, as the pointer is only compared.
+        let start = unsafe { base.cast_unchecked::<PyArrayDyn<T>>() }.data() as usize;
+        let (end, here) = (start + base.len() * base.dtype().itemsize(), self.addresses());
+        !base.is_contiguous() || (start <= here.start && here.end <= end)
     }
 
     pub(super) fn len(&self) -> usize {
