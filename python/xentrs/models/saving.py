@@ -189,13 +189,13 @@ def _fault(cls: Any, fitted: dict[str, Any]) -> str | None:
     for name in _NUMBERS:
         value = fitted.get(name, 0.0)
         for part in value if isinstance(value, list) else [value]:
-            numbers = np.asarray(part)
+            numbers = np.array(part)
             if numbers.dtype.kind not in "fiu" or np.any(np.isnan(numbers)):
                 return f"{name} must be real numbers without NaN"
     if (temperature := fitted.get("temperature_", 1.0)) is not None and not (np.ndim(temperature) == 0 < temperature):
         return f"temperature_ must be a positive number, got {temperature!r}"
     coef, intercept, features = (fitted.get(name) for name in ("coef_", "intercept_", "n_features_in_"))
-    shape = np.shape(coef)
+    shape: tuple[int, ...] = () if coef is None else np.shape(coef)
     if coef is not None and (len(shape) not in (1, 2) or shape[-1] != (features or shape[-1])):
         return f"coef_ must have {features} columns, one for each feature, got shape {shape}"
     if coef is not None and intercept is not None and np.shape(intercept) not in ((), shape[:-1]):
