@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 import xentrs as xe
 from registry import DTYPES
+from xentrs.evaluation import sweep
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-12}
@@ -23,7 +24,7 @@ def softmax(z: NDArray[Any], temperature: float) -> NDArray[np.float64]:
 @each_dtype
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
 @pytest.mark.parametrize("c", [1, 2, 5, 70])
-def test_figures(dtype: type, temperature: float, c: int) -> None:
+def test_figures(dtype: type, temperature: float, c: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(230)
     n = 400
     z = (rng.normal(size=(n, c)) * rng.uniform(0, 6, (n, 1))).astype(dtype)
@@ -31,8 +32,10 @@ def test_figures(dtype: type, temperature: float, c: int) -> None:
     y = np.where(rng.random(n) < 0.4, z.argmax(axis=-1), rng.integers(0, c, n))
     ignored = rng.random(n) < 0.1
     weight = rng.uniform(0, 3, n) * (rng.random(n) < 0.9)
-    evaluation = xe.Evaluation(temperature=temperature, top_k=[1, 3, 100], per_class=True, n_bins=10)
-    evaluation.update(z, np.where(ignored, -100, y), sample_weight=weight)
+    options: Any = {"temperature": temperature, "top_k": [1, 3, 100], "per_class": True, "n_bins": 10}
+    evaluation = xe.Evaluation(**options).update(z, np.where(ignored, -100, y), sample_weight=weight)
+    monkeypatch.setattr(sweep, "FEW_CLASSES", 0)
+    assert evaluation == xe.Evaluation(**options).update(z, np.where(ignored, -100, y), sample_weight=weight)
     weight = np.where(ignored, 0, weight)
     s, own, p = weight / weight.sum(), np.arange(n), softmax(z, temperature)
     near: Any = lambda value: pytest.approx(float(value), rel=TOLERANCE[dtype], abs=1e-14)  # noqa: E731

@@ -380,15 +380,24 @@ def _progress(run: Run) -> Iterator[Callable[[], None]]:
 
 
 def _index(text: str) -> int | None:
-    return None if text == "none" else int(text)
+    with _expected("a label, or none", text):
+        return None if text == "none" else int(text)
 
 
 def _rows(text: str) -> tuple[int, int | None]:
-    start, colon, stop = text.partition(":")
-    if not colon:
-        raise ValueError
-    return int(start or 0), int(stop) if stop else None
+    with _expected("A:B, as 0:50000 or 50000:", text):
+        start, stop = text.split(":")
+        return int(start or 0), int(stop) if stop else None
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(positive_integer("top_k", int(number)) for number in text.split(","))
+    with _expected("K or K,K,..., each at least 1", text):
+        return tuple(positive_integer("top_k", int(number)) for number in text.split(","))
+
+
+@contextmanager
+def _expected(what: str, got: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {what}, got {got!r}") from None
