@@ -304,7 +304,7 @@ def bent_npz(place: Path) -> tuple[Any, Any]:
 
 def other_checksum(place: Path) -> tuple[Any, Any]:
     """Unpacks without a fault, to something else than was packed, for all that is known."""
-    path = npz_compressed(place, some(50))
+    path = npz_compressed(place, some(3000))
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + 16] ^= 1  # of the first member, in the list of contents
     path.write_bytes(content)
@@ -562,7 +562,8 @@ PEAK = """
     import numpy as np, xentrs as xe
 
     def resident(field):
-        return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if field in line)
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in status if field in line)
 
     folder = sys.argv[1]
     xe.Evaluation().update(np.zeros((100, 10_000), np.float32), np.zeros(100, int))
