@@ -16,6 +16,7 @@ import xentrs as xe
 import xentrs.distributed
 from xentrs.distributed import engine
 from xentrs.models import GaussianRegressor, LogisticRegression, MLPClassifier, MultiLabelClassifier
+from xentrs.models.standardised import Moments
 
 N, FEATURES = 600, 5
 CUTS = [0, 90, 90, 300, 301, 560, N]  # a part of no samples, and one of a single one
@@ -197,6 +198,15 @@ def test_the_tree_may_be_folded_in_groups(n):
         groups = [engine.tree_sum(groups[i : i + 16]) for i in range(0, len(groups), 16)]
     assert groups[0] == once
     assert engine.tree_sum([(value, None) for value in values]) == (once, None)
+
+
+def test_the_moments_of_parts_add_up():
+    weight = np.where(np.arange(N) < 90, 0.0, WEIGHT)  # a part that has none
+    whole = Moments.of(X, weight)
+    total = engine.tree_sum([Moments.of(*part) for part in split(X, weight)])
+    assert total.weight == pytest.approx(whole.weight, rel=1e-14)
+    np.testing.assert_allclose(total.mean, whole.mean, rtol=1e-12)
+    np.testing.assert_allclose(total.variance, whole.variance, rtol=1e-10)
 
 
 # ----------------------------------------------------------------------------------------------- where and how it works

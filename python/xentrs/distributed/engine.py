@@ -132,8 +132,8 @@ class Item:
         for token in list(_KEPT)[:-_MOST]:
             _KEPT.pop(token, None)
         done, value = shelf.get(self.index, (0, None))
-        if not 0 < done <= len(self.functions):
-            done, value = 0, load(self.part)
+        if not done:
+            value = load(self.part)
         for function in self.functions[done:]:
             value = function(value)
         shelf[self.index] = len(self.functions), value
@@ -141,7 +141,10 @@ class Item:
 
 
 class MappedParts:
-    """Parts that a ``map`` brings to whoever works on them."""
+    """Parts that a ``map`` brings to whoever works on them.
+
+    Functions form one chain: once a value is kept, those that it was made of are not asked for again.
+    """
 
     def __init__(self, map: Callable[..., Iterable[Any]], parts: Sequence[Any], same_bits: bool) -> None:
         self._map, self._same_bits, self._seen = map, same_bits, dict[Worker, int]()
