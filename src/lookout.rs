@@ -47,7 +47,7 @@ impl Lookout {
 
     /// Starts threads until there are so many, unless the system refuses one.
     pub(crate) fn grow(&'static self, count: usize) {
-        let one_more = |threads| (threads < count).then_some(threads + 1);
+        let one_more = |threads| (threads < count).then(|| threads + 1);
         while let Ok(threads) = self.threads.fetch_update(Relaxed, Relaxed, one_more) {
             let started = Builder::new().name(format!("xentrs-{threads}")).spawn(|| {
                 loop {

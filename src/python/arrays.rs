@@ -165,13 +165,14 @@ impl Shape {
     #[inline]
     fn of(dims: &[usize]) -> Self {
         let mut short = [0; 4];
-        match short.get_mut(..dims.len()) {
-            Some(place) => {
-                place.copy_from_slice(dims);
-                Shape::Short(short, dims.len())
-            }
-            None => Shape::Long(dims.into()),
+        if dims.len() > short.len() {
+            return Shape::Long(dims.into());
         }
+        // A loop of its own costs a small call less than the functions that copy and compare slices.
+        for (to, &n) in short.iter_mut().zip(dims) {
+            *to = n;
+        }
+        Shape::Short(short, dims.len())
     }
 }
 
@@ -288,7 +289,11 @@ impl<'py, T: Stored> Array<'py, T> {
     fn is_intact(&self) -> bool {
         // SAFETY: `in_place` has checked the type.
         let data = unsafe { self.array.cast_unchecked::<PyArrayDyn<T>>() }.data();
-        data == self.data && self.array.shape() == &*self.shape && self.is_inside_its_base()
+        let (dims, before) = (self.array.shape(), &*self.shape);
+        data == self.data
+            && dims.len() == before.len()
+            && dims.iter().zip(before).all(|(n, before)| n == before)
+            && self.is_inside_its_base()
     }
 
     /// Whether the array that this is a view of, if there is one, still has these numbers.
