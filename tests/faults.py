@@ -1,7 +1,7 @@
 """Calls to which memory is refused, by a malloc that does as it is told: each gives a MemoryError, or the right answer.
 
-`python faults.py one|room <part> <parts>` tries a part of all calls, in a process of its own, since what is tested for
-is an abort. It tells each call before it is made, and prints how many it has tried.
+`python faults.py one|room <unit> <step>` tries one of every so many calls of a unit, in a process of its own, as what
+is tested for is an abort. It tells each call before it is made, and prints how many it has tried.
 """
 
 import ctypes
@@ -139,11 +139,7 @@ def trained(x: Array, target: Array, classes: int, kind: str) -> Any:
     return params
 
 
-def all_calls() -> Iterator[tuple[str, Call]]:
-    for dtype in (*DTYPES, *HALVES):
-        for calls in (losses, functions, layers):
-            for name, call in calls(dtype):
-                yield f"{np.dtype(dtype).name} {name}", call
+UNITS = [(dtype, calls) for dtype in (*DTYPES, *HALVES) for calls in (losses, functions, layers)]
 
 
 def outcome(call: Call, refuse: Callable[[], None]) -> tuple[Any, int]:
@@ -188,13 +184,12 @@ def try_call(call: Call, refuse: Callable[[int], None], tries: int) -> tuple[int
     return made, answered
 
 
-def main(way: str, part: int, parts: int) -> None:
+def main(way: str, unit: int, step: int) -> None:
     warnings.simplefilter("ignore")
     total, answers = 0, 0
-    for i, (name, call) in enumerate(all_calls()):
-        if i % parts != part or (way == "one" and "linear_cross" in name and "160000" in name):
-            continue
-        print(name, file=sys.stderr, flush=True)
+    dtype, calls = UNITS[unit]
+    for name, call in itertools.islice(calls(dtype), 0, None, step):
+        print(np.dtype(dtype).name, name, file=sys.stderr, flush=True)
         if way == "one":
             made, answered = try_call(call, lambda attempt: malloc.refuse_one(attempt, LEAST), 10_000)
         else:
