@@ -233,7 +233,7 @@ class ProblemOfParts(StandardisedProblem):
 
     def hessian(self, state: FloatArray) -> list[FloatArray]:
         """The blocks along the diagonal of the Hessian that are not 0."""
-        return blocks_of_hessian(self, self._parts.fold(partial(_hessian_sums, state)), self._n)
+        return blocks_of_hessian(self._parts.fold(partial(_hessian_sums, state)), self._n, self.block_decay())
 
     def mean_square(self, state: FloatArray) -> float:
         """The mean squared difference of the target and the first logit, by the weights of the samples."""

@@ -22,7 +22,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..losses import FloatArray
 from .convergence import overflow_of_features
-from .hessian import Sums, blocks_of_hessian, diagonal, rows_of_hessian, sums_of_hessian
+from .hessian import Sums, blocks_of_hessian, rows_of_hessian, sums_of_hessian, sums_of_squares
 from .objective import Objective
 
 __all__ = ["Moments", "Problem", "SplitBySign", "Standardised", "StandardisedProblem", "units_of"]
@@ -194,6 +194,10 @@ class StandardisedProblem:
         """The way back, for these or their derivatives; without an intercept `bias` is left out."""
         return np.column_stack([weight, bias]).ravel() if self.fit_intercept else weight.flatten()
 
+    def block_decay(self) -> FloatArray:
+        """The curvature of the penalty along the axes of an output: 0 along that of ``c``."""
+        return np.append(self.decay, [0.0] * self.fit_intercept)
+
     def state(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
         """The vector of a weight and a bias in units of the features."""
         weight = weight.astype(np.float64)
@@ -269,7 +273,12 @@ class Standardised(StandardisedProblem):
 
     def curvature(self, state: FloatArray) -> FloatArray | None:
         """Diagonal of the Hessian; None for a loss whose second derivatives are not known."""
-        return diagonal(self, state)
+        samples = self.samples
+        curvature = samples.curvature(*self.inner(state))
+        if curvature is None:
+            return None
+        n, squares = len(samples), sums_of_squares(samples.X, self.shift, curvature)
+        return self.join(squares / n + self.decay, curvature.sum(axis=0) / n)
 
     def units(self, state: FloatArray) -> FloatArray:
         """By how much each number of the vector may change until the derivative by it has changed by as much."""
@@ -284,11 +293,11 @@ class Standardised(StandardisedProblem):
 
     def hessian(self, state: FloatArray) -> list[FloatArray]:
         """The blocks along the diagonal of the Hessian that are not 0."""
-        return blocks_of_hessian(self, self.hessian_sums(state), len(self.samples))
+        return blocks_of_hessian(self.hessian_sums(state), len(self.samples), self.block_decay())
 
     def hessian_sums(self, state: FloatArray) -> Sums:
         """What the Hessian is made of, summed over the samples."""
-        return sums_of_hessian(self, state)
+        return sums_of_hessian(self.samples, *self.inner(state), self.dense)
 
     def mean_square(self, state: FloatArray) -> float:
         """The mean squared difference of the target and the first logit, by the weights of the samples."""
