@@ -353,6 +353,7 @@ def test_killed_workers_of_other_clusters(workers, tmp_path):
         check_evaluation(str(tmp_path / "killed"))
 
 
+@pytest.mark.thorough  # tests/test_distributed.py folds the same tree in groups
 def test_many_parts_are_summed_by_the_workers(client, monkeypatch):
     monkeypatch.setattr(engine, "_FAN", 2)
     sums = []
