@@ -110,7 +110,10 @@ mod tests {
             || resize(&mut vec![1.0f32], TOO_MANY),
             || expect(TOO_MANY),
         ];
-        let bytes = |f: fn()| match or_error(|| Ok(f())) {
+        let bytes = |f: fn()| match or_error(|| {
+            f();
+            Ok(())
+        }) {
             Err(Error::OutOfMemory { bytes }) => Some(bytes),
             other => other.map(|()| None).unwrap(),
         };

@@ -376,7 +376,12 @@ mod tests {
                 }
                 done.fetch_add(1, Relaxed);
             };
-            let result = with_num_threads(n(3), || memory::or_error(|| Ok(for_each(0..64, elements, work))));
+            let result = with_num_threads(n(3), || {
+                memory::or_error(|| {
+                    for_each(0..64, elements, work);
+                    Ok(())
+                })
+            });
             assert_eq!(result, Err(Error::OutOfMemory { bytes: usize::MAX }));
             assert!(done.into_inner() < 64);
         }

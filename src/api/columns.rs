@@ -73,7 +73,7 @@ impl<'a, T: Real> ColumnPlaces<'a, T> {
     /// The places of the rows of each block: a slice for each class.
     fn blocks(&mut self, rows: usize, size: usize) -> std::vec::IntoIter<BlockPlaces<'_, T>> {
         fn cut<N>(places: &mut [N], rows: usize, size: usize) -> Vec<Vec<&mut [N]>> {
-            let count = if rows == 0 { 0 } else { places.len() / rows };
+            let count = places.len().checked_div(rows).unwrap_or(0);
             let mut blocks = memory::list((0..rows.div_ceil(size)).map(|_| memory::with_capacity(count)));
             for class in places.chunks_exact_mut(rows) {
                 for (block, part) in blocks.iter_mut().zip(class.chunks_mut(size)) {

@@ -119,7 +119,7 @@ impl<T: Real> Evaluation<'_, '_, T> {
             tile.count += 1;
             match tile.runs.last_mut().filter(|run| run.end == row) {
                 Some(run) => run.end += 1,
-                None => memory::append(&mut tile.runs, [row..row + 1]),
+                None => memory::append(&mut tile.runs, Some(row..row + 1)),
             }
         }
         tile
