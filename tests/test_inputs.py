@@ -96,6 +96,10 @@ READERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"x": Z, "weight": np.eye(3), "target": LABELS, "pos_weight": COLUMNS, "sample_weight": PLACES},
     ),
 }
+READERS["evaluate"] = (
+    lambda **given: xe.evaluate(**given).loss,
+    {"logits": Z, "labels": CLASSES, "sample_weight": SOFTMAX["sample_weight"]},
+)
 FAMILIES = [
     ("softmax_cross_entropy", SOFTMAX),
     ("softmax_focal_loss", SOFTMAX),

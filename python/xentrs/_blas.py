@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
+
 __all__ = ["blas_architectures", "blas_threads_for"]
 
 # Products of fewer multiplications and additions than this are left to one thread.
@@ -51,10 +53,13 @@ _before: dict[Any, int] = {}
 
 
 def blas_architectures() -> tuple[str, ...]:
-    """Which kernels each BLAS that is loaded has chosen, where it tells, and its version."""
-    said = {
-        f"{library.internal_api} {library.version} {getattr(library, 'architecture', '')}" for library in _libraries()
-    }
+    """Which kernels NumPy's BLAS has chosen, where it tells, and its version.
+
+    A wheel of NumPy brings its own, in a folder beside it. Where there is none, that of all.
+    """
+    folder = os.path.dirname(np.__file__)
+    libraries = [library for library in _libraries() if library.filepath.startswith(folder)] or _libraries()
+    said = {f"{library.internal_api} {library.version} {getattr(library, 'architecture', '')}" for library in libraries}
     return tuple(sorted(said))
 
 
