@@ -118,7 +118,7 @@ mod tests {
             other => other.map(|()| None).unwrap(),
         };
         let (e, all) = (TOO_MANY, usize::MAX);
-        let expected = [Some(all), Some(all), Some(4 * e), None, None, Some(all), Some(4 * e), Some(e)];
+        let expected = [Some(8 * e), Some(all), Some(4 * e), None, None, Some(8 * e), Some(4 * e), Some(e)];
         assert_eq!(failures.map(bytes), expected);
     }
 
