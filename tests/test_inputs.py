@@ -722,6 +722,7 @@ def test_probabilities_given_for_logits_are_warned_of(judge: str, dtype: Any) ->
     assert warned[0].filename == __file__
     for logits in (Z, np.log(P), P * 1.1, P - 0.01, P[:1], np.eye(3)[CLASSES], np.zeros((4, 3)), np.full((4, 3), nan)):
         JUDGES[judge](logits, CLASSES[: len(logits)])
+    JUDGES[judge](np.array([[1.00001], [0.99999]]), [0, 0])  # of one class
     for shape in ((0, 3), (2, 0, 3), (2, 0)):
         JUDGES[judge](np.zeros(shape), np.full(shape[:-1], -100))
 

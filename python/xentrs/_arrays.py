@@ -103,11 +103,14 @@ def two_columns(log_odds: Array) -> Array:
 
 
 def warn_of_probabilities(logits: Any, name: str, axis: int) -> None:
-    """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake."""
+    """Warn where all rows are distributions, and not all of them one-hot, as no logits are but by mistake.
+
+    Of one class every logit near 1 would be a distribution, and the loss is 0 anyway.
+    """
     rows = np.moveaxis(read(logits, name), axis, -1)
     tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
     sums = rows.sum(axis=-1, dtype=np.float64)
-    if np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance) and np.any(rows % 1):
+    if rows.shape[-1] > 1 and np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance) and np.any(rows % 1):
         frame, level = sys._getframe(1), 2
         while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
             frame, level = frame.f_back, level + 1

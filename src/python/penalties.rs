@@ -68,8 +68,8 @@ fn parity<'py, S: Number>(
     let labels = target.map(|target| logits.binary_labels(target, "target")).transpose()?;
     let links = [("sigmoid", Link::Sigmoid), ("identity", Link::Identity)];
     let link = choice(link, "link", "\"sigmoid\" or \"identity\"", &links)?;
-    // Groups and targets were copied, so `out` may overlap only the arrays as passed.
-    let output = want.output(|want| Output::of(logits, &[], want, [Some(group), target], [None, None]))?;
+    let spans = [codes.span(), span(&labels)];
+    let output = want.output(|want| Output::of(logits, &[], want, [Some(group), target], spans))?;
     logits.check_fit()?;
     let group = Classes::new(Labels::I64(codes.data()), count, None)?;
     let (groups, elements) = (Groups { group, count, target: data(&labels) }, logits.array.len());
