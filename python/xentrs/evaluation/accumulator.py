@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from .. import _core
 from .._arrays import refuse_masked
 from .rows import SoftmaxStats, softmax_stats
-from .sums import UNIT, quotient
+from .sums import UNIT, Addable, quotient
 
 __all__ = ["EvaluationResult", "LossAccumulator", "Tally", "exp"]
 
@@ -34,7 +34,7 @@ class EvaluationResult(NamedTuple):
     """Number of rows that count: neither ignored nor of zero weight."""
 
 
-class LossAccumulator:
+class LossAccumulator(Addable):
     """Loss, perplexity and accuracy over data that comes in pieces, exact under any split and any order.
 
     Weighted losses and weights are summed as integers: every float64 is a whole number of times ``2**-1074``, and
@@ -181,16 +181,6 @@ class LossAccumulator:
             raise TypeError(f"other must be a LossAccumulator, got {type(other).__name__}")
         self._tally += other._tally
         return self
-
-    def __add__(self, other: LossAccumulator) -> LossAccumulator:
-        return LossAccumulator().merge(self).merge(other) if isinstance(other, LossAccumulator) else NotImplemented
-
-    def __iadd__(self, other: LossAccumulator) -> Self:
-        return self.merge(other) if isinstance(other, LossAccumulator) else NotImplemented
-
-    def __radd__(self, other: object) -> LossAccumulator:
-        """Let ``sum`` begin with 0, as it does."""
-        return LossAccumulator().merge(self) if type(other) is int and other == 0 else NotImplemented
 
     def result(self) -> EvaluationResult:
         """Tell the figures over all rows so far.

@@ -18,7 +18,7 @@ from .._calls import readable
 from .._numbers import a_number, positive_integer
 from .accumulator import Tally, exp
 from .reliability import ReliabilityBins, bin_numbers, draw_reliability
-from .sums import UNIT, ExactSums, quotient, whole_numbers
+from .sums import UNIT, Addable, ExactSums, quotient, whole_numbers
 from .sweep import Judged, judged, pieces, read_batch
 
 __all__ = ["ClassFigures", "Evaluation"]
@@ -46,7 +46,7 @@ class ClassFigures(NamedTuple):
     """Of the weight of the rows that are predicted to be of the class the share that is; NaN where there are none."""
 
 
-class Evaluation:
+class Evaluation(Addable):
     """Loss, accuracy, calibration and more over data that comes in pieces, exact under any split and any order.
 
     For rows with logits ``z_i``, targets ``y_i`` and weights ``s_i``, ``p_i = softmax(z_i / temperature)`` and
@@ -336,16 +336,6 @@ class Evaluation:
 
     def __copy__(self) -> Self:
         return self._copy()
-
-    def __add__(self, other: Evaluation) -> Evaluation:
-        return self._copy().merge(other) if isinstance(other, Evaluation) else NotImplemented
-
-    def __iadd__(self, other: Evaluation) -> Self:
-        return self.merge(other) if isinstance(other, Evaluation) else NotImplemented
-
-    def __radd__(self, other: object) -> Evaluation:
-        """Let ``sum`` begin with 0, as it does."""
-        return self._copy() if type(other) is int and other == 0 else NotImplemented
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evaluation):

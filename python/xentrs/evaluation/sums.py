@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, Self
 
-__all__ = ["UNIT", "ExactSums", "quotient"]
+__all__ = ["UNIT", "Addable", "ExactSums", "quotient"]
 
 UNIT = 2**1074
 """One, in units of the smallest positive float64, which the compiled sums are told in."""
 
 _LOWEST = -1074
+
+
+class Addable:
+    """What is merged can be added: ``a + b``, ``a += b``, and ``sum`` of any number."""
+
+    @abstractmethod
+    def merge(self, other: Any) -> Self:
+        """Add all that another one has seen."""
+
+    def __add__(self, other: object) -> Self:
+        return copy(self).merge(other) if isinstance(other, type(self)) else NotImplemented
+
+    def __iadd__(self, other: object) -> Self:
+        return self.merge(other) if isinstance(other, type(self)) else NotImplemented
+
+    def __radd__(self, other: object) -> Self:
+        """Let ``sum`` begin with 0, as it does."""
+        return copy(self) if type(other) is int and other == 0 else NotImplemented
 
 
 class ExactSums:
