@@ -1,6 +1,6 @@
 //! Runs a closure on this thread and on helper threads. Helpers that wake up after the work is done are cancelled.
 //!
-//! The scopes of the standard library, and of rayon, wait for every thread they have called, also for one that is still waking
+//! The scopes of the standard library wait for every thread they have called, also for one that is still waking
 //! up when the work has been done. Here the scope closes when the calling thread is done: helpers that have entered it by
 //! then are waited for, the others never run the closure.
 

@@ -100,7 +100,7 @@ impl<T: Real, const GRAD: bool> Kernel<T> for ByLane<'_, T, GRAD> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gradients::Grads;
+    use super::super::by_row::Grads;
     use super::super::{MeasureInput, Values};
     use super::*;
     use crate::simd::{Float, Isa};

@@ -1,6 +1,7 @@
 //! Entropies and divergences of distributions: one value a row.
 
 mod by_lane;
+mod by_row;
 mod gradients;
 mod side;
 mod unnormalized;

@@ -1,6 +1,6 @@
 //! Rows that are divided by their sums, in double precision, one at a time.
 
-use super::gradients::Grads;
+use super::by_row::Grads;
 use super::side::Side;
 use super::{Measure, Values};
 use crate::api::GradOutput;
