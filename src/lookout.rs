@@ -21,10 +21,15 @@ pub(crate) struct Lookout {
     wanted: AtomicUsize,
     /// Number of threads that have been started, or `REFUSED`.
     threads: AtomicUsize,
+    /// Number of threads that run.
+    running: AtomicUsize,
 }
 
 /// For the number of threads: the system has refused one, and is not asked again.
 const REFUSED: usize = usize::MAX;
+
+/// Bytes that a thread may ask for before it runs. Where they are refused, the C library ends the process.
+const THREAD_BYTES: usize = 1 << 17;
 
 struct State {
     helpers: Vec<Helper>,
@@ -42,23 +47,39 @@ thread_local! {
 impl Lookout {
     pub(crate) const fn new() -> Self {
         let state = Mutex::new(State { helpers: Vec::new(), awake: 0, asleep: Vec::new() });
-        Lookout { state, wanted: AtomicUsize::new(0), threads: AtomicUsize::new(0) }
+        Lookout { state, wanted: AtomicUsize::new(0), threads: AtomicUsize::new(0), running: AtomicUsize::new(0) }
     }
 
-    /// Starts threads until there are so many, unless the system refuses one.
+    /// Starts threads until there are so many, unless the system refuses one or the memory that it needs.
     pub(crate) fn grow(&'static self, count: usize) {
         let one_more = |threads| (threads < count).then(|| threads + 1);
         while let Ok(threads) = self.threads.fetch_update(Relaxed, Relaxed, one_more) {
-            let started = Builder::new().name(format!("xentrs-{threads}")).spawn(|| {
-                loop {
-                    self.sleep();
-                    self.serve();
-                }
-            });
-            if started.is_err() {
+            if !self.start(threads) {
                 self.threads.store(REFUSED, Relaxed);
             }
         }
+    }
+
+    /// Starts a thread and waits until it runs, as it needs memory that the next one could take.
+    fn start(&'static self, number: usize) -> bool {
+        let mut for_the_thread = Vec::<u8>::new();
+        let is_spared = for_the_thread.try_reserve_exact(THREAD_BYTES).is_ok();
+        let running = self.running.load(Relaxed);
+        let work = move || {
+            // Memory of a thread's own is taken at its first use.
+            let _ = current();
+            self.running.fetch_add(1, Relaxed);
+            loop {
+                self.sleep();
+                self.serve();
+            }
+        };
+        let is_started = is_spared && Builder::new().name(format!("xentrs-{number}")).spawn(work).is_ok();
+        drop(for_the_thread);
+        while is_started && self.running.load(Relaxed) == running {
+            yield_now();
+        }
+        is_started
     }
 
     /// Asks for a helper, and wakes a thread unless enough look out.
