@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def record(prefix: str, missing: Iterable[str], figures: Iterable[Figure]) -> No
     print(f"\nrecord: {path}")
 
 
-def main() -> None:
+def main() -> bool:
+    """Whether an answer was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("words", nargs="*", help="rows whose names hold one of these words")
@@ -118,14 +120,15 @@ def main() -> None:
         about, figures = read(options.show)
         print("\n".join(f"{key}: {value}" for key, value in about.items() if value), end="\n\n")
         print("\n".join(lines(figures, all_peers=not about["missing"])))
-        return
+        return False
 
     peers, missing = installed(build_info()["num_threads"])
     chosen = [row for row in holding(options.words, rows()) if not options.quick or row.is_quick]
-    figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick, (*WORKS, NEW_ARRAY))
+    figures, wrong = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick, (*WORKS, NEW_ARRAY))
     if not options.quick and not options.words:
         record("", missing, figures)
+    return bool(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,6 +9,7 @@ alone. `benches/draw_widths.py` makes a picture of the record.
 """
 
 import argparse
+import sys
 
 from peers import installed
 from run import holding, record
@@ -28,17 +29,19 @@ def rows(numbers: int) -> list[Row]:
     return [Row(loss, (max(1, round(numbers / width)), width)) for loss in LOSSES for width in WIDTHS]
 
 
-def main() -> None:
+def main() -> bool:
+    """Whether an answer was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("words", nargs="*", help="rows whose names hold one of these words")
     options = parser.parse_args()
     peers, missing = installed(build_info()["num_threads"])
     chosen = holding(options.words, rows(QUICK_NUMBERS if options.quick else NUMBERS))
-    figures = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick, WORKS)
+    figures, wrong = run(chosen, [XENTRS, NUMPY, *peers], missing, options.quick, WORKS)
     if not options.quick and not options.words:
         record("widths-", missing, figures)
+    return bool(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

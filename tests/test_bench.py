@@ -278,6 +278,24 @@ def test_a_wrong_peer_is_refused() -> None:
         list(measure(SOFTMAX, [XENTRS, short], quick=True))
 
 
+def test_a_wrong_answer_costs_no_other_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of twenty minutes is not lost, and says at its end what was wrong."""
+
+    def calls(work: Work) -> dict[str, Any]:
+        return {LOSS: lambda: work.loss if work.row == SIGMOID else 7.0}
+
+    figures, wrong = bench.run([SOFTMAX, SIGMOID], [Contestant("odd", "1", works.PEER_RTOL, calls)], quick=True)
+    assert {figure.row for figure in figures} == {SIGMOID.name}
+    assert len(wrong) == 1 and wrong[0].startswith("odd, softmax 300x7 float32, loss: the loss is 7.0")
+    assert f"since an answer is wrong: {wrong[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "siglip_loss"])
+def test_gradients_of_many_terms_are_held_against_their_sizes(loss: str) -> None:
+    """A gradient that is a sum of a thousand terms of both signs is as exact as they are, not as it is itself."""
+    assert list(measure(Row(loss, (1024, 64)), [XENTRS], quick=True))
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 @pytest.mark.parametrize("name", ["JAX", "PyTorch", "numba", "ONNX Runtime"])
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def main() -> int:
     if options.command == "merge":
         return command.run_merge(options)
     rows = [row for row in bench.SHORT if not options.quick or row.is_quick]
-    bench.run(rows, [XENTRS, NUMPY], quick=options.quick)
-    return 0
+    _, wrong = bench.run(rows, [XENTRS, NUMPY], quick=options.quick)
+    return bool(wrong)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ which adds the whole table, the other peers and the record. How figures are take
 
 For each row of the table and each contestant:
 
-1. the answer is checked against a formula in float64, and a wrong one ends the run;
+1. the answer is checked against a formula in float64, and where one is wrong, nothing is measured;
 2. the contestants take turns, round after round, in loops long enough for the clock, and with them the limit: plain
    threads that read the same bytes once, or read and write them once;
 3. median and minimum over the rounds become one `Figure` each, and the table is made of figures alone.
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from .._core import build_info
 from .contest import Figure, measure
 from .table import LEGEND, lines
-from .work import WORKS, XENTRS, Contestant, Row
+from .work import WORKS, XENTRS, Contestant, Row, WrongAnswerError
 
 SUMMARY = "time the losses beside their peers and beside the limit of the memory"
 
@@ -49,10 +49,11 @@ def run(
     missing: Sequence[str] = (),
     quick: bool = False,
     works: Sequence[str] = WORKS,
-) -> list[Figure]:
-    """Measure rows, print the table line by line, and return its figures.
+) -> tuple[list[Figure], list[str]]:
+    """Measure rows, print the table line by line, and return its figures and what was wrong.
 
-    Another build than that of the wheels is refused, unless `quick`: then the figures are none that one could quote.
+    A row where an answer is wrong has no figures, and the others go on. Another build than that of the wheels is
+    refused, unless `quick`: then the figures are none that one could quote.
     """
     info = build_info()
     if info["profile"] != "release" and not quick:
@@ -63,10 +64,17 @@ def run(
     for name in missing:
         print(f"{name} is not installed: no column")
     figures: list[Figure] = []
+    wrong: list[str] = []
     for row in rows:
-        new = list(measure(row, contestants, quick, works))
+        try:
+            new = list(measure(row, contestants, quick, works))
+        except WrongAnswerError as error:
+            wrong.append(str(error))
+            continue
         head, *body = lines(new, all_peers=not missing, peers=[who.name for who in contestants if who is not XENTRS])
         print("\n".join(body if figures else ["", head, *body]), flush=True)
         figures += new
     print(f"\n{LEGEND}")
-    return figures
+    for answer in wrong:
+        print(f"not measured, since an answer is wrong: {answer}")
+    return figures, wrong

@@ -20,8 +20,7 @@ class Formula(NamedTuple):
     values: Callable[[Array, Array], Array]
     """One a row, or one an element."""
     slopes: Callable[[Array, Array], tuple[Array, Array]] | None
-    """Two terms whose difference is the derivative of the sum of the values, or what a map gives; together they are its
-    yardstick."""
+    """Two terms whose difference is the derivative of the sum of the values, or what a map gives."""
     given: tuple[float, ...] = ()
     """What else the function of xentrs is given."""
     options: Mapping[str, float] = {}
@@ -32,12 +31,29 @@ class Formula(NamedTuple):
     """Where a value depends on several rows, how many values so many rows have: all are needed for the truth."""
     repeats_in_place: bool = True
     """Whether a gradient is as good an input as the logits it was written over."""
-    pairs: bool = False
-    """Whether both arrays have a gradient, of which the first is checked."""
+    shares: Callable[[Array, Array], Array] | None = None
+    """In place of `slopes`, where each row is compared with all rows of a second array: how much they count in its
+    gradient. The other term is the row that it belongs to. Only the gradient of the first array is checked."""
     is_map: bool = False
     """Whether the values have the shape of the logits: they stand where a gradient would, and there is no loss."""
     bends: Callable[[Array, Array], Array] | None = None
     """The second derivative of the sum of the values by each logit, where there is a Hessian."""
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether there are terms."""
+        return bool(self.slopes or self.shares)
+
+    def terms(self, z: Array, y: Array) -> tuple[Array, Array]:
+        """Two terms whose difference is the gradient."""
+        return (self.shares(z, y) @ y, y) if self.shares else self.slopes(z, y)  # type: ignore[misc]
+
+    def yardstick(self, z: Array, y: Array) -> Array:
+        """What is summed for the gradient, without its signs."""
+        if self.shares:
+            return self.shares(z, y) @ np.abs(y) + np.abs(y)
+        up, down = self.terms(z, y)
+        return np.abs(up) + np.abs(down)
 
 
 def _logits(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
@@ -222,9 +238,9 @@ def _contrasts(x: Array, y: Array) -> Array:
     return own
 
 
-def _contrasts_slopes(x: Array, y: Array) -> tuple[Array, Array]:
+def _contrasts_shares(x: Array, y: Array) -> Array:
     z = x @ y.T
-    return (_softmax(z) + _softmax(z.T).T) / 2 @ y, y
+    return (_softmax(z) + _softmax(z.T).T) / 2
 
 
 def _togetherness(x: Array, y: Array) -> Array:
@@ -270,20 +286,20 @@ FORMULAS: Mapping[str, Formula] = {
     "info_nce": Formula(
         _views,
         _contrasts,
-        _contrasts_slopes,
+        None,
         options={"temperature": 1.0},
         joint=lambda n: n,
         repeats_in_place=False,
-        pairs=True,
+        shares=_contrasts_shares,
     ),
     "siglip_loss": Formula(
         _views,
         _togetherness,
-        lambda x, y: (1 / (1 + np.exp(-(x @ y.T))) @ y, y),
+        None,
         options={"temperature": 1.0},
         joint=lambda n: n,
         repeats_in_place=False,
-        pairs=True,
+        shares=lambda x, y: 1 / (1 + np.exp(-(x @ y.T))),
     ),
     "js_smoothness": Formula(_sequence, _neighbours, _neighbours_slopes, joint=lambda n: n - 1, repeats_in_place=False),
     "parity_penalty": Formula(_grouped, _disparity, _disparity_slopes, joint=lambda n: 1, repeats_in_place=False),

@@ -139,11 +139,11 @@ def oracle(work: Work) -> tuple[float, Array, Array, Array]:
         part = slice(start, start + block)
         total += float(np.sum(formula.values(*_wide(work, part))))
     some = np.unique(np.linspace(0, n - 1, min(n, block)).astype(int))
-    if formula.slopes is None:
+    if not formula.has_gradient:
         return total / work.count, some[:0], work.logits[:0], work.logits[:0]
-    up, down = formula.slopes(*_wide(work, some))
+    (up, down), size = formula.terms(*_wide(work, some)), formula.yardstick(*_wide(work, some))
     divisor = work.count if formula.is_loss else 1.0
-    return total / work.count, some, (up - down) / divisor, (np.abs(up) + np.abs(down)) / divisor
+    return total / work.count, some, (up - down) / divisor, size / divisor
 
 
 def _wide(work: Work, rows: Any) -> tuple[Array, Array]:
@@ -192,7 +192,7 @@ def _xentrs(work: Work) -> Calls:
             GRADIENT: lambda: (work.loss, function(work.logits, out=work.out)),
             IN_PLACE: lambda: (work.loss, function(work.out, out=work.out)),
         }
-    if work.formula.slopes is None:
+    if not work.formula.has_gradient:
         if not work.formula.is_loss:
             return {LOSS: lambda: function(*given).mean(dtype=np.float64)}
         return {LOSS: lambda: function(*given).loss.mean(dtype=np.float64)}
@@ -207,7 +207,7 @@ def _xentrs(work: Work) -> Calls:
     if not work.formula.is_loss:
         return {LOSS: lambda: function(*given).mean(dtype=np.float64), GRADIENT: mean_and_grad}
     given += work.formula.given
-    if work.formula.pairs:
+    if work.formula.shares:
         options = work.formula.options
         return {
             LOSS: functools.partial(function, *given, **options),
@@ -233,14 +233,14 @@ def _numpy(work: Work) -> Calls:
     if work.is_half:  # whose loops go through float32 one number at a time: minutes
         return {}
     z, target, out, n = work.logits, work.target, work.out, work.count
-    rows, slopes = np.arange(len(z)), work.formula.slopes
+    rows = np.arange(len(z))
 
     def loss() -> Any:
         return np.sum(work.formula.values(z, target), dtype=np.float64) / n
 
     if work.formula.is_map:
         return {GRADIENT: lambda: (work.loss, work.formula.values(z, target))}
-    if slopes is None:
+    if not work.formula.has_gradient:
         return {LOSS: loss}
 
     def softmax_gradient() -> Any:
@@ -258,7 +258,7 @@ def _numpy(work: Work) -> Calls:
         return loss(), out
 
     def gradient() -> Any:
-        up, down = slopes(z, target)
+        up, down = work.formula.terms(z, target)
         np.subtract(up, down, out=out)
         if work.formula.is_loss:
             np.divide(out, n, out=out)
@@ -292,26 +292,32 @@ XENTRS = Contestant(
 NUMPY = Contestant("NumPy", np.__version__, PEER_RTOL, _numpy)
 
 
+class WrongAnswerError(RuntimeError):
+    """An answer whose time would mean nothing."""
+
+
 def check(name: str, call: str, answer: Any, work: Work, rtol: float) -> None:
     """Refuse a wrong answer: the mean loss over all rows, and the gradient of some of them.
 
     Raises
     ------
-    RuntimeError
+    WrongAnswerError
         If the loss is off by more than `rtol`, or an element of the gradient, or of the Hessian, by more than its
-        rounding and ten times `rtol` of the two terms that it is the difference of.
+        rounding and ten times `rtol` of what is summed for it, without its signs.
     """
     who = f"{name}, {work.row.name}, {call}"
     loss, grad, *_ = (answer, None) if call == LOSS else answer
     if not abs(float(loss) - work.loss) <= rtol * abs(work.loss):
-        raise RuntimeError(f"{who}: the loss is {float(loss)!r} instead of {work.loss!r}")
+        raise WrongAnswerError(f"{who}: the loss is {float(loss)!r} instead of {work.loss!r}")
     if grad is None:
         return
     if tuple(grad.shape) != work.out.shape:
-        raise RuntimeError(f"{who}: the gradient has shape {tuple(grad.shape)} instead of {work.out.shape}")
+        raise WrongAnswerError(f"{who}: the gradient has shape {tuple(grad.shape)} instead of {work.out.shape}")
     truth, size = work.hessian if call == HESSIAN else (work.grad, work.size)
     error = np.abs(np.array(grad[work.some], np.float64) - truth)
     part, least = ROUNDING[work.row.dtype]
     wrong = ~(error <= 10 * rtol * size + part * np.abs(truth) + least)
     if wrong.any():
-        raise RuntimeError(f"{who}: {wrong.sum()} of {wrong.size} gradients are wrong, the worst by {error.max():.2e}")
+        raise WrongAnswerError(
+            f"{who}: {wrong.sum()} of {wrong.size} gradients are wrong, the worst by {error.max():.2e}"
+        )
