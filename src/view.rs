@@ -318,6 +318,13 @@ pub enum Labels<'a> {
     I64(&'a [i64]),
 }
 
+/// A label that another thread may be writing to: the compiler must not read it again between a test and its use.
+#[inline(always)]
+fn read_once<L: Copy>(label: &L) -> L {
+    // SAFETY: a reference is valid for a read.
+    unsafe { std::ptr::read_volatile(label) }
+}
+
 impl Labels<'_> {
     /// The number of labels.
     #[inline]
@@ -337,8 +344,8 @@ impl Labels<'_> {
     #[inline(always)]
     fn get(&self, row: usize) -> i64 {
         match self {
-            Labels::I32(labels) => labels[row].into(),
-            Labels::I64(labels) => labels[row],
+            Labels::I32(labels) => read_once(&labels[row]).into(),
+            Labels::I64(labels) => read_once(&labels[row]),
         }
     }
 }
