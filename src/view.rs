@@ -1,7 +1,7 @@
 //! Views of rows and labels. They are checked once, when they are created; all code below relies on that.
 
 use crate::error::{Error, Result};
-use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd, is_intel};
+use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd, is_intel, read_once};
 use std::ops::Range;
 
 /// A read-only view of `rows` rows of `columns` numbers each. The stride between rows may exceed their length.
@@ -316,13 +316,6 @@ pub enum Labels<'a> {
     I32(&'a [i32]),
     /// As 64-bit integers.
     I64(&'a [i64]),
-}
-
-/// A label that another thread may be writing to: the compiler must not read it again between a test and its use.
-#[inline(always)]
-fn read_once<L: Copy>(label: &L) -> L {
-    // SAFETY: a reference is valid for a read.
-    unsafe { std::ptr::read_volatile(label) }
 }
 
 impl Labels<'_> {

@@ -61,8 +61,8 @@ pub use isa::Isa;
 pub(crate) use isa::is_intel;
 pub(crate) use row_io::RowIo;
 pub(crate) use slices::{
-    AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, short, split, store_at, sum_of_first,
-    sum_registers, write,
+    AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, read_once, short, split, store_at,
+    sum_of_first, sum_registers, write,
 };
 
 use crate::scratch::Scratch;

@@ -22,6 +22,13 @@ pub(crate) fn split<const N: usize, T>(mut scratch: &mut [T], lens: [usize; N]) 
     })
 }
 
+/// A number that another thread may be writing to: the compiler must not read it again between a test and its use.
+#[inline(always)]
+pub(crate) fn read_once<N: Copy>(number: &N) -> N {
+    // SAFETY: a reference is valid for a read.
+    unsafe { std::ptr::read_volatile(number) }
+}
+
 /// The register that starts at `xs[i]`; past the end of the slice its lanes hold `fill`.
 #[inline(always)]
 pub(crate) fn read<T: Float, S: Simd<T>>(s: S, xs: &[T], i: usize, fill: T) -> S::V {
