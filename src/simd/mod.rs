@@ -1,5 +1,5 @@
-//! Lanes of vector registers, and the modes of their arithmetic. This is the only folder that names `core::arch`, and the only one with `unsafe` code for
-//! vectors.
+//! Lanes of vector registers, and the modes of their arithmetic. This is the only folder that names `core::arch`, and the
+//! only one with `unsafe` code for vectors.
 //!
 //! A kernel is written once, generic over the float type `T` and the instruction set `S: Simd<T>`:
 //!
