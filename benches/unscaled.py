@@ -213,7 +213,7 @@ def fits() -> Iterator[Fit]:
                         reached = tight.fit(wide, y).loss_curve_[-1]
                 elif getattr(estimator, "l1_ratio", 0):
                     found = objective(model, wide, y)
-                    tight = LogisticRegression(l1_ratio=estimator.l1_ratio, tol=1e-9, max_iter=20_000).fit(wide, y)
+                    tight = LogisticRegression(l1_ratio=estimator.l1_ratio, tol=1e-8, max_iter=20_000).fit(wide, y)
                     reached = objective(tight, wide, y)
                 else:
                     found = objective(model, wide, y)

@@ -68,3 +68,9 @@ def assert_truth(case: Case, result: Any, truth: Truth, reduction: str, dtype: t
 def ulps(actual: float, truth: float) -> float:
     """The distance of two float64 numbers in units in the last place of the second."""
     return abs(actual - truth) / float(np.spacing(abs(truth)))
+
+
+def never_rises(curve) -> bool:
+    """Whether each loss is at most the one before it, but for its rounding, which is all that changes at the end."""
+    curve = np.asarray(curve)
+    return bool((np.diff(curve) <= 4 * np.spacing(curve[:-1])).all())
