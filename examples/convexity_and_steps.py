@@ -78,7 +78,7 @@ descents = {f"{factor} / L": descend(start, factor / L, 60) for factor in (0.1, 
 
 slopes, intercepts = np.meshgrid(best[0] + np.linspace(-2, 2, 101), best[1] + np.linspace(-1.8, 1.8, 101))
 surface = np.array([value_and_grad(np.array(w))[0] for w in zip(slopes.flat, intercepts.flat, strict=True)])
-height = surface.reshape(slopes.shape) - value_and_grad(best)[0]
+height = np.maximum(surface.reshape(slopes.shape) - value_and_grad(best)[0], 0.0)
 
 styles = ["k-", "C2--", "C3-.", "C1:"]
 figure, ax = plt.subplots(figsize=(7, 4.9), layout="constrained")
