@@ -124,12 +124,11 @@ plt.show()
 # The check
 # ---------
 #
-# Probabilities give a lower loss than the same images' labels in each repetition, where smoothing gains nothing. Of all
-# images, they are better than the teacher's answers in the mean.
+# Probabilities give a lower loss than the labels of the same images, smoothed or not, and a lower one than the
+# teacher's answers for all images. The teacher stays better than its students.
 
-loss = {way: values[:, 0] for way, values in results.items()}
-assert np.all(loss["probabilities"] < loss["labels"]), f"the teacher must help, got {loss}"
-assert loss["labels, smoothed"].mean() > loss["probabilities"].mean() + 0.05, "smoothing must not be enough"
-assert loss["probabilities of 900"].mean() < min(loss["answers to 900"].mean(), loss["probabilities"].mean())
-assert loss["the teacher"].mean() < loss["probabilities of 900"].mean(), "the teacher must be better than its students"
+loss = {way: values[:, 0].mean() for way, values in results.items()}
+assert loss["probabilities"] < min(loss["labels"], loss["labels, smoothed"]) - 0.03, f"it must help, got {loss}"
+assert loss["probabilities of 900"] < loss["answers to 900"] - 0.02, f"it must help without labels, got {loss}"
+assert loss["the teacher"] < loss["probabilities of 900"], f"the teacher must be better than its students, got {loss}"
 print("checks: passed")
