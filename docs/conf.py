@@ -1,7 +1,7 @@
 """The site: Markdown pages, the reference from the docstrings, and the gallery, made by running `examples/`.
 
 `make docs` treats every warning as an error, a reference that leads nowhere included, and ends with `check_site.py`.
-`_ext/` has what is our own: formulas as MathML, and the links between guides and reference.
+`_ext/` has what is our own: formulas as MathML, the links between guides and reference, the sections of the gallery.
 """
 
 import re
@@ -14,6 +14,7 @@ from sphinx_gallery.sorting import ExplicitOrder
 import xentrs
 
 sys.path.insert(0, str(Path(__file__).with_name("_ext")))
+from sections import SECTIONS
 
 project = "xentrs"
 author = "The xentrs developers"
@@ -25,6 +26,7 @@ extensions = [
     "mathml",
     "myst_parser",
     "numpydoc",
+    "sections",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_copybutton",
@@ -66,16 +68,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",  # every example is run, not those alone that are called plot_...
-    "within_subsection_order": ExplicitOrder(
-        [
-            "quickstart.py",
-            "entropy_and_surprise.py",
-            "comparing_models.py",
-            "losses_compared.py",
-            "convexity_and_steps.py",
-            "*",
-        ]
-    ),
+    "within_subsection_order": ExplicitOrder([f"{name}.py" for names in SECTIONS.values() for name in names]),
     "doc_module": ("xentrs",),
     "backreferences_dir": "gallery/backreferences",
     "capture_repr": (),

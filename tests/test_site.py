@@ -21,6 +21,15 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def of_docs(name: str) -> ModuleType:
+    """A module of the documentation's own extensions."""
+    sys.path.insert(0, str(DOCS / "_ext"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
 check_site = load(DOCS / "check_site.py")
 
 
@@ -82,11 +91,7 @@ def test_every_page_is_in_the_contents(page: Path) -> None:
 
 def test_names_between_backticks_mean_the_nearest_function() -> None:
     pytest.importorskip("sphinx", reason="sphinx comes with the extra docs")
-    sys.path.insert(0, str(DOCS / "_ext"))
-    try:
-        import crossings
-    finally:
-        sys.path.pop(0)
+    crossings = of_docs("crossings")
     names = crossings.listed(DOCS / "reference.md")
     assert len(names) == len(set(names)) > 100
     anywhere, on_torch = crossings.meaning(names, "which-loss"), crossings.meaning(names, "torch")
@@ -95,3 +100,25 @@ def test_names_between_backticks_mean_the_nearest_function() -> None:
     assert on_torch["xe.cross_entropy"] == "xentrs.cross_entropy"
     assert anywhere["TemperatureScaler"] == anywhere["models.TemperatureScaler"] == "xentrs.models.TemperatureScaler"
     assert "logits" not in anywhere
+
+
+def test_every_example_has_a_section() -> None:
+    listed = [name for names in of_docs("sections").SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(path.stem for path in DOCS.with_name("examples").glob("*.py"))
+
+
+def test_the_index_of_the_gallery_gets_its_headings() -> None:
+    sections = of_docs("sections")
+    names = [name for names in sections.SECTIONS.values() for name in names]
+    thumbnail = """.. raw:: html\n
+    <div class="sphx-glr-thumbcontainer" tooltip="Why?">\n
+.. image:: /gallery/images/thumb/sphx_glr_{}_thumb.png\n
+.. raw:: html\n
+    </div>\n\n"""
+    index = f"Gallery\n=======\n\n{sections.OPEN}{''.join(map(thumbnail.format, names))}{sections.CLOSE}"
+    headed = sections.with_sections(index)
+    for title, (first, *_) in sections.SECTIONS.items():
+        assert f"\n{title}\n{'-' * len(title)}\n\n{sections.OPEN}{thumbnail.format(first)}" in headed
+    assert headed.count("<div") == headed.count("</div>") == len(names) + len(sections.SECTIONS)
+    with pytest.raises(ValueError, match="thumbnails in the index"):
+        sections.with_sections("Gallery\n=======\n")
