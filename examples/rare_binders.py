@@ -100,15 +100,15 @@ ax.set(title="Weights do not improve the order", xlabel="average precision", xli
 plt.show()
 
 # %%
-# Each ring is a quarter of the molecules, each bar the mean. All are ten times as good as chance, and none is ahead: for
-# the order alone neither weights nor the focal loss are worth their trouble, and not even a model is.
+# Each ring is a quarter of the molecules, each bar the mean. All are ten times as good as chance, none is ahead: for the
+# order alone neither weights nor the focal loss are worth their trouble, and not even a model is.
 #
 # What weights do
 # ---------------
 #
 # What a model gives beyond an order is a chance. That of the plain loss is right on average; the other two losses raise
-# it. So they find more at the threshold one half, the weighted one by far, among more false alarms. A lower threshold of
-# the plain model does the same.
+# it. So they find more at the threshold one half, the weighted one by far, among more false alarms. A lower threshold
+# of the plain model does the same.
 
 # sphinx_gallery_thumbnail_number = 2
 figure, ax = plt.subplots(figsize=(6.2, 4.6), layout="constrained")
