@@ -100,8 +100,8 @@ ax.set(title="Weights do not improve the order", xlabel="average precision", xli
 plt.show()
 
 # %%
-# Each ring is a quarter of the molecules, each bar the mean. All are ten times as good as chance, none is ahead: for the
-# order alone neither weights nor the focal loss are worth their trouble, and not even a model is.
+# Each ring is a quarter of the molecules, each bar the mean. All are ten times as good as chance, and none is ahead:
+# for the order alone neither weights nor the focal loss are worth their trouble, and not even a model is.
 #
 # What weights do
 # ---------------
