@@ -82,6 +82,17 @@ def test_every_word_is_looked_for() -> None:
     assert all(word == word.strip() and word for word in words)
 
 
+@pytest.mark.parametrize(
+    "word",
+    "log loss, class imbalance, one-hot, validation, calibration, distillation, mixup, perplexity, bits per byte, boosting, "
+    "GPU, regularisation, NaN, memory-mapped".split(", "),
+)
+def test_a_page_is_named_after_what_people_type(word: str) -> None:
+    titles = [page.read_text(encoding="utf-8").split("\n", 1)[0] for page in DOCS.glob("*.md")]
+    assert word in check_site.words()
+    assert [title for title in titles if title.startswith("# ") and word.lower() in title.lower()]
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
 def test_every_page_is_in_the_contents(page: Path) -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
