@@ -17,6 +17,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 import clock
+import draw_precision
 import draw_speed
 import draw_widths
 import peers
@@ -544,6 +545,17 @@ def test_the_picture_of_speed_follows_from_the_record(tmp_path: Path) -> None:
     full.write(record, full.machine() | {"missing": ""}, figures[: len(seconds)])
     with pytest.raises(ValueError, match=r"expected a record with the rows \['softmax 4096x1000 float32'"):
         draw_speed.draw(record, picture)
+
+
+# ------------------------------------------------------------------------------------------------ the picture of errors
+
+
+@pytest.mark.parametrize(("name", "right"), [("xentrs", True), ("NumPy's formula", False), ("SciPy", False)])
+def test_the_picture_of_precision_says_what_its_page_says(name: str, right: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr(draw_precision, "MARGINS", np.array([0.0, 5.0, 17.0, 18.5, 40.0]))
+    found = draw_precision.errors(draw_precision.CONTESTANTS[name][1])
+    assert (found[0] < 1e-6).all()
+    assert (found < 1e-6).all() if right else (found[3:] == 1).all()
 
 
 # ------------------------------------------------------------------------------------------------------------- training
