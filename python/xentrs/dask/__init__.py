@@ -12,11 +12,13 @@ from .._extras import need
 need("xentrs.dask", "dask")
 
 from ..distributed import evaluate_part, fit_parts
-from ..evaluation import Evaluation
-from .engine import parts_of, spread
+from ..distributed.engine import read_parts
+from ..evaluation import Evaluation, LossAccumulator
+from .engine import parts_of, promised_sum, spread
 from .losses import NOT_OF_CHUNKS, make
 
 __all__ = [
+    "accumulate",
     "binary_cross_entropy",
     "categorical_cross_entropy",
     "evaluate",
@@ -153,6 +155,63 @@ def evaluate(
     parts = spread(parts_of(("logits", "target", "sample_weight"), logits, target, sample_weight), same_bits)
     answer: Evaluation = parts.fold(partial(evaluate_part, nothing, ignore_index))
     return answer
+
+
+def accumulate(
+    accumulator: LossAccumulator | Evaluation,
+    logits: Any,
+    target: Any = None,
+    sample_weight: Any = None,
+    *,
+    ignore_index: int | None = -100,
+    same_bits: bool = True,
+) -> Any:
+    """Promise an accumulator that has seen the rows of Dask's arrays, too: nothing is computed before it is asked for.
+
+    So one ``dask.compute`` can have it beside losses and other results, and read each chunk once for all of them.
+
+    Parameters
+    ----------
+    accumulator : LossAccumulator or Evaluation
+        What the rows are added to. It is left as it is.
+    logits, target, sample_weight
+        As in `evaluate`: arrays in chunks, or parts, delayed ones among them.
+    ignore_index, same_bits
+        As in `evaluate`.
+
+    Returns
+    -------
+    dask.delayed.Delayed
+        ``compute`` makes an accumulator of it, of the same kind and options.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `accumulator` is of another kind, or the arrays do not fit each other.
+    IndexError, ValueError, TypeError, RuntimeError
+        From ``compute``, as `evaluate` raises them.
+
+    Examples
+    --------
+    >>> import dask
+    >>> import dask.array as da
+    >>> import xentrs as xe
+    >>> import xentrs.dask
+    >>> logits, target = da.eye(3, chunks=2), da.from_array([0, 1, 1], chunks=2)
+    >>> total = xentrs.dask.accumulate(xe.LossAccumulator(), logits, target)
+    >>> loss = xentrs.dask.softmax_cross_entropy(logits, target)
+    >>> figures, mean = dask.compute(total, loss)
+    >>> print(f"accuracy {figures.result().accuracy:.3f}, loss {figures.result().loss:.4f}, {mean:.4f}")
+    accuracy 0.667, loss 0.8848, 0.8848
+    """
+    if not isinstance(accumulator, LossAccumulator | Evaluation):
+        raise TypeError(
+            "accumulator must be a LossAccumulator or an Evaluation, got "
+            f"{accumulator.__name__ + ', the class' if isinstance(accumulator, type) else type(accumulator).__name__}"
+        )
+    parts = read_parts(parts_of(("logits", "target", "sample_weight"), logits, target, sample_weight))
+    of_part = partial(evaluate_part, accumulator._nothing(), ignore_index)
+    return promised_sum(accumulator, of_part, parts, same_bits)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..distributed.engine import Answer, MappedParts, Task, Worker, agreed, load, tree_sum
 
-__all__ = ["parts_of", "spread"]
+__all__ = ["parts_of", "promised_sum", "spread"]
 
 _FAN = 16  # parts whose sum is taken by a worker, where there are more than twice as many; a power of 2
 
@@ -107,6 +107,25 @@ def _sum_of_answers(answers: list[Answer]) -> Answer:
     for answer in answers:
         workers = answer.workers | workers
     return Answer(tree_sum([answer.value for answer in answers]), workers)
+
+
+def promised_sum(first: Any, function: Callable[[Any], Any], parts: Sequence[Any], same_bits: bool) -> Any:
+    """Something delayed: `first` and what a function makes of each part, added in the tree of `DaskParts.fold`."""
+    task = Task(function)
+    answers = [dask.delayed(_of_source)(task, i, part) for i, part in enumerate(parts)]
+    while len(answers) > _FAN:
+        answers = [dask.delayed(_sum_of_answers)(answers[i : i + _FAN]) for i in range(0, len(answers), _FAN)]
+    return dask.delayed(_added_to)(first, answers, same_bits)
+
+
+def _of_source(task: Task, index: int, part: Any) -> Answer:
+    return task.on(index, lambda: load(part))
+
+
+def _added_to(first: Any, answers: list[Answer], same_bits: bool) -> Any:
+    total = _sum_of_answers(answers)
+    agreed([total.workers], {}, same_bits)
+    return first + total.value
 
 
 def parts_of(names: Sequence[str], first: Any, *others: Any) -> list[Any]:

@@ -156,8 +156,8 @@ def evaluate(
     return answer
 
 
-def evaluate_part(nothing: Evaluation, ignore_index: int | None, part: tuple[Any, Any, Any]) -> Evaluation:
-    """Judge the logits of a part, by the options of an evaluation of none."""
+def evaluate_part(nothing: Any, ignore_index: int | None, part: tuple[Any, Any, Any]) -> Any:
+    """Judge the logits of a part, by the options of an evaluation, or of an accumulator, of none."""
     logits, target, sample_weight = part
     return copy.deepcopy(nothing).update(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
 

@@ -207,6 +207,9 @@ class LossAccumulator(Addable):
             rows=tally.rows,
         )
 
+    def _nothing(self) -> Self:
+        return type(self)()
+
     def __eq__(self, other: object) -> bool:
         return self._tally == other._tally if isinstance(other, LossAccumulator) else NotImplemented
 

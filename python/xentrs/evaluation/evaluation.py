@@ -327,8 +327,11 @@ class Evaluation(Addable):
         for name, counts in self._counts.items():
             self._counts[name] = [a + b for a, b in zip(counts, other._counts[name], strict=True)]
 
+    def _nothing(self) -> Self:
+        return type(self)(**self._options())
+
     def _copy(self) -> Self:
-        twin = type(self)(**self._options())
+        twin = self._nothing()
         twin.n_classes = self.n_classes
         twin._sums = {name: sums.copy() for name, sums in self._sums.items()}
         twin._counts = {name: list(counts) for name, counts in self._counts.items()}

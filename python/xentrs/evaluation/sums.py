@@ -22,6 +22,10 @@ class Addable:
     def merge(self, other: Any) -> Self:
         """Add all that another one has seen."""
 
+    @abstractmethod
+    def _nothing(self) -> Self:
+        """Make one of the same options that has seen no rows."""
+
     def __add__(self, other: object) -> Self:
         return copy(self).merge(other) if isinstance(other, type(self)) else NotImplemented
 
