@@ -127,8 +127,8 @@ shares = np.array([[answer[minority].mean(), answer[~minority].mean()] for answe
 ax.hlines(range(len(answers)), *shares.T, color="0.6", linewidth=3, zorder=1)
 for share, style, label in zip(shares.T, ["C1s", "C0o"], ["black or Hispanic", "white"], strict=True):
     ax.plot(share, range(len(answers)), style, markersize=9, label=label)
-ax.set_yticks(range(len(answers)), answers)
-ax.set(title="Boston, 1990: who is approved", xlabel="share approved", xticks=[0.7, 0.75, 0.8, 0.85, 0.9], ylim=(len(answers) - 0.5, -0.5))
+ax.set(yticks=range(len(answers)), yticklabels=answers, ylim=(len(answers) - 0.5, -0.5))
+ax.set(title="Boston, 1990: who is approved", xlabel="share approved", xticks=[0.7, 0.75, 0.8, 0.85, 0.9])
 figure.legend(loc="outside lower center", ncols=2)
 plt.show()
 
