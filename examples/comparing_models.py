@@ -27,17 +27,18 @@ x = np.linspace(-6, 6, 1201)
 models = {"careful": np.stack([x, 0 * x], axis=-1), "bold": np.stack([3 * x - 2, 0 * x], axis=-1)}
 
 figure, axes = plt.subplots(2, 1, figsize=(6.2, 7), layout="constrained", sharex=True)
-avoidable = {}
+parts = {}
 for ax, (right, wrong), color in zip(axes, [("careful", "bold"), ("bold", "careful")], ["C1", "C0"], strict=True):
     p, q = models[right], models[wrong]
     entropy, cost = xe.entropy(p, from_logits=True), xe.cross_entropy(p, q, from_logits=True)
-    avoidable[right] = xe.kl_divergence(p, q, from_logits=True)
+    avoidable = xe.kl_divergence(p, q, from_logits=True)
+    parts[right] = p, q, entropy, cost, avoidable
     ax.fill_between(x, entropy, cost, color=color, alpha=0.25, linewidth=0, label=f"KL({right} || {wrong})")
     ax.plot(x, cost, color, label=f"H({right}, {wrong})")
     ax.plot(x, entropy, "C2-.", label=f"H({right})")
     ax.set(title=f"The {right} model is right", ylabel="nats", xlim=(-4, 4), ylim=(0, 1.6))
     ax.legend(loc="upper right")
-    print(f"the {right} model is right: the other loses up to {avoidable[right].max():.2f} nats more than it has to")
+    print(f"the {right} model is right: the other loses up to {avoidable.max():.2f} nats more than it has to")
 axes[1].set_xlabel("x")
 plt.show()
 
@@ -81,19 +82,17 @@ plt.show()
 # ----------
 #
 # Cross-entropy is entropy plus divergence, everywhere and for every pair of models. The divergence is not symmetric:
-# being bold and wrong costs up to twice as much. And each way from scores to classes is what it was said to be.
+# being bold and wrong costs more than twice as much. And each way from scores to classes is what it was said to be.
 
-careful, bold = models.values()
-for p, q, extra in [(careful, bold, avoidable["careful"]), (bold, careful, avoidable["bold"])]:
-    whole = xe.cross_entropy(p, q, from_logits=True)
-    np.testing.assert_allclose(whole, xe.entropy(p, from_logits=True) + extra, rtol=1e-13)
-    np.testing.assert_allclose(whole, -(xe.softmax(p) * xe.log_softmax(q)).sum(axis=-1), rtol=1e-13)
-assert avoidable["careful"].max() > 2 * avoidable["bold"].max(), "to be bold and wrong must cost more"
+for p, q, entropy, cost, avoidable in parts.values():
+    np.testing.assert_allclose(cost, entropy + avoidable, rtol=1e-13)
+    np.testing.assert_allclose(cost, -(xe.softmax(p) * xe.log_softmax(q)).sum(axis=-1), rtol=1e-13)
+assert parts["careful"][-1].max() > 2 * parts["bold"][-1].max(), "to be bold and wrong must cost more"
 for way in ways.values():
     p, q = ways["softmax"], way / way.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(xe.cross_entropy(p, q), xe.entropy(p) + xe.kl_divergence(p, q), rtol=1e-13)
     assert np.all(xe.cross_entropy(p, way, normalize=True) >= xe.entropy(p) - 1e-15), "no model beats the truth"
-np.testing.assert_allclose(xe.softmax(careful)[:, 0], xe.sigmoid(x), rtol=1e-13)
+np.testing.assert_allclose(xe.softmax(models["careful"])[:, 0], xe.sigmoid(x), rtol=1e-13)
 np.testing.assert_allclose(ways["tanh, mapped to [0, 1]"], xe.sigmoid(2 * scores), atol=1e-15)
 np.testing.assert_allclose(ways["softmax"].sum(axis=-1), 1, rtol=1e-15)
 print("checks: passed")
