@@ -77,7 +77,7 @@ def equally(logits, is_b, share):
 
 strengths = [0, 1, 3, 10, 20, 40, 80, 160]
 fitted = {s: fit(*train, s) for s in strengths}
-chosen = next(s for s in strengths if judge(tune[0] @ fitted[s] > 0, *tune[1:])[1] < 0.02)
+chosen = next((s for s in strengths if judge(tune[0] @ fitted[s] > 0, *tune[1:])[1] < 0.02), strengths[-1])
 plain, kept = test[0] @ fitted[0], [0, 1, 3]
 points = {f"penalty {s}": judge(test[0] @ fitted[s] > 0, *test[1:]) for s in strengths}
 points["no district"] = judge(test[0][:, kept] @ fit(train[0][:, kept], *train[1:]) > 0, *test[1:])
