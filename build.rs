@@ -8,4 +8,9 @@ fn main() {
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
     let profile = out.ancestors().nth(3).and_then(|path| path.file_name()).unwrap_or_default();
     println!("cargo::rustc-env=XENTRS_PROFILE={}", profile.to_string_lossy());
+    // What is in the build of the tests alone.
+    println!("cargo::rustc-check-cfg=cfg(quick)");
+    if profile == "quick" {
+        println!("cargo::rustc-cfg=quick");
+    }
 }

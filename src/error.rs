@@ -162,7 +162,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// A shape as Python writes it: `(3, 10)`, `(3,)`, `()`.
-struct Tuple<'a>(&'a [usize]);
+pub(crate) struct Tuple<'a>(pub(crate) &'a [usize]);
 
 impl fmt::Display for Tuple<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -50,6 +50,9 @@
 //! # }
 //! ```
 
+// A panic is a bug. What may panic all the same, and why that cannot happen: docs/decisions/panics.md.
+#![deny(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod api;
 
 mod distributions;
@@ -57,14 +60,19 @@ mod error;
 mod exact;
 mod half;
 mod linear;
+#[deny(clippy::indexing_slicing)]
 mod lookout;
 mod losses;
 mod math;
+#[deny(clippy::indexing_slicing)]
 mod memory;
+#[deny(clippy::indexing_slicing)]
 mod parallel;
 #[cfg(feature = "python")]
+#[deny(clippy::indexing_slicing)]
 mod python;
 mod rows;
+#[deny(clippy::indexing_slicing)]
 mod scope;
 mod scratch;
 mod simd;

@@ -37,7 +37,7 @@ impl<'a, T: Copy> Rows<'a, T> {
     /// [`Error::Shape`] unless `data` ends with the last row.
     #[inline]
     pub fn with_stride(name: &'static str, data: &'a [T], rows: usize, columns: usize, stride: usize) -> Result<Self> {
-        let len = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
+        let len = if rows == 0 { 0 } else { (rows - 1).saturating_mul(stride).saturating_add(columns) };
         check_len(name, data.len(), len, 1)?;
         Ok(Rows { data, rows, columns, stride })
     }

@@ -210,6 +210,7 @@ type Kernel<T> = unsafe fn(
 fn kernel<T: Float>() -> Kernel<T> {
     let kernels: [&dyn Any; 2] = [&gemm_f32::gemm::f32::get_gemm_fn(), &gemm_f64::gemm::f64::get_gemm_fn()];
     let of_type = kernels.iter().find_map(|kernel| kernel.downcast_ref::<Kernel<T>>());
+    #[expect(clippy::expect_used, reason = "`Float` has no other types")]
     *of_type.expect("numbers are f32 or f64")
 }
 

@@ -123,6 +123,7 @@ impl Log for f64 {
 /// A polynomial by Horner's scheme, lowest power first.
 #[inline(always)]
 pub(super) fn polynomial<T: Float, S: Simd<T>>(s: S, coefficients: &[T], z: S::V) -> S::V {
+    #[expect(clippy::expect_used, reason = "all polynomials are constants of this folder")]
     let (last, lower) = coefficients.split_last().expect("a polynomial has coefficients");
     let mut p = s.splat(*last);
     // A loop, not a fold: its closure would not always be inlined, and would then lack the instruction set.

@@ -182,6 +182,7 @@ impl Deref for Shape {
     #[inline]
     fn deref(&self) -> &[usize] {
         match self {
+            #[expect(clippy::indexing_slicing, reason = "`of` has compared the lengths")]
             Shape::Short(dims, len) => &dims[..*len],
             Shape::Long(dims) => dims,
         }

@@ -22,14 +22,10 @@ impl<'py> Logits<'py> {
     pub(super) fn by_column(arg: Arg<'_, 'py>, axis: isize) -> Option<Self> {
         let array = arg.cast::<PyUntypedArray>().ok().filter(|array| array.len() >= LEAST_ELEMENTS)?;
         let ndim = array.ndim();
-        let axis =
-            usize::try_from(if axis < 0 { axis + ndim as isize } else { axis }).ok().filter(|&axis| axis < ndim)?;
-        let classes = array.shape()[axis];
+        let axis = usize::try_from(if axis < 0 { axis + ndim as isize } else { axis }).ok()?;
+        let (&classes, stride) = array.shape().get(axis).zip(array.strides().get(axis))?;
         let is_worth_it = (2..=MOST_CLASSES).contains(&classes);
-        if ndim < 2
-            || !is_worth_it
-            || array.strides()[axis].unsigned_abs() * classes != array.len() * array.dtype().itemsize()
-        {
+        if ndim < 2 || !is_worth_it || stride.unsigned_abs() * classes != array.len() * array.dtype().itemsize() {
             return None;
         }
         let last = via_numpy(arg.py(), Numpy::ClassLast, (arg, axis)).ok()?;

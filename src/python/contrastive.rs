@@ -7,6 +7,7 @@ use super::linear::Gradient;
 use super::options;
 use super::outputs::wrap;
 use super::via_numpy::{Numpy, via_numpy};
+use crate::error::Tuple;
 use crate::linear;
 use crate::{GradOutput, PairGrads, PairLoss, PairedRows, Reduction, Result};
 use pyo3::prelude::*;
@@ -36,7 +37,7 @@ impl<'a, 'py> Call<'a, 'py> {
         + Sync,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, &[n, d]) = (x.py(), x.array.shape()) else {
-            return refuse("x", "of shape (n, d), a row of features each", format!("shape {:?}", x.array.shape()));
+            return refuse("x", "of shape (n, d), a row of features each", format!("shape {}", Tuple(x.array.shape())));
         };
         let y = match x.beside(self.y) {
             Some(y) => y,

@@ -3,6 +3,7 @@
 use super::arrays::{Arg, Array, Number, check_shape, detached};
 use super::errors::refuse;
 use super::inputs::{Input, Logits, Upstream, data, match_dtype};
+use super::options::part;
 use super::outputs::{numbers, restored};
 use crate::{Measure, MeasureInput, MeasureKind, Rows, Variable, memory};
 use half::{bf16, f16};
@@ -10,10 +11,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// `base`, `axis`, `normalize` and `from_logits`.
-type Options = (Option<f64>, isize, bool, bool);
+type Options<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// What a divergence takes besides: the temperature of logits, and a weight for each row.
-type More<'py> = (f64, Option<Bound<'py, PyAny>>);
+type More<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
 /// Whether gradients are required, and the upstream gradient.
 type Grad<'a, 'py> = (bool, Option<Arg<'a, 'py>>);
@@ -23,10 +24,16 @@ fn evaluate<'py>(
     kind: MeasureKind,
     p: Arg<'_, 'py>,
     q: Option<Arg<'_, 'py>>,
-    (base, axis, normalize, from_logits): Options,
-    (temperature, sample_weight): More<'py>,
+    (base, axis, normalize, from_logits): Options<'py>,
+    more: Option<More<'py>>,
     grad: Grad<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let (base, axis) = (part(&base, "base")?, part(&axis, "axis")?);
+    let (normalize, from_logits) = (part(&normalize, "normalize")?, part(&from_logits, "from_logits")?);
+    let (temperature, sample_weight) = match more {
+        Some((temperature, sample_weight)) => (part(&temperature, "temperature")?, sample_weight),
+        None => (1.0, None),
+    };
     let input = match (normalize, from_logits) {
         (false, false) => MeasureInput::Probabilities,
         (true, false) => MeasureInput::Unnormalized,
@@ -81,7 +88,7 @@ fn run<'py, S: Number>(
         check_shape("q", p_shape, q_shape)?;
     }
     let shape = if p_shape.len() >= q_shape.len() { p_shape } else { q_shape };
-    let leading = &shape[..shape.len() - 1];
+    let leading = shape.split_last().map_or(shape, |(_, leading)| leading);
     let rows = leading.iter().product();
     let weights = p.wide_weights(sample_weight, "sample_weight", leading)?;
     let upstream = if with_grad { p.grad_output(grad_output, leading)? } else { Upstream::Number(1.0) };
@@ -126,44 +133,44 @@ fn rows_of<'a, S: Number>(name: &'static str, array: &'a Array<'_, S>, rows: usi
 #[pyfunction]
 pub(super) fn entropy<'py>(
     p: Arg<'_, 'py>,
-    options: Options,
+    options: Options<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::Entropy, p, None, options, (1.0, None), (with_grad, grad_output))
+    evaluate(MeasureKind::Entropy, p, None, options, None, (with_grad, grad_output))
 }
 
 #[pyfunction]
 pub(super) fn perplexity<'py>(
     p: Arg<'_, 'py>,
-    options: Options,
+    options: Options<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::Perplexity, p, None, options, (1.0, None), (with_grad, grad_output))
+    evaluate(MeasureKind::Perplexity, p, None, options, None, (with_grad, grad_output))
 }
 
 #[pyfunction]
 pub(super) fn cross_entropy<'py>(
     p: Arg<'_, 'py>,
     q: Arg<'_, 'py>,
-    options: Options,
+    options: Options<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::CrossEntropy, p, Some(q), options, (1.0, None), (with_grad, grad_output))
+    evaluate(MeasureKind::CrossEntropy, p, Some(q), options, None, (with_grad, grad_output))
 }
 
 #[pyfunction]
 pub(super) fn kl_divergence<'py>(
     p: Arg<'_, 'py>,
     q: Arg<'_, 'py>,
-    options: Options,
+    options: Options<'py>,
     more: More<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::KlDivergence, p, Some(q), options, more, (with_grad, grad_output))
+    evaluate(MeasureKind::KlDivergence, p, Some(q), options, Some(more), (with_grad, grad_output))
 }
 
 #[pyfunction]
@@ -171,10 +178,10 @@ pub(super) fn js_divergence<'py>(
     p: Arg<'_, 'py>,
     q: Arg<'_, 'py>,
     weight: f64,
-    options: Options,
+    options: Options<'py>,
     more: More<'py>,
     with_grad: bool,
     grad_output: Option<Arg<'_, 'py>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    evaluate(MeasureKind::JsDivergence { weight }, p, Some(q), options, more, (with_grad, grad_output))
+    evaluate(MeasureKind::JsDivergence { weight }, p, Some(q), options, Some(more), (with_grad, grad_output))
 }

@@ -68,7 +68,7 @@ impl<'py> Plan<'_, 'py> {
         let rates = Array::<f64>::copy(self.rates)?;
         let decays = self.decays.map(Array::<S>::copy).transpose()?;
         let mut steps = private(self.steps, "steps")?;
-        let (classes, py) = (model.weight.shape()[0], x.py());
+        let (classes, py) = (model.weight.shape().first().copied().unwrap_or(0), x.py());
         let x = x.with_outputs(classes);
         // The steps are proportional to the weights. What is too small for the type moves no parameter of the type.
         loss.with_objective(&x, Use::AsTheyAre, |loss| {
@@ -86,7 +86,9 @@ impl<'py> Plan<'_, 'py> {
                 next = some.end;
                 let count = some.len();
                 total += detached(py, count.saturating_mul(work), || epoch.run(some, &mut model, velocity.as_mut()))?;
-                steps.data_mut()[0] += count as i64;
+                if let Some(steps) = steps.data_mut().first_mut() {
+                    *steps += count as i64;
+                }
                 py.check_signals()?;
             }
             Ok(total)

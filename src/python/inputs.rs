@@ -214,7 +214,7 @@ impl<'py, S: Number> Input<'py, S> {
     /// The shape without the class axis.
     pub(super) fn leading(&self) -> &[usize] {
         let shape = self.array.shape();
-        &shape[..shape.len() - 1]
+        shape.split_last().map_or(shape, |(_, leading)| leading)
     }
 
     /// The shape after a reduction over the class axis.
@@ -369,8 +369,8 @@ impl<'py, S: Number> Input<'py, S> {
         name: &'static str,
         shape: &[usize],
     ) -> PyResult<Upstream<'py, S>> {
-        let wide = match arg.cast::<PyFloat>() {
-            Ok(number) => vec![number.value()],
+        let number = match arg.cast::<PyFloat>() {
+            Ok(number) => number.value(),
             Err(_) => {
                 let each = Array::<S::Real>::in_place(arg).filter(|each| each.is_flat() && each.shape() == shape);
                 if let Some(each) = each.filter(|each| !shape.is_empty() && weights::are_plain_factors(each.data())) {
@@ -384,11 +384,12 @@ impl<'py, S: Number> Input<'py, S> {
                     self.check_factors(wide.data(), name);
                     return Ok(Upstream::Each(Box::new(each)));
                 }
-                wide.data().to_vec()
+                // Without axes it has one number.
+                wide.data().first().copied().unwrap_or(1.0)
             }
         };
-        self.check_factors(&wide, name);
-        Ok(Upstream::Number(wide[0]))
+        self.check_factors(&[number], name);
+        Ok(Upstream::Number(number))
     }
 
     fn check_factors(&self, wide: &[f64], name: &'static str) {

@@ -8,6 +8,7 @@ use super::outputs::{rounded, wrap};
 use super::token_logprobs::{Tokens, both};
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::Use;
+use crate::error::Tuple;
 use crate::linear;
 use crate::{LinearGrads, LinearObjective, Loss, Objective, Reduction};
 use pyo3::prelude::*;
@@ -158,7 +159,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         wanted: Option<Wanted<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let weight = self.weight(&x)?;
-        let x = x.with_outputs(weight.shape()[0]);
+        let x = x.with_outputs(weight.shape().first().copied().unwrap_or(0));
         let bias = self.bias(&x)?;
         let wanted = wanted.map(|wanted| self.gradients(&x, &weight, wanted)).transpose()?;
         self.loss.with_objective(&x, Use::under(reduction), |loss| {
@@ -176,7 +177,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         };
         let &[classes, _] = weight.shape() else {
             let expected = "of shape (c, d), a row of features a class";
-            return refuse("weight", expected, format!("shape {:?}", weight.shape()));
+            return refuse("weight", expected, format!("shape {}", Tuple(weight.shape())));
         };
         weight.of_shape("weight", &[classes, x.array.columns()])
     }
@@ -212,14 +213,15 @@ impl<'a, 'py> Layer<'a, 'py> {
             None => [None, None, None],
         };
         let mut gradients = [None, None, None];
-        for (i, out) in outs.into_iter().enumerate().filter(|(i, _)| is_wanted[*i]) {
-            let gradient = Gradient::new(x, shapes[i], out)?;
+        let wanted = gradients.iter_mut().zip(shapes).zip(outs).zip(is_wanted).filter(|(_, is_wanted)| *is_wanted);
+        for (((kept, shape), out), _) in wanted {
+            let gradient = Gradient::new(x, shape, out)?;
             // What `xentrs._arrays` was told of an input need not be what was read of it.
             let place = gradient.array.addresses();
             if [x.array.addresses(), weight.addresses()].iter().any(|read| overlap(read, &place)) {
                 return refuse("out", "apart from the inputs", "an array that overlaps one");
             }
-            gradients[i] = Some(gradient);
+            *kept = Some(gradient);
         }
         Ok((gradients, upstream))
     }

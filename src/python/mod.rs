@@ -72,6 +72,8 @@ mod _core {
         Isa::active()?;
         crate::parallel::environment()?;
         module.setattr("_most_threads", crate::parallel::MOST_THREADS)?;
+        #[cfg(quick)]
+        module.setattr("_panic", wrap_pyfunction!(super::panic, module)?)?;
         module.setattr("_threads", threads::variable(module.py())?)
     }
 
@@ -95,4 +97,22 @@ mod _core {
         info.set_item("num_threads", get_num_threads(py))?;
         Ok(info)
     }
+}
+
+/// A bug on purpose, amid the work that threads share.
+#[cfg(quick)]
+#[pyfunction]
+#[expect(clippy::panic, reason = "a test sees that it arrives as an exception")]
+fn panic(py: Python<'_>) -> PyResult<()> {
+    let (blocks, elements) = (64, crate::parallel::PARALLEL_ELEMENTS);
+    let block = |i| {
+        if i == blocks / 2 {
+            panic!("on purpose")
+        }
+    };
+    let work = || {
+        crate::parallel::for_each(0..blocks, elements, block);
+        Ok(())
+    };
+    Ok(arrays::detached(py, elements, work)?)
 }

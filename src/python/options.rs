@@ -93,6 +93,17 @@ pub(super) fn reduction(arg: Arg<'_, '_>) -> PyResult<Reduction> {
     choice(arg, "reduction", "\"mean\", \"sum\" or \"none\"", &choices)
 }
 
+/// An option that is a part of a tuple. An error tells its name by a note, as that of an argument does.
+pub(super) fn part<'a, 'py, T: FromPyObject<'a, 'py>>(part: &'a Bound<'py, PyAny>, name: &str) -> PyResult<T> {
+    part.extract().map_err(|error: T::Error| {
+        let error: PyErr = error.into();
+        match error.add_note(part.py(), format!("while processing '{name}'")) {
+            Ok(()) => error,
+            Err(other) => other,
+        }
+    })
+}
+
 /// The value that a word stands for.
 pub(super) fn choice<T: Copy>(
     arg: Arg<'_, '_>,

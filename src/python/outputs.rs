@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, Span, detached};
 use super::inputs::{Input, Upstream};
-use super::options::choice;
+use super::options::{choice, part};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::storage::{Place as _, Places, StoredIo};
 use crate::{Curvature, CurvedObjective, HessOptions, Isa, Loss, Objective, Reduction, RowsIo, api};
@@ -211,8 +211,9 @@ impl<'py> WantHess<'py> {
     #[cold]
     pub(super) fn given(want: Want<'_, 'py>) -> PyResult<Self> {
         let Some(given) = want.hess else { return Ok(WantHess { out: None, options: HessOptions::EXACT }) };
-        let (out, scale, floor, curvature): (Option<Bound<'py, PyAny>>, f64, Option<f64>, Bound<'py, PyAny>) =
-            given.extract()?;
+        type Given<'py> = (Option<Bound<'py, PyAny>>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+        let (out, scale, floor, curvature): Given<'py> = given.extract()?;
+        let (scale, floor) = (part(&scale, "hess_scale")?, part(&floor, "hess_floor")?);
         let kinds = [("exact", Curvature::Exact), ("convex", Curvature::Convex), ("gradient", Curvature::Gradient)];
         let curvature = choice(&curvature, "curvature", "\"exact\", \"convex\" or \"gradient\"", &kinds)?;
         Ok(WantHess { out, options: HessOptions::new(curvature, scale, floor)? })
@@ -304,6 +305,7 @@ pub(super) fn loss_grad<'py, const N: usize>(
 ) -> PyResult<Bound<'py, PyAny>> {
     const NAMES: [&str; 2] = ["LossGrad", "LossGradHess"];
     static CLASSES: [PyOnceLock<Py<PyType>>; 2] = [const { PyOnceLock::new() }; 2];
+    #[expect(clippy::indexing_slicing, reason = "there are two or three items")]
     let class = CLASSES[N - 2].import(py, "xentrs.losses.results", NAMES[N - 2])?;
     // SAFETY: the class is a tuple's without fields of its own, and its new object has place for N items, none of which is
     // set, and no other owner. Each item is given away once.

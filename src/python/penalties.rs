@@ -21,7 +21,9 @@ fn smoothness<'py, S: Number>(
     };
     let array = logits.integers(segments, "segments", positions)?;
     let mut pairs = positions.to_vec();
-    pairs[positions.len() - 1] = length.saturating_sub(1);
+    if let Some(last) = pairs.last_mut() {
+        *last = length.saturating_sub(1);
+    }
     let output = want.output(|want| Output::of(logits, &pairs, want, [segments], [span(&array)]))?;
     logits.check_fit()?;
     let reduction = options::reduction(reduction)?;

@@ -29,6 +29,7 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 #[pyfunction(name = "_xla_handlers")]
 pub(super) fn xla_handlers(py: Python<'_>) -> PyResult<[Bound<'_, PyCapsule>; 2]> {
     let capsule = |handler: Handler| {
+        #[expect(clippy::expect_used, reason = "a function has an address")]
         let pointer = NonNull::new(handler as *mut c_void).expect("a function has an address");
         // SAFETY: a function lives as long as the process does. XLA calls it by the type of `Handler`.
         unsafe { PyCapsule::new_with_pointer(py, pointer, c"xla._CUSTOM_CALL_TARGET") }
@@ -337,7 +338,7 @@ impl<'a> Call<'a> {
         let operands = named(call.word("operands")?, operands)?;
         let results = named(call.word("results")?, results)?;
         for (i, (name, result)) in results.iter().enumerate() {
-            let others = operands.iter().chain(&results[..i]);
+            let others = operands.iter().chain(results.iter().take(i));
             let meets = |other: &Buffer<'_>| {
                 let (a, b) = (result.span(), other.span());
                 a.start < b.end && b.start < a.end

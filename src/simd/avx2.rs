@@ -136,6 +136,7 @@ lanes!(
     {
         #[inline(always)]
         fn load_halves(self, bits: &[u16], kind: Half, _: impl Fn(u16) -> f32) -> F32x8 {
+            #[expect(clippy::expect_used, reason = "kernels cut slices to whole registers")]
             let bits: &[u16; 8] = bits.first_chunk().expect("a register of numbers");
             // SAFETY: as above; exactly 8 numbers are read.
             F32x8(unsafe {
@@ -149,6 +150,7 @@ lanes!(
 
         #[inline(always)]
         fn store_halves(self, v: F32x8, out: &mut [u16], kind: Half, streams: bool, _: impl Fn(f32) -> u16) {
+            #[expect(clippy::expect_used, reason = "kernels cut slices to whole registers")]
             let out: &mut [u16; 8] = out.first_chunk_mut().expect("space for a register of numbers");
             assert!(!streams || out.as_ptr().addr().is_multiple_of(size_of::<__m128i>()));
             // SAFETY: as above; exactly 8 numbers are written, and they are aligned where they are streamed.

@@ -15,6 +15,7 @@ pub(super) fn load<T: Float, S: Simd<T>, const C: usize>(s: S, xs: &[T], stride:
         }
     } else {
         for i in 0..S::LANES {
+            #[expect(clippy::expect_used, reason = "kernels cut slices to whole registers")]
             let row: &[T; C] = xs[i * stride..].first_chunk().expect("a row of the matrix");
             for (lanes, &x) in lanes.iter_mut().zip(row) {
                 lanes.as_mut()[i] = x;
@@ -43,6 +44,7 @@ pub(super) fn store<T: Float, S: Simd<T>, const C: usize>(s: S, columns: [S::V; 
         }
     } else {
         for i in 0..S::LANES {
+            #[expect(clippy::expect_used, reason = "kernels cut slices to whole registers")]
             let row: &mut [T; C] = out[i * stride..].first_chunk_mut().expect("a row of the matrix");
             for (x, lanes) in row.iter_mut().zip(&lanes) {
                 *x = lanes.as_ref()[i];

@@ -1,11 +1,14 @@
 """Nothing loops over nothing: arrays with an axis of length 0 answer at once, however long their other axes are."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 import xentrs as xe
 from processes import run
 from registry import CASES, FUNCTIONS, PROBABILITIES
+from xentrs.optim import SGD
 
 LOSSES = [*CASES, *PROBABILITIES]
 LONG = 2**58
@@ -65,6 +68,31 @@ def test_layers_without_features() -> None:
         for call in (xe.linear_cross_entropy, xe.linear_cross_entropy_with_grad):
             with pytest.raises(MemoryError, match="unable to allocate"):
                 call(np.zeros((64, 0), np.float16), np.zeros((classes, 0), np.float16), np.zeros(64, np.int64))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_every_small_shape_has_an_answer(dtype: type) -> None:
+    """Nothing is divided by an axis of length 0, along whichever way a shape is computed."""
+    for n, d, c in itertools.product((0, 1, 3, 40), (0, 1, 5, 300), (0, 1, 2, 10, 70)):
+        x, weight, target, z = (
+            np.zeros((n, d), dtype),
+            np.zeros((c, d), dtype),
+            np.full(n, -100),
+            np.zeros((n, c), dtype),
+        )
+        xe.linear_cross_entropy_with_grad(x, weight, target, bias=np.zeros(c, dtype))
+        xe.linear_cross_entropy_with_grad(x, weight, z, kind="sigmoid")
+        xe.linear_token_logprobs_with_grad(x, weight, target)
+        for logits in (z, np.asfortranarray(z)):
+            xe.softmax_cross_entropy_with_hess(logits, target)
+            xe.softmax_focal_loss_with_hess(logits, target)
+            xe.softmax_stats(logits, target)
+        xe.topk_kl_divergence_with_grad(z, (np.zeros((n, 0), int), np.zeros((n, 0))))
+        xe.js_smoothness_with_grad(np.zeros((n, c, d), dtype))
+        for pair in (xe.info_nce_with_grad, xe.siglip_loss_with_grad):
+            assert all(np.isfinite(part).all() for part in pair(x, x, temperature=1.0))
+        if dtype != np.float16:
+            SGD([weight.copy(), np.zeros(c, dtype)]).linear_epoch(x, target, batch_size=2)
 
 
 def test_the_tests_above_would_notice_a_loop() -> None:

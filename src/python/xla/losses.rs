@@ -140,7 +140,8 @@ impl<'a> Batch<'a> {
             }
         }
         let len = numbers.len() / count;
-        Ok(&numbers[start * len..][..len])
+        let rest = numbers.get(start * len..).and_then(|rest| rest.get(..len));
+        rest.ok_or_else(|| unfit(format!("{name} is too short for its shape")))
     }
 }
 
@@ -181,7 +182,7 @@ fn places<'r, T: Dtype>(place: &'r mut Option<&mut Place<'_>>, name: &str) -> Re
 fn at<'r, T>(places: &'r mut Option<&mut [T]>, item: usize, items: usize) -> Option<&'r mut [T]> {
     let places = places.as_deref_mut()?;
     let len = places.len() / items;
-    Some(&mut places[item * len..][..len])
+    places.get_mut(item * len..)?.get_mut(..len)
 }
 
 impl Options<'_> {
@@ -193,7 +194,7 @@ impl Options<'_> {
         let batch = axes.and_then(|axes| results.batch(axes)).ok_or_else(|| unfit("the ranks do not fit"))?;
         let at_once = self.reduction == Reduction::None && operands.add_rows(batch);
         let batch = Batch(if at_once { &[] } else { batch });
-        let shape = &operands.logits.dims[batch.0.len()..];
+        let shape = operands.logits.dims.get(batch.0.len()..).unwrap_or_default();
         let mut loss = places::<S::Real>(&mut results.loss, "loss")?;
         let mut grad = places::<S>(&mut results.grad, "grad")?;
         let items = batch.len();
