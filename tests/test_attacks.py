@@ -339,7 +339,7 @@ def test_the_samples_stay_as_they_are():
         ({"eps": -0.1}, ValueError, r"eps must be in \[0, inf\), got -0.1"),
         ({"eps": np.nan}, ValueError, r"eps must be in \[0, inf\), got nan"),
         ({"eps": "1"}, TypeError, "eps must be a number, got '1'"),
-        ({"norm": "l1"}, ValueError, "norm must be 'linf' or 'l2', got 'l1'"),
+        ({"norm": "l1"}, ValueError, "norm must be .linf. or .l2., got 'l1'"),
         ({"clip": 1.0}, ValueError, r"clip must be a pair \(least, largest\), got 1.0"),
         ({"clip": np.array(1.0)}, ValueError, r"clip must be a pair \(least, largest\), got array\(1.\)"),
         ({"clip": (0, 1, 2)}, ValueError, r"clip must be a pair \(least, largest\), got \(0, 1, 2\)"),

@@ -161,7 +161,7 @@ def test_other_classes_have_no_sum() -> None:
         (ValueError, "logits must have 3 classes, as before, got 4", {"logits": np.zeros((5, 4))}),
         (TypeError, "logits must be floating", {"logits": np.zeros((5, 3), complex)}),
         (TypeError, "target must be integers", {"target": [0.5] * 5}),
-        (ValueError, "n_bytes must be a non-negative integer, got -1", {"n_bytes": -1}),
+        (ValueError, "n_bytes must be at least 0, got -1", {"n_bytes": -1}),
         (np.exceptions.AxisError, "axis 3 is out of bounds", {"axis": 3}),
     ],
 )

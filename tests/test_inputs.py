@@ -157,16 +157,6 @@ def test_every_public_function_that_reads_arrays_is_tried() -> None:
 
 
 @pytest.mark.parametrize(("reader", "name"), ARGUMENTS)
-def test_masked_arrays_are_refused_by_name(reader: str, name: str) -> None:
-    function, arrays = READERS[reader]
-    for given in (masked(arrays[name], 2), masked(arrays[name], 2)[::-1]):
-        with pytest.raises(
-            ValueError, match=rf"^{name} must not be masked, got 2 of \d+ elements masked; write {name}.filled"
-        ):
-            function(**arrays | {name: given})
-
-
-@pytest.mark.parametrize(("reader", "name"), ARGUMENTS)
 def test_arrays_with_nothing_masked_are_arrays(reader: str, name: str) -> None:
     function, arrays = READERS[reader]
     for given in (masked(arrays[name], 0), np.ma.MaskedArray(arrays[name])):
@@ -664,15 +654,15 @@ def test_what_torch_says_of_its_tensors(said: Exception, what: str, other: str) 
 def test_what_cannot_be_looked_at_raises_as_it_did() -> None:
     for target, message in [
         ((CLASSES[:, np.newaxis], np.ones((4, 2))), r"^target classes must have shape \(4, 2\), got \(4, 1\)$"),
-        ((CLASSES, [[1.0], [1.0, 2.0]]), "inhomogeneous"),
-        ([[0], [1, 2]], "inhomogeneous"),
+        ((CLASSES, [[1.0], [1.0, 2.0]]), "^target must be an array, got a tuple of uneven lengths$"),
+        ([[0], [1, 2]], "^target must be an array, got a list of uneven lengths$"),
     ]:
         for weight in (None, 2.0):
             with pytest.raises(ValueError, match=message):
                 xe.softmax_cross_entropy(Z, target, sample_weight=weight)
-    with pytest.raises(ValueError, match="inhomogeneous"):
+    with pytest.raises(ValueError, match="target must be an array, got a list of uneven"):
         xe.sigmoid_cross_entropy(Z, [[0], [1, 2]], pos_weight=PLACES)
-    with pytest.raises(ValueError, match="inhomogeneous"):
+    with pytest.raises(ValueError, match="sample_weight must be an array, got a list of uneven"):
         xe.softmax_cross_entropy(Z, CLASSES, sample_weight=[[1.0], [1.0, 2.0]])
 
 

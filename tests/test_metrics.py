@@ -170,7 +170,7 @@ def test_a_scorer_survives_pickling_with_its_request(routing: None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"scoring": "neg_log_loss"}, ValueError, "scoring must be one of neg_brier_score, .*, got 'neg_log_loss'"),
+        ({"scoring": "neg_log_loss"}, ValueError, "scoring must be .neg_brier_score., .*, got 'neg_log_loss'"),
         ({"scoring": "neg_perplexity", "n_bins": 3}, ValueError, "n_bins must be None for neg_perplexity, .*, got 3"),
         ({"scoring": "neg_calibration_error", "n_bins": 0}, ValueError, "n_bins must be at least 1, got 0"),
         ({"scoring": "neg_calibration_error", "n_bins": 1.5}, TypeError, "n_bins must be an integer, got 1.5"),

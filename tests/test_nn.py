@@ -176,7 +176,7 @@ def test_a_layer_of_given_arrays_shares_them():
         (lambda: nn.Dense(0, 2), ValueError, "n_in must be at least 1, got 0"),
         (lambda: nn.Dense(3, 2.0), TypeError, "n_out must be an integer, got 2.0"),
         (lambda: nn.Dense(True, 2), TypeError, "n_in must be an integer, got True"),
-        (lambda: nn.Dense(3, 2, init="zeros"), ValueError, "init must be 'glorot' or 'he', got 'zeros'"),
+        (lambda: nn.Dense(3, 2, init="zeros"), ValueError, "init must be .glorot. or .he., got 'zeros'"),
         (lambda: nn.Dense(3, 2, dtype=np.float16), TypeError, "dtype must be float32 or float64, got float16"),
         (lambda: nn.Dense(3, 2, dtype=int), TypeError, "dtype must be float32 or float64, got int64"),
         (lambda: nn.Dense.of([[1.0]], np.ones(1)), TypeError, "weight must be .* float64, got list"),

@@ -110,7 +110,7 @@ def test_any_shape_and_dtype_of_losses():
         ({"loss_a": [np.nan, 1.0, 2.0]}, ValueError, "loss_a must be finite, got nan at index 0"),
         ({"loss_a": ["a", "b", "c"]}, TypeError, "loss_a must be floating, got <U1"),
         ({"loss_b": [1.0, 2.0]}, ValueError, r"must have the same shape, got \(3,\) and \(2,\)"),
-        ({"alternative": "smaller"}, ValueError, "alternative must be 'two-sided', 'less' or 'greater', got 'smaller'"),
+        ({"alternative": "smaller"}, ValueError, "alternative must be .two-sided., .less. or .greater., got 'smaller'"),
         ({"n_resamples": 0}, ValueError, "n_resamples must be at least 1, got 0"),
         ({"n_resamples": 1e4}, TypeError, "n_resamples must be an integer, got 10000.0"),
         ({"confidence_level": "0.9"}, TypeError, "confidence_level must be a number, got '0.9'"),

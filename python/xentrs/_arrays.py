@@ -6,6 +6,7 @@ that says ``np.asarray`` or ``np.ascontiguousarray``.
 
 from __future__ import annotations
 
+import reprlib
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,10 @@ def read(given: Any, name: str, *, labels: bool = False) -> Array:
     refuse_masked(given, name)
     try:
         array = np.asarray(given)
+    except ValueError as error:
+        if isinstance(given, list | tuple) and "inhomogeneous" in str(error):
+            raise ValueError(f"{name} must be an array, got a {type(given).__name__} of uneven lengths") from None
+        raise
     except (TypeError, RuntimeError) as error:
         if "TracerArrayConversionError" in type(error).__name__:
             raise TypeError(
@@ -192,7 +197,7 @@ def as_target(given: ArrayLike, ndim: int, axis: int | None, dtype: np.dtype[Any
         for index, item in enumerate(array.ravel().tolist()):
             if isinstance(item, int) and not -(2**63) <= item < 2**63:
                 raise IndexError(f"target must be classes, got {item} at row {index}")
-    if _kind(array) != "f":
+    if kind_of(array) != "f":
         raise TypeError(f"target must be integers (classes) or floats (distributions), got {_what(array)}")
     if axis is not None and axis < array.ndim:
         array = np.moveaxis(array, axis, -1)
@@ -207,7 +212,7 @@ def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) ->
         classes, weights = read(given[0], "target", labels=True), read(given[1], "target")
     except ValueError:  # lists of uneven lengths
         return None
-    if classes.ndim == 0 or weights.ndim == 0 or classes.dtype.kind not in "iu" or _kind(weights) != "f":
+    if classes.ndim == 0 or weights.ndim == 0 or classes.dtype.kind not in "iu" or kind_of(weights) != "f":
         return None
     if axis is not None and axis < min(classes.ndim, weights.ndim):
         classes, weights = np.moveaxis(classes, axis, -1), np.moveaxis(weights, axis, -1)
@@ -220,7 +225,7 @@ def as_sparse(given: tuple[Any, ...], axis: int | None, dtype: np.dtype[Any]) ->
 def as_labels(given: ArrayLike, dtype: np.dtype[Any], lowest: int, expected: str, ignored: int | None) -> Array:
     """Make labels of booleans, the integers from `lowest` to 1, the ignored one, or floats."""
     array = read(given, "target", labels=True)
-    if _kind(array) not in "biuf":
+    if kind_of(array) not in "biuf":
         raise TypeError(f"target must be boolean, integer or floating, got {_what(array)}")
     labels = array.astype(dtype)
     if array.dtype.kind in "iu":
@@ -252,7 +257,10 @@ def as_groups(given: ArrayLike) -> tuple[Array, int]:
     array = read(given, "group", labels=True)
     if array.dtype.kind == "O":  # labels that may not be comparable
         codes: dict[Any, int] = {}
-        numbers = [codes.setdefault(label, len(codes)) for label in array.ravel().tolist()]
+        try:
+            numbers = [codes.setdefault(label, len(codes)) for label in array.ravel().tolist()]
+        except TypeError as error:
+            raise TypeError(f"group must be labels, got what is none: {error}") from None
         return np.array(numbers, np.int64).reshape(array.shape), len(codes)
     if array.dtype.kind in "biu" and array.size and array.min() >= 0 and (most := int(array.max())) < 1 << 16:
         return _native(array.astype(np.int64)), most + 1  # already numbers; a group without rows is harmless
@@ -263,7 +271,7 @@ def as_groups(given: ArrayLike) -> tuple[Array, int]:
 def as_binary_labels(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make numbers of yes and no: booleans, or the numbers 0 and 1."""
     array = read(given, name, labels=True)
-    if _kind(array) not in "biuf":
+    if kind_of(array) not in "biuf":
         raise TypeError(f"{name} must be boolean, integer or floating, got {_what(array)}")
     if np.any(wrong := (array != 0) & (array != 1)):
         index = int(np.argmax(wrong))
@@ -286,7 +294,7 @@ def without_leading_ones(array: Array) -> Array:
 def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     """Make numbers of a shape, repeating what has fewer or shorter axes."""
     array = read(given, name)
-    if _kind(array) not in "biuf":
+    if kind_of(array) not in "biuf":
         raise TypeError(f"{name} must be floating, got {_what(array)}")
     shape = tuple(shape)
     try:
@@ -298,7 +306,8 @@ def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence
 
 def as_beside_or_single(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     """Do the same, but leave a single number what it is."""
-    return as_beside(given, name, dtype, shape if np.ndim(given) else ())
+    array = read(given, name)
+    return as_beside(array, name, dtype, shape if array.ndim else ())
 
 
 def as_samples(given: ArrayLike, name: str) -> Array:
@@ -336,7 +345,7 @@ def sum_to(grad: Array, given: ArrayLike) -> Array:
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
     """Make weights."""
     array = read(given, name)
-    if _kind(array) not in "biuf":
+    if kind_of(array) not in "biuf":
         raise TypeError(f"{name} must be floating, got {_what(array)}")
     with np.errstate(over="ignore"):  # too large for float32 is +inf, which the core refuses
         return _native(array.astype(dtype))
@@ -345,7 +354,7 @@ def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
 def as_grad_output(given: ArrayLike, name: str, shape: Sequence[int]) -> Array:
     """Make an upstream gradient: a single number, or one for each loss, of the shape of the losses."""
     array, shape = read(given, name), tuple(shape)
-    if _kind(array) not in "biuf":
+    if kind_of(array) not in "biuf":
         raise TypeError(f"{name} must be a number, or floating, got {_what(array)}")
     array = array.astype(np.float64)
     if array.ndim == 0:
@@ -375,8 +384,8 @@ def as_wrt(wrt: str | Sequence[str], has_bias: bool) -> tuple[bool, bool, bool]:
     """Tell of x, weight and bias whether their gradient is wanted; there is none of a bias that is not there."""
     names = [wrt] if isinstance(wrt, str) or not isinstance(wrt, Iterable) else list(wrt)
     for name in names:
-        if name not in ("x", "weight", "bias"):
-            raise ValueError(f'wrt must be some of "x", "weight" and "bias", got {name!r}')
+        if not isinstance(name, str) or name not in ("x", "weight", "bias"):
+            raise ValueError(f'wrt must be some of "x", "weight" and "bias", got {reprlib.repr(name)}')
     return "x" in names, "weight" in names, "bias" in names and has_bias
 
 
@@ -467,7 +476,7 @@ def restore_axis(result: Array, axis: int) -> Array:
     return np.moveaxis(result, -1, axis)
 
 
-def _kind(array: Array) -> str:
+def kind_of(array: Array) -> str:
     """The kind of an array's dtype; bfloat16, which NumPy takes for void, is floating."""
     return "f" if array.dtype.name == "bfloat16" else array.dtype.kind
 

@@ -71,7 +71,8 @@ def calls(
         if differences := set(taken) ^ given.keys():
             raise TypeError(f"{function.__name__} and {compiled} differ in {', '.join(sorted(differences))}")
         call = f"compiled({', '.join(given[name] for name in taken)})"
-        mend = f"mended(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}})"
+        parts = ", ".join(f"{name!r}: {name}" for name in names if name in used)
+        mend = f"mended(compiled, fault, {{{', '.join(f'{name!r}: {given[name]}' for name in taken)}}}, {{{parts}}})"
         if returns:
             call, mend = f"returns({call})", f"returns({mend})"
         # 2. A function that makes it. A fault costs nothing until there is one. Options are parameters like others,

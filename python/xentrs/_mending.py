@@ -19,15 +19,17 @@ from ._arrays import (
     Array,
     NeedsConversion,
     as_grad_output,
+    as_weights,
     check_hess_out,
     check_out,
     fits,
+    kind_of,
     read,
     two_columns,
     without_leading_ones,
 )
 
-__all__ = ["mended"]
+__all__ = ["mended", "of_one_argument"]
 
 Shape = tuple[int, ...]
 
@@ -35,7 +37,9 @@ DATA = ("logits", "scores", "p", "mean", "x")
 """The names of what a loss is a function of. Of `x` a linear layer makes the logits."""
 
 
-def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, Any]) -> Any:
+def mended(
+    compiled: Callable[..., Any], fault: Exception, arguments: dict[str, Any], parts: dict[str, Any] | None = None
+) -> Any:
     """Call a compiled function again with the arguments that were meant, or raise its fault, with advice.
 
     Parameters
@@ -46,11 +50,14 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
         What it has raised.
     arguments : dict
         The arguments of that call, by name.
+    parts : dict, optional
+        What the tuples among them are made of, by name.
     """
     if isinstance(fault, NeedsConversion):
         return _converted(compiled, fault, arguments)
-    if words := _of_one_argument(fault, arguments):
-        raise TypeError(words) from None
+    named = arguments | (parts or {})
+    if refusal := of_one_argument(fault, named):
+        raise refusal from None
     try:
         call = Call.of(compiled, arguments) if type(fault) in (TypeError, ValueError, IndexError) else None
         if call is None:
@@ -59,12 +66,15 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
             changed = call.binary() or call.with_weights()
             folds = not changed and call.weighs_by_place()
             advice = None if changed or folds else call.advice(str(fault))
-        except (TypeError, ValueError, IndexError):  # what cannot be looked at needs no advice
-            raise fault from None
-        if changed:
-            return again(compiled, arguments | changed)
-        if folds:
-            return call.folded()
+        except (TypeError, ValueError, IndexError) as other:  # what cannot be looked at needs no advice
+            raise (other if str(other).startswith(tuple(f"{name} must " for name in arguments)) else fault) from None
+        try:
+            if changed:
+                return again(compiled, arguments | changed)
+            if folds:
+                return call.folded()
+        except (TypeError, OverflowError) as other:
+            raise of_one_argument(other, named) or other from None
         if advice:
             raise type(fault)(f"{fault}; {advice}") from None
         raise fault
@@ -72,17 +82,29 @@ def mended(compiled: Callable[..., Any], fault: Exception, arguments: dict[str, 
         del fault  # it refers to this frame, and to those that hold the arguments
 
 
-def _of_one_argument(fault: Exception, arguments: dict[str, Any]) -> str | None:
-    """What is wrong with an argument of another type, of which a fault names the type, and a note the argument."""
-    wanted = next((what for said, what in _SAID.items() if said in str(fault)), None)
+def of_one_argument(fault: Exception, arguments: dict[str, Any]) -> Exception | None:
+    """What is wrong with an argument of another type, or too large: the fault says how, a note names the argument."""
     note = next(iter(getattr(fault, "__notes__", ())), "")
     name = note.removeprefix("while processing '").removesuffix("'")
-    if type(fault) is not TypeError or wanted is None or name not in arguments:
+    if name not in arguments:
         return None
-    return f"{name} must be {wanted}, got {reprlib.repr(arguments[name])}"
+    kind = TypeError if type(fault) is TypeError else ValueError
+    said = _SAID[kind] if type(fault) in (TypeError, OverflowError) else {}
+    wanted = next((what for words, what in said.items() if words in str(fault)), None)
+    return kind(f"{name} must be {wanted}, got {reprlib.repr(arguments[name])}") if wanted else None
 
 
-_SAID = {"real number": "a number", "as an integer": "an integer", "instance of 'bool'": "True or False"}
+_SAID: dict[type, dict[str, str]] = {
+    TypeError: {
+        "real number": "a number",
+        "to Python scalars": "a number",
+        "as an integer": "an integer",
+        "to a scalar index": "an integer",
+        "instance of 'bool'": "True or False",
+    },
+    ValueError: {"to float": "within the range of float64", "too large": "an integer of at most 64 bits"},
+}
+"""What Python and NumPy say of an object that is no number, and what they ought to."""
 
 
 def again(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -200,7 +222,7 @@ class Call(NamedTuple):
         sample_weight, pos_weight = self.given("sample_weight"), self.given("pos_weight")
         if sample_weight is not None:
             whole = self.whole(sample_weight)
-            if sample_weight.shape != whole and fits(sample_weight, whole):
+            if kind_of(sample_weight) in "biuf" and sample_weight.shape != whole and fits(sample_weight, whole):
                 changed["sample_weight"] = np.broadcast_to(sample_weight, whole)
         if pos_weight is not None and fits(pos_weight, self.shape):
             short = without_leading_ones(pos_weight)
@@ -223,7 +245,7 @@ class Call(NamedTuple):
         target = self.given("target")
         if target is None or target.shape != self.shape:
             return False
-        return fits(weight, self.shape) and without_leading_ones(weight).ndim > 1
+        return kind_of(weight) in "biuf" and fits(weight, self.shape) and without_leading_ones(weight).ndim > 1
 
     def folded(self) -> Any:
         """Take the axes along which `pos_weight` varies for one, the last one, along which the core lets it vary."""
@@ -244,10 +266,16 @@ class Call(NamedTuple):
             "pos_weight": np.broadcast_to(weight, last).ravel(),
         }
         if sample_weight is not None:
-            one_each = sample_weight if self.whole(sample_weight) == self.shape else sample_weight[..., np.newaxis]
+            sample_weight, whole = (
+                as_weights(sample_weight, "sample_weight", np.dtype(np.float64)),
+                self.whole(sample_weight),
+            )
+            if not fits(sample_weight, whole):
+                raise ValueError(f"sample_weight must have shape {whole}, got {sample_weight.shape}")
+            one_each = sample_weight if whole == self.shape else sample_weight[..., np.newaxis]
             changed["sample_weight"] = np.broadcast_to(one_each, self.shape).reshape(shape)
         upstream = self.arguments.get("grad_output")
-        if upstream is not None and np.ndim(upstream):
+        if upstream is not None and read(upstream, "grad_output").ndim:
             changed["grad_output"] = as_grad_output(upstream, "grad_output", self.shape).reshape(shape)
         out = self.arguments.get("out")
         dtype = logits.dtype.newbyteorder("=") if logits.dtype.kind not in "iub" else np.dtype(np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arrays import as_beside, as_samples
-from ._numbers import in_range, positive_integer
+from ._numbers import a_boolean, in_range, one_of, positive_integer
 from ._seeds import Seed, drawing
 from .losses import FloatArray
 
@@ -182,7 +182,8 @@ def pgd(
     n_iter = positive_integer("n_iter", n_iter)
     step = 2.5 * eps / n_iter if step_size is None else in_range("step_size", step_size)
     random = drawing(random_state)
-    start = _anywhere(samples.shape, norm, random) if random_start else np.zeros(samples.shape)
+    begins_anywhere = a_boolean("random_start", random_start)
+    start = _anywhere(samples.shape, norm, random) if begins_anywhere else np.zeros(samples.shape)
     moved = _moved(samples, eps * start, bounds)
     for _ in range(n_iter):
         delta = moved.astype(np.float64) - samples + step * _direction(model, moved, y, norm)
@@ -250,8 +251,7 @@ def _checked(
     if not callable(getattr(model, "input_gradient", None)):
         raise TypeError(f"model must have a method input_gradient(X, y), got {type(model).__name__}")
     in_range("eps", eps)
-    if norm not in ("linf", "l2"):
-        raise ValueError(f"norm must be 'linf' or 'l2', got {norm!r}")
+    one_of("norm", norm, ("linf", "l2"))
     samples = as_samples(X, "X")
     if not (finite := np.isfinite(samples)).all():
         row, column = np.argwhere(~finite)[0]

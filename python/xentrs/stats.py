@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ._arrays import as_weights
 from ._extras import need
-from ._numbers import a_number, positive_integer
+from ._numbers import a_boolean, a_number, one_of, positive_integer
 from ._seeds import Seed, drawing
 from .losses import FloatArray
 
@@ -115,10 +115,9 @@ def cross_entropy_test(
     True
     """
     a, b = _losses(loss_a, "loss_a"), _losses(loss_b, "loss_b")
-    if paired and np.shape(loss_a) != np.shape(loss_b):
+    if a_boolean("paired", paired) and np.shape(loss_a) != np.shape(loss_b):
         raise ValueError(f"loss_a and loss_b must have the same shape, got {np.shape(loss_a)} and {np.shape(loss_b)}")
-    if alternative not in ("two-sided", "less", "greater"):
-        raise ValueError(f"alternative must be 'two-sided', 'less' or 'greater', got {alternative!r}")
+    one_of("alternative", alternative, ("two-sided", "less", "greater"))
     n_resamples = positive_integer("n_resamples", n_resamples)
     if not 0 < a_number("confidence_level", confidence_level) < 1:
         raise ValueError(f"confidence_level must be in (0, 1), got {confidence_level}")

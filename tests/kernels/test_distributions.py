@@ -644,33 +644,6 @@ def test_cross_entropy_points_to_the_loss() -> None:
                 function(p, q)
 
 
-@each_quantity
-def test_other_errors(quantity: Quantity) -> None:
-    p = [np.full((2, 4), 0.25)] * quantity.arguments
-    for options, error, message in [
-        ({"axis": 2}, np.exceptions.AxisError, "axis 2 is out of bounds"),
-        ({"normalize": True, "from_logits": True}, ValueError, "normalize must be False where from_logits is True"),
-    ]:
-        with pytest.raises(error, match=message):
-            quantity.function(*p, **options)
-    if quantity.has_base:
-        for base in (1.0, 0.5, -2.0, inf, nan):
-            with pytest.raises(ValueError, match="base must be above 1 and finite, got"):
-                quantity.function(*p, base=base)
-    for dtype in ("complex128", "object", "<U3"):
-        with pytest.raises(TypeError, match="p must be floating"):
-            quantity.function(*[x.astype(dtype) for x in p])
-    with pytest.raises(ValueError, match="p must have at least one dimension"):
-        quantity.function(*[1.0] * quantity.arguments)
-    if quantity.arguments == 2:
-        for q in (np.full((2, 5), 0.2), np.full((3, 4), 0.25), np.full((1, 4), 0.25), np.full(5, 0.2)):
-            with pytest.raises(ValueError, match=r"q must have shape \(2, 4\), got"):
-                quantity.function(p[0], q)
-    for weight in (-0.1, 1.1, nan):
-        with pytest.raises(ValueError, match=r"weight must be in \[0, 1\], got"):
-            xe.js_divergence(p[0], p[0], weight=weight)
-
-
 # --- Properties -------------------------------------------------------------------------------------------------------
 
 

@@ -242,19 +242,3 @@ def test_out_that_does_not_fit(function: Function) -> None:
         with pytest.raises(error, match=message):
             function.function(data, out=out)
         np.testing.assert_array_equal(out, before)
-
-
-@each_function
-@pytest.mark.parametrize("dtype", ["complex128", "object", "<U3", "datetime64[s]"])
-def test_what_is_no_number_is_a_type_error(function: Function, dtype: str) -> None:
-    with pytest.raises(TypeError, match="floating"):
-        function.function(np.zeros((2, 3)).astype(dtype))
-
-
-@along_an_axis
-def test_an_axis_that_does_not_exist(function: Function) -> None:
-    for axis in (2, -3):
-        with pytest.raises(np.exceptions.AxisError, match=f"axis {axis} is out of bounds"):
-            function.function(np.zeros((2, 3)), axis=axis)
-    with pytest.raises(ValueError, match="at least one dimension"):
-        function.function(1.0)

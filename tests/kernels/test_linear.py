@@ -320,7 +320,11 @@ X, W, Y = np.ones((3, 4)), np.ones((5, 4)), np.array([0, 1, 2])
     ("error", "message", "changed"),
     [
         (ValueError, r"weight must have shape \(5, 4\), got \(5, 3\)", {"weight": W[:, :3]}),
-        (ValueError, r"weight must be of shape \(c, d\), a row of features a class, got shape \[4\]", {"weight": W[0]}),
+        (
+            ValueError,
+            r"weight must be of shape \(c, d\), a row of features a class, got shape \(4,\)",
+            {"weight": W[0]},
+        ),
         (TypeError, r"weight must have the dtype of x, float64, got float32", {"weight": W.astype(np.float32)}),
         (TypeError, r"weight must have the dtype of x, float32, got float64", {"x": X.astype(np.float32)}),
         (TypeError, r"weight must have the dtype of x, float64, got <U1", {"weight": np.full((5, 4), "a")}),

@@ -87,18 +87,6 @@ def test_behind_a_layer_it_is_a_bias() -> None:
             assert_close(one, other, 1e-5, 1 + np.abs(other))
 
 
-@pytest.mark.parametrize("function", [xe.softmax_cross_entropy, xe.softmax_focal_loss, xe.token_logprobs])
-def test_errors(function: Any) -> None:
-    z = np.zeros((2, 3))
-    for wrong in ([0.0, nan, 0.0], [0.0, inf, 0.0]):
-        with pytest.raises(ValueError, match=r"log_prior must be finite or -inf, got (NaN|inf) at index 1"):
-            function(z, [0, 1], log_prior=wrong)
-    with pytest.raises(ValueError, match=r"log_prior must have shape \(3,\), got \(2,\)"):
-        function(z, [0, 1], log_prior=[0.0, 1.0])
-    with pytest.raises(TypeError, match="log_prior must be floating"):
-        function(z, [0, 1], log_prior=["a", "b", "c"])
-
-
 def test_it_may_not_be_overwritten() -> None:
     shared = np.zeros((3, 3))
     for with_grad in (xe.softmax_cross_entropy_with_grad, xe.token_logprobs_with_grad):

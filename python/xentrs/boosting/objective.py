@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._arrays import read
 from .._extras import need
-from .._numbers import in_range, positive_integer
+from .._numbers import in_range, one_of, positive_integer
 from ..losses.results import ArrayLike, FloatArray
 
 __all__ = ["Curvature", "Library", "Objective"]
@@ -34,8 +34,7 @@ class Objective(ABC):
 
     def __post_init__(self) -> None:
         """Refuse what the loss refuses, before training begins."""
-        if self.curvature not in ("library", "exact", "convex", "gradient"):
-            raise ValueError(f'curvature must be "library", "exact", "convex" or "gradient", got {self.curvature!r}')
+        one_of("curvature", self.curvature, ("library", "exact", "convex", "gradient"))
         in_range("gamma", self.gamma)
         self._check()
 

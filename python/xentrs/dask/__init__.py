@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, TypeVar
 
 from .._extras import need
 
 need("xentrs.dask", "dask")
 
-from ..distributed import evaluate_part, fit_parts
+from ..distributed import evaluating, fit_parts
 from ..distributed.engine import read_parts
 from ..evaluation import Evaluation, LossAccumulator
 from .engine import parts_of, promised_sum, spread
@@ -153,7 +152,7 @@ def evaluate(
     """
     nothing = Evaluation(temperature=temperature, n_bins=n_bins, top_k=top_k, per_class=per_class)
     parts = spread(parts_of(("logits", "target", "sample_weight"), logits, target, sample_weight), same_bits)
-    answer: Evaluation = parts.fold(partial(evaluate_part, nothing, ignore_index))
+    answer: Evaluation = parts.fold(evaluating(nothing, ignore_index))
     return answer
 
 
@@ -210,7 +209,7 @@ def accumulate(
             f"{accumulator.__name__ + ', the class' if isinstance(accumulator, type) else type(accumulator).__name__}"
         )
     parts = read_parts(parts_of(("logits", "target", "sample_weight"), logits, target, sample_weight))
-    of_part = partial(evaluate_part, accumulator._nothing(), ignore_index)
+    of_part = evaluating(accumulator._nothing(), ignore_index)
     return promised_sum(accumulator, of_part, parts, same_bits)
 
 

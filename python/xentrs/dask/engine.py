@@ -12,6 +12,7 @@ import dask
 import dask.array as da
 import numpy as np
 
+from .._numbers import a_boolean
 from ..distributed.engine import Answer, MappedParts, Task, Worker, agreed, load, tree_sum
 
 __all__ = ["parts_of", "promised_sum", "spread"]
@@ -21,6 +22,7 @@ _FAN = 16  # parts whose sum is taken by a worker, where there are more than twi
 
 def spread(parts: list[Any], same_bits: bool) -> Any:
     """Parts that the workers of Dask's client work on or, where there is no client, this process."""
+    same_bits = a_boolean("same_bits", same_bits)
     client = _client()
     if client is None:
         return MappedParts(builtins.map, parts, same_bits)

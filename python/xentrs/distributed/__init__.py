@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
+from .._numbers import a_boolean, an_integer
 from ..evaluation import Evaluation
 from .engine import MappedParts, read_parts
 
@@ -86,7 +87,7 @@ def fit(model: Model, parts: Iterable[Any], *, map: Map = builtins.map, same_bit
     >>> np.allclose(model.coef_, LogisticRegression().fit(X, y).coef_, atol=1e-4)
     True
     """
-    return fit_parts(model, MappedParts(_as_map(map), read_parts(parts), same_bits))
+    return fit_parts(model, MappedParts(_as_map(map), read_parts(parts), a_boolean("same_bits", same_bits)))
 
 
 def fit_parts(model: Model, parts: Any) -> Model:
@@ -151,9 +152,16 @@ def evaluate(
     0.6666666666666666
     """
     nothing = Evaluation(temperature=temperature, n_bins=n_bins, top_k=top_k, per_class=per_class)
-    mapped = MappedParts(_as_map(map), read_parts(parts), same_bits)
-    answer: Evaluation = mapped.fold(partial(evaluate_part, nothing, ignore_index))
+    mapped = MappedParts(_as_map(map), read_parts(parts), a_boolean("same_bits", same_bits))
+    answer: Evaluation = mapped.fold(evaluating(nothing, ignore_index))
     return answer
+
+
+def evaluating(nothing: Any, ignore_index: int | None) -> Callable[[tuple[Any, Any, Any]], Any]:
+    """What judges a part; of options that are wrong no part is told."""
+    if ignore_index is not None:
+        an_integer("ignore_index", ignore_index)
+    return partial(evaluate_part, nothing, ignore_index)
 
 
 def evaluate_part(nothing: Any, ignore_index: int | None, part: tuple[Any, Any, Any]) -> Any:

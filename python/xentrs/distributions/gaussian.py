@@ -434,7 +434,7 @@ def _pair(
     with_grad: bool = False,
 ) -> tuple[Any, ...]:
     if means[1] is None:
-        raise TypeError("mean_q must be given")
+        raise TypeError("mean_q must be given, got None")
     mean_p, mean_q = as_logits(means[0], "mean_p", None)[0], as_logits(means[1], "mean_q", None)[0]
     p, p_is_log = _spread(variances[0], log_variances[0], "var_p")
     q, q_is_log = _spread(variances[1], log_variances[1], "var_q")

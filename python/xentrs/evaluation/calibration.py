@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import read, two_columns
 from .._calls import readable
-from .._numbers import positive_integer
+from .._numbers import positive, positive_integer
 from ..losses import softmax_cross_entropy
 from .reliability import bin_numbers
 from .rows import softmax_stats
@@ -102,7 +102,7 @@ def expected_calibration_error(
     >>> round(xe.expected_calibration_error(logits[:, 1] - logits[:, 0], [False, False, True]), 4)
     0.2333
     """
-    n_bins = positive_integer("n_bins", n_bins)
+    n_bins, temperature = positive_integer("n_bins", n_bins), positive("temperature", temperature)
     stats = softmax_stats(logits, target, sample_weight=sample_weight, ignore_index=ignore_index)
     counts = stats.weight > 0
     if (stats.argmax[counts] == -1).any():

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .._calls import readable
-from .._numbers import a_number, positive_integer
+from .._numbers import a_boolean, an_integer, positive, positive_integer
 from .accumulator import Tally, exp
 from .reliability import ReliabilityBins, bin_numbers, draw_reliability
 from .sums import UNIT, Addable, ExactSums, quotient, whole_numbers
@@ -134,13 +134,11 @@ class Evaluation(Addable):
         top_k: SupportsIndex | Iterable[SupportsIndex] = (),
         per_class: bool = False,
     ) -> None:
-        self._temperature = a_number("temperature", temperature)
-        if not 0.0 < self._temperature < math.inf:
-            raise ValueError(f"temperature must be positive and finite, got {temperature}")
+        self._temperature = positive("temperature", temperature)
         self._n_bins = positive_integer("n_bins", n_bins)
         ks = top_k if isinstance(top_k, Iterable) else (top_k,)
         self._top_k = tuple(sorted({positive_integer("top_k", k) for k in ks}))
-        self._per_class = bool(per_class)
+        self._per_class = a_boolean("per_class", per_class)
         self.n_classes: int | None = None
         self._sums = {name: ExactSums(n) for name, n in self._lengths(_SUMS).items()}
         self._counts = {name: [0] * n for name, n in self._lengths(_COUNTS).items()}
@@ -214,13 +212,12 @@ class Evaluation(Addable):
         where: Callable[[str, int], str] = "row {1}".format,
     ) -> _Read:
         """Sum a batch, without adding it to what is here; `where` is the word for a row that is refused."""
-        if isinstance(n_bytes, bool) or not isinstance(n_bytes, int | np.integer) or n_bytes < 0:
-            raise ValueError(f"n_bytes must be a non-negative integer, got {n_bytes!r}")
+        n_bytes = an_integer("n_bytes", n_bytes, 0)
         batch = read_batch(logits, target, sample_weight, ignore_index, axis, where)
         classes = batch.logits.shape[-1]
         if self.n_classes not in (None, classes):
             raise ValueError(f"logits must have {self.n_classes} classes, as before, got {classes}")
-        added: Counter[tuple[str, int]] = Counter({("n_bytes", 0): int(n_bytes)})
+        added: Counter[tuple[str, int]] = Counter({("n_bytes", 0): n_bytes})
         ranked = any(k > 1 for k in self._top_k)
         for piece in pieces(batch):
             rows = judged(piece, ignore_index=ignore_index, temperature=self._temperature, ranked=ranked)
@@ -620,6 +617,8 @@ class Evaluation(Addable):
         >>> xe.Evaluation.from_json(evaluation.to_json()) == evaluation
         True
         """
+        if not isinstance(text, str | bytes | bytearray):
+            raise TypeError(f"text must be a str, got {type(text).__name__}")
         try:
             given = json.loads(text)
         except ValueError as error:

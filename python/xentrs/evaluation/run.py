@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._calls import readable
 from .._core import build_info
 from .._files import check_writable, replaced
+from .._numbers import a_boolean, an_integer, one_of
 from .._progress import progress_bar
 from . import sweep
 from .evaluation import Evaluation
@@ -131,6 +133,8 @@ def evaluate(
     >>> round(evaluation.loss, 4)
     1.7513
     """
+    if verbose is not None:
+        a_boolean("verbose", verbose)
     run = Run(
         logits,
         labels,
@@ -169,6 +173,19 @@ class Run:
         logits_key: str = "logits",
         label_key: str = "label",
     ) -> None:
+        # 0. the options
+        n_bytes, axis = an_integer("n_bytes", n_bytes, 0), an_integer("axis", axis)
+        if ignore_index is not None:
+            ignore_index = an_integer("ignore_index", ignore_index)
+        if dtype is not None:
+            one_of("dtype", dtype, ("bfloat16", "float16", "float32", "float64"))
+        for name, key in (("logits_key", logits_key), ("label_key", label_key)):
+            if not isinstance(key, str):
+                raise TypeError(f"{name} must be a str, got {reprlib.repr(key)}")
+        if rows is not None:
+            rows = _pair("rows", rows)
+        if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+            raise TypeError(f"checkpoint must be a path, got {reprlib.repr(checkpoint)}")
         self.evaluation, self._ignore_index, self._checkpoint = evaluation, ignore_index, checkpoint
         if checkpoint is not None:
             check_writable(checkpoint)
@@ -348,6 +365,15 @@ class Run:
     def part(self) -> dict[str, Any]:
         """What was evaluated: files and rows."""
         return {"logits": self._key["logits"], "rows": [self.start, self.stop]}
+
+
+def _pair(name: str, given: Any) -> tuple[int, int | None]:
+    """A range of rows, from an integer to an integer or None."""
+    try:
+        start, stop = given
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a tuple (start, stop), got {reprlib.repr(given)}") from None
+    return an_integer(name, start), None if stop is None else an_integer(name, stop)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_logits, fits, read, two_columns
+from .._numbers import an_integer
 from ..losses import softmax_cross_entropy
 from .calibration import surprise
 from .rows import softmax_stats
@@ -61,6 +62,9 @@ def read_batch(
     where: Callable[[str, int], str],
 ) -> Batch:
     """Make arrays of what was given, and refuse what does not fit; `where` tells where a row of them lies."""
+    if ignore_index is not None:
+        an_integer("ignore_index", ignore_index)
+    an_integer("axis", axis)
     target = read(target, "target", labels=True)
     scores = read(logits, "logits")
     if scores.ndim == target.ndim == 1:  # log-odds

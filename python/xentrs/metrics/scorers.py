@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from .._numbers import positive_integer
+from .._numbers import one_of, positive_integer
 from .responses import evaluated
 
 __all__ = ["get_scorer", "get_scorer_names"]
@@ -111,8 +111,7 @@ def get_scorer(scoring: str, *, n_bins: SupportsIndex | None = None) -> Scorer:
     >>> bool((scores["test_neg_perplexity"] < -1).all())
     True
     """
-    if scoring not in FIGURES:
-        raise ValueError(f"scoring must be one of {', '.join(get_scorer_names())}, got {scoring!r}")
+    one_of("scoring", scoring, tuple(get_scorer_names()))
     if n_bins is None:
         return Scorer(scoring, 15)
     if scoring != "neg_calibration_error":

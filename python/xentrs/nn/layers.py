@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .._arrays import read
 from .._blas import blas_threads_for
-from .._numbers import positive_integer
+from .._numbers import a_dtype, one_of, positive_integer
 from .._seeds import Seed, drawing
 from ..losses import FloatArray
 
@@ -248,17 +248,16 @@ class Dense(Layer):
     ) -> None:
         for name, size in (("n_in", n_in), ("n_out", n_out)):
             positive_integer(name, size)
-        if np.dtype(dtype) not in FLOATS:
-            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+        if (floats := a_dtype("dtype", dtype)) not in FLOATS:
+            raise TypeError(f"dtype must be float32 or float64, got {floats}")
+        one_of("init", init, ("glorot", "he"))
         random = drawing(random_state)
         if init == "glorot":
             bound = math.sqrt(6 / (n_in + n_out))
             weight = random.uniform(-bound, bound, (n_out, n_in))
-        elif init == "he":
-            weight = random.normal(0.0, math.sqrt(2 / n_in), (n_out, n_in))
         else:
-            raise ValueError(f"init must be 'glorot' or 'he', got {init!r}")
-        self.weight, self.bias = weight.astype(dtype), np.zeros(n_out, dtype)
+            weight = random.normal(0.0, math.sqrt(2 / n_in), (n_out, n_in))
+        self.weight, self.bias = weight.astype(floats), np.zeros(n_out, floats)
 
     @classmethod
     def of(cls, weight: FloatArray, bias: FloatArray) -> Self:
@@ -311,7 +310,7 @@ class Dense(Layer):
 
     def forward(self, x: FloatArray) -> FloatArray:
         """``x W^T + b``."""
-        n = np.shape(x)[0] if np.ndim(x) == 2 else 1
+        n = x.shape[0] if isinstance(x, np.ndarray) and x.ndim == 2 else 1
         self._x = x = checked("x", x, self.weight, (n, self.weight.shape[1]))
         with blas_threads_for(n, *self.weight.shape):
             y: FloatArray = x @ self.weight.T

@@ -20,7 +20,8 @@ from .._arrays import (
     without_leading_ones,
 )
 from .._calls import readable
-from .._numbers import in_range, positive_integer
+from .._mending import of_one_argument
+from .._numbers import a_boolean, in_range, positive_integer
 from .._seeds import Seed, drawing
 from ..losses import FloatArray, Target
 from ..losses.linear import Kind
@@ -124,7 +125,7 @@ class SGD(Optimizer):
             for decay, param in zip(weight_decay, self.params, strict=True)
         ]
         self.momentum = in_range("momentum", momentum, 1.0)
-        self.nesterov = nesterov
+        self.nesterov = a_boolean("nesterov", nesterov)
         if nesterov and not momentum:
             raise ValueError("nesterov needs momentum > 0, got 0.0")
         self.velocity = [np.zeros_like(param, subok=False) for param in self.params]
@@ -300,6 +301,17 @@ class SGD(Optimizer):
                 decays[0],
                 done,
             )
+        except (TypeError, OverflowError) as fault:
+            options = {
+                "ignore_index": ignore_index,
+                "label_smoothing": label_smoothing,
+                "temperature": temperature,
+                "softcap": softcap,
+                "z_loss": z_loss,
+            }
+            if refusal := of_one_argument(fault, options):
+                raise refusal from None
+            raise
         finally:
             self.n_steps += int(done[0])
 
@@ -340,8 +352,10 @@ class SGD(Optimizer):
 
 def _factors(decay: NDArray[Any], param: FloatArray) -> FloatArray:
     """A factor for each number of a parameter, in its shape and dtype."""
-    if decay.dtype.kind not in "fiu" or not ((decay >= 0) & (decay < np.inf)).all():
-        raise ValueError("weight_decay must be numbers in [0, inf)")
+    if decay.dtype.kind not in "fiu":
+        raise TypeError(f"weight_decay must be numbers, got {decay.dtype}")
+    if (wrong := ~((decay >= 0) & (decay < np.inf))).any():
+        raise ValueError(f"weight_decay must be numbers in [0, inf), got {decay[wrong][0]}")
     try:
         return np.array(np.broadcast_to(decay, param.shape), param.dtype, order="C")
     except ValueError:
