@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-hard test-rust test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized test-rust test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -48,6 +48,10 @@ HARD := tests/hard tests/kernels/test_guard_pages.py tests/test_processes.py tes
 
 test-hard: tools $(CORE) $(VENV)/.dev  ## every attack of docs/reliability.md, whole: every allocation refused once
 	XENTRS_HARD=1 $(RUN) pytest $(HARD)
+
+test-least: tools  ## the tests with the least NumPy, SciPy, scikit-learn and matplotlib (in .venv-least; PYTHON=python3.11)
+	@mkdir -p build && $(PYTHON) .ci/least >build/least.txt
+	PIP_CONSTRAINT=$(CURDIR)/build/least.txt $(MAKE) --no-print-directory VENV=.venv-least PROFILE=$(PROFILE) test-rest test-models
 
 teeth: tools $(CORE) $(VENV)/.dev  ## break things on purpose, one at a time, and see that the tests find each (a build, then minutes)
 	$(VENV)/bin/python tests/teeth.py
@@ -73,7 +77,7 @@ docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every 
 	$(VENV)/bin/python docs/check_site.py docs/_build
 
 clean:  ## remove everything that was built, .venv included
-	rm -rf $(VENV) $(CORE) build dist docs/_build docs/api docs/gallery target
+	rm -rf $(VENV) .venv-least $(CORE) build dist docs/_build docs/api docs/gallery target
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -116,6 +120,13 @@ test-rust: tools
 	cargo test --no-run
 	cargo test
 
+# AddressSanitizer, with a compiler of the stable channel, which has its runtime. Examples in comments are left out.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each instruction set (minutes)
+	for isa in $(ISAS); do \
+	    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address XENTRS_ISA=$$isa \
+	        cargo test --target $(HOST) --target-dir target/sanitized --lib --tests || exit 1; done
+
 test-rest: tools $(CORE) $(VENV)/.dev
 	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models -m 'not thorough'
 
@@ -146,6 +157,11 @@ check-workflows: tools $(VENV)/.dev
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+# Licences, doubles and sources of all crates. The workflow looks up advisories too, for which a network is needed.
+check-crates:
+	@$(call need,cargo deny --version,cargo-deny: cargo install cargo-deny --locked)
+	cargo deny check licenses bans sources
 
 # What must be there before anything: $(call need,a command that succeeds,what to install)
 need = { $(1); } >/dev/null 2>&1 || { echo 'xentrs needs $(strip $(2)).' >&2; exit 1; }
