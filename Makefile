@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized test-rust test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized test-rust test-python test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,10 +34,12 @@ help:  ## list the targets
 demo: tools $(CORE) $(VENV)/.demo  ## train a classifier on handwritten digits, and time a loss beside NumPy's formula
 	$(VENV)/bin/python examples/quickstart.py build
 
-test: tools $(CORE) $(VENV)/.dev  ## every test: tests/kernels under each instruction set, the others under the best (-j2 -O: sooner)
-	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust test-rest test-models $(ISAS:%=test-kernels-%)
+test: test-rust test-python  ## every test but the thorough ones: tests/kernels under each instruction set, the others under the best
 
-test-isa: tools $(CORE) $(VENV)/.dev  ## every test under every instruction set of this processor
+test-python: tools $(CORE) $(VENV)/.dev
+	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) WITHOUT='$(WITHOUT)' test-rest test-models $(ISAS:%=test-kernels-%)
+
+test-isa: tools $(CORE) $(VENV)/.dev  ## every test, the thorough ones too, under every instruction set of this processor
 	@$(MAKE) --no-print-directory PROFILE=$(PROFILE) test-rust $(ISAS:%=test-all-%)
 
 test-bridges: tools $(CORE) $(VENV)/.bridges  ## every test of the bridges, beside the packages that they lead to (gigabytes)
@@ -116,7 +118,12 @@ $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs $(VENV)/.bridges: pyproject.toml $(VENV
 # asks for its parts, as many at a time as `make -j` says.
 ISAS = $(shell $(VENV)/bin/python -c 'import xentrs; print(*xentrs.build_info()["isas_available"])')
 
-test-rust: tools
+QUICK := -m 'not thorough'
+# The house test is a part of `make check`, so of `make check test` it runs once.
+WITHOUT := $(if $(filter check,$(MAKECMDGOALS)),--ignore=tests/test_house.py)
+
+# They need no Python. Where parts run side by side, clippy and the core begin before them, as others wait for the core.
+test-rust: tools | $(VENV)/.made
 	cargo test --no-run
 	cargo test
 
@@ -128,13 +135,13 @@ test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each 
 	        cargo test --target $(HOST) --target-dir target/sanitized --lib --tests || exit 1; done
 
 test-rest: tools $(CORE) $(VENV)/.dev
-	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest --ignore=tests/kernels --ignore=tests/models -m 'not thorough'
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest $(QUICK) $(WITHOUT) --ignore=tests/kernels --ignore=tests/models
 
 test-models: tools $(CORE) $(VENV)/.dev
-	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest tests/models
+	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest $(QUICK) tests/models
 
 test-kernels-%: tools $(CORE) $(VENV)/.dev
-	XENTRS_ISA=$* $(RUN) pytest tests/kernels
+	XENTRS_ISA=$* $(RUN) pytest -m 'not thorough$(if $(filter-out $(firstword $(ISAS)),$*), and not once)' tests/kernels
 
 test-all-%: tools $(CORE) $(VENV)/.dev
 	XENTRS_ISA=$* $(RUN) pytest

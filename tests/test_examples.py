@@ -58,8 +58,22 @@ def runs(request, tmp_path_factory):
         yield {example: pool.submit(run, example, tmp_path_factory.mktemp(example.stem)) for example in examples}
 
 
+LONG = {
+    "adversarial_digits",
+    "gan_compositions",
+    "hairpin_classifier",
+    "masked_residues",
+    "repertoires",
+    "rotation_pretext",
+}
+"""Those that take more than six seconds. `make docs` runs them too."""
+
+
 @pytest.mark.timeout(4 * LIMIT)  # others run before it
-@every_example
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, marks=[pytest.mark.thorough] if path.stem in LONG else [], id=path.stem) for path in EXAMPLES],
+)
 def test_example(example, runs):
     done = runs[example].result()
     assert done.returncode == 0, done.stdout + done.stderr

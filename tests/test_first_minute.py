@@ -124,10 +124,14 @@ def test_completion_shows_what_is_public() -> None:
     assert "__version__" in dir(xe)
 
 
-@pytest.mark.parametrize("module", ["attacks", "metrics", "models", "nn", "optim", "stats"])
-def test_modules_are_imported_when_they_are_asked_for(module: str) -> None:
-    program = f"import sys, xentrs; assert 'xentrs.{module}' not in sys.modules; print(xentrs.{module}.__name__)"
-    assert run("-c", program).stdout.strip() == f"xentrs.{module}"
+def test_modules_are_imported_when_they_are_asked_for() -> None:
+    names = ["attacks", "metrics", "models", "nn", "optim", "stats"]
+    program = f"""if True:
+        import sys, xentrs
+        print([name for name in {names} if f"xentrs.{{name}}" in sys.modules])
+        print([getattr(xentrs, name).__name__ for name in {names}])
+    """
+    assert run("-c", program).stdout.splitlines() == ["[]", str([f"xentrs.{name}" for name in names])]
 
 
 def test_a_name_that_is_not_there() -> None:
@@ -153,7 +157,7 @@ def test_a_word_that_is_no_command() -> None:
     assert done.returncode == 2 and "invalid choice: 'bunch'" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["bench", "--quick"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["bench", "--quick"]])
 def test_a_closed_pipe_is_no_error(arguments: list[str]) -> None:
     """As with ``| head -0``: whoever reads is gone before the first line."""
     read, write = os.pipe()

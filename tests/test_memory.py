@@ -25,8 +25,8 @@ def peak_of(call: str) -> int:
             lines = open("/proc/self/status").read().splitlines()
             return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
-        logits = np.random.default_rng(0).standard_normal((2048, 32000), np.float32)
-        target = np.arange(2048)
+        logits = np.random.default_rng(0).random((512, 32000), np.float32)
+        target = np.arange(512)
         grad = np.ones_like(logits)
         xe.softmax_cross_entropy_with_grad(logits[:64], target[:64], out=grad[:64])
         gc.collect()
@@ -59,7 +59,7 @@ def test_the_peak_is_below_one_mib_beside_the_arrays(call: str) -> None:
 @linux
 def test_the_peak_of_an_array_more_is_seen() -> None:
     """The measure measures: without `out` the gradient is new, and as large as the logits."""
-    size = 2048 * 32000 * 4 // 1024
+    size = 512 * 32000 * 4 // 1024
     assert size <= peak_of("xe.softmax_cross_entropy_with_grad(logits, target)") < size + 1024
 
 
@@ -88,8 +88,14 @@ OF_A_LAYER = """if True:
 @linux
 @pytest.mark.parametrize(
     "shape",
-    # With many features the products copy more: 512 rows of 768 took 70 MiB while blocks had 1024 classes.
-    [(2048, 64, 50_257), (512, 768, 50_257), (60_000, 784, 10), (20_000, 256, 1000), (64, 4, 1_500_000)],
+    [
+        (2048, 64, 50_257),
+        (512, 768, 5_000),  # the products of many features copy more: 70 MiB while blocks had 1024 classes
+        pytest.param((512, 768, 50_257), marks=pytest.mark.thorough),
+        (60_000, 784, 10),
+        (20_000, 256, 1000),
+        (64, 4, 1_500_000),
+    ],
     ids=str,
 )
 def test_the_peak_of_a_layer_is_below_64_mib_beside_the_gradients(shape: tuple[int, int, int]) -> None:

@@ -15,8 +15,7 @@ def losses(n, difference, rng, paired=True):
     return hard * rng.lognormal(sigma=0.3, size=n) + difference, also_hard * rng.lognormal(sigma=0.3, size=n)
 
 
-@pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("alternative", ["two-sided", "less"])
+@pytest.mark.parametrize(("paired", "alternative"), [(True, "two-sided"), (False, "less")])
 def test_five_percent_of_false_alarms(paired, alternative):
     rng = np.random.default_rng(0)
     alarms = 0

@@ -614,14 +614,14 @@ def test_a_wrong_label_ends_training_by_name(library: str) -> None:
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
 @pytest.mark.parametrize(
     ("odds", "n", "held_out"),
-    [(200, 40_000, 100_000), pytest.param(1000, 150_000, 300_000, marks=pytest.mark.thorough)],
+    [(200, 40_000, 50_000), pytest.param(1000, 150_000, 300_000, marks=pytest.mark.thorough)],
 )
 def test_focal_losses_learn_what_is_rare(library: str, odds: int, n: int, held_out: int) -> None:
     """As well as the log loss; and not by the exact curvature from the log-odds, which is what one tries first."""
     package(library)
     samples = rare(odds, n, held_out)
     least = max(average_precision(library, samples) - 0.02, 0.5)  # a constant has 1 / odds
-    for gamma in (0.5, 1.0, 2.0, 5.0):
+    for gamma in (0.5, 2.0, 5.0):
         assert average_precision(library, samples, Focal(gamma=gamma)) >= least, gamma
     log_odds = Sigmoid().base_score(samples[1])
     assert average_precision(library, samples, Focal(gamma=2.0, curvature="exact"), start=log_odds) < 0.1

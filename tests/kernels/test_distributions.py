@@ -122,7 +122,7 @@ def test_logits_far_apart_and_tied_against_many_digits(quantity: Quantity, dtype
     """Margins at which exponentials under- and overflow, classes that are ruled out, ties: any number of classes."""
     rng, eps = np.random.default_rng(96), float(np.finfo(dtype).eps)
     most = 88.0 if dtype is np.float32 else 709.0
-    for c in [*range(1, 10), 16, 17, 33, 63, 64, 65]:
+    for c in [*range(1, 6), 8, 9, 16, 17, 33, 63, 65]:
         rows = [
             most * rng.choice([-1, 1], c),
             most * rng.uniform(-1, 1, c),
@@ -209,6 +209,7 @@ def test_nearly_equal_distributions(dtype: type) -> None:
 
 @each_form
 @each_quantity
+@pytest.mark.once
 def test_gradients_are_finite_differences(quantity: Quantity, form: str) -> None:
     rng, h = np.random.default_rng(83), 1e-6
     for options in quantity.grid():
@@ -332,6 +333,7 @@ def test_a_small_step_from_an_equal_distribution_in_float32() -> None:
 @each_form
 @each_quantity
 @pytest.mark.parametrize("axis", range(-3, 3))
+@pytest.mark.once
 def test_every_axis(quantity: Quantity, form: str, axis: int) -> None:
     rng = np.random.default_rng(86)
     given = arguments(quantity, rng, form, np.float32, (4, 6, 5))
@@ -346,6 +348,7 @@ def test_every_axis(quantity: Quantity, form: str, axis: int) -> None:
 
 @each_form
 @each_pair
+@pytest.mark.once
 def test_one_distribution_beside_many(quantity: Quantity, form: str) -> None:
     """As if it stood in every row; its gradient is the sum."""
     rng, options = np.random.default_rng(87), options_of(form)
@@ -377,6 +380,7 @@ def test_one_distribution_beside_many(quantity: Quantity, form: str) -> None:
 @each_dtype
 @each_quantity
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.once
 def test_every_layout(quantity: Quantity, dtype: type, layout: Any) -> None:
     rng = np.random.default_rng(88)
     for form in FORMS:
@@ -416,6 +420,7 @@ def test_half_precision_is_storage(quantity: Quantity, form: str, half: type) ->
 
 
 @each_quantity
+@pytest.mark.once
 def test_lists_integers_and_one_row(quantity: Quantity) -> None:
     rows = [[0.5, 0.5, 0.0], [0.25, 0.5, 0.25]][: quantity.arguments]
     arrays = [np.array(row) for row in rows]
@@ -428,6 +433,7 @@ def test_lists_integers_and_one_row(quantity: Quantity) -> None:
 
 
 @each_pair
+@pytest.mark.once
 def test_the_wider_dtype_is_used(quantity: Quantity) -> None:
     import ml_dtypes
 

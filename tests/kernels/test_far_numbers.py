@@ -156,6 +156,7 @@ def test_a_weight_that_is_not_zero_counts(case: Case) -> None:
 
 
 @each_case
+@pytest.mark.once
 def test_weights_that_are_wrong_are_refused_as_they_came(case: Case) -> None:
     rng = np.random.default_rng(305)
     z, t = case.logits(rng, np.float32, (2, 4)), case.targets[list(case.targets)[-1]](rng, np.float32, (2, 4))

@@ -61,6 +61,7 @@ def test_large_arrays(function: Function, dtype: type) -> None:
 @each_dtype
 @along_an_axis
 @pytest.mark.parametrize("axis", range(-3, 3))
+@pytest.mark.once
 def test_every_axis(function: Function, dtype: type, axis: int) -> None:
     x = rough_logits(np.random.default_rng(42), dtype, (4, 6, 5))
     expected = function.function(np.ascontiguousarray(np.moveaxis(x, axis, -1)))
@@ -69,6 +70,7 @@ def test_every_axis(function: Function, dtype: type, axis: int) -> None:
 
 
 @pytest.mark.parametrize("axis", range(-3, 3))
+@pytest.mark.once
 def test_keepdims_leaves_an_axis_of_length_one(axis: int) -> None:
     x = np.random.default_rng(43).normal(size=(4, 6, 5))
     kept = xe.logsumexp(x, axis=axis, keepdims=True)
@@ -85,6 +87,7 @@ def test_logsumexp_of_one_row_is_a_scalar(dtype: type) -> None:
 
 @each_dtype
 @by_element
+@pytest.mark.once
 def test_any_number_of_dimensions(function: Function, dtype: type) -> None:
     x = rough_logits(np.random.default_rng(44), dtype, (24,))
     expected = function.function(x)
@@ -97,6 +100,7 @@ def test_any_number_of_dimensions(function: Function, dtype: type) -> None:
 
 
 @each_function
+@pytest.mark.once
 def test_integers_and_lists_become_float64(function: Function) -> None:
     x = np.array([[1, -2, 3], [0, 0, 7]])
     expected = function.function(x.astype(np.float64))
@@ -108,6 +112,7 @@ def test_integers_and_lists_become_float64(function: Function) -> None:
 
 @each_dtype
 @each_function
+@pytest.mark.once
 def test_no_rows(function: Function, dtype: type) -> None:
     value = function.function(np.empty((0, 3), dtype))
     assert value.shape == ((0,) if function.name == "logsumexp" else (0, 3))
@@ -115,6 +120,7 @@ def test_no_rows(function: Function, dtype: type) -> None:
 
 
 @each_dtype
+@pytest.mark.once
 def test_no_columns(dtype: type) -> None:
     """The sum of no exponentials is 0, and its logarithm -inf."""
     assert_same_bits(xe.logsumexp(np.empty((2, 0), dtype)), np.full(2, -np.inf, dtype))

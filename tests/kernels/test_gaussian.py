@@ -79,6 +79,7 @@ def test_every_length_and_option(dtype: type, spread: str) -> None:
 
 @each_reduction
 @each_spread
+@pytest.mark.once
 def test_gradients_are_finite_differences(spread: str, reduction: str) -> None:
     rng, h = np.random.default_rng(101), 1e-5
     mean, target, given = drawn(rng, np.float64, (3, 4), spread)
@@ -111,6 +112,7 @@ def test_gradients_are_finite_differences(spread: str, reduction: str) -> None:
 @each_dtype
 @each_spread
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.once
 def test_every_layout_and_out(layout: Any, spread: str, dtype: type) -> None:
     rng = np.random.default_rng(102)
     arrays = [layout(x) for x in drawn(rng, dtype, (6, 5), spread)]
@@ -145,6 +147,7 @@ def test_half_precision_is_storage(spread: str, half: type) -> None:
 
 
 @each_spread
+@pytest.mark.once
 def test_the_same_bits_for_any_number_of_threads(spread: str) -> None:
     mean, target, given = drawn(np.random.default_rng(104), np.float32, (300_000,), spread)
     results = []
@@ -321,6 +324,7 @@ def test_divergence_is_what_the_cross_entropy_has_beyond_the_entropy(var_p: floa
     assert divergence == pytest.approx(difference, rel=1e-9, abs=1e-13)
 
 
+@pytest.mark.once
 def test_errors_of_the_closed_forms() -> None:
     for bad in (0.0, -1.0, -inf):
         with pytest.raises(ValueError, match=r"var must be positive, got .* at index 1"):

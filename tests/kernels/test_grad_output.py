@@ -113,6 +113,7 @@ def test_long_rows(shape: tuple[int, int], dtype: Any) -> None:
 
 
 @each_case
+@pytest.mark.once
 def test_in_place_and_in_every_layout(case: Case) -> None:
     rng = np.random.default_rng(4)
     kind = next(iter(case.targets))
@@ -328,6 +329,7 @@ def test_value_and_grad_takes_it(case: Case) -> None:
 
 
 @each_case
+@pytest.mark.once
 def test_a_factor_that_does_not_fit_is_refused_and_nothing_is_written(case: Case) -> None:
     rng = np.random.default_rng(13)
     kind = next(iter(case.targets))
@@ -352,6 +354,7 @@ def test_a_factor_that_does_not_fit_is_refused_and_nothing_is_written(case: Case
         case.loss_with_grad(logits, target, grad_output=each, out=shared)
 
 
+@pytest.mark.once
 def test_weights_by_place_are_folded_with_it() -> None:
     """A `pos_weight` along several axes takes another road, on which the factors go along."""
     rng = np.random.default_rng(14)

@@ -126,6 +126,7 @@ def test_tiles_of_many_rows_and_rows_of_many_classes(dtype: type) -> None:
 
 @each_linear
 @pytest.mark.parametrize("shape", [(6, 4, 3), (6, 4, 40)], ids=str)
+@pytest.mark.once
 def test_gradients_are_slopes(linear: Linear, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(3)
     n, _, c = shape
@@ -188,6 +189,7 @@ LAYOUTS: list[Callable[[Array], Any]] = [
 
 @pytest.mark.parametrize("change", range(len(LAYOUTS)), ids=["fortran", "backwards", "swapped", "strided", "lists"])
 @pytest.mark.parametrize("shape", [(8, 5, 4), (8, 400, 500)], ids=str)
+@pytest.mark.once
 def test_every_layout_gives_the_same_bits(shape: tuple[int, int, int], change: int) -> None:
     rng = np.random.default_rng(6)
     x, weight, bias = layer(rng, shape, np.float64)
@@ -201,6 +203,7 @@ def test_every_layout_gives_the_same_bits(shape: tuple[int, int, int], change: i
         assert_same_bits(actual, truth)
 
 
+@pytest.mark.once
 def test_inputs_of_any_shape_are_rows() -> None:
     rng = np.random.default_rng(7)
     x, weight, bias = layer(rng, (24, 5, 4), np.float32)
@@ -220,6 +223,7 @@ def test_inputs_of_any_shape_are_rows() -> None:
 
 @pytest.mark.parametrize("wrt", [(), "x", "weight", ("bias",), ["weight", "bias"], ("bias", "x")], ids=str)
 @pytest.mark.parametrize("shape", [(30, 5, 4), (30, 300, 500)], ids=str)
+@pytest.mark.once
 def test_only_what_is_wanted_is_there(shape: tuple[int, int, int], wrt: Any) -> None:
     rng = np.random.default_rng(8)
     x, weight, bias = layer(rng, shape, np.float32)
@@ -296,6 +300,7 @@ def test_the_mean_of_nothing_is_zero(shape: tuple[int, int, int]) -> None:
 
 @each_dtype
 @pytest.mark.parametrize("shape", [(5000, 30, 10), (3000, 40, 60), (300, 64, 9000), (90, 3, 170_000)], ids=str)
+@pytest.mark.once
 def test_any_number_of_threads_gives_the_same_bits(shape: tuple[int, int, int], dtype: type) -> None:
     rng = np.random.default_rng(13)
     x, weight, bias = layer(rng, shape, dtype)
@@ -382,6 +387,7 @@ X, W, Y = np.ones((3, 4)), np.ones((5, 4)), np.array([0, 1, 2])
         (ValueError, r"out\[0\] must not overlap an input or another gradient", {"out": (X, None, None)}),
     ],
 )
+@pytest.mark.once
 def test_what_does_not_fit_is_refused(error: type[Exception], message: str, changed: dict[str, Any]) -> None:
     given = {"x": X, "weight": W, "target": Y, **changed}
     with pytest.raises(error, match=message):
@@ -391,6 +397,7 @@ def test_what_does_not_fit_is_refused(error: type[Exception], message: str, chan
             xe.linear_cross_entropy(**given)
 
 
+@pytest.mark.once
 def test_nothing_is_written_when_something_is_wrong() -> None:
     out = (np.full_like(X, 7), np.full_like(W, 7), np.full(5, 7.0))
     wrong = [
@@ -409,6 +416,7 @@ def test_nothing_is_written_when_something_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("shape", [(12, 5, 4), (12, 300, 500)], ids=str)
+@pytest.mark.once
 def test_gradients_go_where_they_are_wanted(shape: tuple[int, int, int]) -> None:
     """In place where that can be, and otherwise by a copy: read backwards, swapped, strided."""
     rng = np.random.default_rng(14)

@@ -106,6 +106,7 @@ def test_without_a_seed_rows_are_visited_as_they_stand():
 
 
 @pytest.mark.parametrize("classes", [4, 40])
+@pytest.mark.once
 def test_large_batches_are_shared_among_threads(classes):
     x, target, weight, bias, options = problem(5000, 40, classes, np.float64, {"label_smoothing": 0.1})
     ours, theirs = [weight.copy(), bias.copy()], [weight, bias]
@@ -117,6 +118,7 @@ def test_large_batches_are_shared_among_threads(classes):
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 3000])
+@pytest.mark.once
 def test_same_seed_same_bits_for_any_number_of_threads(batch_size):
     x, target, weight, bias, _ = problem(5000, 40, 7, np.float32, {})
     results = []
@@ -164,6 +166,7 @@ def heeds_interrupts():
 
 
 @pytest.mark.usefixtures("heeds_interrupts")
+@pytest.mark.once
 def test_an_interrupt_comes_between_steps_and_loses_nothing(monkeypatch):
     """The parameters of an interrupted epoch are those after so many steps."""
     rng = np.random.default_rng(0)
@@ -235,6 +238,7 @@ GOOD = {"x": np.zeros((5, 3)), "target": np.zeros(5, int)}
         ),
     ],
 )
+@pytest.mark.once
 def test_a_refused_epoch_changes_nothing(params, change, error, message):
     optimizer = SGD(params)
     with pytest.raises(error, match=message):
@@ -269,6 +273,7 @@ def test_what_is_written_must_not_overlap():
         (np.zeros((3, 2)).T, ValueError, r"velocity\[0\] must be C-ordered, aligned and writeable"),
     ],
 )
+@pytest.mark.once
 def test_a_velocity_that_was_put_in_place_must_fit(velocity, error, message):
     optimizer = SGD([np.zeros((2, 3))], momentum=0.5)
     optimizer.velocity = [velocity]

@@ -95,6 +95,7 @@ def test_the_functions_underneath(shape: tuple[int, int], dtype: type) -> None:
 
 
 @each_shape
+@pytest.mark.once
 def test_layouts_and_places(shape: tuple[int, int]) -> None:
     logits, target = draw(shape, np.float32)
     wide = np.full((shape[0], shape[1] + 3), np.nan, np.float32)
@@ -122,6 +123,7 @@ def test_half_precision_is_that_of_the_widened_logits(dtype: type) -> None:
 
 
 @each_shape
+@pytest.mark.once
 def test_the_same_bits_for_any_number_of_threads(shape: tuple[int, int]) -> None:
     logits, target = draw(shape, np.float32)
     results = []

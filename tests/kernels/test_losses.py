@@ -114,6 +114,7 @@ def test_large_batches(shape: tuple[int, int], dtype: type) -> None:
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @each_kind
+@pytest.mark.once
 def test_gradient_is_the_finite_difference(case: Case, kind: str, reduction: str) -> None:
     rng = np.random.default_rng(6)
     shape, h = (4, 5), 1e-5
@@ -154,6 +155,7 @@ def test_hessian_under_every_combination_of_options(case: Case, kind: str, dtype
 
 
 @pytest.mark.parametrize(("case", "kind"), CURVED_KINDS)
+@pytest.mark.once
 def test_hessian_is_the_finite_difference_of_the_gradient(case: Case, kind: str) -> None:
     rng = np.random.default_rng(16)
     shape, h = (40, 5), 1e-5
@@ -229,6 +231,7 @@ def test_reductions_agree(case: Case, kind: str, dtype: type) -> None:
 
 @each_dtype
 @pytest.mark.parametrize(("case", "kind"), AXIS_KINDS)
+@pytest.mark.once
 def test_every_axis(case: Case, kind: str, dtype: type) -> None:
     rng = np.random.default_rng(8)
     moved_shape = (4, 6, 5)
@@ -252,6 +255,7 @@ def test_every_axis(case: Case, kind: str, dtype: type) -> None:
 
 @each_dtype
 @each_kind
+@pytest.mark.once
 def test_leading_shape_does_not_matter(case: Case, kind: str, dtype: type) -> None:
     """(2, 3, 4, c) is 24 rows of c, and the losses come back as (2, 3, 4)."""
     rng = np.random.default_rng(9)
@@ -347,6 +351,7 @@ def test_a_row_does_not_depend_on_its_neighbours(case: Case, kind: str) -> None:
 
 @each_dtype
 @each_kind
+@pytest.mark.once
 def test_inputs_are_not_modified(case: Case, kind: str, dtype: type) -> None:
     rng = np.random.default_rng(14)
     for shape in [(9, 7), (300, 500)]:
@@ -373,6 +378,7 @@ def test_options_are_keyword_only(case: Case) -> None:
 
 
 @each_case
+@pytest.mark.once
 def test_the_result_is_a_named_pair(case: Case) -> None:
     target = np.zeros((2, 3)) if not case.has_class_axis else np.zeros(2, int)
     result = case.loss_with_grad(np.zeros((2, 3)), target)

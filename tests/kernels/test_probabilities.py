@@ -133,6 +133,7 @@ def test_half_precision_is_storage(half: type) -> None:
 
 
 @pytest.mark.parametrize("kind", PROBABILITIES[0].targets)
+@pytest.mark.once
 def test_any_number_of_threads(kind: str) -> None:
     rng, case = np.random.default_rng(402), PROBABILITIES[0]
     for shape in [(3_000, 100), (40, 32_000)]:
@@ -178,6 +179,7 @@ def test_any_number_of_threads(kind: str) -> None:
         (np.exceptions.AxisError, "axis 2 is out of bounds", {"axis": 2}),
     ],
 )
+@pytest.mark.once
 def test_bad_input(error: Any, message: str, wrong: dict[str, Any]) -> None:
     arguments = {"p": np.full((2, 3), 0.25), "target": [0, 1], **wrong}
     with pytest.raises(error, match=message):

@@ -67,6 +67,7 @@ each_penalty = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALT
 
 
 @each_penalty
+@pytest.mark.once
 def test_gradient_is_the_finite_difference(penalty: Penalty) -> None:
     rng = np.random.default_rng(300)
     shape, h = (6, 4) if penalty.name == "js_smoothness" else (12,), 1e-5
@@ -82,6 +83,7 @@ def test_gradient_is_the_finite_difference(penalty: Penalty) -> None:
 
 @each_dtype
 @each_penalty
+@pytest.mark.once
 def test_beside_in_place_and_on_any_number_of_threads(penalty: Penalty, dtype: type) -> None:
     """Also where blocks border on each other, and a row that one overwrites is needed by the next."""
     rng = np.random.default_rng(301)
@@ -108,6 +110,7 @@ def test_beside_in_place_and_on_any_number_of_threads(penalty: Penalty, dtype: t
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 @each_dtype
 @each_penalty
+@pytest.mark.once
 def test_every_layout(penalty: Penalty, dtype: type, layout: Callable[[Array], Array]) -> None:
     rng = np.random.default_rng(302)
     for shape in penalty.shapes[1:4]:
@@ -147,6 +150,7 @@ def test_half_precision_is_storage(penalty: Penalty, half: type) -> None:
 
 
 @each_penalty
+@pytest.mark.once
 def test_out_that_does_not_fit_is_refused(penalty: Penalty) -> None:
     rng = np.random.default_rng(304)
     shape = penalty.shapes[1]
@@ -358,6 +362,7 @@ def test_no_pairs(dtype: type, reduction: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "uint64", ">i4"])
+@pytest.mark.once
 def test_segments_of_any_integer_dtype(dtype: str) -> None:
     rng = np.random.default_rng(315)
     logits, segments = rng.normal(size=(3, 9, 4)), rng.integers(0, 2, (3, 9))
@@ -454,6 +459,7 @@ def test_nothing_to_compare() -> None:
     np.testing.assert_array_equal(grad, 0)
 
 
+@pytest.mark.once
 def test_out_that_overlaps_the_groups_is_refused() -> None:
     shared = np.zeros(4)
     with pytest.raises(ValueError, match="overlap"):

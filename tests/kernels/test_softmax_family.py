@@ -61,7 +61,7 @@ def test_sparse_targets_of_every_row_length(case: Case, dtype: type) -> None:
     for c in [*range(1, 70), 255, 1000, 1031, 5000]:
         shape = (7, c) if c < 200 else (3, c)
         logits = case.logits(rng, dtype, shape)
-        for pairs in (0, 1, 2, 5):
+        for pairs in (0, 2) if c % 2 else (1, 5):
             target, dense = sparse(rng, dtype, shape, pairs)
             truth = case.oracle(logits, dense) if c < 1500 else None
             result = case.loss_with_grad(logits, target, reduction="none")
@@ -130,6 +130,7 @@ def test_special_logits_under_sparse_targets(case: Case, dtype: type) -> None:
 
 
 @each_case
+@pytest.mark.once
 def test_sparse_targets_in_every_form(case: Case) -> None:
     rng = np.random.default_rng(113)
     for shape in [(5, 7), (300, 900), (7,), (2, 3, 4)]:
@@ -213,6 +214,7 @@ def test_a_tuple_that_is_no_pair_is_an_array() -> None:
     ],
     ids=str,
 )
+@pytest.mark.once
 def test_bad_sparse_targets(case: Case, target: Any, error: type[Exception], message: str) -> None:
     out = np.full((2, 3), 77.0)
     for function, kwargs in ((case.loss, {}), (case.loss_with_grad, {"out": out})):
@@ -222,6 +224,7 @@ def test_bad_sparse_targets(case: Case, target: Any, error: type[Exception], mes
 
 
 @each_case
+@pytest.mark.once
 def test_out_that_overlaps_a_sparse_target_is_refused(case: Case) -> None:
     shared, classes = np.ones((4, 6)), np.zeros((4, 6), int)
     with pytest.raises(ValueError, match=r"out .*overlap"):
@@ -238,7 +241,7 @@ def test_out_that_overlaps_a_sparse_target_is_refused(case: Case) -> None:
 
 MAPPED = [(case, shape) for case in FAMILY for shape in [(40, 10), (5, 70), (3, 3_000)]]
 # Gradients past the caches take a way of their own, which knows nothing of the loss: one of them will do.
-MAPPED += [(case, (3, 3_000_000)) for case in FAMILY if case.name == "softmax_cross_entropy"]
+MAPPED += [(case, (3, 3_000_000)) for case in FAMILY if case.name == "softmax_cross_entropy"]  # 36 MB of float32
 
 
 @each_dtype
@@ -246,10 +249,12 @@ MAPPED += [(case, (3, 3_000_000)) for case in FAMILY if case.name == "softmax_cr
 def test_maps_are_those_of_the_formula(case: Case, dtype: type, shape: tuple[int, int]) -> None:
     """A temperature is a division, also past the caches; and the gradient is that of what stands before it."""
     rng = np.random.default_rng(115)
+    if shape[1] > 10_000 and dtype is np.float64:
+        shape = (shape[0], shape[1] // 2)  # as many bytes
     logits, target = (rng.normal(size=shape) * 4).astype(dtype), rng.integers(0, shape[1], shape[0])
     rtol = 2e-5 if dtype is np.float32 else 1e-12
     maps = [{"softcap": 7.0, "temperature": 1.7}, {"softcap": 5.0}, {"temperature": 2.0}, {"temperature": 0.3}]
-    for options in maps if logits.nbytes < 2**25 else maps[::2]:  # the large ones take seconds
+    for options in maps if logits.nbytes < 2**25 else maps[:1]:  # the large ones take seconds
         t, cap = options.get("temperature", 1.0), options.get("softcap")
         z = logits.astype(np.float64)
         mapped = ((z if cap is None else cap * np.tanh(z / cap)) / t).astype(dtype)
@@ -405,6 +410,7 @@ def test_hessian_under_every_combination_of_options(dtype: type) -> None:
                     assert_close(result.hess, truth.hess / scale, rtol, floor=FLUSHED[dtype], note=note)
 
 
+@pytest.mark.once
 def test_hessian_is_the_finite_difference_of_the_gradient() -> None:
     rng = np.random.default_rng(117)
     shape, h = (6, 5), 1e-5
@@ -422,6 +428,7 @@ def test_hessian_is_the_finite_difference_of_the_gradient() -> None:
 
 
 @each_dtype
+@pytest.mark.once
 def test_hessian_in_every_place(dtype: type) -> None:
     """In place, elsewhere, along another axis, in half precision; of a confident row; of rows that do not count."""
     rng = np.random.default_rng(118)
@@ -534,6 +541,7 @@ def test_value_and_grad_of_every_loss() -> None:
     ],
     ids=lambda wrong: getattr(wrong, "__name__", repr(wrong)),
 )
+@pytest.mark.once
 def test_value_and_grad_of_something_else(wrong: Callable[..., Any]) -> None:
     message = r"loss must be one of .*sigmoid_cross_entropy, .*softmax_cross_entropy, softmax_focal_loss.*, got "
     with pytest.raises(TypeError, match=message):

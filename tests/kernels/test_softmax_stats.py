@@ -49,8 +49,9 @@ def test_every_shape(dtype: type) -> None:
     for shape in [*((7, c) for c in range(1, 70)), (1, 1), (129, 10), (3, 1024), (3, 1025), (2, 2500), (2, 3, 4, 5)]:
         z, target = rough_logits(rng, dtype, shape), classes(rng, dtype, shape)
         weight = rng.integers(0, 3, shape[:-1]).astype(dtype)
-        assert_stats(xe.softmax_stats(z, target), z, target, dtype, note=str(shape))
-        assert_stats(xe.softmax_stats(z, target, sample_weight=weight), z, target, dtype, weight, str(shape))
+        weighted = {} if shape[-1] % 2 else {"sample_weight": weight}
+        result = xe.softmax_stats(z, target, **weighted)
+        assert_stats(result, z, target, dtype, weighted.get("sample_weight"), str(shape))
 
 
 @each_dtype
@@ -156,6 +157,7 @@ def test_special_rows(dtype: type) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 @each_dtype
+@pytest.mark.once
 def test_every_layout(dtype: type, layout: Any) -> None:
     rng = np.random.default_rng(203)
     z, target = layout(rough_logits(rng, dtype, (37, 19))), layout(rng.integers(0, 19, (37, 1)))[:, 0]
@@ -177,6 +179,7 @@ def test_half_precision_is_storage(half: type) -> None:
         assert xe.LossAccumulator().update(z, target) == xe.LossAccumulator().update_stats(wide)
 
 
+@pytest.mark.once
 def test_shapes_and_axes() -> None:
     rng = np.random.default_rng(205)
     z, target = rng.normal(size=(3, 4, 5)), rng.integers(0, 4, (3, 5))
@@ -208,6 +211,7 @@ def test_shapes_and_axes() -> None:
         (np.exceptions.AxisError, "axis 2 is out of bounds", {"axis": 2}),
     ],
 )
+@pytest.mark.once
 def test_bad_input(error: Any, message: str, wrong: dict[str, Any]) -> None:
     arguments = {"logits": np.zeros((2, 3)), "target": [0, 1], **wrong}
     with pytest.raises(error, match=message):

@@ -69,6 +69,7 @@ def test_sure_rows_keep_their_digits(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("c", [2, 5, 70, 1100])
+@pytest.mark.once
 def test_gradients_are_slopes(c: int) -> None:
     rng = np.random.default_rng(1)
     z, token = mild_logits(rng, np.float64, (3, c)), rng.integers(0, c, 3)
@@ -156,6 +157,7 @@ def test_half_precision_is_float32_rounded_once(half: type) -> None:
 
 @each_dtype
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.once
 def test_every_layout_and_axis(layout: str, dtype: type) -> None:
     rng = np.random.default_rng(4)
     for shape in [(8, 10), (6, 200), (3, 1500)]:
@@ -199,6 +201,7 @@ def test_out_in_place_and_past_the_caches(dtype: type) -> None:
                 assert_same_bits(one, other, f"{shape}")
 
 
+@pytest.mark.once
 def test_numbers_and_shapes() -> None:
     """One row, no rows, lists, upstream gradients of any type that NumPy repeats."""
     logprob, entropy = xe.token_logprobs([0.0, 0.0], 1)
@@ -247,6 +250,7 @@ def test_an_upstream_gradient_may_not_be_overwritten() -> None:
         xe.token_logprobs_with_grad(np.zeros((3, 3)), [0, 1, 2], grad_entropy=shared[0], out=shared)
 
 
+@pytest.mark.once
 def test_probabilities_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="logits are probabilities"):
         xe.token_logprobs(np.full((4, 4), 0.25) + np.eye(4) * 0.25 - 0.0625, [0, 1, 2, 3])
@@ -259,12 +263,12 @@ def test_probabilities_are_warned_of() -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(30, 5, 4), (200, 33, 10), (70, 40, 60), (3, 200, 1100)], ids=str)
+@pytest.mark.parametrize("shape", [(30, 5, 4), (200, 33, 10), (70, 40, 60), (2, 200, 1030)], ids=str)
 def test_a_layer_agrees_with_the_oracle(shape: tuple[int, int, int], dtype: type) -> None:
     rng = np.random.default_rng(7)
     n, d, c = shape
     weight, bias = (rng.standard_normal((c, d)) * 2 / np.sqrt(d)).astype(dtype), rng.standard_normal(c).astype(dtype)
-    for draws in some_combinations(list(TOKEN_OPTIONS.values()), many=6 if c < 1000 else 2):
+    for draws in some_combinations(list(TOKEN_OPTIONS.values()), many=6 if c < 1000 else 1):
         options = {name: draw(rng, dtype, (n, c)) for name, draw in zip(TOKEN_OPTIONS, draws, strict=True)}
         token = np.maximum(classes(rng, dtype, (n, c)), 0 if options["ignore_index"] == 0 else -100)
         x = rng.standard_normal((n, d)).astype(dtype)
@@ -292,6 +296,7 @@ def test_a_layer_agrees_with_the_oracle(shape: tuple[int, int, int], dtype: type
             assert_close(alone, beside, rtol, floor=rtol)
 
 
+@pytest.mark.once
 def test_a_layer_of_any_shape_type_and_place() -> None:
     rng = np.random.default_rng(8)
     x, weight, token = rng.normal(size=(2, 5, 6)), rng.normal(size=(7, 6)), rng.integers(0, 7, (2, 5))

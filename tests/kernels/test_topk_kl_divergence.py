@@ -68,6 +68,7 @@ def test_it_keeps_its_digits_where_both_agree(dtype: type) -> None:
         assert xe.topk_kl_divergence(z + dtype(distance), equal) < 1e-10
 
 
+@pytest.mark.once
 def test_gradients_are_slopes() -> None:
     rng = np.random.default_rng(2)
     z, target = mild_logits(rng, np.float64, (4, 9)), teachers(rng, np.float64, (4, 9), 3)
@@ -138,6 +139,7 @@ def test_half_precision_is_float32_rounded_once(half: type) -> None:
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "broadcast"])
+@pytest.mark.once
 def test_every_layout_axis_place_and_number_of_threads(layout: str) -> None:
     rng = np.random.default_rng(5)
     for shape in [(8, 10), (3, 1500)]:

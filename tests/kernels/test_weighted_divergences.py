@@ -101,6 +101,7 @@ def test_weights_and_temperature_of_halves(function: Callable[..., Any], with_gr
 
 
 @each_kind
+@pytest.mark.once
 def test_errors_name_the_row_that_counts(function: Callable[..., Any], with_grad: Callable[..., Any]) -> None:
     p = np.array([[2.0, 3.0], [0.5, 0.5], [0.7, 0.7]])
     q = np.full((3, 2), 0.5)

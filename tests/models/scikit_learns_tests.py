@@ -3,10 +3,11 @@
 PYTHONPATH=tests/models python -m pytest -p scikit_learns_tests -c tests/models/scikit_learns_tests.ini \
     --pyargs sklearn.linear_model.tests.test_logistic
 
-Left out are the tests in `LEFT_OUT`, and those that ask for a solver of another library by name. The others run as they
-are; those of LogisticRegressionCV run scikit-learn's, which has no counterpart here.
+Left out are the tests in `LEFT_OUT`, those that ask for a solver of another library by name, and those of
+LogisticRegressionCV alone, which has no counterpart here. The others run as they are.
 """
 
+import inspect
 import re
 
 import pytest
@@ -70,8 +71,13 @@ def pytest_configure(config):
 def reason(item):
     """Why a test is left out, or None."""
     params = getattr(item, "callspec", None)
-    if named := OTHERS.intersection(str(value) for value in (params.params.values() if params else ())):
+    values = list(params.params.values()) if params else []
+    if named := OTHERS.intersection(map(str, values)):
         return f"asks for the solver {named.pop()!r} by name"
+    source = inspect.getsource(item.function)
+    of_cv = "LogisticRegressionCV" in source and not re.search(r"LogisticRegression\b", source)
+    if of_cv or sklearn.linear_model.LogisticRegressionCV in values:
+        return "is of LogisticRegressionCV, which has no counterpart here"
     return next((why for why, names in LEFT_OUT.items() if any(re.fullmatch(name, item.name) for name in names)), None)
 
 

@@ -96,13 +96,13 @@ def test_an_interrupt_in_a_callback_keeps_what_is_done(estimator):
 
 @pytest.mark.parametrize("estimator", TRAINED, ids=repr)
 def test_a_signal_at_any_line_leaves_whole_iterations(estimator):
-    """At every seventieth line that is run: between the layers, the parameters, the batches, the curves."""
+    """At forty lines of all that are run: between the layers, the parameters, the batches, the curves."""
     X, y = samples(estimator)
     expected = [fitted(clone(estimator))] + [fitted(short(estimator, n).fit(X, y)) for n in range(1, EPOCHS + 1)]
     model = short(estimator)
     n_lines = interrupt((), lambda: model.fit(X, y))
     seen = set()
-    for line in range(0, n_lines, max(1, n_lines // 70)):
+    for line in range(0, n_lines, max(1, n_lines // 40)):
         model = short(estimator)
         with pytest.raises(KeyboardInterrupt):
             interrupt((line,), lambda model=model: model.fit(X, y))
@@ -159,7 +159,7 @@ def test_a_signal_leaves_the_temperature_of_the_last_step(monkeypatch, around):
         expected[n] = fitted(clone_of(scaler).fit(given, y))
     model, seen = clone_of(scaler), set()
     n_lines = interrupt((), lambda: model.fit(given, y))
-    for line in range(0, n_lines, max(1, n_lines // 200)):
+    for line in range(0, n_lines, max(1, n_lines // 100)):
         model = clone_of(scaler)
         with pytest.raises(KeyboardInterrupt):
             interrupt((line,), lambda model=model: model.fit(given, y))

@@ -31,6 +31,8 @@ ESTIMATORS = [
     GaussianRegressor(),
 ]
 CLASSIFIERS = [estimator for estimator in ESTIMATORS if is_classifier(estimator)]
+OF_OTHER_SOLVERS = [ESTIMATORS[1], *ESTIMATORS[5:7]]
+"""Whose way to the solver is that of the estimators before them."""
 STEP_BY_STEP = [estimator for estimator in CLASSIFIERS if estimator.solver == "sgd"]
 
 # Both fit 15 samples of 30 features, through all of which a line goes. There a Gaussian likelihood has no maximum,
@@ -61,11 +63,18 @@ def short(estimator):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of data that is not standardised
 @parametrize_with_checks(
-    ESTIMATORS,
+    [estimator for estimator in ESTIMATORS if estimator not in OF_OTHER_SOLVERS],
     expected_failed_checks=lambda estimator: UNBOUNDED if isinstance(estimator, GaussianRegressor) else {},
     xfail_strict=False,  # rounding errors decide
 )
 def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # as above
+@parametrize_with_checks(OF_OTHER_SOLVERS)
+def test_scikit_learns_checks_of_other_solvers(estimator, check):
     check(estimator)
 
 

@@ -184,7 +184,9 @@ for _ in range(20):  # an end, where nothing comes to the middle
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-@pytest.mark.parametrize("hook", ["of the arrays", "of the sync", "of the move"])
+@pytest.mark.parametrize(
+    "hook", ["of the arrays", pytest.param("of the sync", marks=pytest.mark.thorough), "of the move"]
+)
 def test_a_training_process_killed_in_the_middle_of_save(tmp_path, hook):
     path = tmp_path / "model.npz"
     program = [sys.executable, "-c", TRAINING, str(path), hook]
