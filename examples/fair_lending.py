@@ -88,7 +88,7 @@ figure, ax = plt.subplots(figsize=(6.2, 4.6), layout="constrained")
 ax.axvline(0, color="k", linewidth=1)
 ax.plot(*np.array(list(points.values())[: len(strengths)]).T[::-1], "C0o-", label="penalty, by its strength")
 for s in strengths:
-    ax.annotate(s, points[f"penalty {s}"][::-1], (5, -14), textcoords="offset points", color="C0")
+    ax.annotate(s, points[f"penalty {s}"][::-1], (5 if s else -13, -14), textcoords="offset points", color="C0")
 for name, style in [("no district", "C1s"), ("two thresholds", "C2D")]:
     ax.plot(*points[name][::-1], style, markersize=9, label=name)
 ax.set(title="What equal approval costs", xlabel="gap: share approved in A minus B", ylabel="held-out accuracy")
