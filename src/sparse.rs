@@ -30,7 +30,7 @@ impl<'a, T: Float> Sparse<'a, T> {
             }
             other => other,
         })?;
-        check_weights("target weights", weights.flat(), &[rows, pairs])?;
+        weights.with_flat(|weights| check_weights("target weights", weights, &[rows, pairs]))?;
         Ok(Sparse { classes, weights })
     }
 
@@ -44,6 +44,11 @@ impl<'a, T: Float> Sparse<'a, T> {
     #[inline]
     pub fn pairs(&self) -> usize {
         self.weights.columns()
+    }
+
+    /// Checks that what has a shape, whose last number is that of its classes, has each class that a pair may have.
+    pub(crate) fn check_fit(&self, name: &'static str, shape: &[usize]) -> Result<()> {
+        self.classes.check_fit(name, shape)
     }
 
     /// The pairs of one row.

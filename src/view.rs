@@ -1,6 +1,7 @@
 //! Views of rows and labels. They are checked once, when they are created; all code below relies on that.
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd, is_intel, read_once};
 use std::ops::Range;
 
@@ -34,11 +35,14 @@ impl<'a, T: Copy> Rows<'a, T> {
     /// Rows whose first elements are `stride` apart.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `data` ends with the last row.
+    /// [`Error::Shape`] unless `data` ends with the last row, or for more numbers than can be counted.
     #[inline]
     pub fn with_stride(name: &'static str, data: &'a [T], rows: usize, columns: usize, stride: usize) -> Result<Self> {
-        let len = if rows == 0 { 0 } else { (rows - 1).saturating_mul(stride).saturating_add(columns) };
-        check_len(name, data.len(), len, 1)?;
+        let before_last = rows.saturating_sub(1).checked_mul(stride);
+        let len = before_last.and_then(|before| before.checked_add(if rows == 0 { 0 } else { columns }));
+        if len != Some(data.len()) || rows.checked_mul(columns).is_none() {
+            return Err(Error::Shape { name, expected: vec![rows, columns], got: vec![data.len()] });
+        }
         Ok(Rows { data, rows, columns, stride })
     }
 
@@ -77,6 +81,19 @@ impl<'a, T: Copy> Rows<'a, T> {
     pub(crate) fn flat(&self) -> &'a [T] {
         assert!(self.is_flat(), "rows of points stand one behind the other");
         &self.data[..self.rows * self.columns]
+    }
+
+    /// Calls `f` with all numbers, one row after the other. Rows that stand apart are copied first.
+    #[inline(always)]
+    pub(crate) fn with_flat<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
+        if self.is_flat() { f(self.flat()) } else { f(&self.copied()) }
+    }
+
+    #[cold]
+    fn copied(&self) -> Vec<T> {
+        let mut numbers = memory::with_capacity(self.rows * self.columns);
+        (0..self.rows).for_each(|i| numbers.extend_from_slice(self.row(i)));
+        numbers
     }
 
     /// `rows` rows from row `first` on.
@@ -259,14 +276,23 @@ impl<T: Float> RowsIo<'_, T> {
         }
     }
 
-    /// All numbers of rows that follow each other without gaps.
+    /// All numbers, one row after the other. Rows that stand apart are copied to where their results go.
     #[inline(always)]
     pub(crate) fn flat(&mut self) -> RowIo<'_, T> {
         match &self.source {
-            Some(source) => RowIo::new(source.flat(), self.target),
+            Some(source) if source.is_flat() => RowIo::new(source.flat(), self.target),
+            Some(source) => {
+                copy_rows(source, self.target);
+                RowIo::in_place(self.target)
+            }
             None => RowIo::in_place(self.target),
         }
     }
+}
+
+#[cold]
+fn copy_rows<T: Copy>(rows: &Rows<'_, T>, to: &mut [T]) {
+    to.chunks_exact_mut(rows.columns.max(1)).enumerate().for_each(|(i, to)| to.copy_from_slice(rows.row(i)));
 }
 
 fn check_len(name: &'static str, len: usize, rows: usize, columns: usize) -> Result<()> {
@@ -377,6 +403,16 @@ impl<'a> Classes<'a> {
     #[inline]
     pub fn rows(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Checks that what has a shape, whose last number is that of its classes, has each class that a label may be.
+    pub(crate) fn check_fit(&self, name: &'static str, shape: &[usize]) -> Result<()> {
+        let (classes, before) = shape.split_last().map_or((0, shape), |(&classes, before)| (classes, before));
+        if self.rule.classes <= classes as u64 {
+            return Ok(());
+        }
+        let expected = before.iter().copied().chain([self.rule.classes as usize]).collect();
+        Err(Error::Shape { name, expected, got: shape.to_vec() })
     }
 
     /// The class of a row; `None` if it is ignored.

@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    Classes, Decay, Dispersion, Epoch, Error, Fault, Function, GaussianNll, GaussianObjective, GradOutput, HessOptions,
-    Labels, LinearGrads, LinearObjective, Loss, Measure, MeasureInput, MeasureKind, Momentum, Parameters,
-    PointObjective, PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy,
-    Targets, Variable, apply, gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value,
-    measure_value_and_grads, value, value_and_grad, value_grad_hess,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Decay, Dispersion, Epoch, Error, Fault, Function,
+    GaussianNll, GaussianObjective, GradOutput, Groups, HessOptions, Labels, LinearGrads, LinearObjective, Link, Loss,
+    Measure, MeasureInput, MeasureKind, Momentum, Objective, Parameters, PointObjective, PointTargets, Reduction,
+    RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss, Sparse, Storage, Targets,
+    TokenObjective, Variable, apply, gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value,
+    measure_value_and_grads, parity_penalty, softmax_stats, value, value_and_grad, value_grad_hess,
 };
 
 type Softmax<'a> = RowObjective<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -333,4 +334,117 @@ fn an_epoch_whose_parts_do_not_fit_is_refused() {
     let mut short = [0.0; 5];
     let refused = checked.run(0..3, &mut Parameters { weight: &mut short, bias: None }, None);
     assert_eq!(refused.unwrap_err().to_string(), "weight must have shape (2, 3), got (5,)");
+}
+
+#[test]
+fn points_may_stand_apart_in_rows() {
+    let wide: Vec<f64> = (0..40).map(|i| f64::from(i * 7 % 11) / 11.0).collect();
+    let target = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0];
+    // Apart, one upon the other, and the same row again and again.
+    for stride in [5, 2, 0] {
+        let data = &wide[..2 * stride + 3];
+        let apart = Rows::with_stride("logits", data, 3, 3, stride).unwrap();
+        let packed: Vec<f64> = (0..3).flat_map(|i| &data[i * stride..][..3]).copied().collect();
+        let tight = Rows::new("logits", &packed, 3, 3).unwrap();
+        let (mut one, mut other) = ([7.0; 9], [7.0; 9]);
+        let both = |objective: &dyn Objective<f64>, one: &mut [f64], other: &mut [f64]| {
+            assert_eq!(value(objective, apart, Reduction::None), value(objective, tight, Reduction::None));
+            for (rows, place) in [(apart, &mut *one), (tight, &mut *other)] {
+                let io = RowsIo::new(rows, place).unwrap();
+                value_and_grad(objective, io, Reduction::Mean, GradOutput::ONE).unwrap();
+            }
+            assert_eq!(one, other);
+        };
+        let (ignored, sample_weight): (Option<f64>, Option<&[f64]>) = (None, None);
+        let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
+        both(
+            &PointObjective { loss, target: PointTargets::Real(&target), sample_weight, ignored },
+            &mut one,
+            &mut other,
+        );
+        let (spread, loss) = (&wide[..17], BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap());
+        let targets = PointTargets::Stored(f64::rows(Rows::with_stride("target", spread, 9, 1, 2).unwrap()));
+        both(&PointObjective { loss, target: targets, sample_weight, ignored }, &mut one, &mut other);
+        let (targets, loss) =
+            (PointTargets::Stored(f64::rows(apart)), BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap());
+        let objective = PointObjective { loss, target: targets, sample_weight, ignored };
+        let expected = Error::Shape { name: "target", expected: vec![9, 1], got: vec![3, 3] };
+        assert_eq!(value(&objective, apart, Reduction::Mean), Err(expected));
+        let loss = GaussianNll { dispersion: Dispersion::Variance, full: true };
+        both(&GaussianObjective { loss, target: &target, dispersion: &[2.0], sample_weight }, &mut one, &mut other);
+        for (rows, place) in [(apart, &mut one), (tight, &mut other)] {
+            apply(Function::Softplus, RowsIo::new(rows, place).unwrap()).unwrap();
+        }
+        assert_eq!(one, other);
+        let labels = [0, 1, 1, 0, 1, 0, 1, 1, 0];
+        let group = Classes::new(Labels::I32(&labels), 2, None).unwrap();
+        let [a, b] =
+            [apart, tight].map(|rows| parity_penalty(rows, Groups { group, count: 2, target: None }, Link::Sigmoid));
+        assert_eq!(a, b);
+        let [a, b] = [apart, tight].map(|rows| {
+            let sparse = Sparse::new(Labels::I32(&labels), rows, 2, None).unwrap();
+            let loss = SoftmaxCrossEntropy::new(2, None, 0.0).unwrap();
+            let objective = RowObjective { loss, target: Targets::Sparse(sparse), sample_weight: None };
+            value(&objective, Rows::new("logits", &packed[..6], 3, 2).unwrap(), Reduction::Sum).unwrap()
+        });
+        assert_eq!(a, b);
+    }
+    // What is wrong with a number is found in rows that stand apart too.
+    let bad = Rows::with_stride("p", &[0.5, 9.0, 1.5], 2, 1, 2).unwrap();
+    let loss = BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap();
+    let objective =
+        PointObjective { loss, target: PointTargets::Real(&[1.0, 0.0]), sample_weight: None, ignored: None };
+    let expected = Error::Value { name: "p", expected: "in [0, 1]", got: 1.5, index: 1 };
+    assert_eq!(value(&objective, bad, Reduction::Sum), Err(expected));
+}
+
+#[test]
+fn rows_that_cannot_be_counted_are_refused() {
+    let data = [0.5; 6];
+    for (rows, columns, stride) in [
+        (usize::MAX, 3, 3),
+        (3, usize::MAX, 0),
+        (usize::MAX / 2 + 4, 6, 2), // whose end wraps around to 6 or so
+        (1 << 62, 6, 0),            // more numbers than can be counted, of which six are stored
+        ((1 << 63) + 1, 6, 2),
+    ] {
+        let refused = Rows::with_stride("x", &data, rows, columns, stride);
+        assert!(matches!(refused, Err(Error::Shape { name: "x", .. })), "{rows} {columns} {stride}: {refused:?}");
+    }
+    assert!(Rows::with_stride("x", &data, 3, 2, 2).is_ok() && Rows::with_stride("x", &data[..0], 0, 5, 9).is_ok());
+}
+
+#[test]
+fn labels_and_options_for_other_logits_are_refused() {
+    let (logits, labels) = ([0.5; 6], [0, 4]);
+    let rows = Rows::new("logits", &logits, 2, 3).unwrap();
+    let expected = |classes| Error::Shape { name: "logits", expected: vec![2, classes], got: vec![2, 3] };
+    let classes = Classes::new(Labels::I64(&labels), 5, None).unwrap();
+    let few = Classes::new(Labels::I64(&[0, 1]), 2, None).unwrap();
+    let loss = |classes| SoftmaxCrossEntropy::<f64>::new(classes, None, 0.1).unwrap();
+    let objective = |loss, target| RowObjective { loss, target, sample_weight: None };
+    let ask = |objective: &dyn Objective<f64>| value(objective, rows, Reduction::Mean).err();
+    assert_eq!(ask(&objective(loss(3), Targets::Classes(classes))), Some(expected(5)));
+    assert_eq!(ask(&objective(loss(4), Targets::Classes(few))), Some(expected(4)));
+    // A vocabulary that is padded has logits that no label asks for.
+    assert_eq!(ask(&objective(loss(3), Targets::Classes(few))), None);
+    let focal = SoftmaxFocalLoss::new(loss(4), 2.0).unwrap();
+    assert_eq!(
+        ask(&RowObjective { loss: focal, target: Targets::Classes(few), sample_weight: None }),
+        Some(expected(4))
+    );
+    let weights = Rows::new("target", &[0.5; 2], 2, 1).unwrap();
+    let sparse = Sparse::new(Labels::I64(&labels), weights, 5, None).unwrap();
+    assert_eq!(ask(&objective(loss(3), Targets::Sparse(sparse))), Some(expected(5)));
+    let probabilities = CategoricalCrossEntropy::new(4, Some(&[1.0; 4]), 0.0).unwrap();
+    let objective = RowObjective { loss: probabilities, target: Targets::Classes(few), sample_weight: None };
+    assert_eq!(ask(&objective), Some(expected(4)));
+    let tokens = |tokens| TokenObjective::new(tokens, None, 1.0, [GradOutput::ONE; 2]).unwrap();
+    assert_eq!(ask(&tokens(classes)), Some(expected(5)));
+    assert_eq!(ask(&tokens(few).with_log_prior(Some(&[0.0; 4]), 4).unwrap()), Some(expected(4)));
+    assert_eq!(softmax_stats(rows, classes, None).err(), Some(expected(5)));
+    let groups = Groups { group: classes, count: 3, target: None };
+    let two = Rows::new("logits", &logits[..2], 2, 1).unwrap();
+    let refused = parity_penalty(two, groups, Link::Identity).err();
+    assert_eq!(refused, Some(Error::Shape { name: "groups", expected: vec![5], got: vec![3] }));
 }

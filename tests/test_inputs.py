@@ -713,6 +713,9 @@ def test_probabilities_given_for_logits_are_warned_of(judge: str, dtype: Any) ->
     for logits in (Z, np.log(P), P * 1.1, P - 0.01, P[:1], np.eye(3)[CLASSES], np.zeros((4, 3)), np.full((4, 3), nan)):
         JUDGES[judge](logits, CLASSES[: len(logits)])
     JUDGES[judge](np.array([[1.00001], [0.99999]]), [0, 0])  # of one class
+    for row in ([np.inf, -np.inf, 1.0], [nan, 1.0, 0.0], [np.inf, 0.0, 0.0]):  # of which NumPy would warn
+        logits = np.array([P[0], row]).astype(ml_dtypes.bfloat16 if dtype is list else dtype)
+        JUDGES[judge](logits, CLASSES[:2])
     for shape in ((0, 3), (2, 0, 3), (2, 0)):
         JUDGES[judge](np.zeros(shape), np.full(shape[:-1], -100))
 

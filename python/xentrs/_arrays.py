@@ -114,8 +114,11 @@ def warn_of_probabilities(logits: Any, name: str, axis: int) -> None:
     """
     rows = np.moveaxis(read(logits, name), axis, -1)
     tolerance = 1e-2 if rows.itemsize == 2 else 1e-4
-    sums = rows.sum(axis=-1, dtype=np.float64)
-    if rows.shape[-1] > 1 and np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance) and np.any(rows % 1):
+    with np.errstate(all="ignore"):  # NaN and infinities are no mistake of this kind
+        sums = rows.sum(axis=-1, dtype=np.float64)
+        are_shares = rows.shape[-1] > 1 and bool(np.all(rows >= 0) and np.all(np.abs(sums - 1) < tolerance))
+        is_mistake = are_shares and np.any(rows % 1)
+    if is_mistake:
         frame, level = sys._getframe(1), 2
         while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xentrs."):
             frame, level = frame.f_back, level + 1

@@ -59,6 +59,7 @@ fn softmax_stats_of<T: Real>(
     if target.rows() != rows {
         return Err(Error::Shape { name: "target", expected: vec![rows], got: vec![target.rows()] });
     }
+    target.check_fit("logits", &[rows, classes])?;
     sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))?;
     let mut all = SoftmaxStats::of_rows(rows);
     all.weight = memory::zeros(rows);

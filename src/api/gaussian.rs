@@ -111,7 +111,7 @@ impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
         let points = logits.rows() * logits.columns();
         let objective = self.part(first * logits.columns(), points);
-        T::dispatch(isa, Values { objective, mean: logits.flat(), each })
+        logits.with_flat(|mean| T::dispatch(isa, Values { objective, mean, each }))
     }
 
     fn value_and_grad(

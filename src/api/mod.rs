@@ -382,7 +382,8 @@ fn check_numbers<T: Real>(objective: &dyn Objective<T>, isa: Isa, logits: Stored
     let size = parallel::block_rows(classes);
     first_error(rows, size, rows * classes, |first, rows| {
         logits.part(first, rows).widened(isa, |logits| {
-            check_domain(isa, name, domain, None, logits.flat()).map_err(|error| error.moved(first * classes))
+            let check = |numbers: &[T]| check_domain(isa, name, domain, None, numbers);
+            logits.with_flat(check).map_err(|error| error.moved(first * classes))
         })
     })
 }

@@ -33,6 +33,7 @@ impl<'a, T: Real> Groups<'a, T> {
                 return Err(Error::Shape { name, expected: vec![rows], got: vec![got] });
             }
         }
+        self.group.check_fit("groups", &[self.count])?;
         Ok(Chosen { groups: self.group, target: self.target })
     }
 
@@ -40,7 +41,9 @@ impl<'a, T: Real> Groups<'a, T> {
     fn sums(&self, isa: Isa, link: Link, chosen: &Chosen<'a, T>, logits: StoredRows<'_, T>) -> Vec<GroupSum> {
         let (mut sums, size) = (memory::copies(GroupSum::default(), self.count), parallel::block_rows(1));
         for (b, x) in logits.blocks(size).enumerate() {
-            x.widened(isa, |x| T::dispatch(isa, Add { link, x: x.flat(), first: b * size, chosen, sums: &mut sums }));
+            let sums = &mut sums;
+            let add = |x: &[T]| T::dispatch(isa, Add { link, x, first: b * size, chosen, sums });
+            x.widened(isa, |x| x.with_flat(add));
         }
         sums
     }

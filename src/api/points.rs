@@ -48,7 +48,8 @@ impl<T: Real, L: PointLoss<T>> PointObjective<'_, T, L> {
         match self.target {
             PointTargets::Real(target) => f(Part::of(self, first, &target[first..first + len])),
             PointTargets::Stored(stored) => {
-                stored.part(first, len).widened(isa, |target| f(Part::of(self, first, target.flat())))
+                let part = |target: &[T]| f(Part::of(self, first, target));
+                stored.part(first, len).widened(isa, |target| target.with_flat(part))
             }
         }
     }
@@ -60,6 +61,12 @@ impl<T: Real, L: PointLoss<T>> Objective<T> for PointObjective<'_, T, L> {
     }
 
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
+        if let PointTargets::Stored(stored) = self.target
+            && stored.columns() != 1
+        {
+            let got = vec![stored.rows(), stored.columns()];
+            return Err(Error::Shape { name: "target", expected: vec![rows * classes, 1], got });
+        }
         if self.target.len() != rows * classes {
             return Err(Error::Shape { name: "target", expected: vec![rows, classes], got: vec![self.target.len()] });
         }
@@ -109,7 +116,7 @@ impl<T: Real, L: PointLoss<T>> Objective<T> for PointObjective<'_, T, L> {
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
         let classes = logits.columns();
         self.part(isa, first * classes, logits.rows() * classes, |part| {
-            T::dispatch(isa, PointValues { part, logits: logits.flat(), each })
+            logits.with_flat(|logits| T::dispatch(isa, PointValues { part, logits, each }))
         })
     }
 

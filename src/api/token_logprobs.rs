@@ -45,10 +45,12 @@ impl<'a, T: Real> TokenObjective<'a, T> {
 }
 
 impl<T: Real> Objective<T> for TokenObjective<'_, T> {
-    fn check(&self, rows: usize, _: usize) -> Result<()> {
+    fn check(&self, rows: usize, classes: usize) -> Result<()> {
         if self.tokens.rows() != rows {
             return Err(Error::Shape { name: "token", expected: vec![rows], got: vec![self.tokens.rows()] });
         }
+        self.tokens.check_fit("logits", &[rows, classes])?;
+        self.map.check_fit(rows, classes)?;
         self.upstream.iter().try_for_each(|upstream| upstream.check(rows))
     }
 

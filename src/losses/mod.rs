@@ -97,6 +97,11 @@ pub trait RowLoss<T: Real>: Sync {
     /// One weight per class; all 1 if absent.
     fn class_weight(&self) -> Option<&[T]>;
 
+    /// The number of classes that the options are for, if they depend on it.
+    fn classes(&self) -> Option<usize> {
+        self.class_weight().map(<[T]>::len)
+    }
+
     /// The loss, in nats.
     fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64;
 

@@ -299,6 +299,10 @@ impl<T: Real> RowLoss<T> for SoftmaxCrossEntropy<'_, T> {
         self.class_weight
     }
 
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes)
+    }
+
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
         if let (Some(class), Some(row)) = (self.plain_class(target), logits.unmapped()) {

@@ -243,6 +243,10 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
         self.cross_entropy.class_weight()
     }
 
+    fn classes(&self) -> Option<usize> {
+        self.cross_entropy.classes()
+    }
+
     #[inline(always)]
     fn value<S: Simd<T>>(&self, s: S, mut logits: Logits<'_, T>, target: RowTarget<'_, T>) -> f64 {
         let weights = self.cross_entropy.weights(s, target);

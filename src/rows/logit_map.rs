@@ -92,6 +92,16 @@ impl<'a, T: Real> LogitMap<'a, T> {
         }
     }
 
+    /// Checks that the prior, if there is one, has a number for each class.
+    pub(crate) fn check_fit(&self, rows: usize, classes: usize) -> Result<()> {
+        match self.prior {
+            Some(prior) if prior.len() != classes => {
+                Err(Error::Shape { name: "logits", expected: vec![rows, prior.len()], got: vec![rows, classes] })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The map without the prior, and the prior.
     #[inline(always)]
     pub(crate) fn and_prior(self) -> (Self, Option<&'a [T]>) {

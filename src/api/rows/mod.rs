@@ -105,6 +105,15 @@ impl<T: Real, L: RowLoss<T> + Clone> Objective<T> for RowObjective<'_, T, L> {
         if expected != got {
             return Err(Error::Shape { name: "target", expected, got });
         }
+        let shape = [rows, classes];
+        match self.target {
+            Targets::Classes(labels) => labels.check_fit("logits", &shape)?,
+            Targets::Sparse(target) => target.check_fit("logits", &shape)?,
+            Targets::Distributions(_) | Targets::Stored(_) => {}
+        }
+        if let Some(of_loss) = self.loss.classes().filter(|&of_loss| of_loss != classes) {
+            return Err(Error::Shape { name: "logits", expected: vec![rows, of_loss], got: shape.to_vec() });
+        }
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows]))
     }
 
