@@ -747,17 +747,3 @@ def test_logits_are_logarithms(pair: tuple[Array, Array]) -> None:
         given = [(p, z), (q, y)][: quantity.arguments]
         values = quantity.function(*(x for x, _ in given), normalize=True)
         assert_close(quantity.function(*(x for _, x in given), from_logits=True), values, 1e-12, floor=1e-14)
-
-
-@given(st.data())
-def test_no_bytes_crash(data: st.DataObject) -> None:
-    dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    n, c = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 35) | st.integers(64, 66))
-    size = n * c * np.dtype(dtype).itemsize
-    p, q = (np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), dtype).reshape(n, c) for _ in "pq")
-    for quantity, form in itertools.product(QUANTITIES, FORMS):
-        try:
-            result = quantity.with_grad(*(p, q)[: quantity.arguments], **options_of(form))
-        except ValueError:
-            continue
-        assert result[0].shape == (n,) and all(grad.shape == (n, c) for grad in grads(result))
