@@ -131,7 +131,7 @@ test-rust: tools | $(VENV)/.made
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each instruction set (minutes)
 	for isa in $(ISAS); do \
-	    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address XENTRS_ISA=$$isa \
+	    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 XENTRS_ISA=$$isa \
 	        cargo test --target $(HOST) --target-dir target/sanitized --lib --tests || exit 1; done
 
 test-rest: tools $(CORE) $(VENV)/.dev
