@@ -45,7 +45,8 @@ test-isa: tools $(CORE) $(VENV)/.dev  ## every test, the thorough ones too, unde
 test-bridges: tools $(CORE) $(VENV)/.bridges  ## every test of the bridges, beside the packages that they lead to (gigabytes)
 	$(RUN) pytest tests/bridges
 
-HARD := tests/hard tests/kernels/test_guard_pages.py tests/test_processes.py tests/test_threads.py tests/test_float_modes.py \
+HARD := tests/hard tests/kernels/test_fuzz.py tests/kernels/test_guard_pages.py tests/test_processes.py tests/test_threads.py \
+    tests/test_float_modes.py \
     tests/models/test_interrupts.py tests/models/test_saving.py
 
 test-hard: tools $(CORE) $(VENV)/.dev  ## every attack of docs/reliability.md, whole: every allocation refused once

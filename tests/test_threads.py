@@ -144,7 +144,7 @@ def test_a_context_is_its_tasks_own(process_number: int) -> None:
         (0, ValueError, "n must be at least 1, got 0"),
         (-3, ValueError, "n must be at least 1, got -3"),
         (4097, ValueError, "n must be at most 4096, got 4097"),
-        (10**30, ValueError, "n must be at most 4096, got 1000"),
+        (10**30, ValueError, "n must be an integer of at most 64 bits, got 1000"),
         (2.0, TypeError, "n must be an integer, got 2.0"),
         ("2", TypeError, "n must be an integer, got '2'"),
         (None, TypeError, "n must be an integer, got None"),

@@ -16,4 +16,4 @@ def test_they_pass():
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-5000:]
     passed = int(re.search(r"(\d+) passed", ran.stdout)[1])
-    assert passed > 100, ran.stdout[-1000:]
+    assert passed > 80, ran.stdout[-1000:]
