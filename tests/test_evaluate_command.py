@@ -408,7 +408,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     made(tmp_path, n=2000)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    process = started(tmp_path, pause=0.03, stderr=theirs, text=False)
+    process = started(tmp_path, pause=0.08, stderr=theirs, text=False)
     os.close(theirs)
     shown = b""
     while True:
