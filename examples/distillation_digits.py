@@ -101,6 +101,7 @@ plt.show()
 
 # %%
 # *A dot for each repetition, a bar for the mean. Probabilities (blue) beat labels, and the teacher's bare answers.*
+# Smoothing alone, without the decay that labels may choose, is no match for either.
 #
 # What the teacher says
 # ---------------------
