@@ -6,6 +6,7 @@
 
 use crate::scope::Helper;
 use std::cell::Cell;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, Thread, current, park, yield_now};
@@ -28,8 +29,9 @@ pub(crate) struct Lookout {
 /// For the number of threads: the system has refused one, and is not asked again.
 const REFUSED: usize = usize::MAX;
 
-/// Bytes that a thread may ask for before it runs. Where they are refused, the C library ends the process.
-const THREAD_BYTES: usize = 1 << 17;
+/// Bytes of address space that a thread must find, as it asks for some before it runs, and where they are refused, the C library
+/// ends the process. A new thread cannot use what its process has freed. So much glibc always maps, and unmaps when it is freed.
+const THREAD_BYTES: usize = 1 << 25;
 
 struct State {
     helpers: Vec<Helper>,
@@ -64,6 +66,8 @@ impl Lookout {
     fn start(&'static self, number: usize) -> bool {
         let mut for_the_thread = Vec::<u8>::new();
         let is_spared = for_the_thread.try_reserve_exact(THREAD_BYTES).is_ok();
+        // A compiler may leave out memory that nobody looks at.
+        black_box(&for_the_thread);
         let running = self.running.load(Relaxed);
         let work = move || {
             // Memory of a thread's own is taken at its first use.

@@ -344,3 +344,10 @@ def test_pictures() -> None:
     many = xe.Evaluation(per_class=True).update(np.zeros((100, 100)) + np.eye(100), np.arange(100))
     assert len(many.plot_per_class(figure().subplots()).patches) == 40
     assert not xe.Evaluation().plot_reliability(figure().subplots()).patches
+
+
+@pytest.mark.parametrize("label", [-(2**63), 2**63 - 1])
+def test_any_integer_of_64_bits_may_be_ignored(label: int) -> None:
+    logits, target = np.eye(3), np.array([0, label, 2])
+    assert xe.Evaluation().update(logits, target, ignore_index=label).rows == 2
+    assert xe.LossAccumulator().update(logits, target, ignore_index=label).result().rows == 2

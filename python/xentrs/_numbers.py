@@ -7,10 +7,20 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-__all__ = ["a_boolean", "a_dtype", "a_number", "an_integer", "in_range", "one_of", "positive", "positive_integer"]
+__all__ = [
+    "a_boolean",
+    "a_dtype",
+    "a_number",
+    "an_integer",
+    "in_range",
+    "integer_or_none",
+    "one_of",
+    "positive",
+    "positive_integer",
+]
 
-LARGEST = 2**63 - 1
-"""The largest integer that the core and NumPy count with."""
+LEAST, LARGEST = -(2**63), 2**63 - 1
+"""The integers that the core and NumPy count with."""
 
 
 def a_number(name: str, value: object) -> float:
@@ -39,7 +49,7 @@ def positive(name: str, value: object) -> float:
     return number
 
 
-def an_integer(name: str, value: object, least: int = -LARGEST) -> int:
+def an_integer(name: str, value: object, least: int = LEAST) -> int:
     """`value` as an int, if it is one of at most 64 bits, and at least `least`."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, got {reprlib.repr(value)}")
@@ -47,11 +57,16 @@ def an_integer(name: str, value: object, least: int = -LARGEST) -> int:
         number = operator.index(value)
     except TypeError:  # an array of a float, or of several numbers
         raise TypeError(f"{name} must be an integer, got {reprlib.repr(value)}") from None
-    if not -LARGEST <= number <= LARGEST:
+    if not LEAST <= number <= LARGEST:
         raise ValueError(f"{name} must be an integer of at most 64 bits, got {reprlib.repr(number)}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def integer_or_none(name: str, value: object) -> int | None:
+    """`value` as an int, as `an_integer` has it, unless it is None."""
+    return None if value is None else an_integer(name, value)
 
 
 def positive_integer(name: str, value: object) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from .._numbers import a_boolean, an_integer
+from .._numbers import a_boolean, integer_or_none
 from ..evaluation import Evaluation
 from .engine import MappedParts, read_parts
 
@@ -159,9 +159,7 @@ def evaluate(
 
 def evaluating(nothing: Any, ignore_index: int | None) -> Callable[[tuple[Any, Any, Any]], Any]:
     """What judges a part; of options that are wrong no part is told."""
-    if ignore_index is not None:
-        an_integer("ignore_index", ignore_index)
-    return partial(evaluate_part, nothing, ignore_index)
+    return partial(evaluate_part, nothing, integer_or_none("ignore_index", ignore_index))
 
 
 def evaluate_part(nothing: Any, ignore_index: int | None, part: tuple[Any, Any, Any]) -> Any:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._calls import readable
 from .._core import build_info
 from .._files import check_writable, replaced
-from .._numbers import a_boolean, an_integer, one_of
+from .._numbers import a_boolean, an_integer, integer_or_none, one_of
 from .._progress import progress_bar
 from . import sweep
 from .evaluation import Evaluation
@@ -175,8 +175,7 @@ class Run:
     ) -> None:
         # 0. the options
         n_bytes, axis = an_integer("n_bytes", n_bytes, 0), an_integer("axis", axis)
-        if ignore_index is not None:
-            ignore_index = an_integer("ignore_index", ignore_index)
+        ignore_index = integer_or_none("ignore_index", ignore_index)
         if dtype is not None:
             one_of("dtype", dtype, ("bfloat16", "float16", "float32", "float64"))
         for name, key in (("logits_key", logits_key), ("label_key", label_key)):
@@ -373,7 +372,7 @@ def _pair(name: str, given: Any) -> tuple[int, int | None]:
         start, stop = given
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a tuple (start, stop), got {reprlib.repr(given)}") from None
-    return an_integer(name, start), None if stop is None else an_integer(name, stop)
+    return an_integer(name, start), integer_or_none(name, stop)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

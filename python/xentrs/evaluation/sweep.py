@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_logits, fits, read, two_columns
-from .._numbers import an_integer
+from .._numbers import an_integer, integer_or_none
 from ..losses import softmax_cross_entropy
 from .calibration import surprise
 from .rows import softmax_stats
@@ -62,8 +62,7 @@ def read_batch(
     where: Callable[[str, int], str],
 ) -> Batch:
     """Make arrays of what was given, and refuse what does not fit; `where` tells where a row of them lies."""
-    if ignore_index is not None:
-        an_integer("ignore_index", ignore_index)
+    integer_or_none("ignore_index", ignore_index)
     an_integer("axis", axis)
     target = read(target, "target", labels=True)
     scores = read(logits, "logits")
