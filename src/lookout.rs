@@ -29,9 +29,10 @@ pub(crate) struct Lookout {
 /// For the number of threads: the system has refused one, and is not asked again.
 const REFUSED: usize = usize::MAX;
 
-/// Bytes of address space that a thread must find, as it asks for some before it runs, and where they are refused, the C library
-/// ends the process. A new thread cannot use what its process has freed. So much glibc always maps, and unmaps when it is freed.
-const THREAD_BYTES: usize = 1 << 25;
+/// Bytes of address space in which a thread finds place for its stack, and for what it asks for before it runs: where that is
+/// refused, the C library ends the process. So large a block glibc maps, and unmaps when it is freed; a smaller one would stay in
+/// the heap, where a new thread cannot have it.
+const THREAD_BYTES: usize = 1 << 26;
 
 struct State {
     helpers: Vec<Helper>,
@@ -62,12 +63,11 @@ impl Lookout {
         }
     }
 
-    /// Starts a thread and waits until it runs, as it needs memory that the next one could take.
+    /// Starts a thread where there is room for it, and waits until it runs, as the next one could take that room.
     fn start(&'static self, number: usize) -> bool {
-        let mut for_the_thread = Vec::<u8>::new();
-        let is_spared = for_the_thread.try_reserve_exact(THREAD_BYTES).is_ok();
-        // A compiler may leave out memory that nobody looks at.
-        black_box(&for_the_thread);
+        if !has_room() {
+            return false;
+        }
         let running = self.running.load(Relaxed);
         let work = move || {
             // Memory of a thread's own is taken at its first use.
@@ -78,8 +78,7 @@ impl Lookout {
                 self.serve();
             }
         };
-        let is_started = is_spared && Builder::new().name(format!("xentrs-{number}")).spawn(work).is_ok();
-        drop(for_the_thread);
+        let is_started = Builder::new().name(format!("xentrs-{number}")).spawn(work).is_ok();
         while is_started && self.running.load(Relaxed) == running {
             yield_now();
         }
@@ -147,6 +146,15 @@ impl Lookout {
         self.wanted.store(state.helpers.len(), Relaxed);
         result
     }
+}
+
+/// Whether memory for a thread is to be had. It is given back before the thread starts, which needs it.
+fn has_room() -> bool {
+    let mut room = Vec::<u8>::new();
+    let is_given = room.try_reserve_exact(THREAD_BYTES).is_ok();
+    // A compiler may leave out memory that nobody looks at.
+    black_box(&room);
+    is_given
 }
 
 #[cfg(test)]

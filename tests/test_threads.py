@@ -316,7 +316,7 @@ def test_a_system_that_lends_no_threads() -> None:
             alone = xe.softmax(big)
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         before = resource.getrlimit(resource.RLIMIT_AS)
-        for spare in range(2**26, 2**26 + 2**21, 2**15):  # a thread takes two MiB
+        for spare in range(5 * 2**24, 5 * 2**24 + 2**21, 2**15):  # a thread takes two MiB
             if not (child := os.fork()):
                 resource.setrlimit(resource.RLIMIT_AS, (used + spare, before[1]))
                 with xe.threads(1_000):
