@@ -47,15 +47,15 @@ pub(crate) fn for_groups<T: Real, S: Simd<T>, W, F: Copy>(
     sweep: impl Fn(&mut W, usize, Range<usize>) -> F,
     finish: impl Fn(&mut W, usize, Range<usize>, &F),
 ) {
-    let mut found = [none; GROUPS];
-    let found = &mut found[..groups(classes)];
-    for start in (0..rows).step_by(found.len() * S::LANES) {
-        let starts = (start..rows).step_by(S::LANES);
-        for (g, (found, i)) in found.iter_mut().zip(starts.clone()).enumerate() {
-            *found = sweep(work, g, i..rows.min(i + S::LANES));
+    let (mut found, together) = ([none; GROUPS], groups(classes));
+    for start in (0..rows).step_by(together * S::LANES) {
+        let some = (rows - start).div_ceil(S::LANES).min(together);
+        let group = |g| start + g * S::LANES..rows.min(start + (g + 1) * S::LANES);
+        for (g, found) in found.iter_mut().take(some).enumerate() {
+            *found = sweep(work, g, group(g));
         }
-        for (g, (found, i)) in found.iter().zip(starts).enumerate() {
-            finish(work, g, i..rows.min(i + S::LANES), found);
+        for (g, found) in found.iter().take(some).enumerate() {
+            finish(work, g, group(g), found);
         }
     }
 }
@@ -142,6 +142,20 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         a.max(b)
     }
 
+    /// The same, and the number of the class of each row.
+    #[inline(always)]
+    fn maxima_and_logit(&self, s: S, class: S::V) -> (S::V, S::V) {
+        let (one, mut k) = (s.splat(T::ONE), s.splat(T::ZERO));
+        let (mut max, mut logit) = (s.splat(-T::INFINITY), k);
+        for column in &*self.columns {
+            let z = s.load(column);
+            max = z.max(max);
+            logit = S::V::select(k.eq(class), z, logit);
+            k = k + one;
+        }
+        (max, logit)
+    }
+
     /// The sum of each row.
     #[inline(always)]
     pub(crate) fn totals(&self, s: S) -> S::V {
@@ -157,7 +171,7 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
             s,
             self.columns,
             zero,
-            inlined!(|sum, _, z| sum + S::V::select(z.eq(max), zero, max - z)),
+            inlined!(|sum, _, z| sum + (max - z).zero_where(z.eq(max))),
         );
         a + b
     }
@@ -169,7 +183,7 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         let mut sum = zero;
         for (z, u) in self.columns.iter().zip(&*weights.columns) {
             let (z, u) = (s.load(z), s.load(u));
-            sum = sum + S::V::select(z.eq(max), zero, S::V::select(u.eq(zero), zero, u * (max - z)));
+            sum = sum + (u * (max - z)).zero_where(u.eq(zero)).zero_where(z.eq(max));
         }
         sum
     }
@@ -279,18 +293,13 @@ fn store_at<const C: usize, T: Real, S: Simd<T>>(
     f: &impl Fn(S::V, S::V) -> S::V,
 ) {
     if let Some(some) = columns[k..].first_chunk::<C>() {
-        let mut results = [s.splat(T::ZERO); C];
-        for (j, (v, column)) in results.iter_mut().zip(some).enumerate() {
-            *v = f(whole(s, k + j), s.load(column));
+        let (mut results, mut class) = ([s.splat(T::ZERO); C], s.splat(T::from_f64(k as f64)));
+        for (v, column) in results.iter_mut().zip(some) {
+            *v = f(class, s.load(column));
+            class = class + s.splat(T::ONE);
         }
         s.store_columns(results, rows, columns.len());
     }
-}
-
-/// The index of a class in every lane.
-#[inline(always)]
-fn whole<T: Real, S: Simd<T>>(s: S, k: usize) -> S::V {
-    s.splat(T::from_f64(k as f64))
 }
 
 /// The starts of groups of four that cover at least four classes; the last two groups may overlap.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::simd::{Float, Isa, Kernel, MAX_LANES, RowIo, Simd, is_intel, read_once};
+use crate::simd::{Float, Isa, Kernel, Lanes, MAX_LANES, RowIo, Simd, is_intel, read_once};
 use std::ops::Range;
 
 /// A read-only view of `rows` rows of `columns` numbers each. The stride between rows may exceed their length.
@@ -325,14 +325,6 @@ impl Rule {
     fn is_class(self, label: i64) -> bool {
         ((label as u64) < self.classes) & (label != self.ignored)
     }
-
-    /// The label, or -1 where it is no class. The compiler makes two selections of the two conditions, where it would
-    /// gather what [`is_class`](Self::is_class) says of each lane: a quarter of the instructions less.
-    #[inline(always)]
-    fn class_or_none(self, label: i64) -> i64 {
-        let label = if (label as u64) < self.classes { label } else { -1 };
-        if label == self.ignored { -1 } else { label }
-    }
 }
 
 /// Unchecked class labels.
@@ -435,18 +427,59 @@ impl<'a> Classes<'a> {
     }
 
     #[inline(always)]
-    fn numbers<T: Float, S: Simd<T>, L: Copy + From<i8> + Into<i64>>(&self, s: S, labels: &[L]) -> S::V {
-        let (mut some, mut lanes) = ([L::from(-1); MAX_LANES], S::Array::default());
-        // A whole register is copied, tested and converted by loops of fixed length, which the compiler vectorises.
-        if labels.len() == S::LANES {
-            some[..S::LANES].copy_from_slice(&labels[..S::LANES]);
+    fn numbers<T: Float, S: Simd<T>, L: Label>(&self, s: S, labels: &[L]) -> S::V {
+        let padded;
+        let labels = if labels.len() == S::LANES {
+            labels
         } else {
+            let mut some = [L::NONE; MAX_LANES];
             some[..labels.len()].copy_from_slice(labels);
+            padded = some;
+            &padded[..S::LANES]
+        };
+        let mut lanes = S::Array::default();
+        let ignored = L::of(self.rule.ignored);
+        for (lane, &label) in lanes.as_mut().iter_mut().zip(&labels[..S::LANES]) {
+            let label = if label == ignored { L::NONE } else { label };
+            *lane = T::from_f64(f64::from(label.low()));
         }
-        for (lane, label) in lanes.as_mut().iter_mut().zip(some) {
-            *lane = T::from_f64(f64::from(self.rule.class_or_none(label.into()) as i32));
-        }
-        s.load(&lanes)
+        // What another thread may have written since the check is no class either.
+        let (numbers, classes) = (s.load(&lanes), s.splat(T::from_f64(self.rule.classes as f64)));
+        S::V::select(numbers.lt(classes), numbers, s.splat(-T::ONE))
+    }
+}
+
+/// An integer that a label is stored in.
+trait Label: Copy + PartialEq {
+    /// -1, which is never a class.
+    const NONE: Self;
+    /// A label as this type; -1 if it has no place there, as then no label of this type equals it.
+    fn of(label: i64) -> Self;
+    /// The lower 32 bits, which are all that a class has.
+    fn low(self) -> i32;
+}
+
+impl Label for i32 {
+    const NONE: Self = -1;
+    #[inline(always)]
+    fn of(label: i64) -> Self {
+        label.try_into().unwrap_or(-1)
+    }
+    #[inline(always)]
+    fn low(self) -> i32 {
+        self
+    }
+}
+
+impl Label for i64 {
+    const NONE: Self = -1;
+    #[inline(always)]
+    fn of(label: i64) -> Self {
+        label
+    }
+    #[inline(always)]
+    fn low(self) -> i32 {
+        self as i32
     }
 }
 

@@ -226,7 +226,7 @@ fn weighted<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, at: Offset, v: S::
         return v;
     };
     let (w, zero) = (at.read(s, weights, T::ZERO), s.splat(T::ZERO));
-    S::V::select(w.eq(zero), zero, v * w)
+    (v * w).zero_where(w.eq(zero))
 }
 
 /// A register of derivatives times their upstream gradients and weights.

@@ -171,7 +171,7 @@ impl<T: Real, S: Simd<T>> PointScale<'_, T, S> {
             None => v,
             Some(each) => {
                 let upstream = upstream(each);
-                S::V::select(upstream.eq(zero), zero, v * upstream)
+                (v * upstream).zero_where(upstream.eq(zero))
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use super::{CurvedObjective, GradScale, HessScale, Objective, check_domain, first_error};
 use crate::error::{Error, Result};
-use crate::losses::{Domain, PointHess, PointLoss};
+use crate::losses::{Domain, PointHess, PointLoss, Points};
 use crate::math::Real;
 use crate::parallel;
 use crate::rows::{BLOCK, row_total};
-use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, short, sum_registers};
+use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, short, sum_registers_in_two};
 use crate::storage::StoredRows;
 use crate::view::{Rows, RowsIo, check_weights};
 
@@ -182,7 +182,7 @@ impl<T: Real> Kernel<T> for Kept<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let (zero, one, ignored) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(self.ignored));
+        let (one, ignored) = (s.splat(T::ONE), s.splat(self.ignored));
         row_total(
             s,
             self.target,
@@ -192,7 +192,7 @@ impl<T: Real> Kernel<T> for Kept<'_, T> {
                     Some(weights) => read(s, weights, i, T::ZERO),
                     None => one,
                 };
-                S::V::select(t.eq(ignored), zero, weight)
+                weight.zero_where(t.eq(ignored))
             }),
         )
     }
@@ -217,6 +217,13 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
         }
     }
 
+    /// A register of points, with what the loss has begun with.
+    #[inline(always)]
+    fn points<S: Simd<T>>(&self, s: S, at: Offset, inputs: &[T], begun: S::V) -> Points<S::V> {
+        let (x, target) = (at.read(s, inputs, T::ZERO), at.read(s, self.target, T::ZERO));
+        Points { first: at.first(s), x, begun, target }
+    }
+
     /// A register of losses or derivatives, weighted. A point that is ignored or has weight 0 gives 0, whatever its
     /// value.
     #[inline(always)]
@@ -224,20 +231,20 @@ impl<'k, T: Real, L: PointLoss<T>> Part<'k, T, L> {
         let (mut v, zero) = (v, s.splat(T::ZERO));
         if let Some(weights) = self.sample_weight {
             let w = at.read(s, weights, T::ZERO);
-            v = S::V::select(w.eq(zero), zero, v * w);
+            v = (v * w).zero_where(w.eq(zero));
         }
-        S::V::select(target.eq(s.splat(self.ignored)), zero, v)
+        v.zero_where(target.eq(s.splat(self.ignored)))
     }
 
     /// A register of losses, weighted. A target or input outside its domain gives NaN, so that the sum reveals it.
     #[inline(always)]
-    fn losses<S: Simd<T>>(&self, s: S, at: Offset, input: S::V, target: S::V, losses: S::V) -> S::V {
-        let (nan, zero) = (s.splat(T::NAN), s.splat(T::ZERO));
+    fn losses<S: Simd<T>>(&self, s: S, at: Offset, points: Points<S::V>, losses: S::V) -> S::V {
+        let (nan, target) = (s.splat(T::NAN), points.target);
         let mut losses = self.weighted(s, at, target, losses);
-        let kept = S::V::select(target.eq(s.splat(self.ignored)), zero, target);
+        let kept = target.zero_where(target.eq(s.splat(self.ignored)));
         losses = S::V::select(L::TARGETS.excludes(s, kept), nan, losses);
         if L::INPUTS != Domain::Reals {
-            losses = S::V::select(L::INPUTS.excludes(s, input), nan, losses);
+            losses = S::V::select(L::INPUTS.excludes(s, points.x), nan, losses);
         }
         losses
     }
@@ -255,14 +262,16 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let PointValues { part, logits, mut each } = self;
-        sum_registers(
+        sum_registers_in_two(
             s,
             logits.len(),
             short(s, BLOCK),
-            inlined!(|at| {
-                let (logit, target) = (at.read(s, logits, T::ZERO), at.read(s, part.target, T::ZERO));
-                let loss = part.losses(s, at, logit, target, part.loss.value(s, at.first(s), logit, target));
-                if let Some(each) = &mut each {
+            &mut each,
+            inlined!(|_, at| L::begin(s, at.read(s, logits, T::ZERO))),
+            inlined!(|each, at, begun| {
+                let points = part.points(s, at, logits, begun);
+                let loss = part.losses(s, at, points, part.loss.value(s, points));
+                if let Some(each) = each {
                     at.write(s, loss, each);
                 }
                 loss
@@ -283,19 +292,21 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let PointGrads { part, mut points, scale, mut each } = self;
+        let PointGrads { part, points, scale, each } = self;
         let scale = scale.of_points(s);
-        sum_registers(
+        sum_registers_in_two(
             s,
             points.source().len(),
             short(s, BLOCK),
-            inlined!(|at| {
-                let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
-                let (loss, grad) = part.loss.value_and_grad(s, at.first(s), logit, target);
+            &mut (points, each),
+            inlined!(|(io, _), at| L::begin(s, at.read(s, io.source(), T::ZERO))),
+            inlined!(|(io, each), at, begun| {
+                let points = part.points(s, at, io.source(), begun);
+                let (loss, grad) = part.loss.value_and_grad(s, points);
                 let grad = scale.first(s, inlined!(|upstream| at.read(s, upstream, T::ZERO)), grad);
-                at.write(s, part.weighted(s, at, target, grad) * scale.last, points.output());
-                let loss = part.losses(s, at, logit, target, loss);
-                if let Some(each) = &mut each {
+                at.write(s, part.weighted(s, at, points.target, grad) * scale.last, io.output());
+                let loss = part.losses(s, at, points, loss);
+                if let Some(each) = each {
                     at.write(s, loss, each);
                 }
                 loss
@@ -317,20 +328,22 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let PointHessians { part, mut points, hess: (hess, HessScale { divisor, is_convex }), scale, mut each } = self;
+        let PointHessians { part, points, hess: (hess, HessScale { divisor, is_convex }), scale, each } = self;
         let (scale, hess_scale) = (scale.of_points(s), s.splat(T::from_f64(1.0 / divisor)));
-        sum_registers(
+        sum_registers_in_two(
             s,
             points.source().len(),
             short(s, BLOCK),
-            inlined!(|at| {
-                let (logit, target) = (at.read(s, points.source(), T::ZERO), at.read(s, part.target, T::ZERO));
-                let [loss, grad, curvature] = part.loss.value_grad_hess(s, at.first(s), logit, target, is_convex);
+            &mut (points, hess, each),
+            inlined!(|(io, ..), at| L::begin(s, at.read(s, io.source(), T::ZERO))),
+            inlined!(|(io, hess, each), at, begun| {
+                let points = part.points(s, at, io.source(), begun);
+                let [loss, grad, curvature] = part.loss.value_grad_hess(s, points, is_convex);
                 let grad = scale.first(s, inlined!(|upstream| at.read(s, upstream, T::ZERO)), grad);
-                at.write(s, part.weighted(s, at, target, grad) * scale.last, points.output());
-                at.write(s, part.weighted(s, at, target, curvature) * hess_scale, hess);
-                let loss = part.losses(s, at, logit, target, loss);
-                if let Some(each) = &mut each {
+                at.write(s, part.weighted(s, at, points.target, grad) * scale.last, io.output());
+                at.write(s, part.weighted(s, at, points.target, curvature) * hess_scale, hess);
+                let loss = part.losses(s, at, points, loss);
+                if let Some(each) = each {
                     at.write(s, loss, each);
                 }
                 loss

@@ -149,12 +149,12 @@ impl<'k, T: Real> Side<'k, T> {
             logits.map(
                 s,
                 inlined!(|_, z| {
-                    let seen = S::V::select(z.eq(infinity), zero, zero - infinity);
+                    let seen = (zero - infinity).zero_where(z.eq(infinity));
                     S::V::select(is_one, seen, z)
                 }),
             );
         }
-        self.set(s, group, Register::Max, S::V::select(is_one, zero, sums.max));
+        self.set(s, group, Register::Max, sums.max.zero_where(is_one));
         self.set(s, group, Register::LogPartition, log1p(s, sums.rest));
         self.set(s, group, Register::Scale, sums.scale(s, s.splat(T::SCALE_UP)));
     }

@@ -42,7 +42,7 @@ impl<T: Real> ClassSum<T> for CrossEntropy {
     fn slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
         let zero = s.splat(T::ZERO);
         let neither = (class.p + class.q).eq(zero);
-        [S::V::select(neither, zero, class.q_cost), zero_with(s, class.p, zero - class.p / class.q)]
+        [class.q_cost.zero_where(neither), zero_with(s, class.p, zero - class.p / class.q)]
     }
 
     /// The second is `q (1 - p / q)`.

@@ -53,7 +53,7 @@ impl<T: Real> ClassSum<T> for KlDivergence {
     fn slopes<S: Simd<T>>(self, s: S, class: Class<S::V>) -> [S::V; 2] {
         let zero = s.splat(T::ZERO);
         let neither = (class.p + class.q).eq(zero);
-        [S::V::select(neither, zero, zero - class.log_ratio), S::V::select(neither, zero, class.difference / class.q)]
+        [(zero - class.log_ratio).zero_where(neither), (class.difference / class.q).zero_where(neither)]
     }
 
     #[inline(always)]

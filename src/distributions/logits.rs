@@ -103,7 +103,7 @@ pub(super) fn class<T: Real, S: Simd<T>>(
     // 2. ln(q / p); 0 for a class that has probability 0 in both rows
     let none = zero - infinity;
     let log_ratio = (logit_difference + shift) + (lost + shift_rest);
-    let log_ratio = S::V::select(z.max(y).eq(none), zero, log_ratio);
+    let log_ratio = log_ratio.zero_where(z.max(y).eq(none));
     // 3. q - p; tanh is odd to the bit, so that swapped rows have the opposite difference
     let ratio = tanh(s, log_ratio * s.splat(T::from_f64(0.5)));
     let difference = (p + q) * ratio;

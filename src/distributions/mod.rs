@@ -121,5 +121,5 @@ pub(crate) trait ClassSum<T: Real>: Copy + Sync {
 fn zero_with<T: Real, S: Simd<T>>(s: S, p: S::V, v: S::V) -> S::V {
     use crate::simd::Lanes;
     let zero = s.splat(T::ZERO);
-    S::V::select(p.eq(zero), zero, v)
+    v.zero_where(p.eq(zero))
 }

@@ -29,7 +29,7 @@
 //! C. M. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 4.3.2.
 
 use super::binary_weights::BinaryWeights;
-use super::{Domain, PointLoss};
+use super::{Domain, PointLoss, Points};
 use crate::error::{Result, check_number};
 use crate::math::{Real, ln_share};
 use crate::simd::{Lanes, Simd};
@@ -71,12 +71,12 @@ impl<T: Real> BinaryCrossEntropy<T> {
         if is_sure {
             // In every lane one of the terms is 0, so one logarithm is enough: of p or of 1 - p.
             let says_no = yes.eq(zero);
-            let (u, lost) = (S::V::select(says_no, q, p), S::V::select(says_no, lost, zero));
+            let (u, lost) = (S::V::select(says_no, q, p), lost.zero_unless(says_no));
             let weight = S::V::select(says_no, no, yes);
-            return S::V::select(weight.eq(zero), zero, weight * self.cost(s, u, lost));
+            return (weight * self.cost(s, u, lost)).zero_where(weight.eq(zero));
         }
-        let yes_term = S::V::select(yes.eq(zero), zero, yes * self.cost(s, p, zero));
-        yes_term + S::V::select(no.eq(zero), zero, no * self.cost(s, q, lost))
+        let yes_term = (yes * self.cost(s, p, zero)).zero_where(yes.eq(zero));
+        yes_term + (no * self.cost(s, q, lost)).zero_where(no.eq(zero))
     }
 }
 
@@ -94,11 +94,11 @@ struct Terms<V> {
 
 impl<V> Terms<V> {
     #[inline(always)]
-    fn of<T: Real, S: Simd<T, V = V>>(s: S, weights: &BinaryWeights<T>, point: usize, p: V, target: V) -> Self
+    fn of<T: Real, S: Simd<T, V = V>>(s: S, weights: &BinaryWeights<T>, points: Points<V>) -> Self
     where
         V: Lanes<T>,
     {
-        let (yes, no) = weights.of(s, point, target);
+        let (p, (yes, no)) = (points.x, weights.of(s, points));
         let is_sure = s.all((yes * no).eq(s.splat(T::ZERO)));
         Terms { p, q: s.splat(T::ONE) - p, yes, no, is_sure }
     }
@@ -109,22 +109,22 @@ impl<T: Real> PointLoss<T> for BinaryCrossEntropy<T> {
     const INPUTS: Domain = Domain::Unit;
 
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> S::V {
-        self.loss(s, Terms::of(s, &self.weights, point, p, target))
+    fn value<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> S::V {
+        self.loss(s, Terms::of(s, &self.weights, points))
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, p: S::V, target: S::V) -> (S::V, S::V) {
+    fn value_and_grad<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> (S::V, S::V) {
         let (zero, eps) = (s.splat(T::ZERO), s.splat(self.eps));
-        let at @ Terms { q, yes, no, is_sure, .. } = Terms::of(s, &self.weights, point, p, target);
+        let at @ Terms { p, q, yes, no, is_sure, .. } = Terms::of(s, &self.weights, points);
         let slope = if is_sure {
             let says_no = yes.eq(zero);
             let weight = S::V::select(says_no, no, zero - yes);
-            S::V::select(weight.eq(zero), zero, weight / S::V::select(says_no, q, p))
+            (weight / S::V::select(says_no, q, p)).zero_where(weight.eq(zero))
         } else {
-            S::V::select(no.eq(zero), zero, no / q) - S::V::select(yes.eq(zero), zero, yes / p)
+            (no / q).zero_where(no.eq(zero)) - (yes / p).zero_where(yes.eq(zero))
         };
-        let grad = S::V::select(p.lt(eps), zero, S::V::select(q.lt(eps), zero, slope));
+        let grad = slope.zero_where(q.lt(eps)).zero_where(p.lt(eps));
         (self.loss(s, at), grad)
     }
 }
@@ -153,7 +153,8 @@ mod tests {
             let (mut losses, mut grads) = (vec![f32::NAN; p.len()], vec![f32::NAN; p.len()]);
             for i in (0..p.len()).step_by(S::LANES) {
                 let (p, t) = (read(s, p, i, 0.0), read(s, t, i, 0.0));
-                let (loss, grad) = ours.value_and_grad(s, i, p, t);
+                let (loss, grad) =
+                    ours.value_and_grad(s, crate::losses::Points { first: i, x: p, begun: p, target: t });
                 write(s, loss, &mut losses, i);
                 write(s, grad, &mut grads, i);
             }

@@ -9,6 +9,7 @@
 //!
 //! `1 - t'` is computed as `(1 - eps) (1 - t) + eps / 2`, since a difference would lose a small `eps`.
 
+use super::Points;
 use crate::error::{Result, check_fraction};
 use crate::math::Real;
 use crate::memory;
@@ -56,11 +57,11 @@ impl<T: Real> BinaryWeights<T> {
 
     /// `(yes, no)`
     #[inline(always)]
-    pub(super) fn of<S: Simd<T>>(&self, s: S, point: usize, target: S::V) -> (S::V, S::V) {
+    pub(super) fn of<S: Simd<T>>(&self, s: S, Points { first, target, .. }: Points<S::V>) -> (S::V, S::V) {
         let mut yes = target.mul_add(s.splat(self.yes[0]), s.splat(self.yes[1]));
         let no = (s.splat(T::ONE) - target).mul_add(s.splat(self.no[0]), s.splat(self.no[1]));
         if let Some(beta) = &self.pos_weight {
-            yes = yes * load_at(s, &beta.weights, point % beta.columns);
+            yes = yes * load_at(s, &beta.weights, first % beta.columns);
         }
         (yes, no)
     }

@@ -106,8 +106,8 @@ impl<'a, T: Real> CategoricalCrossEntropy<'a, T> {
     #[inline(always)]
     fn slopes<S: Simd<T>>(&self, s: S, p: S::V, u: S::V) -> S::V {
         let (zero, lowest, highest) = (s.splat(T::ZERO), s.splat(self.lowest), s.splat(self.highest));
-        let slope = S::V::select(p.lt(lowest), zero, S::V::select(highest.lt(p), zero, u / p));
-        S::V::select(u.eq(zero), zero, slope)
+        let slope = (u / p).zero_where(highest.lt(p)).zero_where(p.lt(lowest));
+        slope.zero_where(u.eq(zero))
     }
 
     /// `-sum_k u_k ln p_k`
@@ -233,7 +233,7 @@ impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
     #[inline(always)]
     fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
         let zero = s.splat(T::ZERO);
-        S::V::select(group.weight.eq(zero), zero, group.weight * group.cost)
+        (group.weight * group.cost).zero_where(group.weight.eq(zero))
     }
 
     #[inline(always)]
@@ -255,7 +255,7 @@ impl<T: Real> SoftLanes<T> for CategoricalCrossEntropy<'_, T> {
             inlined!(|p, u| {
                 // All derivatives of a row whose loss is NaN are NaN; those of a row that does not count are 0.
                 let slope = S::V::select(losses.eq(losses), self.slopes(s, p, u * scale), losses);
-                S::V::select(is_zero_weight, zero, slope)
+                slope.zero_where(is_zero_weight)
             }),
         );
         if let Some(grad) = grad {

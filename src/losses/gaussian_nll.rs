@@ -68,14 +68,14 @@ impl GaussianNll {
         match self.dispersion {
             Dispersion::Variance => {
                 let ratio = residual / dispersion;
-                let square = S::V::select(none, zero, residual * ratio);
+                let square = (residual * ratio).zero_where(none);
                 let loss = half.mul_add(ln(s, dispersion), constant) + half * square;
                 (loss, zero - ratio, half * (one - square) / dispersion)
             }
             Dispersion::LogVariance => {
                 let inverse = exp(s, zero - half * dispersion);
-                let y = S::V::select(none, zero, residual * inverse);
-                let ratio = S::V::select(none, zero, y * inverse);
+                let y = (residual * inverse).zero_where(none);
+                let ratio = (y * inverse).zero_where(none);
                 let loss = half.mul_add(dispersion, constant) + half * (y * y);
                 (loss, zero - ratio, half * (one - y * y))
             }

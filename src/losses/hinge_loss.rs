@@ -25,7 +25,7 @@
 //! C. Cortes and V. Vapnik, *Support-Vector Networks*, Machine Learning 20, 1995.
 //! Y. Tang, *Deep Learning using Linear Support Vector Machines*, 2013 (the square).
 
-use super::{Domain, PointLoss};
+use super::{Domain, PointLoss, Points};
 use crate::math::Real;
 use crate::simd::{Lanes, Simd};
 
@@ -41,12 +41,12 @@ impl<T: Real> PointLoss<T> for HingeLoss {
     const TARGETS: Domain = Domain::Signs;
 
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, point: usize, score: S::V, target: S::V) -> S::V {
-        self.value_and_grad(s, point, score, target).0
+    fn value<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> S::V {
+        self.value_and_grad(s, points).0
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, _: usize, score: S::V, target: S::V) -> (S::V, S::V) {
+    fn value_and_grad<S: Simd<T>>(&self, s: S, Points { x: score, target, .. }: Points<S::V>) -> (S::V, S::V) {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         // A target of NaN gives a side of NaN.
         let side = S::V::select(target.eq(one), one, target * zero - one);
@@ -74,7 +74,8 @@ mod tests {
             let (mut losses, mut grads) = (vec![f64::NAN; scores.len()], vec![f64::NAN; scores.len()]);
             for i in (0..scores.len()).step_by(S::LANES) {
                 let (score, target) = (read(s, scores, i, 0.0), read(s, targets, i, 0.0));
-                let (loss, grad) = HingeLoss { squared }.value_and_grad(s, i, score, target);
+                let (loss, grad) = HingeLoss { squared }
+                    .value_and_grad(s, crate::losses::Points { first: i, x: score, begun: score, target });
                 write(s, loss, &mut losses, i);
                 write(s, grad, &mut grads, i);
             }

@@ -98,12 +98,12 @@ fn between<const GRAD: bool, T: Real, S: Simd<T>>(
 /// `q (exp(z - z') - 1)`, without cancellation for near neighbours.
 #[inline(always)]
 fn growth<T: Real, S: Simd<T>>(s: S, [z, other]: [S::V; 2], q: S::V) -> S::V {
-    let (zero, one, half) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(T::from_f64(0.5)));
+    let (one, half) = (s.splat(T::ONE), s.splat(T::from_f64(0.5)));
     // exp(x) - 1, where that cancels as 2 t / (1 - t) with t = tanh(x / 2)
     let x = z - other;
     let t = tanh(s, x * half);
     let change = S::V::select(x.lt(half), (t + t) / (one - t), exp(s, x) - one);
-    S::V::select(z.eq(other), zero, q * change)
+    (q * change).zero_where(z.eq(other))
 }
 
 /// The largest sum of all [`growth`]s that gives the shift better than the log-sum-exps do.

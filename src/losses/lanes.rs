@@ -50,7 +50,7 @@ impl<T: Real, S: Simd<T>> Group<T, S> {
             None => weight,
             Some(upstream) => {
                 let zero = s.splat(T::ZERO);
-                S::V::select(weight.eq(zero), zero, weight * upstream)
+                (weight * upstream).zero_where(weight.eq(zero))
             }
         }
     }
@@ -187,7 +187,7 @@ impl<T: Real, S: Simd<T>> ClassGrads<T, S> {
             group.rows,
             inlined!(|k, e| {
                 let gradient = S::V::select(k.eq(group.class), self.label, self.others(s, e));
-                S::V::select(is_zero_weight, zero, gradient)
+                gradient.zero_where(is_zero_weight)
             }),
         );
     }
@@ -203,7 +203,7 @@ impl<T: Real, S: Simd<T>> ClassGrads<T, S> {
             s,
             inlined!(|k, e| {
                 let is_own = s.splat(T::from_f64(k as f64)).eq(group.class);
-                S::V::select(is_zero_weight, zero, S::V::select(is_own, self.label, self.others(s, e)))
+                S::V::select(is_own, self.label, self.others(s, e)).zero_where(is_zero_weight)
             }),
         );
     }

@@ -175,19 +175,39 @@ pub trait PointLoss<T: Real>: Sync {
     /// The domain of the target.
     const TARGETS: Domain = Domain::Unit;
 
-    /// The losses of a register of numbers, in nats; `point` is the index of the first, counted from the start of a
-    /// row.
-    fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V;
+    /// The first part of the work, which needs `x` alone.
+    ///
+    /// Loops over points do it for some registers before they do the rest for the first of them: a processor has more of
+    /// two short chains of operations in flight than of a long one.
+    #[inline(always)]
+    fn begin<S: Simd<T>>(_: S, x: S::V) -> S::V {
+        x
+    }
+
+    /// The losses, in nats.
+    fn value<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> S::V;
 
     /// The losses and their derivatives.
-    fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V);
+    fn value_and_grad<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> (S::V, S::V);
 }
 
 /// A loss of one logit that also gives its second derivative.
 pub trait PointHess<T: Real>: PointLoss<T> {
     /// The losses, their first and second derivatives; with `is_convex` those of cross-entropy with the weights of the
     /// gradient.
-    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V, is_convex: bool) -> [S::V; 3];
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, points: Points<S::V>, is_convex: bool) -> [S::V; 3];
+}
+
+/// A register of points.
+#[derive(Clone, Copy, Debug)]
+pub struct Points<V> {
+    /// The index of the first, counted from the start of a row.
+    pub(crate) first: usize,
+    /// The logits, or what else the loss is a function of.
+    pub(crate) x: V,
+    /// What [`PointLoss::begin`] makes of them.
+    pub(crate) begun: V,
+    pub(crate) target: V,
 }
 
 /// The numbers that an argument of a loss may hold. NaN is always accepted and yields NaN; 0 is always accepted.
@@ -219,10 +239,10 @@ impl Domain {
     #[inline(always)]
     pub(crate) fn first_outside<T: Real, S: Simd<T>>(self, s: S, ignored: Option<T>, numbers: &[T]) -> Option<usize> {
         // 0 is a member of every domain.
-        let (zero, ignored) = (s.splat(T::ZERO), s.splat(ignored.unwrap_or(T::ZERO)));
+        let ignored = s.splat(ignored.unwrap_or(T::ZERO));
         for i in (0..numbers.len()).step_by(S::LANES) {
             let x = read(s, numbers, i, T::ZERO);
-            let bits = self.excludes(s, S::V::select(x.eq(ignored), zero, x)).bits();
+            let bits = self.excludes(s, x.zero_where(x.eq(ignored))).bits();
             if bits != 0 {
                 return Some(i + bits.trailing_zeros() as usize);
             }

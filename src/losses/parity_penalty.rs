@@ -123,7 +123,7 @@ impl Link {
                 Link::Sigmoid => {
                     let (sigmoid, complement) = Logistic::at(s, read(s, x.source(), i, T::ZERO)).sigmoids(s);
                     // A slope of 0, for example of a row that does not count, gives 0 also for a NaN.
-                    S::V::select(slope.eq(zero), zero, slope * (sigmoid * complement))
+                    (slope * (sigmoid * complement)).zero_where(slope.eq(zero))
                 }
             };
             write(s, grad, x.output(), i);

@@ -34,7 +34,7 @@
 //! M. Mächler, *Accurately computing log(1 - exp(-|a|))*, 2012 (softplus without overflow).
 
 use super::binary_weights::BinaryWeights;
-use super::{PointHess, PointLoss};
+use super::{PointHess, PointLoss, Points};
 use crate::error::Result;
 use crate::math::{Logistic, Real};
 use crate::simd::{Lanes, Simd};
@@ -60,37 +60,42 @@ impl<T: Real> SigmoidCrossEntropy<T> {
         let zero = s.splat(T::ZERO);
         // The weight of the answer that the logit opposes: the last two terms of the loss; one of them is always 0.
         let against = S::V::select(logit.lt(zero), positive, negative);
-        let linear = S::V::select(against.eq(zero), zero, against * logit.abs());
+        let linear = (against * logit.abs()).zero_where(against.eq(zero));
         (positive + negative).mul_add(logistic.log1p(s), linear)
     }
 }
 
 impl<T: Real> PointLoss<T> for SigmoidCrossEntropy<T> {
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V {
-        let (positive, negative) = self.weights.of(s, point, target);
-        Self::loss(s, logit, Logistic::at(s, logit), positive, negative)
+    fn begin<S: Simd<T>>(s: S, x: S::V) -> S::V {
+        Logistic::exponential(s, x)
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V) {
-        let (positive, negative) = self.weights.of(s, point, target);
-        let logistic = Logistic::at(s, logit);
+    fn value<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> S::V {
+        let (positive, negative) = self.weights.of(s, points);
+        Self::loss(s, points.x, Logistic::of(points.x, points.begun), positive, negative)
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> (S::V, S::V) {
+        let (positive, negative) = self.weights.of(s, points);
+        let logistic = Logistic::of(points.x, points.begun);
         let (sigmoid, complement) = logistic.sigmoids(s);
         let grad = negative * sigmoid - positive * complement;
-        (Self::loss(s, logit, logistic, positive, negative), grad)
+        (Self::loss(s, points.x, logistic, positive, negative), grad)
     }
 }
 
 impl<T: Real> PointHess<T> for SigmoidCrossEntropy<T> {
     #[inline(always)]
-    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V, _: bool) -> [S::V; 3] {
-        let (positive, negative) = self.weights.of(s, point, target);
-        let logistic = Logistic::at(s, logit);
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, points: Points<S::V>, _: bool) -> [S::V; 3] {
+        let (positive, negative) = self.weights.of(s, points);
+        let logistic = Logistic::of(points.x, points.begun);
         let (sigmoid, complement) = logistic.sigmoids(s);
         let grad = negative * sigmoid - positive * complement;
         let hess = (positive + negative) * (sigmoid * complement);
-        [Self::loss(s, logit, logistic, positive, negative), grad, hess]
+        [Self::loss(s, points.x, logistic, positive, negative), grad, hess]
     }
 }
 
@@ -117,7 +122,8 @@ mod tests {
             let (mut losses, mut grads) = (vec![T::NAN; x.len()], vec![T::NAN; x.len()]);
             for i in (0..x.len()).step_by(S::LANES) {
                 let (x, t) = (read(s, x, i, T::ZERO), read(s, t, i, T::ZERO));
-                let (loss, grad) = ours.value_and_grad(s, i, x, t);
+                let begun = SigmoidCrossEntropy::begin(s, x);
+                let (loss, grad) = ours.value_and_grad(s, crate::losses::Points { first: i, x, begun, target: t });
                 write(s, loss, &mut losses, i);
                 write(s, grad, &mut grads, i);
             }

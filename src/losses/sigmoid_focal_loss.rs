@@ -73,7 +73,7 @@
 //! multi-label classification*, ICCV 2021, arXiv:2009.14119, section 2.
 
 use super::binary_weights::BinaryWeights;
-use super::{PointHess, PointLoss, SigmoidCrossEntropy};
+use super::{PointHess, PointLoss, Points, SigmoidCrossEntropy};
 use crate::error::{Result, check_fraction, check_number};
 use crate::math::{Logistic, Real, exp_nonpositive, exp_nonpositive_sum, ln, log1p};
 use crate::simd::{Lanes, Simd, inlined};
@@ -170,18 +170,18 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let (far, further) = (zero - product, zero - gamma * cost - rest);
         // 3. if one of the weights is 0 in every lane, as for labels of 0 and 1, one exponential is enough
         let is_favoured = other.eq(zero);
-        let are_sure = s.all(S::V::select(is_favoured, zero, favoured).eq(zero));
+        let are_sure = s.all(favoured.zero_where(is_favoured).eq(zero));
         if are_sure {
             let far = S::V::select(is_favoured, far, near);
-            let power = exp_nonpositive_sum(s, far, S::V::select(is_favoured, further, zero));
+            let power = exp_nonpositive_sum(s, far, further.zero_unless(is_favoured));
             return (favoured * power, other * power);
         }
         (favoured * exp_nonpositive_sum(s, far, further), other * exp_nonpositive_sum(s, near, zero))
     }
 
     #[inline(always)]
-    fn terms<S: Simd<T>>(&self, s: S, x: S::V, (yes, no): (S::V, S::V)) -> Terms<S::V> {
-        let logistic = Logistic::at(s, x);
+    fn terms<S: Simd<T>>(&self, s: S, points: Points<S::V>, (yes, no): (S::V, S::V)) -> Terms<S::V> {
+        let (x, logistic) = (points.x, Logistic::of(points.x, points.begun));
         let (margin, cost, (large, small)) = (x.abs(), logistic.log1p(s), logistic.by_size(s));
         // 1. which of the two answers x favours
         let negative = x.lt(s.splat(T::ZERO));
@@ -200,7 +200,7 @@ impl<T: Real> SigmoidFocalLoss<T> {
     fn loss<S: Simd<T>>(s: S, terms: &Terms<S::V>) -> S::V {
         let zero = s.splat(T::ZERO);
         let other = terms.other * (terms.margin + terms.cost);
-        terms.favoured.mul_add(terms.cost, S::V::select(terms.other.eq(zero), zero, other))
+        terms.favoured.mul_add(terms.cost, other.zero_where(terms.other.eq(zero)))
     }
 
     #[inline(always)]
@@ -234,16 +234,16 @@ impl<T: Real> SigmoidFocalLoss<T> {
 
     /// Loss, gradient and Hessian with a margin of the probability.
     #[inline(always)]
-    fn with_margin<S: Simd<T>>(&self, s: S, point: usize, x: S::V, target: S::V, is_convex: bool) -> [S::V; 3] {
+    fn with_margin<S: Simd<T>>(&self, s: S, points: Points<S::V>, is_convex: bool) -> [S::V; 3] {
         s.call(inlined!(|s| {
             // 1. the positive answer, as without a margin
-            let (yes, no) = self.entropy.weights.of(s, point, target);
-            let terms = self.terms(s, x, (yes, s.splat(T::ZERO)));
+            let (yes, no) = self.entropy.weights.of(s, points);
+            let terms = self.terms(s, points, (yes, s.splat(T::ZERO)));
             // 2. the negative answer
-            let [loss, grad, hess] = self.negative(s, x);
+            let [loss, grad, hess] = self.negative(s, points);
             let hesses = if is_convex {
                 // its gradient times 1 - p
-                [self.convex_hess(s, &terms), grad * Logistic::at(s, x).sigmoids(s).1]
+                [self.convex_hess(s, &terms), grad * Logistic::of(points.x, points.begun).sigmoids(s).1]
             } else {
                 [self.hess(s, &terms), hess]
             };
@@ -257,9 +257,9 @@ impl<T: Real> SigmoidFocalLoss<T> {
 
     /// `n(r)` and its derivatives with respect to `x`.
     #[inline(always)]
-    fn negative<S: Simd<T>>(&self, s: S, x: S::V) -> [S::V; 3] {
+    fn negative<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> [S::V; 3] {
         let (zero, one, clip, gamma) = (s.splat(T::ZERO), s.splat(T::ONE), s.splat(self.clip), s.splat(self.gamma[1]));
-        let (p, q) = Logistic::at(s, x).sigmoids(s);
+        let (p, q) = Logistic::of(points.x, points.begun).sigmoids(s);
         let is_beyond = clip.lt(p);
         // 1. r, 1 - r, and the cost; an answer within the margin gets a cost that is not used
         let r = S::V::select(is_beyond, p - clip, one);
@@ -273,7 +273,8 @@ impl<T: Real> SigmoidFocalLoss<T> {
         let second = bend + p * share * share + (q - p) * first;
         let results = [power * cost, p * power * first, p * power * second];
         // 3. nothing within the margin; a NaN stays
-        results.map(inlined!(|result| S::V::select(x.eq(x), S::V::select(is_beyond, result, zero), x)))
+        let x = points.x;
+        results.map(inlined!(|result| S::V::select(x.eq(x), result.zero_unless(is_beyond), x)))
     }
 
     /// `r^gamma_neg` for `r` in (0, 1].
@@ -319,40 +320,45 @@ impl<V: Copy> Terms<V> {
 
 impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
     #[inline(always)]
-    fn value<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> S::V {
-        if self.is_plain() {
-            return self.entropy.value(s, point, logit, target);
-        }
-        if self.clip != T::ZERO {
-            return self.with_margin(s, point, logit, target, false)[0];
-        }
-        Self::loss(s, &self.terms(s, logit, self.entropy.weights.of(s, point, target)))
+    fn begin<S: Simd<T>>(s: S, x: S::V) -> S::V {
+        SigmoidCrossEntropy::begin(s, x)
     }
 
     #[inline(always)]
-    fn value_and_grad<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V) -> (S::V, S::V) {
+    fn value<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> S::V {
         if self.is_plain() {
-            return self.entropy.value_and_grad(s, point, logit, target);
+            return self.entropy.value(s, points);
         }
         if self.clip != T::ZERO {
-            let [loss, grad, _] = self.with_margin(s, point, logit, target, false);
+            return self.with_margin(s, points, false)[0];
+        }
+        Self::loss(s, &self.terms(s, points, self.entropy.weights.of(s, points)))
+    }
+
+    #[inline(always)]
+    fn value_and_grad<S: Simd<T>>(&self, s: S, points: Points<S::V>) -> (S::V, S::V) {
+        if self.is_plain() {
+            return self.entropy.value_and_grad(s, points);
+        }
+        if self.clip != T::ZERO {
+            let [loss, grad, _] = self.with_margin(s, points, false);
             return (loss, grad);
         }
-        let terms = self.terms(s, logit, self.entropy.weights.of(s, point, target));
+        let terms = self.terms(s, points, self.entropy.weights.of(s, points));
         (Self::loss(s, &terms), self.grad(s, &terms))
     }
 }
 
 impl<T: Real> PointHess<T> for SigmoidFocalLoss<T> {
     #[inline(always)]
-    fn value_grad_hess<S: Simd<T>>(&self, s: S, point: usize, logit: S::V, target: S::V, is_convex: bool) -> [S::V; 3] {
+    fn value_grad_hess<S: Simd<T>>(&self, s: S, points: Points<S::V>, is_convex: bool) -> [S::V; 3] {
         if self.is_plain() {
-            return self.entropy.value_grad_hess(s, point, logit, target, is_convex);
+            return self.entropy.value_grad_hess(s, points, is_convex);
         }
         if self.clip != T::ZERO {
-            return self.with_margin(s, point, logit, target, is_convex);
+            return self.with_margin(s, points, is_convex);
         }
-        let terms = self.terms(s, logit, self.entropy.weights.of(s, point, target));
+        let terms = self.terms(s, points, self.entropy.weights.of(s, points));
         let hess = if is_convex { self.convex_hess(s, &terms) } else { self.hess(s, &terms) };
         [Self::loss(s, &terms), self.grad(s, &terms), hess]
     }
@@ -393,7 +399,9 @@ mod tests {
             let ours = SigmoidFocalLoss::<T>::new(gamma, None, None, 0.0).unwrap();
             let mut results = [(); 3].map(|()| vec![T::NAN; x.len()]);
             for i in (0..x.len()).step_by(S::LANES) {
-                let values = ours.value_grad_hess(s, i, read(s, x, i, T::ZERO), read(s, t, i, T::ZERO), false);
+                let (x, target) = (read(s, x, i, T::ZERO), read(s, t, i, T::ZERO));
+                let points = crate::losses::Points { first: i, x, begun: SigmoidFocalLoss::begin(s, x), target };
+                let values = ours.value_grad_hess(s, points, false);
                 for (result, value) in results.iter_mut().zip(values) {
                     write(s, value, result, i);
                 }

@@ -132,11 +132,11 @@ impl<'a, T: Real> SoftmaxFocalLoss<'a, T> {
                 (zero, zero),
                 inlined!(|(loss, slopes), i, z| {
                     let u = weights.register(s, b * size + i, 1.0);
-                    let u = S::V::select(z.eq(s.splat(lanes.max)), zero, u);
+                    let u = u.zero_where(z.eq(s.splat(lanes.max)));
                     let (own_loss, slope) = lanes.at(s, z);
                     let is_zero_weight = u.eq(zero);
-                    let loss = loss + S::V::select(is_zero_weight, zero, u * own_loss);
-                    (loss, slopes + S::V::select(is_zero_weight, zero, u * slope))
+                    let loss = loss + (u * own_loss).zero_where(is_zero_weight);
+                    (loss, slopes + (u * slope).zero_where(is_zero_weight))
                 }),
             );
             loss += (a + c).sum().to_f64();
@@ -338,7 +338,7 @@ impl<T: Real> RowLoss<T> for SoftmaxFocalLoss<'_, T> {
                     inlined!(|k, z| {
                         let u = weights.register(s, k, scale);
                         let slope = S::V::select(z.eq(max), peak, lanes.at(s, z).1);
-                        probability_scale * lanes.softmax.of(s, z) - S::V::select(u.eq(zero), zero, u * slope)
+                        probability_scale * lanes.softmax.of(s, z) - (u * slope).zero_where(u.eq(zero))
                     }),
                 );
                 // 2. the largest class and a labelled class, from the complement

@@ -217,7 +217,7 @@ impl<T: Real> Watch<T> for Margins<'_, '_, T> {
             (zero, zero),
             inlined!(|(sum, mass), i, z| {
                 let u = self.weights.register(s, start + i, unit);
-                let margin = S::V::select(z.eq(top), zero, S::V::select(u.eq(zero), zero, u * (top - z)));
+                let margin = (u * (top - z)).zero_where(u.eq(zero)).zero_where(z.eq(top));
                 (sum + margin, mass + u)
             }),
         );

@@ -73,9 +73,9 @@ pub(crate) fn token_with_grad<T: Real, S: Simd<T>>(
         inlined!(|_, z| {
             let is_max = z.eq(max);
             let p = S::V::select(is_max, of_max, softmax.of(s, z));
-            let above = slope * S::V::select(is_max, zero, max - z) - shift;
+            let above = slope * (max - z).zero_where(is_max) - shift;
             // The margin of a class of probability 0 may be infinite.
-            S::V::select(p.eq(zero), zero, p * above)
+            (p * above).zero_where(p.eq(zero))
         }),
     );
     // 3. the gradient of the token, from the complement
@@ -109,8 +109,8 @@ impl<T: Real, S: Simd<T>> TokenGrads<T, S> {
     pub(crate) fn of(s: S, class: S::V, sums: LaneSums<T, S>, margin: S::V, [a, b]: [S::V; 2]) -> Self {
         let zero = s.splat(T::ZERO);
         let (p, q) = sums.label(s);
-        let turn = S::V::select(p.eq(zero), zero, b * p * (sums.margin(s) - margin));
-        let none = S::V::select(class.lt(zero), zero, a.abs() + b.abs()); // a sum, as NaN is not 0
+        let turn = (b * p * (sums.margin(s) - margin)).zero_where(p.eq(zero));
+        let none = (a.abs() + b.abs()).zero_where(class.lt(zero)); // a sum, as NaN is not 0
         TokenGrads { sums, class, slope: b, shift: a + b * margin, token: a * q + turn, is_zero: none.eq(zero) }
     }
 
@@ -119,8 +119,8 @@ impl<T: Real, S: Simd<T>> TokenGrads<T, S> {
     pub(crate) fn at(&self, s: S, k: S::V, z: S::V) -> S::V {
         let (zero, max) = (s.splat(T::ZERO), self.sums.max);
         let p = self.sums.of_logit(s, z).0;
-        let above = self.slope * S::V::select(z.eq(max), zero, max - z) - self.shift;
-        let others = S::V::select(p.eq(zero), zero, p * above);
-        S::V::select(self.is_zero, zero, S::V::select(k.eq(self.class), self.token, others))
+        let above = self.slope * (max - z).zero_where(z.eq(max)) - self.shift;
+        let others = (p * above).zero_where(p.eq(zero));
+        S::V::select(k.eq(self.class), self.token, others).zero_where(self.is_zero)
     }
 }

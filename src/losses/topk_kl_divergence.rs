@@ -221,7 +221,7 @@ impl<T: Real> RowLoss<T> for TopkKlDivergence<'_, T> {
         if sum_of_tail.max == -T::INFINITY || factor == 0.0 {
             logits.row.output().fill(T::ZERO);
         } else {
-            let (zero, max, sign) = (s.splat(T::ZERO), s.splat(sum_of_tail.max), s.splat(T::from_f64(factor.signum())));
+            let (max, sign) = (s.splat(sum_of_tail.max), s.splat(T::from_f64(factor.signum())));
             let softmax = sum_of_tail.softmax(factor.abs());
             let of_max = s.splat(T::from_f64(factor.abs() * sum_of_tail.probability(sum_of_tail.max).0));
             logits.map(
@@ -229,7 +229,7 @@ impl<T: Real> RowLoss<T> for TopkKlDivergence<'_, T> {
                 T::ZERO,
                 inlined!(|_, z| {
                     // Logits above the maximum are those of known classes.
-                    let p = S::V::select(z.lt(max), softmax.of(s, z), S::V::select(z.eq(max), of_max, zero));
+                    let p = S::V::select(z.lt(max), softmax.of(s, z), of_max.zero_unless(z.eq(max)));
                     sign * p
                 }),
             );

@@ -186,8 +186,11 @@ pub(crate) fn exp<T: Exp, S: Simd<T>>(s: S, x: S::V) -> S::V {
 /// numbers. At most 1.05 ULP: for sums.
 #[inline(always)]
 pub(crate) fn exp_scaled<T: Exp, S: Simd<T>>(s: S, x: S::V, exponent: S::V) -> S::V {
-    let x = reduced(s, x, s.splat(T::POWER) - exponent);
-    scaled(s, plain(s, &x), x.rounded)
+    // The exponent field of what is flushed is 0, and no less; a NaN, on the right, stays.
+    let lowest = (exponent + s.splat(T::MIN_EXPONENT - T::ONE)) * s.splat(T::LN_2_HI + T::LN_2_LO);
+    let x = reduced(s, lowest.max(x), s.splat(T::POWER) - exponent);
+    let power = x.rounded.to_power();
+    plain(s, &x).mul_add(power, power)
 }
 
 /// The same for an exponent that is computed last: only the scaling depends on it.

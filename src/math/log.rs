@@ -183,11 +183,11 @@ fn with_limits<T: Float, S: Simd<T>>(s: S, u: S::V, ln: S::V) -> S::V {
 pub(crate) fn ln<T: Exp + Log, S: Simd<T>>(s: S, x: S::V) -> S::V {
     s.function(inlined!(|s| {
         // 1. A subnormal number is scaled up to a normal one, whose exponent can be read.
-        let (zero, subnormal) = (s.splat(T::ZERO), x.lt(s.splat(T::MIN_NORMAL)));
+        let subnormal = x.lt(s.splat(T::MIN_NORMAL));
         let u = S::V::select(subnormal, x * s.splat(T::SCALE_UP), x);
         // 2. u = (1 + f) 2^k
         let (m, k) = u.split();
-        let k = k - S::V::select(subnormal, s.splat(T::DIGITS), zero);
+        let k = k - s.splat(T::DIGITS).zero_unless(subnormal);
         with_limits(s, x, ln_parts(s, m - s.splat(T::ONE), k))
     }))
 }

@@ -45,14 +45,29 @@ pub(crate) struct Logistic<V> {
     e: V,
 }
 
-impl<V> Logistic<V> {
-    /// Evaluates the exponential.
+impl<V: Copy> Logistic<V> {
+    /// The functions at `x`.
     #[inline(always)]
     pub(crate) fn at<T: Real, S: Simd<T, V = V>>(s: S, x: V) -> Self
     where
         V: Lanes<T>,
     {
-        Logistic { x, e: exp_nonpositive(s, s.splat(T::ZERO) - x.abs()) }
+        Logistic { x, e: Self::exponential(s, x) }
+    }
+
+    /// The same from `x` and its [`exponential`](Self::exponential).
+    #[inline(always)]
+    pub(crate) fn of(x: V, e: V) -> Self {
+        Logistic { x, e }
+    }
+
+    /// `exp(-|x|)`
+    #[inline(always)]
+    pub(crate) fn exponential<T: Real, S: Simd<T, V = V>>(s: S, x: V) -> V
+    where
+        V: Lanes<T>,
+    {
+        exp_nonpositive(s, s.splat(T::ZERO) - x.abs())
     }
 
     /// `ln(1 + exp(-|x|))`, the common term of softplus at `x` and at `-x`.

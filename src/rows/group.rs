@@ -134,13 +134,7 @@ impl<T: Real, S: Simd<T>> GroupSums<T, S> {
     pub(crate) fn add_with_margins(&mut self, s: S, lane: usize, pivots: &GroupPivots<T, S>, row: &[T]) -> S::V {
         let (zero, max) = (s.splat(T::ZERO), pivots.row(s, lane).max);
         // A class of probability 0 contributes 0, even if its logit is -inf or the maximum is infinite.
-        self.add_with(
-            s,
-            lane,
-            pivots,
-            row,
-            inlined!(|more, z, e| e.mul_add(S::V::select(e.eq(zero), zero, max - z), more)),
-        )
+        self.add_with(s, lane, pivots, row, inlined!(|more, z, e| e.mul_add((max - z).zero_where(e.eq(zero)), more)))
     }
 
     /// Like [`add`](Self::add), and folds `f(more, logits, exponentials below the maximum)` over the row.
@@ -288,7 +282,7 @@ impl<V: Copy> RowPivot<V> {
                     inlined!(|(sum, ties, more), i, z| {
                         s.prefetch(memory, i + AHEAD);
                         let is_max = z.eq(self.max);
-                        let e = V::select(is_max, zero, exp(z));
+                        let e = exp(z).zero_where(is_max);
                         (sum + e, ties + is_max.count(), f(more, z, e))
                     }),
                 )
@@ -314,7 +308,7 @@ impl<V: Copy> RowPivot<V> {
                     (zero, 0, zero),
                     inlined!(|(sum, ties, more), z| {
                         let (is_max, e) = (z.eq(self.max), exp(z));
-                        ((sum + V::select(is_max, zero, e), ties + is_max.count(), more), e)
+                        ((sum + e.zero_where(is_max), ties + is_max.count(), more), e)
                     }),
                     inlined!(|_| {}),
                 )
@@ -356,7 +350,7 @@ pub(crate) fn margins<T: Real, S: Simd<T>>(s: S, row: &[T], max: T) -> T {
                 &row[block],
                 max,
                 (zero, 0, zero),
-                inlined!(|(sum, ..), _, z| (sum + S::V::select(z.eq(top), zero, top - z), 0, zero)),
+                inlined!(|(sum, ..), _, z| (sum + (top - z).zero_where(z.eq(top)), 0, zero)),
             )
         }),
     )

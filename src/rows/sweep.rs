@@ -229,7 +229,7 @@ fn sum_with<const SKIP_MAX: bool, T: Real, S: Simd<T>, M>(
             inlined!(|(sum, ties), i, z| {
                 s.prefetch(memory, i + AHEAD);
                 let is_max = z.eq(max);
-                (sum + S::V::select(is_max, zero, exp(z)), ties + S::V::select(is_max, one, zero))
+                (sum + exp(z).zero_where(is_max), ties + one.zero_unless(is_max))
             }),
         );
         ((a + b).sum().to_f64(), (m + n).sum().to_f64())
@@ -334,8 +334,8 @@ fn sum_with_margins<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
             inlined!(|(sum, ties, gaps), i, z| {
                 s.prefetch(memory, i + AHEAD);
                 let is_max = z.eq(max);
-                let e = S::V::select(is_max, zero, exp(z));
-                (sum + e, ties + S::V::select(is_max, one, zero), e.mul_add((max - z).min(far), gaps))
+                let e = exp(z).zero_where(is_max);
+                (sum + e, ties + one.zero_unless(is_max), e.mul_add((max - z).min(far), gaps))
             }),
         );
         [a + b, m + n, g + h]
@@ -433,8 +433,8 @@ fn keep_with<const SKIP_MAX: bool, T: Real, S: Simd<T>>(
             (zero, zero),
             inlined!(|(sum, ties), z| {
                 let (is_max, e) = (z.eq(max), exp(z));
-                let ties = ties + S::V::select(is_max, one, zero);
-                ((sum + S::V::select(is_max, zero, e), ties), S::V::select(is_max, top, e))
+                let ties = ties + one.zero_unless(is_max);
+                ((sum + e.zero_where(is_max), ties), S::V::select(is_max, top, e))
             }),
             after,
         );

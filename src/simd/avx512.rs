@@ -61,6 +61,8 @@ macro_rules! lanes {
             $digits, $bias, $sqrt_half, $one, $magic_bits,
             {}
             {
+            const REGISTERS: usize = 32;
+
             #[inline(always)]
             fn load_tail(self, xs: &[$T], fill: $T) -> $V {
                 assert!(xs.len() < $lanes);
@@ -104,6 +106,27 @@ macro_rules! lanes {
             #[inline(always)]
             fn select(mask: $M, if_true: Self, if_false: Self) -> Self {
                 $V(unsafe { $blend(mask.0, if_false.0, if_true.0) })
+            }
+
+            #[inline(always)]
+            fn zero_where(self, mask: $M) -> Self {
+                $V(unsafe { $keep(!mask.0, self.0) })
+            }
+
+            #[inline(always)]
+            fn zero_unless(self, mask: $M) -> Self {
+                $V(unsafe { $keep(mask.0, self.0) })
+            }
+
+            // Sums under a mask are one instruction.
+            #[inline(always)]
+            fn add_where(self, mask: $M, x: Self) -> Self {
+                Self::select(mask, self + x, self)
+            }
+
+            #[inline(always)]
+            fn add_unless(self, mask: $M, x: Self) -> Self {
+                Self::select(mask, self, self + x)
             }
 
             #[inline(always)]

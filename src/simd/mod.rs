@@ -62,7 +62,7 @@ pub(crate) use isa::is_intel;
 pub(crate) use row_io::RowIo;
 pub(crate) use slices::{
     AHEAD, Offset, fold, fold_registers, lanes_of, load_at, position, read, read_once, short, split, store_at,
-    sum_of_first, sum_registers, write,
+    sum_of_first, sum_registers, sum_registers_in_two, write,
 };
 
 use crate::scratch::Scratch;
@@ -132,6 +132,8 @@ pub trait Simd<T: Float>: Copy + Send + Sync {
     type Array: Copy + Default + AsRef<[T]> + AsMut<[T]>;
     /// The number of lanes of a register.
     const LANES: usize;
+    /// The number of registers.
+    const REGISTERS: usize = 16;
 
     /// A slice as whole registers, and the remaining numbers.
     fn registers(xs: &[T]) -> (&[Self::Array], &[T]);
@@ -257,6 +259,20 @@ pub trait Lanes<T>: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output 
     fn eq(self, other: Self) -> Self::Mask;
     /// `if_true` where the mask holds, `if_false` elsewhere.
     fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self;
+    /// 0 where the mask holds, `self` elsewhere.
+    fn zero_where(self, mask: Self::Mask) -> Self;
+    /// `self` where the mask holds, 0 elsewhere.
+    fn zero_unless(self, mask: Self::Mask) -> Self;
+    /// `self + x` where the mask holds, `self` elsewhere; a -0 may become 0.
+    #[inline(always)]
+    fn add_where(self, mask: Self::Mask, x: Self) -> Self {
+        self + x.zero_unless(mask)
+    }
+    /// `self` where the mask holds, `self + x` elsewhere; a -0 may become 0.
+    #[inline(always)]
+    fn add_unless(self, mask: Self::Mask, x: Self) -> Self {
+        self + x.zero_where(mask)
+    }
     /// 0 where `a < b`, `self` elsewhere, also where `a` is NaN.
     fn zero_where_lt(self, a: Self, b: Self) -> Self;
     /// The number whose exponent field is the low bits of `self`: `2^n` for `1.5 * 2^digits + bias + n`, where the

@@ -149,6 +149,16 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            fn zero_where(self, mask: $M) -> Self {
+                $V(each!($lanes, i => <$T>::from_bits(self.0[i].to_bits() & !mask.0[i])))
+            }
+
+            #[inline(always)]
+            fn zero_unless(self, mask: $M) -> Self {
+                $V(each!($lanes, i => <$T>::from_bits(self.0[i].to_bits() & mask.0[i])))
+            }
+
+            #[inline(always)]
             fn zero_where_lt(self, a: Self, b: Self) -> Self {
                 let below = a.lt(b);
                 $V(each!($lanes, i => <$T>::from_bits(self.0[i].to_bits() & !below.0[i])))

@@ -1,6 +1,6 @@
 //! A row that is read and written one register at a time: in place, to a separate output, or bypassing the caches.
 
-use super::slices::{AHEAD, read, write};
+use super::slices::{AHEAD, are_too_many, read, write};
 use super::{Float, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -131,21 +131,29 @@ impl<'a, T: Float> RowIo<'a, T> {
         let prefetches_output = self.prefetches_output();
         let mut block = self.block(block);
         let (mut acc, mut i) = ([init; N], 0);
-        while i + N * S::LANES <= block.len {
-            for acc in &mut acc {
-                s.prefetch(block.input(), i + AHEAD);
-                if prefetches_output {
-                    s.prefetch_to_write(block.output(), i + AHEAD);
+        let whole = block.len / (N * S::LANES) * N * S::LANES;
+        if are_too_many::<N, T, S>(s) {
+            for half in 0..2 {
+                let mut two = [init; 2];
+                while i < (half + 1) * whole / 2 {
+                    for acc in &mut two {
+                        // SAFETY: the registers up to `whole` lie inside the block.
+                        *acc = unsafe { block.keep_at(s, i, *acc, prefetches_output, &f) };
+                        i += S::LANES;
+                    }
+                    after(2);
                 }
-                let kept;
-                // SAFETY: `N` registers from `i` on lie inside the block.
-                unsafe {
-                    (*acc, kept) = f(*acc, load(s, block.source, i));
-                    store(s, kept, block.kept, i);
-                }
-                i += S::LANES;
+                acc[2 * half..][..2].copy_from_slice(&two);
             }
-            after(N);
+        } else {
+            while i < whole {
+                for acc in &mut acc {
+                    // SAFETY: the registers up to `whole` lie inside the block.
+                    *acc = unsafe { block.keep_at(s, i, *acc, prefetches_output, &f) };
+                    i += S::LANES;
+                }
+                after(N);
+            }
         }
         // The remaining registers and the partial one share one copy of `f`.
         while i < block.len {
@@ -160,6 +168,31 @@ impl<'a, T: Float> RowIo<'a, T> {
             i += S::LANES;
         }
         acc
+    }
+
+    /// Keeps what `f` returns for the register at element `i`.
+    ///
+    /// # Safety
+    /// A whole register from `i` on lies inside the row.
+    #[inline(always)]
+    unsafe fn keep_at<S: Simd<T>, A>(
+        &mut self,
+        s: S,
+        i: usize,
+        acc: A,
+        prefetches_output: bool,
+        f: &impl Fn(A, S::V) -> (A, S::V),
+    ) -> A {
+        s.prefetch(self.input(), i + AHEAD);
+        if prefetches_output {
+            s.prefetch_to_write(self.output(), i + AHEAD);
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (acc, kept) = f(acc, load(s, self.source, i));
+            store(s, kept, self.kept, i);
+            acc
+        }
     }
 
     /// Whether the place for results is prefetched. Of long rows the processor does so by itself, and where results bypass

@@ -128,6 +128,42 @@ pub(crate) fn sum_registers<T: Float, S: Simd<T>>(
     total
 }
 
+/// The registers for which the first part of their work is done before the rest for the first of them.
+const TOGETHER: usize = 32;
+
+/// [`sum_registers`] of `f(work, at, begin(work, at))`.
+#[inline(always)]
+pub(crate) fn sum_registers_in_two<T: Float, S: Simd<T>, W>(
+    s: S,
+    len: usize,
+    block: usize,
+    work: &mut W,
+    begin: impl Fn(&W, Offset) -> S::V,
+    f: impl Fn(&mut W, Offset, S::V) -> S::V,
+) -> f64 {
+    let (mut total, whole, step) = (0.0, len / S::LANES, block / S::LANES);
+    let mut begun = [S::Array::default(); TOGETHER];
+    for start in (0..whole).step_by(step) {
+        let (mut sum, end) = (s.splat(T::ZERO), whole.min(start + step));
+        for part in (start..end).step_by(TOGETHER) {
+            let part = part..end.min(part + TOGETHER);
+            for (register, begun) in part.clone().zip(&mut begun) {
+                s.store(begin(work, Offset { register, is_whole: true }), begun);
+            }
+            for (register, begun) in part.zip(&begun) {
+                sum = sum + f(work, Offset { register, is_whole: true }, s.load(begun));
+            }
+        }
+        total += sum.sum().to_f64();
+    }
+    if !len.is_multiple_of(S::LANES) {
+        let at = Offset { register: whole, is_whole: false };
+        let begun = begin(work, at);
+        total += sum_of_first(s, f(work, at, begun), len % S::LANES);
+    }
+    total
+}
+
 /// The sum of the first `count` lanes, fewer than a register has.
 #[inline(always)]
 pub(crate) fn sum_of_first<T: Float, S: Simd<T>>(s: S, v: S::V, count: usize) -> f64 {
@@ -157,6 +193,13 @@ pub(crate) fn fold_registers<const N: usize, T: Float, S: Simd<T>, A: Copy>(
     acc
 }
 
+/// Whether the registers of an instruction set hold no more than two accumulators beside what a kernel needs. Four then
+/// take half of the numbers each two.
+#[inline(always)]
+pub(super) fn are_too_many<const N: usize, T: Float, S: Simd<T>>(_: S) -> bool {
+    N == 4 && S::REGISTERS < 32
+}
+
 /// Folds `f(acc, i, register at i)` over a slice with `N` accumulators that do not wait for each other.
 ///
 /// The last, partial register is filled with `fill`, which must not change the result of `f`.
@@ -171,10 +214,24 @@ pub(crate) fn fold<const N: usize, T: Float, S: Simd<T>, A: Copy>(
     let (registers, tail) = S::registers(xs);
     let (groups, others) = registers.as_chunks::<N>();
     let (mut acc, mut i) = ([init; N], 0);
-    for group in groups {
-        for (acc, register) in acc.iter_mut().zip(group) {
-            *acc = f(*acc, i, s.load(register));
-            i += S::LANES;
+    if are_too_many::<N, T, S>(s) {
+        let (pairs, _) = registers.as_chunks::<2>();
+        for half in 0..2 {
+            let mut two = [init; 2];
+            for pair in &pairs[half * groups.len()..][..groups.len()] {
+                for (acc, register) in two.iter_mut().zip(pair) {
+                    *acc = f(*acc, i, s.load(register));
+                    i += S::LANES;
+                }
+            }
+            acc[2 * half..][..2].copy_from_slice(&two);
+        }
+    } else {
+        for group in groups {
+            for (acc, register) in acc.iter_mut().zip(group) {
+                *acc = f(*acc, i, s.load(register));
+                i += S::LANES;
+            }
         }
     }
     // The remaining registers and the partial one share one copy of `f`.

@@ -104,6 +104,16 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            fn zero_where(self, mask: $M) -> Self {
+                $V(unsafe { $andnot(mask.0, self.0) })
+            }
+
+            #[inline(always)]
+            fn zero_unless(self, mask: $M) -> Self {
+                $V(unsafe { $and(mask.0, self.0) })
+            }
+
+            #[inline(always)]
             fn zero_where_lt(self, a: Self, b: Self) -> Self {
                 $V(unsafe { $andnot(a.lt(b).0, self.0) })
             }

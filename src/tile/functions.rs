@@ -15,12 +15,8 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
             return lse;
         }
         // An infinite maximum is the result, unless the row contains a NaN.
-        let [nan] = fold_registers::<1, _, _, _>(
-            s,
-            self.columns(),
-            zero,
-            inlined!(|nan, _, x| nan + S::V::select(x.eq(x), zero, x)),
-        );
+        let [nan] =
+            fold_registers::<1, _, _, _>(s, self.columns(), zero, inlined!(|nan, _, x| nan + x.zero_where(x.eq(x))));
         S::V::select(is_finite, lse, sums.max + nan)
     }
 
@@ -35,7 +31,7 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
     /// digits that one would lose if the maximum is large.
     #[inline(always)]
     pub(crate) fn store_log_softmax(&mut self, s: S, [max, rest]: [S::V; 2], rows: &mut [T], count: usize) {
-        let (zero, log_partition) = (s.splat(T::ZERO), log1p(s, rest));
-        self.store(s, rows, count, inlined!(|_, z| S::V::select(z.eq(max), zero, z - max) - log_partition));
+        let log_partition = log1p(s, rest);
+        self.store(s, rows, count, inlined!(|_, z| (z - max).zero_where(z.eq(max)) - log_partition));
     }
 }

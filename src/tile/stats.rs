@@ -45,7 +45,7 @@ impl<T: Real, S: Simd<T>> Watch<T, S> for LaneStats<T, S> {
         let (zero, is_max) = (s.splat(T::ZERO), logits.eq(max));
         // A class of probability 0 contributes 0, even if its logit is -inf or the maximum is infinite.
         let is_impossible = exponentials.eq(zero);
-        let margin = S::V::select(is_max, zero, S::V::select(is_impossible, zero, max - logits));
+        let margin = (max - logits).zero_where(is_impossible).zero_where(is_max);
         self.margins = exponentials.mul_add(margin, self.margins);
         self.top = S::V::select(is_max, k.min(self.top), self.top);
     }

@@ -75,13 +75,18 @@ impl<T: Real, S: Simd<T>> Tile<'_, T, S> {
         class: Option<S::V>,
         watch: &mut impl Watch<T, S>,
     ) -> LaneSums<T, S> {
-        // 1. maxima
-        let pivots = Pivots::of(s, self.maxima(s));
-        // 2. exponentials and their sums. Usually no row is shifted, so the exponentials do not wait for the maxima.
-        let (sum, others, logit) = if pivots.are_small(s) {
-            pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, class, watch)
+        // 1. maxima, and the logit of the class of each row
+        let (max, logit) = match class {
+            Some(class) => self.maxima_and_logit(s, class),
+            None => (self.maxima(s), s.splat(T::ZERO)),
+        };
+        let pivots = Pivots::of(s, max);
+        // 2. exponentials and their sums. Usually no row is shifted, so the exponentials do not
+        // wait for the maxima.
+        let (sum, others) = if pivots.are_small(s) {
+            pivots.sum::<KEPT, T, S>(s, self.columns_mut(), None, watch)
         } else {
-            s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(pivots.shift), class, watch)))
+            s.call(inlined!(|s| pivots.sum::<KEPT, T, S>(s, self.columns_mut(), Some(pivots.shift), watch)))
         };
         LaneSums::of(s, pivots, sum, others, logit)
     }
@@ -116,9 +121,9 @@ impl<V: Copy> Pivots<V> {
     where
         V: Lanes<T>,
     {
-        let (zero, size) = (s.splat(T::ZERO), max.abs());
-        let shift = V::select(size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT))), zero, max);
-        let (w, exponent) = exp_parts(s, V::select(size.lt(s.splat(T::INFINITY)), max - shift, zero));
+        let size = max.abs();
+        let shift = max.zero_where(size.lt(s.splat(T::from_f64(T::PIVOT_LIMIT))));
+        let (w, exponent) = exp_parts(s, (max - shift).zero_unless(size.lt(s.splat(T::INFINITY))));
         Pivots { max, shift, exponent, unit: w + s.splat(T::ONE) }
     }
 
@@ -143,23 +148,21 @@ impl<V: Copy> Pivots<V> {
         V::select(self.max.abs().lt(infinity), total, one_infinite)
     }
 
-    /// Returns `(sum, others, logit)`: the sum of the exponentials below the maximum, the number of classes that attain
-    /// the maximum less one, and the logit of the class of each row, if it has one.
+    /// Returns `(sum, others)`: the sum of the exponentials below the maximum, and the number of classes that attain the
+    /// maximum less one.
     #[inline(always)]
     fn sum<const KEPT: bool, T: Real, S: Simd<T, V = V>>(
         self,
         s: S,
         columns: &mut [S::Array],
         shift: Option<V>,
-        class: Option<V>,
         watch: &mut impl Watch<T, S>,
-    ) -> (V, V, V)
+    ) -> (V, V)
     where
         V: Lanes<T>,
     {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
-        let (mut sum, mut others) = (zero, zero - one);
-        let (mut k, mut logit) = (zero, zero);
+        let (mut sum, mut others, mut k) = (zero, zero - one, zero);
         for column in columns {
             let z = s.load(column);
             let is_max = z.eq(self.max);
@@ -167,19 +170,17 @@ impl<V: Copy> Pivots<V> {
                 Some(shift) => z - shift,
                 None => z,
             };
-            let e = V::select(is_max, self.unit, exp_scaled_late(s, shifted, self.exponent));
-            sum = V::select(is_max, sum, sum + e);
-            others = V::select(is_max, others + one, others);
-            if let Some(class) = class {
-                logit = V::select(k.eq(class), z, logit);
-            }
+            let e = exp_scaled_late(s, shifted, self.exponent);
+            sum = sum.add_unless(is_max, e);
+            others = others.add_where(is_max, one);
+            let e = V::select(is_max, self.unit, e);
             watch.class(s, k, z, self.max, e);
             if KEPT {
                 s.store(e, column);
             }
             k = k + one;
         }
-        (sum, others, logit)
+        (sum, others)
     }
 }
 
@@ -192,7 +193,7 @@ impl<T: Real, S: Simd<T>> LaneSums<T, S> {
         let (zero, infinity, nan) = (s.splat(T::ZERO), s.splat(T::INFINITY), s.splat(T::NAN));
         let rest = sum / unit + others;
         // A single infinite logit has probability 1; with several, or with -inf alone, no distribution is defined.
-        let one_infinite = S::V::select(max.eq(infinity), S::V::select(rest.eq(zero), zero, nan), nan);
+        let one_infinite = S::V::select(max.eq(infinity), nan.zero_where(rest.eq(zero)), nan);
         let rest = S::V::select(max.abs().lt(infinity), rest, one_infinite);
         LaneSums { max, rest, unit, shift, exponent, logit }
     }

@@ -46,7 +46,7 @@ impl<T: Real> Place<'_, T> {
     pub(super) fn write<S: Simd<T>>(&mut self, s: S, rows: Range<usize>, class: S::V, stats: LaneRowStats<S::V>) {
         let (zero, i) = (s.splat(T::ZERO), rows.start);
         // 1. numbers; an ignored row has no loss
-        write(s, S::V::select(class.lt(zero), zero, stats.loss), &mut self.loss[..rows.end], i);
+        write(s, stats.loss.zero_where(class.lt(zero)), &mut self.loss[..rows.end], i);
         write(s, stats.logsumexp, &mut self.logsumexp[..rows.end], i);
         write(s, stats.entropy, &mut self.entropy[..rows.end], i);
         write(s, stats.confidence, &mut self.confidence[..rows.end], i);

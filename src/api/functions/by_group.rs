@@ -15,7 +15,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
     fn run<S: Simd<T>>(self, s: S) {
         let mut io = self.0.streaming(false);
         let (count, classes) = (io.rows(), io.columns());
-        let (size, zero, one) = (function_group_rows(s, classes), s.splat(T::ZERO), s.splat(T::ONE));
+        let (size, one) = (function_group_rows(s, classes), s.splat(T::ONE));
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
             // 1. maxima
@@ -40,7 +40,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
                     io.row(i, &mut []).finish_source(
                         s,
                         T::ZERO,
-                        inlined!(|_, z| S::V::select(z.eq(max), zero, z - max) - log_partition),
+                        inlined!(|_, z| (z - max).zero_where(z.eq(max)) - log_partition),
                     );
                 }
             } else {

@@ -110,7 +110,7 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
                         let (e, class) = (tiles.logits.column(s, k), s.splat(T::from_f64(k as f64)));
                         let own = S::V::select(class.eq(group.class), hesses.label(s, e), hesses.at(s, e));
                         // `max` keeps a NaN on its right side.
-                        hess.places.put(s, k, rows.clone(), S::V::select(is_zero_weight, zero, least.max(own)));
+                        hess.places.put(s, k, rows.clone(), least.max(own).zero_where(is_zero_weight));
                     }
                 }
                 // 2. gradients, which replace the exponentials
@@ -135,7 +135,7 @@ impl<T: Real, G: CurvedTargets<T>> Kernel<T> for ByColumn<'_, T, G> {
                     let is_zero_weight = targets.hesses(s, group, s.splat(T::ONE), true).1.eq(zero);
                     for k in 0..classes {
                         let own = tiles.logits.column(s, k).abs() * factor;
-                        hess.places.put(s, k, rows.clone(), S::V::select(is_zero_weight, zero, least.max(own)));
+                        hess.places.put(s, k, rows.clone(), least.max(own).zero_where(is_zero_weight));
                     }
                 }
                 scratch.slopes = slopes;

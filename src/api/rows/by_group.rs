@@ -235,8 +235,7 @@ impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
     fn of<L: RowLoss<T>>(s: S, objective: &RowObjective<'_, T, L>, first: usize, rows: usize) -> Self {
         let zero = s.splat(T::ZERO);
         let class = objective.target.classes(s, first..first + rows);
-        let weight =
-            S::V::select(class.lt(zero), zero, sample_weights(s, objective.sample_weight, first..first + rows));
+        let weight = sample_weights(s, objective.sample_weight, first..first + rows).zero_where(class.lt(zero));
         let mut classes = [-1; MAX_LANES];
         let counted = lanes_of(s, S::V::select(weight.eq(zero), s.splat(-T::ONE), class));
         for (class, counted) in classes.iter_mut().zip(counted.as_ref()) {

@@ -77,7 +77,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfClasses<'_, '_, T, L> {
         let OfClasses(objective, loss) = self;
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let class = objective.target.classes(s, rows.clone());
-        let weight = S::V::select(class.lt(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
+        let weight = sample_weights(s, objective.sample_weight, rows.clone()).zero_where(class.lt(zero));
         let mut group =
             Group { rows: rows.len(), class, weight, upstream: None, total: one, cost: zero, sums: LaneSums::none(s) };
         if loss.needs_margins() {
@@ -128,7 +128,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
         let zero = s.splat(T::ZERO);
         objective.target.load(s, rows.clone(), weights);
         let total = loss.weigh(s, weights);
-        let weight = S::V::select(total.eq(zero), zero, sample_weights(s, objective.sample_weight, rows.clone()));
+        let weight = sample_weights(s, objective.sample_weight, rows.clone()).zero_where(total.eq(zero));
         let class = s.splat(-T::ONE);
         let mut group =
             Group { rows: rows.len(), class, weight, upstream: None, total, cost: zero, sums: LaneSums::none(s) };
@@ -158,11 +158,7 @@ impl<T: Real, L: RowLoss<T>> LaneTargets<T> for OfDistributions<'_, '_, T, L> {
 #[inline(always)]
 pub(super) fn chain<T: Real, S: Simd<T>>(s: S, grad: &mut [T], slopes: &[T]) {
     let zero = s.splat(T::ZERO);
-    RowIo::in_place(grad).map(
-        s,
-        T::ZERO,
-        inlined!(|i, x| S::V::select(x.eq(zero), zero, x * read(s, slopes, i, T::ZERO))),
-    );
+    RowIo::in_place(grad).map(s, T::ZERO, inlined!(|i, x| (x * read(s, slopes, i, T::ZERO)).zero_where(x.eq(zero))));
 }
 
 /// The sample weights of some rows.
@@ -194,8 +190,8 @@ impl<T: Real> Targets<'_, T> {
     fn load_inlined<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: &mut Tile<'_, T, S>) {
         match self {
             Targets::Classes(_) => {
-                let (zero, one, class) = (s.splat(T::ZERO), s.splat(T::ONE), self.classes(s, rows));
-                to.map(s, inlined!(|k, _| S::V::select(class.eq(s.splat(T::from_f64(k as f64))), one, zero)));
+                let (one, class) = (s.splat(T::ONE), self.classes(s, rows));
+                to.map(s, inlined!(|k, _| one.zero_unless(class.eq(s.splat(T::from_f64(k as f64))))));
             }
             Targets::Distributions(targets) => {
                 let (targets, stride) = targets.from(rows.start);
@@ -292,7 +288,7 @@ impl<'k, T: Real> Scratch<'k, T> {
         [count, classes]: [usize; 2],
         group: usize,
     ) -> Tiles<'_, T, S> {
-        if map.is_identity() {
+        if self.mapped.is_empty() {
             let mut tiles = self.tiles::<G, S>(s, group, classes);
             // The path for classes is inlined; with distributions transposing is the smaller part of the work.
             if G::HAS_WEIGHTS {
@@ -440,7 +436,7 @@ impl<T: Real, L: CurvedRowLoss<T>> Kernel<T> for LaneHesses<'_, '_, T, L> {
                     inlined!(|k, e| {
                         let is_own = s.splat(T::from_f64(k as f64)).eq(group.class);
                         let hess = S::V::select(is_own, hesses.label(s, e), hesses.at(s, e));
-                        S::V::select(is_zero_weight, zero, hess)
+                        hess.zero_where(is_zero_weight)
                     }),
                 );
                 exponentials.store_called(s, &mut hess[rows.start * classes..], rows.len());

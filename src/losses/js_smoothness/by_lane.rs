@@ -109,11 +109,11 @@ impl<'k, T: Real> Positions<'k, T> {
             for k in 0..self.classes {
                 let (z, p) = (logits.column(s, k), exponentials.column(s, k) * scale);
                 // A single logit of +inf has all the probability: it is replaced by 0, and the others by -inf.
-                let finite = S::V::select(z.eq(infinity), zero, zero - infinity);
+                let finite = (zero - infinity).zero_where(z.eq(infinity));
                 store_at(s, S::V::select(is_one, finite, z), self.logits, k * self.stride + at);
                 store_at(s, scale_up.min(p), self.probabilities, k * self.stride + at);
             }
-            store_at(s, S::V::select(is_one, zero, sums.max), self.max, at);
+            store_at(s, sums.max.zero_where(is_one), self.max, at);
             store_at(s, sums.rest, self.rest, at);
             store_at(s, log1p(s, sums.rest), self.log_partition, at);
         }
@@ -158,13 +158,13 @@ impl<'k, T: Real> Positions<'k, T> {
             };
             // Clamped to the range of the divergence; a NaN stays.
             let most = s.splat(T::from_f64(std::f64::consts::LN_2));
-            store_at(s, S::V::select(counts, most.min(zero.max(sum)), zero), self.divergences, j);
+            store_at(s, most.min(zero.max(sum)).zero_unless(counts), self.divergences, j);
             if GRAD {
                 let is_defined = sum.eq(sum);
                 let (mean, other_mean) =
                     (S::V::select(is_defined, mean, nan), S::V::select(is_defined, other_mean, nan));
-                store_at(s, S::V::select(counts, mean, zero), self.mean_g[1], j);
-                store_at(s, S::V::select(counts, other_mean, zero), self.mean_g[0], j + 1);
+                store_at(s, mean.zero_unless(counts), self.mean_g[1], j);
+                store_at(s, other_mean.zero_unless(counts), self.mean_g[0], j + 1);
             }
         }
     }
@@ -181,7 +181,6 @@ impl<'k, T: Real> Positions<'k, T> {
     /// The same, computed a second way for near neighbours, for which the log-sum-exps may be too inaccurate.
     #[inline(always)]
     fn small_shift<S: Simd<T>>(&self, s: S, j: usize, divergence: S::V, [shift, rest]: [S::V; 2]) -> [S::V; 2] {
-        let zero = s.splat(T::ZERO);
         let [sum] = s.call(inlined!(|s| class_sums(
             s,
             self.classes,
@@ -196,7 +195,7 @@ impl<'k, T: Real> Positions<'k, T> {
         // NaN is not less than anything.
         let is_small = sum.abs().lt(s.splat(T::from_f64(GROWTH_LIMIT)));
         let small = S::V::select(is_small, log1p(s, sum), shift);
-        let small_rest = S::V::select(is_small, zero, rest);
+        let small_rest = rest.zero_where(is_small);
         [S::V::select(is_near, small, shift), S::V::select(is_near, small_rest, rest)]
     }
 
@@ -219,8 +218,8 @@ impl<'k, T: Real> Positions<'k, T> {
                     return [divergence, zero, zero];
                 }
                 let (g, h) = (g * upstream, h * upstream);
-                store_at(s, S::V::select(counts, g, zero), after, i);
-                store_at(s, S::V::select(counts, h, zero), before, i + 1);
+                store_at(s, g.zero_unless(counts), after, i);
+                store_at(s, h.zero_unless(counts), before, i + 1);
                 [divergence, p * g, q * h]
             }),
         );
@@ -260,7 +259,7 @@ impl<'k, T: Real> Positions<'k, T> {
                 s,
                 &mut out[(j - range.start) * self.classes..],
                 S::LANES.min(range.end - j),
-                inlined!(|k, grad| S::V::select(has_met, S::V::select(k.eq(top), complement, grad), zero)),
+                inlined!(|k, grad| S::V::select(k.eq(top), complement, grad).zero_unless(has_met)),
             );
         }
     }

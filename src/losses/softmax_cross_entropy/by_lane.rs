@@ -94,7 +94,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxCrossEntropy<'_, T> {
         // s (U ln(1 + rest) + sum_k u_k (m - z_k))
         let (zero, weight, log_partition) = (s.splat(T::ZERO), group.weight, log1p(s, group.sums.rest));
         let loss = group.total.mul_add(log_partition, group.cost) + self.z_lanes(s, group, log_partition).0;
-        S::V::select(weight.eq(zero), zero, weight * loss)
+        (weight * loss).zero_where(weight.eq(zero))
     }
 
     #[inline(always)]
@@ -117,7 +117,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxCrossEntropy<'_, T> {
 fn plain_losses<T: Real, S: Simd<T>>(s: S, group: &Group<T, S>, weight: S::V) -> S::V {
     let loss = log1p(s, group.sums.rest) + group.sums.margin(s);
     let zero = s.splat(T::ZERO);
-    S::V::select(weight.eq(zero), zero, weight * loss)
+    (weight * loss).zero_where(weight.eq(zero))
 }
 
 impl<T: Real> SoftmaxCrossEntropy<'_, T> {
@@ -147,7 +147,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         };
         let log_partition = log1p(s, sums.rest);
         let z_loss = group.weight * self.z_lanes(s, group, log_partition).0;
-        S::V::select(weight.eq(zero), zero, weight.mul_add(log_partition + margin, z_loss))
+        weight.mul_add(log_partition + margin, z_loss).zero_where(weight.eq(zero))
     }
 
     /// The gradients of the same rows.
@@ -187,7 +187,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
                 // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where both p and its complement are accurate
                 let (p, complement) = group.sums.probability(s, e);
                 let g = z.scale.mul_add(p, scale * ((group.total - u) * p - u * complement));
-                S::V::select(is_zero_weight, zero, z.or_infinite(e, g))
+                z.or_infinite(e, g).zero_where(is_zero_weight)
             }),
         );
         if let Some(grad) = grad {
@@ -222,7 +222,7 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let is_infinite = slope.eq(infinity);
         let (weight, divisor) = (group.grad_weight(s, group.weight), s.splat(divisor));
         ZLossGrad {
-            scale: S::V::select(is_infinite, zero, slope * weight / divisor),
+            scale: (slope * weight / divisor).zero_where(is_infinite),
             infinity: S::V::select((weight / divisor).lt(zero), zero - infinity, infinity),
             infinite: S::V::select(is_infinite, group.sums.exponential_of_max(), none),
         }

@@ -69,7 +69,7 @@ impl<T: Real> SoftLanes<T> for SoftmaxFocalLoss<'_, T> {
     fn soft_value<S: Simd<T>>(&self, s: S, group: &Group<T, S>) -> S::V {
         let (zero, log_partition) = (s.splat(T::ZERO), log1p(s, group.sums.rest));
         let loss = group.cost + self.cross_entropy.z_lanes(s, group, log_partition).0;
-        S::V::select(group.weight.eq(zero), zero, group.weight * loss)
+        (group.weight * loss).zero_where(group.weight.eq(zero))
     }
 
     #[inline(always)]
@@ -108,19 +108,19 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
             let (u, z) = (weights.column(s, k), logits.column(s, k));
             let is_max = z.eq(sums.max);
             let (p, q) = sums.probability(s, exponentials.column(s, k));
-            let cost = log_partition + S::V::select(is_max, zero, sums.max - z);
+            let cost = log_partition + (sums.max - z).zero_where(is_max);
             let power = match self.whole() {
                 Some(_) => self.powers(s, q),
                 None => S::V::select(is_max, peak, exp(s, gamma * log1p(s, zero - p))),
             };
             let (class_loss, slope) = self.focus_lanes(s, power, p, q, cost);
             let is_zero_weight = u.eq(zero);
-            loss = loss + S::V::select(is_zero_weight, zero, u * class_loss);
-            let v = S::V::select(is_zero_weight, zero, u * slope);
+            loss = loss + (u * class_loss).zero_where(is_zero_weight);
+            let v = (u * slope).zero_where(is_zero_weight);
             total = total + v;
             weights.set_column(s, k, v);
         }
-        (group.cost, group.total) = (loss + S::V::select(sums.rest.eq(sums.rest), zero, sums.rest), total);
+        (group.cost, group.total) = (loss + sums.rest.zero_where(sums.rest.eq(sums.rest)), total);
     }
 
     /// The losses of a group of rows with classes, and `w A`.
@@ -132,8 +132,8 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
         let (loss, slope) = self.focus_lanes(s, power, p, q, cost);
         let z_loss = group.weight * self.cross_entropy.z_lanes(s, group, log_partition).0;
         let is_zero_weight = weight.eq(zero);
-        let losses = S::V::select(is_zero_weight, zero, weight.mul_add(loss, z_loss));
-        (losses, S::V::select(is_zero_weight, zero, weight * slope))
+        let losses = weight.mul_add(loss, z_loss).zero_where(is_zero_weight);
+        (losses, (weight * slope).zero_where(is_zero_weight))
     }
 
     /// `q^gamma cost` and `A` of classes with probability `p`, its complement `q`, `power = q^gamma` and `cost = -ln p`.
@@ -154,19 +154,19 @@ impl<T: Real> SoftmaxFocalLoss<'_, T> {
         let power = self.powers(s, q);
         let slope = self.focus_lanes(s, power, p, q, cost).1;
         let is_zero_weight = weight.eq(zero);
-        let weight_of_grad = S::V::select(is_zero_weight, zero, weight * slope);
+        let weight_of_grad = (weight * slope).zero_where(is_zero_weight);
         let hesses = ClassHesses::of(s, sums, weight_of_grad);
         // A row that counts is told from one that does not by its weight, which a power may have made 0.
-        let hesses = ClassHesses { weight: S::V::select(is_zero_weight, zero, weight_of_grad), ..hesses };
+        let hesses = ClassHesses { weight: weight_of_grad.zero_where(is_zero_weight), ..hesses };
         if is_convex {
             return hesses;
         }
         // B q = w gamma p q^gamma (l - 2 - (gamma - 1) p l / q); 0 where the power or the probability is
         let bracket = (cost - (one + one)) - (gamma - one) * p * (cost / q);
         let bend_q = weight * gamma * p * power * bracket;
-        let has_bend = S::V::select(p.eq(zero), zero, power).eq(zero);
-        let bend_q = S::V::select(has_bend, zero, S::V::select(is_zero_weight, zero, bend_q));
-        let bend = S::V::select(has_bend, zero, bend_q / q);
+        let has_bend = power.zero_where(p.eq(zero)).eq(zero);
+        let bend_q = bend_q.zero_where(is_zero_weight).zero_where(has_bend);
+        let bend = (bend_q / q).zero_where(has_bend);
         let label = weight_of_grad * p * q - bend_q * q;
         // Of a row without a defined distribution everything is NaN.
         ClassHesses { bend: Some([bend, label]), ..hesses }
