@@ -206,6 +206,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "its clock goes by what it interprets")]
     fn only_short_pauses_are_waited_for() {
         let lookout = Lookout::new();
         // How long a thread waits for more, that served another call before the pause.

@@ -7,6 +7,7 @@
 use crate::simd::float_mode;
 use std::any::Any;
 use std::hint::spin_loop;
+use std::mem::transmute;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,13 +24,12 @@ const HELPER: usize = 2;
 /// that have begun are done; a panic of any of them is resumed here.
 pub(crate) fn with_helpers(work: &(dyn Fn() + Sync), helpers: usize, spawn: impl Fn(Helper)) {
     let scope = Arc::new(Scope { state: AtomicUsize::new(0), caller: current(), panic: Mutex::new(None) });
-    // SAFETY: the reference is used by `Helper::run` alone, between `Scope::enter` and `Scope::leave`. `Close` is dropped
-    // before `work` is, on a panic too: from then on no helper can enter, and it waits until all have left.
-    let endless: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(work) };
+    // SAFETY: both types are a pointer to a closure and one to its functions.
+    let work_of_helpers = unsafe { transmute::<&(dyn Fn() + Sync), *const (dyn Fn() + Sync)>(work) };
     {
         let _close = Close(&scope);
         for _ in 0..helpers {
-            spawn(Helper { scope: Arc::clone(&scope), work: endless });
+            spawn(Helper { scope: Arc::clone(&scope), work: work_of_helpers });
         }
         work();
     }
@@ -41,8 +41,12 @@ pub(crate) fn with_helpers(work: &(dyn Fn() + Sync), helpers: usize, spawn: impl
 /// What a helper thread runs.
 pub(crate) struct Helper {
     scope: Arc<Scope>,
-    work: &'static (dyn Fn() + Sync),
+    /// No reference, which must not outlive the closure even where nobody follows it: a helper may come later.
+    work: *const (dyn Fn() + Sync),
 }
+
+// SAFETY: a scope may be shared, and the closure may be called from any thread.
+unsafe impl Send for Helper {}
 
 impl Helper {
     /// Whether the scope is open.
@@ -53,7 +57,10 @@ impl Helper {
     /// Runs the closure, unless the scope has been closed.
     pub(crate) fn run(self) {
         if self.scope.enter() {
-            let result = catch_unwind(AssertUnwindSafe(|| float_mode::standard(self.work)));
+            // SAFETY: `Close` is dropped before the closure is, on a panic too. From then on no helper can enter, and it waits
+            // until all that have entered have left.
+            let work = unsafe { &*self.work };
+            let result = catch_unwind(AssertUnwindSafe(|| float_mode::standard(work)));
             self.scope.leave(result.err());
         }
     }
@@ -113,10 +120,13 @@ mod tests {
     #[test]
     fn a_late_helper_does_not_run() {
         let (runs, helpers) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = || {
-            runs.fetch_add(1, Relaxed);
-        };
-        with_helpers(&work, 3, |helper| helpers.lock().unwrap().push(helper));
+        {
+            // The closure is gone when the helpers come.
+            let work = || {
+                runs.fetch_add(1, Relaxed);
+            };
+            with_helpers(&work, 3, |helper| helpers.lock().unwrap().push(helper));
+        }
         assert_eq!(runs.load(Relaxed), 1);
         helpers.into_inner().unwrap().into_iter().for_each(Helper::run);
         assert_eq!(runs.load(Relaxed), 1);

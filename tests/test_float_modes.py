@@ -15,6 +15,7 @@ import pytest
 
 import xentrs as xe
 from checks import assert_same_bits
+from processes import run
 from registry import CASES, DTYPES, FUNCTIONS, Case, Function
 
 pytestmark = pytest.mark.skipif(
@@ -99,6 +100,24 @@ def test_functions_underneath(register: Register, function: Function, bits: int)
                 with register.modes(bits):
                     result = function.function(x)
                 assert_same_bits(result, plain, f"{shape} {dtype.__name__}")
+
+
+@pytest.mark.parametrize("bits", MODES.values(), ids=MODES)
+def test_threads_that_start_in_other_modes(bits: int) -> None:
+    """A thread begins with the modes of the one that starts it, and keeps them when that one has others."""
+    program = f"""if True:
+        import numpy as np, xentrs as xe
+        from test_float_modes import Register, tiny_and_large
+
+        z = tiny_and_large(np.random.default_rng(5), np.float32, (3_000, 330))
+        with xe.threads(1):
+            alone = xe.softmax(z)
+        with xe.threads(4):
+            with Register().modes({bits}):
+                xe.softmax(z)
+            print(all(np.array_equal(xe.softmax(z), alone) for _ in range(20)))
+    """
+    assert run(program) == "True"
 
 
 def test_the_test_can_tell(register: Register) -> None:

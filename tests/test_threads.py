@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,16 @@ def test_our_own_variable_must_make_sense(wrong: str) -> None:
     done = start(SAY, XENTRS_NUM_THREADS=wrong, OMP_NUM_THREADS="3")
     assert done.returncode == 1
     assert f'ValueError: XENTRS_NUM_THREADS must be a positive integer, got "{wrong}"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"), [("XENTRS_NUM_THREADS", "a positive integer"), ("XENTRS_ISA", "one of .*portable")]
+)
+@pytest.mark.parametrize("wrong", ["mmx", "\udcff"], ids=["another word", "no text"])
+def test_our_own_variables_are_read_whatever_bytes_they_hold(variable: str, expected: str, wrong: str) -> None:
+    done = start(SAY, **{variable: wrong})
+    assert done.returncode == 1
+    assert re.search(f"ValueError: {variable} must be {expected}", done.stderr)
 
 
 def test_our_own_variable_has_a_ceiling_and_others_are_cut() -> None:

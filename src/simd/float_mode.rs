@@ -100,12 +100,11 @@ mod register {
     pub fn write((): ()) {}
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
     use std::hint::black_box;
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn subnormal_numbers_and_rounding_are_those_of_ieee() {
         let half_of_tiny = || black_box(f64::MIN_POSITIVE) / black_box(2.0);

@@ -44,7 +44,8 @@ impl Isa {
     #[inline]
     pub fn active() -> Result<Isa> {
         static ACTIVE: OnceLock<Result<Isa>> = OnceLock::new();
-        ACTIVE.get_or_init(|| Isa::choose(std::env::var("XENTRS_ISA").ok().as_deref())).clone()
+        let wanted = || Some(std::env::var_os("XENTRS_ISA")?.to_string_lossy().into_owned());
+        ACTIVE.get_or_init(|| Isa::choose(wanted().as_deref())).clone()
     }
 
     fn choose(wanted: Option<&str>) -> Result<Isa> {
