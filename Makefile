@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized test-rust test-python test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized fuzz test-rust test-python test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -80,7 +80,7 @@ docs: tools $(CORE) $(VENV)/.docs  ## the documentation, in docs/_build/: every 
 	$(VENV)/bin/python docs/check_site.py docs/_build
 
 clean:  ## remove everything that was built, .venv included
-	rm -rf $(VENV) .venv-least $(CORE) build dist docs/_build docs/api docs/gallery target
+	rm -rf $(VENV) .venv-least $(CORE) build dist docs/_build docs/api docs/gallery target fuzz/target
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -134,6 +134,18 @@ test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each 
 	for isa in $(ISAS); do \
 	    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 XENTRS_ISA=$$isa \
 	        cargo test --target $(HOST) --target-dir target/sanitized --lib --tests || exit 1; done
+
+# Any bytes, made into calls of the Rust API: a minute of them, so many SECONDS, or so many RUNS; with AddressSanitizer,
+# debug assertions too. What is found is written to fuzz/artifacts; new inputs go to build/fuzz, the corpus stays as it is.
+SECONDS := 60
+RUNS := -1
+SANITIZER := none
+fuzz:  ## calls of the Rust API at random, beside oracles, by libFuzzer (SECONDS=60, RUNS=-1, SANITIZER=none or address)
+	@$(call need,cargo fuzz --version,cargo-fuzz: cargo install cargo-fuzz --locked)
+	@mkdir -p build/fuzz
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer $(SANITIZER) $(if $(filter none,$(SANITIZER)),--release) --no-trace-compares \
+	    rust_api build/fuzz fuzz/corpus/rust_api -- \
+	    -max_total_time=$(SECONDS) -runs=$(RUNS) -max_len=256 -timeout=60 -print_final_stats=1
 
 test-rest: tools $(CORE) $(VENV)/.dev
 	XENTRS_ISA=$(firstword $(ISAS)) $(RUN) pytest $(QUICK) $(WITHOUT) --ignore=tests/kernels --ignore=tests/models

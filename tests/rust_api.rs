@@ -2,12 +2,13 @@
 
 use proptest::prelude::*;
 use xentrs::{
-    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Decay, Dispersion, Epoch, Error, Fault, Function,
-    GaussianNll, GaussianObjective, GradOutput, Groups, HessOptions, Labels, LinearGrads, LinearObjective, Link, Loss,
-    Measure, MeasureInput, MeasureKind, Momentum, Objective, Parameters, PointObjective, PointTargets, Reduction,
-    RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss, Sparse, Storage, Targets,
-    TokenObjective, Variable, apply, gaussian_value_and_grads, linear_value_and_grads, logsumexp, measure_value,
-    measure_value_and_grads, parity_penalty, softmax_stats, value, value_and_grad, value_grad_hess,
+    BinaryCrossEntropy, CategoricalCrossEntropy, Classes, ColumnPlaces, Columns, Decay, Dispersion, Epoch, Error,
+    Fault, Function, GaussianNll, GaussianObjective, GradOutput, Groups, HessOptions, Labels, LinearGrads,
+    LinearObjective, Link, Loss, Measure, MeasureInput, MeasureKind, Momentum, Objective, Parameters, PointObjective,
+    PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    Sparse, Storage, Targets, TokenObjective, Variable, apply, gaussian_value_and_grads, linear_value_and_grads,
+    logsumexp, measure_value, measure_value_and_grads, parity_penalty, softmax_stats, value, value_and_grad,
+    value_by_column, value_grad_hess,
 };
 
 type Softmax<'a> = RowObjective<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -63,6 +64,17 @@ fn rows_may_stand_apart() {
     let tight = Rows::new("logits", &[1.0, 2.0, 3.0, 5.0], 2, 2).unwrap();
     let objective = softmax(&[0, 1], 2);
     assert_eq!(value(&objective, apart, Reduction::Sum), value(&objective, tight, Reduction::Sum));
+}
+
+#[test]
+fn no_rows_a_class_at_a_time_have_no_loss() {
+    let columns = Columns::new(&[], 0, 2).unwrap();
+    let places = || ColumnPlaces::Same(&mut []);
+    for (reduction, loss) in [(Reduction::Sum, Loss::Scalar(0.0)), (Reduction::None, Loss::Each(vec![]))] {
+        let hess = Some((places(), HessOptions::EXACT));
+        let ours = value_by_column(&softmax(&[], 2), columns, Some(places()), hess, reduction, GradOutput::ONE);
+        assert_eq!(ours, Ok(Some(loss)));
+    }
 }
 
 #[test]
@@ -334,6 +346,11 @@ fn an_epoch_whose_parts_do_not_fit_is_refused() {
     let mut short = [0.0; 5];
     let refused = checked.run(0..3, &mut Parameters { weight: &mut short, bias: None }, None);
     assert_eq!(refused.unwrap_err().to_string(), "weight must have shape (2, 3), got (5,)");
+    let mut weight = [0.5; 6];
+    let mut run = |steps| checked.run(steps, &mut Parameters { weight: &mut weight, bias: None }, None);
+    assert_eq!(run(2..4).unwrap_err().to_string(), "steps must be those of the epoch, got 2..4 of 3");
+    assert_eq!(run(3..3), Ok(0.0));
+    assert_eq!(weight, [0.5; 6]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl<'a, T: Real> ColumnPlaces<'a, T> {
         fn cut<N>(places: &mut [N], rows: usize, size: usize) -> Vec<Vec<&mut [N]>> {
             let count = places.len().checked_div(rows).unwrap_or(0);
             let mut blocks = memory::list((0..rows.div_ceil(size)).map(|_| memory::with_capacity(count)));
-            for class in places.chunks_exact_mut(rows) {
+            for class in places.chunks_exact_mut(rows.max(1)) {
                 for (block, part) in blocks.iter_mut().zip(class.chunks_mut(size)) {
                     block.push(part);
                 }

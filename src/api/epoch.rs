@@ -92,8 +92,8 @@ impl<T: Real> CheckedEpoch<'_, T> {
     /// its step, divided by the number of visits of the epoch.
     ///
     /// # Errors
-    /// [`Error::Shape`] for parameters that do not fit, [`Error::Parameter`] for velocities that do not fit them. Then
-    /// nothing is written.
+    /// [`Error::Shape`] for parameters that do not fit, [`Error::Parameter`] for velocities that do not fit them, and for
+    /// steps beyond the last one. Then nothing is written.
     pub fn run(
         &self,
         steps: Range<usize>,
@@ -101,6 +101,9 @@ impl<T: Real> CheckedEpoch<'_, T> {
         mut velocity: Option<&mut Parameters<'_, T>>,
     ) -> Result<f64> {
         let (features, visits, size) = (self.epoch.x.columns(), self.visits.len(), self.epoch.batch_size);
+        if steps.end > self.steps() {
+            return Err(Error::parameter("steps", "those of the epoch", format!("{steps:?} of {}", self.steps())));
+        }
         model.check(self.classes, features)?;
         if let Some(velocity) = &velocity {
             velocity.check(self.classes, features)?;
