@@ -34,11 +34,15 @@ impl<T: Float> Kernel<T> for Operations<'_, T> {
             each(&|x, y| S::V::select(x.eq(y), one, zero)),
             each(&|x, y| S::V::select(x.lt(y), x, zero - y)),
             each(&|x, y| y.zero_where_lt(x, y)),
+            each(&|x, y| x.zero_where(x.lt(y))),
+            each(&|x, y| x.zero_unless(x.lt(y))),
+            each(&|x, y| y.add_where(x.lt(y), x)),
+            each(&|x, y| y.add_unless(x.lt(y), x)),
         ]
     }
 }
 
-fn plain(a: f64, b: f64) -> [f64; 11] {
+fn plain(a: f64, b: f64) -> [f64; 15] {
     let flag = |holds: bool| f64::from(u8::from(holds));
     [
         a + b,
@@ -52,6 +56,10 @@ fn plain(a: f64, b: f64) -> [f64; 11] {
         flag(a == b),
         if a < b { a } else { -b },
         if a < b { 0.0 } else { b },
+        if a < b { 0.0 } else { a },
+        if a < b { a } else { 0.0 },
+        if a < b { b + a } else { b },
+        if a < b { b } else { b + a },
     ]
 }
 
