@@ -7,8 +7,8 @@ use xentrs::{
     LinearObjective, Link, Loss, Measure, MeasureInput, MeasureKind, Momentum, Objective, Parameters, PointObjective,
     PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss,
     Sparse, Storage, Targets, TokenObjective, Variable, apply, gaussian_value_and_grads, linear_value_and_grads,
-    logsumexp, measure_value, measure_value_and_grads, parity_penalty, softmax_stats, value, value_and_grad,
-    value_by_column, value_grad_hess,
+    logsumexp, measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
+    value_and_grad, value_by_column, value_grad_hess,
 };
 
 type Softmax<'a> = RowObjective<'a, f64, SoftmaxCrossEntropy<'a, f64>>;
@@ -413,6 +413,20 @@ fn points_may_stand_apart_in_rows() {
         PointObjective { loss, target: PointTargets::Real(&[1.0, 0.0]), sample_weight: None, ignored: None };
     let expected = Error::Value { name: "p", expected: "in [0, 1]", got: 1.5, index: 1 };
     assert_eq!(value(&objective, bad, Reduction::Sum), Err(expected));
+}
+
+#[test]
+fn the_groups_of_many_rows_are_those_of_their_points() {
+    let x: Vec<f64> = (0..80_000).map(|i| f64::from(i % 101) * 0.1 - 5.0).collect();
+    let labels: Vec<i64> = (0..80_000).map(|i| i64::from(i > 70_000 || i % 3 == 0)).collect();
+    let [one, other] = [(80_000, 1), (40_000, 2)].map(|(rows, columns)| {
+        let group = Classes::new(Labels::I64(&labels), 2, None).unwrap();
+        let (groups, mut grad) = (Groups { group, count: 2, target: None }, vec![7.0f64; x.len()]);
+        let io = RowsIo::new(Rows::new("logits", &x, rows, columns).unwrap(), &mut grad).unwrap();
+        (parity_penalty_with_grad(io, groups, Link::Sigmoid, 1.0).unwrap(), grad)
+    });
+    assert!((one.0 / other.0 - 1.0).abs() < 1e-12, "{} {}", one.0, other.0);
+    assert!(one.1.iter().zip(&other.1).all(|(a, b)| (a - b).abs() <= 1e-12 * a.abs()));
 }
 
 #[test]

@@ -399,6 +399,7 @@ pub fn penalties<S: Stored>(draw: &mut Draw<'_>) {
         let is_valid =
             labels.len() == n && labels.iter().all(|&label| Some(label) == ignored || (0..3).contains(&label));
         let link = draw.pick(&[Link::Sigmoid, Link::Identity]);
+        draw.show((&numbers_of, &labels, ignored, &target));
         let result = groups().and_then(|groups| parity_penalty(view, groups, link));
         if refused(&result, is_valid, "parity") {
             return;

@@ -107,7 +107,9 @@ impl Known {
         let rest = e.iter().enumerate().filter(|(k, _)| *k != top).fold(0.0, |sum, (_, e)| sum + e);
         let (all, log_partition) = (1.0 + rest, rest.ln_1p());
         let margin: Vec<f64> = z.iter().map(|z| max - z).collect();
-        let largest = z.iter().filter(|z| z.is_finite()).fold(0.0f64, |largest, z| largest.max(z.abs()));
+        // The sum of a logit and its prior may be far smaller than both.
+        let sizes = row.iter().enumerate().map(|(k, &z)| capped(z).abs() + prior(k).abs());
+        let largest = sizes.filter(|size| size.is_finite()).fold(0.0, f64::max);
         Known::Softmax(Softmax {
             p: e.iter().map(|e| e / all).collect(),
             q: (0..z.len()).map(|k| if k == top { rest / all } else { (all - e[k]) / all }).collect(),

@@ -39,10 +39,11 @@ impl<'a, T: Real> Groups<'a, T> {
 
     /// The sums of all groups, on one thread, in the order of the rows.
     fn sums(&self, isa: Isa, link: Link, chosen: &Chosen<'a, T>, logits: StoredRows<'_, T>) -> Vec<GroupSum> {
-        let (mut sums, size) = (memory::copies(GroupSum::default(), self.count), parallel::block_rows(1));
+        let (mut sums, columns) = (memory::copies(GroupSum::default(), self.count), logits.columns());
+        let size = parallel::block_rows(columns);
         for (b, x) in logits.blocks(size).enumerate() {
-            let sums = &mut sums;
-            let add = |x: &[T]| T::dispatch(isa, Add { link, x, first: b * size, chosen, sums });
+            let (sums, first) = (&mut sums, b * size * columns);
+            let add = |x: &[T]| T::dispatch(isa, Add { link, x, first, chosen, sums });
             x.widened(isa, |x| x.with_flat(add));
         }
         sums
@@ -77,15 +78,16 @@ pub(crate) fn parity_penalty_with_grad_of<T: Real>(
     link: Link,
     grad_output: f64,
 ) -> Result<f64> {
-    let (isa, rows) = (Isa::active()?, logits.rows() * logits.columns());
+    let (isa, columns, rows) = (Isa::active()?, logits.columns(), logits.rows() * logits.columns());
     let chosen = groups.chosen(rows)?;
     let (penalty, mut slopes) = penalty(&groups.sums(isa, link, &chosen, logits.source()));
     if grad_output != 1.0 {
         slopes.iter_mut().for_each(|slope| *slope *= grad_output);
     }
-    let size = parallel::block_rows(1);
+    let size = parallel::block_rows(columns);
     parallel::for_each(logits.blocks(size).enumerate(), rows, |(b, x)| {
-        x.filled(isa, |x| T::dispatch(isa, Slopes { link, x, first: b * size, chosen: &chosen, slopes: &slopes }))
+        let first = b * size * columns;
+        x.filled(isa, |x| T::dispatch(isa, Slopes { link, x, first, chosen: &chosen, slopes: &slopes }))
     });
     Ok(penalty)
 }
