@@ -241,10 +241,13 @@ fn epoch<T: Number>(
     classes: usize,
 ) {
     let is_ordered = draw.one_in(2);
-    let (order, ignored) = draw.labels(rows, rows);
+    let (order, _) = draw.labels(rows, rows);
+    if order.len() != rows && classes == 0 {
+        return; // so many visits have no targets either
+    }
     draw.valid |= !is_ordered;
     draw.valid &= !is_ordered || order.len() == rows && order.iter().all(|row| (0..rows as i64).contains(row));
-    let (_, batch_size) = (ignored, draw.pick(&[1, 2, 3, 100]));
+    let batch_size = draw.pick(&[1, 2, 3, 100]);
     let steps = rows.div_ceil(batch_size);
     let rates = vec![draw.pick(&[0.0, 0.1, -1.0, f64::NAN, 1e300]); draw.length(steps)];
     let moment = Momentum { momentum: draw.pick(&[0.0, 0.9]), nesterov: draw.one_in(2) };
