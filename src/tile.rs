@@ -163,6 +163,18 @@ impl<'a, T: Real, S: Simd<T>> Tile<'a, T, S> {
         a + b
     }
 
+    /// The largest number of each row, none of which is negative, and the sum of its others.
+    #[inline(always)]
+    pub(crate) fn largest_and_rest(&self, s: S) -> (S::V, S::V) {
+        let (mut largest, mut rest) = (s.splat(T::ZERO), s.splat(T::ZERO));
+        for k in 0..self.classes() {
+            let x = self.column(s, k);
+            rest = rest + largest.min(x);
+            largest = largest.max(x);
+        }
+        (largest, rest)
+    }
+
     /// `sum_k (max z - z_k)` of each row, before its logits become exponentials.
     #[inline(always)]
     pub(crate) fn margins(&self, s: S) -> S::V {

@@ -416,6 +416,29 @@ fn points_may_stand_apart_in_rows() {
 }
 
 #[test]
+fn a_soft_label_that_is_nearly_sure_keeps_the_digits_of_the_others() {
+    for classes in [2, 3, 17, 64] {
+        for share in [1e-2f32, 1e-4, 1e-6] {
+            let mut target = vec![share / (classes - 1) as f32; classes];
+            target[1] = 1.0 - share;
+            let logits: Vec<f32> = (0..classes).map(|k| if k == 1 { 25.0 } else { k as f32 * 0.1 }).collect();
+            let mut grad = vec![7.0; classes];
+            let objective = RowObjective {
+                loss: SoftmaxCrossEntropy::new(classes, None, 0.0).unwrap(),
+                target: Targets::Distributions(Rows::new("target", &target, 1, classes).unwrap()),
+                sample_weight: None,
+            };
+            let io = RowsIo::new(Rows::new("logits", &logits, 1, classes).unwrap(), &mut grad).unwrap();
+            value_and_grad(&objective, io, Reduction::Sum, GradOutput::ONE).unwrap();
+            let others: f64 = target.iter().map(|&t| f64::from(t)).sum::<f64>() - f64::from(target[1]);
+            let rest: f64 = logits.iter().map(|&z| (f64::from(z) - 25.0).exp()).sum::<f64>() - 1.0;
+            let truth = (others - f64::from(target[1]) * rest) / (1.0 + rest);
+            assert!((f64::from(grad[1]) / truth - 1.0).abs() < 1e-5, "{classes} {share}: {} {truth}", grad[1]);
+        }
+    }
+}
+
+#[test]
 fn the_groups_of_many_rows_are_those_of_their_points() {
     let x: Vec<f64> = (0..80_000).map(|i| f64::from(i % 101) * 0.1 - 5.0).collect();
     let labels: Vec<i64> = (0..80_000).map(|i| i64::from(i > 70_000 || i % 3 == 0)).collect();

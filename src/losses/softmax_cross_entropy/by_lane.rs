@@ -180,13 +180,18 @@ impl<T: Real> SoftmaxCrossEntropy<'_, T> {
         let (zero, weight) = (s.splat(T::ZERO), group.grad_weight(s, group.weight));
         let (scale, is_zero_weight) = (weight / s.splat(divisor), weight.eq(zero));
         let z = self.z_loss_grad(s, group, divisor);
+        // Where one class has nearly all weight, `U - u` has lost the digits of the others, which are summed instead. The
+        // sum of a row with a weight of NaN is NaN.
+        let (largest, rest) = weights.largest_and_rest(s);
+        let rest = S::V::select(group.total.eq(group.total), rest, group.total);
         exponentials.map_with(
             s,
             weights,
             inlined!(|e, u| {
                 // s (U p_k - u_k) = s ((U - u) p - u (1 - p)), where both p and its complement are accurate
                 let (p, complement) = group.sums.probability(s, e);
-                let g = z.scale.mul_add(p, scale * ((group.total - u) * p - u * complement));
+                let others = S::V::select(u.eq(largest), rest, group.total - u);
+                let g = z.scale.mul_add(p, scale * (others * p - u * complement));
                 z.or_infinite(e, g).zero_where(is_zero_weight)
             }),
         );
