@@ -59,9 +59,9 @@ mod tests {
     fn buffers_are_kept_up_to_a_length() {
         // A new thread, whose pile is empty.
         std::thread::spawn(|| {
-            f32::with_scratch(KEPT, |scratch| scratch.fill(7.0));
+            f32::with_scratch(KEPT, |scratch| scratch[0] = 7.0);
             f32::with_scratch(1, |scratch| assert_eq!(scratch, [7.0], "it was kept"));
-            f32::with_scratch(KEPT + 1, |scratch| scratch.fill(8.0));
+            f32::with_scratch(KEPT + 1, |scratch| scratch[0] = 8.0);
             f32::with_scratch(1, |scratch| assert_eq!(scratch, [0.0], "it was freed"));
         })
         .join()

@@ -1,5 +1,7 @@
 """Settings of the whole suite: hypothesis draws the same examples on every run; fixtures that several files use."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -16,6 +18,14 @@ def one_blas_thread():
     """Matrices as small as those of the tests leave BLAS threads waiting for one another, the longer the busier."""
     with threadpool_limits({"blas": 1, "openmp": 1}):
         yield
+
+
+@pytest.fixture
+def heeds_interrupts():
+    """Runs in the background are started with SIGINT ignored, and so are their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def topk_kl_divergence_oracle(
             return np.where(t > 0, np.where(np.abs(x) < 0.5, near, t * (np.log(t) - log_s) - t + p), p)
 
     loss = np.where(known, excess(teacher, -cost), 0).sum(-1) + excess(rest, tail_logit)
-    share = np.exp(-cost - np.where(np.isinf(tail_logit), 0, tail_logit)[..., None])
+    share = np.exp(np.where(known, -np.inf, -cost - np.where(np.isinf(tail_logit), 0, tail_logit)[..., None]))
     total = (teacher.sum(-1) + rest)[..., None]
     up = total * np.where(known, student, share * tail[..., None])
     down = np.where(known, teacher, share * rest[..., None])

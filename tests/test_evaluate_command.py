@@ -318,6 +318,7 @@ def until_it_has_begun(place: Path, process: subprocess.Popen[Any], before: byte
         time.sleep(0.002)
 
 
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_interrupted_work_says_how_to_go_on(command: Command, tmp_path: Path) -> None:
     logits, labels = made(tmp_path, n=2000)
     expected = command("evaluate", logits, labels, "--json", "-")[0]
@@ -335,6 +336,7 @@ def test_interrupted_work_says_how_to_go_on(command: Command, tmp_path: Path) ->
     assert (tmp_path / "r.json").read_text() == expected
 
 
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_interrupted_work_without_a_checkpoint(tmp_path: Path) -> None:
     logits, labels = made(tmp_path, n=2000)
     process = subprocess.Popen(

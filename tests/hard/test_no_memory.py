@@ -17,7 +17,7 @@ from processes import LIMIT, run
 
 TESTS = Path(__file__).parents[1]
 WHOLE = bool(os.environ.get("XENTRS_HARD"))
-UNITS = [(unit, 1) for unit in range(12)] if WHOLE else [(0, 37), (7, 29)]
+UNITS = [(unit, 1) for unit in range(12)] if WHOLE else [(0, 37), (7, 29), (8, 21)]
 """A type and a kind of calls, and one of how many calls."""
 
 glibc = pytest.mark.skipif(
@@ -36,6 +36,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @glibc
+@pytest.mark.timeout(10 * LIMIT)
 @pytest.mark.parametrize("threads", ["1", "2"] if WHOLE else ["2"])
 @pytest.mark.parametrize("way", ["one", "room"])
 @pytest.mark.parametrize(("unit", "step"), UNITS)

@@ -2,7 +2,6 @@
 
 import _thread
 import operator
-import signal
 from functools import partial
 
 import numpy as np
@@ -155,14 +154,6 @@ def test_no_rows_make_no_step():
     assert optimizer.linear_epoch(np.empty((0, 2)), [], rng=0) == 0.0
     assert optimizer.n_steps == 0
     np.testing.assert_array_equal(weight, 1.0)
-
-
-@pytest.fixture
-def heeds_interrupts():
-    """Runs in the background are started with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeds_interrupts")

@@ -14,7 +14,10 @@ from test_models import ESTIMATORS, data
 from refusals import state
 from xentrs.models import LogisticRegression, MLPClassifier, TemperatureScaler, temperature
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("heeds_interrupts"),
+]
 
 EPOCHS = 4
 TRAINED = [
