@@ -177,6 +177,9 @@ fn value(kind: MeasureKind, input: MeasureInput, temperature: f64, p: &[f64], q:
                 max => max + (weight * (p - max).exp() + (1.0 - weight) * (q - max).exp()).ln(),
             };
             let value = sum(&|p, q| part(weight, p, mix(p, q)) + part(1.0 - weight, q, mix(p, q)));
+            // Numbers in half precision may sum to more than 1; the divergence is never more than that of certainties.
+            let entropy = |w: f64| if w == 0.0 { 0.0 } else { -w * w.ln() };
+            let value = value.min(entropy(weight) + entropy(1.0 - weight));
             (value, value)
         }
     })
