@@ -76,6 +76,7 @@ mod rows;
 mod scope;
 mod scratch;
 mod simd;
+mod sleeper;
 mod sparse;
 mod storage;
 mod tile;

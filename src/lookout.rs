@@ -5,11 +5,12 @@
 //! the processor. Where the last pause was longer, none looks out: whoever calls now and then burns no time.
 
 use crate::scope::Helper;
+use crate::sleeper::Sleeper;
 use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, Thread, current, park, yield_now};
+use std::thread::{Builder, current, park, yield_now};
 use std::time::{Duration, Instant};
 
 /// The longest pause between two calls in which a helper stays awake.
@@ -39,7 +40,7 @@ struct State {
     /// Threads that look out.
     awake: usize,
     /// Threads that sleep. The one that fell asleep last is woken first, so that where few are wanted, the same few work.
-    asleep: Vec<Thread>,
+    asleep: Vec<Sleeper>,
 }
 
 thread_local! {
@@ -93,22 +94,22 @@ impl Lookout {
             state.helpers.push(helper);
             if state.helpers.len() > state.awake { state.asleep.pop() } else { None }
         });
-        if let Some(thread) = woken {
-            thread.unpark();
+        if let Some(sleeper) = woken {
+            sleeper.wake();
         }
     }
 
     /// Returns when a helper is wanted.
     fn sleep(&self) {
-        let this = current();
+        let this = current().id();
         let is_wanted = self.with(|state| {
             if state.helpers.is_empty() {
-                state.asleep.push(this.clone());
+                state.asleep.push(Sleeper::this());
             }
             !state.helpers.is_empty()
         });
         // Whoever wakes a thread takes it off the list; others may unpark it for reasons of their own.
-        while !is_wanted && self.with(|state| state.asleep.iter().any(|thread| thread.id() == this.id())) {
+        while !is_wanted && self.with(|state| state.asleep.iter().any(|sleeper| sleeper.thread.id() == this)) {
             park();
         }
     }
@@ -165,7 +166,7 @@ mod tests {
 
     /// Whether one more helper wakes a thread that sleeps.
     fn must_wake(lookout: &Lookout) -> bool {
-        lookout.with(|state| state.asleep = vec![current()]);
+        lookout.with(|state| state.asleep = vec![Sleeper::this()]);
         with_helpers(&|| {}, 1, |helper| lookout.post(helper));
         lookout.with(|state| state.asleep.is_empty())
     }
@@ -197,7 +198,7 @@ mod tests {
                 both.wait();
                 runs.fetch_add(1, Relaxed);
             };
-            lookout.with(|state| state.asleep = vec![current()]);
+            lookout.with(|state| state.asleep = vec![Sleeper::this()]);
             with_helpers(&work, 1, |helper| lookout.post(helper));
             assert_eq!(lookout.with(|state| state.asleep.len()), 1);
         });
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(LOOKOUT.threads.load(Relaxed), 3);
         wait(3);
         // Somebody else's unpark wakes nobody.
-        sleepers().iter().for_each(Thread::unpark);
+        sleepers().iter().for_each(|sleeper| sleeper.thread.unpark());
         thread::sleep(Duration::from_millis(5));
         let before = sleepers();
         assert_eq!(before.len(), 3);
@@ -251,7 +252,7 @@ mod tests {
             }
         };
         with_helpers(&work, 1, |helper| LOOKOUT.post(helper));
-        assert_eq!(helped.into_inner().unwrap(), [before[2].id()]);
+        assert_eq!(helped.into_inner().unwrap(), [before[2].thread.id()]);
         wait(3);
     }
 

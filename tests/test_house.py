@@ -41,6 +41,7 @@ RUST_FLOORS = """
     api
     parallel
     lookout
+    sleeper
     scope
     linear
     losses
