@@ -14,7 +14,7 @@ use std::thread::{Builder, current, park, yield_now};
 use std::time::{Duration, Instant};
 
 /// The longest pause between two calls in which a helper stays awake.
-const PATIENCE: Duration = Duration::from_micros(200);
+pub(crate) const PATIENCE: Duration = Duration::from_micros(200);
 
 /// The helpers that are wanted, and the threads that look out for them.
 pub(crate) struct Lookout {

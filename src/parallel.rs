@@ -12,7 +12,7 @@
 //! another thread of its parent either: there is no global lock that a fork could leave locked.
 
 use crate::error::{Error, Result};
-use crate::lookout::Lookout;
+use crate::lookout::{Lookout, PATIENCE};
 use crate::memory;
 use crate::scope;
 use std::cell::Cell;
@@ -20,12 +20,16 @@ use std::num::NonZero;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// Elements of a block: large enough to hide the hand-over to a thread, small enough to share evenly.
 const BLOCK_ELEMENTS: usize = 1 << 15;
 
 /// For fewer elements waking a thread costs more than it saves.
-pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 16;
+pub(crate) const PARALLEL_ELEMENTS: usize = 1 << 17;
+
+/// For fewer elements even a thread that is awake costs more than it saves.
+pub(crate) const LOOP_ELEMENTS: usize = 1 << 15;
 
 /// The largest number of threads: more than any machine has cores, and no more than start in a moment.
 pub(crate) const MOST_THREADS: NonZero<usize> = NonZero::new(4096).unwrap();
@@ -102,9 +106,15 @@ impl Helpers {
     /// None where the calling thread does the work alone.
     fn of(elements: usize, blocks: usize) -> Option<Self> {
         // The number is read once, as another thread may set a new one in the meantime.
-        let others = if elements >= PARALLEL_ELEMENTS { num_threads().min(MOST_THREADS.get()) - 1 } else { 0 };
+        let others = if elements >= LOOP_ELEMENTS { num_threads().min(MOST_THREADS.get()) - 1 } else { 0 };
         let count = others.min(blocks.saturating_sub(1));
-        (count > 0).then(lookout).flatten().map(|lookout| Helpers { lookout, count })
+        if count == 0 {
+            return None;
+        }
+        // Asked of all work, as it is counted there.
+        let is_in_loop = is_in_loop();
+        let pays = is_in_loop || elements >= PARALLEL_ELEMENTS;
+        pays.then(lookout).flatten().map(|lookout| Helpers { lookout, count })
     }
 
     /// Runs `f` on every block: each thread takes the next block when it is done with its last one.
@@ -123,6 +133,20 @@ impl Helpers {
         self.lookout.grow(self.count);
         scope::with_helpers(&work, self.count, |helper| self.lookout.post(helper));
     }
+}
+
+/// Whether this thread is in a loop of calls that helpers could help with, so that they are awake.
+fn is_in_loop() -> bool {
+    /// A call may share its work several times.
+    const MANY: u32 = 4;
+    thread_local! {
+        /// When this thread last had work to share, and how often at least without a pause.
+        static LAST: Cell<Option<(Instant, u32)>> = const { Cell::new(None) };
+    }
+    let now = Instant::now();
+    let times = LAST.get().filter(|(last, _)| now - *last < PATIENCE).map_or(0, |(_, times)| MANY.min(times + 1));
+    LAST.set(Some((now, times)));
+    times == MANY
 }
 
 /// A thread that panics leaves what it has locked in a valid state, so that poison is ignored.
@@ -339,6 +363,23 @@ mod tests {
             let pooled = names.iter().flatten().filter(|name| name.starts_with("xentrs-"));
             assert_eq!(pooled.count(), threads - 1, "{names:?}");
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "its clock goes by what it interprets")]
+    fn little_work_is_shared_in_a_loop_only() {
+        let shares = |elements| with_num_threads(n(2), || Helpers::of(elements, 2).is_some());
+        let pause = || std::thread::sleep(2 * PATIENCE);
+        pause();
+        assert_eq!([LOOP_ELEMENTS - 1, LOOP_ELEMENTS, PARALLEL_ELEMENTS].map(shares), [false, false, true]);
+        // A busy machine may take the processor away between two calls.
+        let is_shared = (0..100).any(|_| {
+            pause();
+            assert!(!shares(LOOP_ELEMENTS));
+            (0..8).map(|_| shares(LOOP_ELEMENTS)).collect::<Vec<_>>().ends_with(&[true, true])
+        });
+        assert!(is_shared);
+        assert!(!shares(LOOP_ELEMENTS - 1));
     }
 
     #[test]

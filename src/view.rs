@@ -170,8 +170,7 @@ impl<'a, T: Copy, O> RowsIo<'a, T, O> {
         self.streams && self.source.is_some()
     }
 
-    /// The same, with results that bypass the caches or do not. Short rows share cache lines, and a line that is written
-    /// in two parts past the caches takes several times as long.
+    /// The same, with results that bypass the caches or do not.
     pub(crate) fn streaming(self, streams: bool) -> Self {
         RowsIo { streams, ..self }
     }
@@ -257,6 +256,17 @@ impl<T: Float> RowsIo<'_, T> {
         let target = &mut self.target[i * self.columns..][..self.columns];
         match &self.source {
             Some(source) if self.streams => RowIo::streaming(source.row(i), target, scratch),
+            Some(source) => RowIo::new(source.row(i), target),
+            None => RowIo::in_place(target),
+        }
+    }
+
+    /// One short row, whose results never bypass the caches: short rows share cache lines, and a line that is written in two
+    /// parts past the caches takes several times as long.
+    #[inline(always)]
+    pub(crate) fn short_row(&mut self, i: usize) -> RowIo<'_, T> {
+        let target = &mut self.target[i * self.columns..][..self.columns];
+        match &self.source {
             Some(source) => RowIo::new(source.row(i), target),
             None => RowIo::in_place(target),
         }

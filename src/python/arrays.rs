@@ -16,7 +16,7 @@
 
 use super::threads;
 use crate::error::Error;
-use crate::parallel::PARALLEL_ELEMENTS;
+use crate::parallel::LOOP_ELEMENTS;
 use crate::simd::float_mode;
 use crate::storage::{Place, Storage};
 use crate::view::Rows;
@@ -38,7 +38,7 @@ pub(super) type Arg<'a, 'py> = &'a Bound<'py, PyAny>;
 const DETACH_ELEMENTS: usize = 1 << 14;
 
 /// Work that is shared among threads has always released the GIL and read the number of threads from the context.
-const _: () = assert!(DETACH_ELEMENTS <= PARALLEL_ELEMENTS);
+const _: () = assert!(DETACH_ELEMENTS <= LOOP_ELEMENTS);
 
 /// The type of elements that are read in place. They have no invalid bit patterns.
 pub(super) trait Stored: Copy {

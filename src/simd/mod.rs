@@ -95,6 +95,8 @@ pub trait Float:
     fn from_f64(x: f64) -> Self;
     /// The same number as an `f64`.
     fn to_f64(self) -> f64;
+    /// The whole part of a number.
+    fn to_i32(self) -> i32;
     /// The least number of this type that is not below `x`.
     fn not_below(x: f64) -> Self;
     /// The greatest number of this type that is not above `x`.
@@ -316,6 +318,11 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+
+            #[inline(always)]
+            fn to_i32(self) -> i32 {
+                self as i32
             }
 
             fn not_below(x: f64) -> Self {

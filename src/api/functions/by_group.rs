@@ -13,7 +13,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let mut io = self.0.streaming(false);
+        let mut io = self.0;
         let (count, classes) = (io.rows(), io.columns());
         let (size, one) = (function_group_rows(s, classes), s.splat(T::ONE));
         for start in (0..count).step_by(size) {
@@ -21,14 +21,14 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
             // 1. maxima
             let mut maxima = GroupMaxima::none(s);
             for (lane, i) in rows.clone().enumerate() {
-                maxima.add(s, lane, io.row(i, &mut []).source());
+                maxima.add(s, lane, io.short_row(i).source());
             }
             let pivots = maxima.pivots(s);
             if LOG {
                 // 2. sums of exponentials
                 let mut sums = GroupSums::none(s);
                 for (lane, i) in rows.clone().enumerate() {
-                    sums.add(s, lane, &pivots, io.row(i, &mut []).source());
+                    sums.add(s, lane, &pivots, io.short_row(i).source());
                 }
                 // 3. results
                 let sums = sums.finish(s, &pivots, &pivots.max);
@@ -37,7 +37,7 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
                     let (max, log_partition) =
                         (s.splat(pivots.max.as_ref()[lane]), s.splat(log_partitions.as_ref()[lane]));
                     // Two subtractions keep the digits that one would lose if the maximum is large.
-                    io.row(i, &mut []).finish_source(
+                    io.short_row(i).finish_source(
                         s,
                         T::ZERO,
                         inlined!(|_, z| (z - max).zero_where(z.eq(max)) - log_partition),
@@ -47,13 +47,13 @@ impl<T: Real, const LOG: bool> Kernel<T> for SoftmaxByGroup<'_, T, LOG> {
                 // 2. exponentials, which are kept, and their totals
                 let mut totals = GroupTotals::none(s);
                 for (lane, i) in rows.clone().enumerate() {
-                    totals.keep(s, lane, &pivots, &mut io.row(i, &mut []));
+                    totals.keep(s, lane, &pivots, &mut io.short_row(i));
                 }
                 // 3. results
                 let scales = lanes_of(s, totals.scales(s, &pivots));
                 for (lane, i) in rows.enumerate() {
                     let scale = s.splat(scales.as_ref()[lane]);
-                    io.row(i, &mut []).finish(s, inlined!(|_, e| one.min(e * scale)));
+                    io.short_row(i).finish(s, inlined!(|_, e| one.min(e * scale)));
                 }
             }
         }

@@ -34,6 +34,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let GroupValues { objective, loss, first, logits, scratch, mut each } = self;
         let (count, classes, map) = (logits.rows(), logits.columns(), objective.loss.logit_map());
+        let (is_mapped, needs_margins) = (!map.is_identity(), loss.needs_margins());
         let (size, mut total) = (group_rows(s, classes), Total::new());
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
@@ -42,7 +43,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
             for (lane, i) in rows.clone().enumerate() {
                 if let Some(class) = group.class(lane) {
                     let mut row = logits.row(i);
-                    if !map.is_identity() {
+                    if is_mapped {
                         map.row(s, 0, &mut RowIo::new(row, part(scratch, lane, classes)), &mut []);
                         row = part(scratch, lane, classes);
                     }
@@ -53,8 +54,10 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupValues<'_, '_, T, L> {
             let (pivots, mut sums) = (group.maxima.pivots(s), GroupSums::none(s));
             for (lane, i) in rows.clone().enumerate() {
                 if group.class(lane).is_some() {
-                    let row = if map.is_identity() { logits.row(i) } else { part(scratch, lane, classes) };
-                    group.measure(s, loss, lane, row, &pivots);
+                    let row = if is_mapped { part(scratch, lane, classes) } else { logits.row(i) };
+                    if needs_margins {
+                        group.measure(s, lane, row, &pivots);
+                    }
                     sums.add(s, lane, &pivots, row);
                 }
             }
@@ -90,9 +93,10 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
         let GroupGrads { objective, loss, first, rows, scratch: slopes, scale, mut each } = self;
-        let mut io = rows.streaming(false);
+        let mut io = rows;
         let (count, classes, map) = (io.rows(), io.columns(), objective.loss.logit_map());
         let (size, divisor) = (group_rows(s, classes), T::from_f64(scale.divisor() * map.temperature()));
+        let has_softcap = map.has_softcap();
         let mut total = Total::new();
         for start in (0..count).step_by(size) {
             let rows = start..count.min(start + size);
@@ -110,8 +114,8 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
                     for (lane, i) in rows.clone().enumerate() {
                         match open.class(lane) {
                             Some(class) => {
-                                grads.write(s, lane, &mut io.row(i, &mut []), class);
-                                if map.has_softcap() {
+                                grads.write(s, lane, target_row(&mut io, i), class);
+                                if has_softcap {
                                     let slopes = part(slopes, lane, classes);
                                     s.call(inlined!(|s| chain(s, target_row(&mut io, i), slopes)));
                                 }
@@ -193,11 +197,12 @@ fn keep<T: Real, S: Simd<T>, L: RowLoss<T>>(
     slopes: &mut [T],
 ) -> (OpenGroup<T, S>, LaneSums<T, S>) {
     let (classes, map) = (io.columns(), objective.loss.logit_map());
+    let (is_mapped, needs_margins) = (!map.is_identity(), loss.needs_margins());
     let mut group = OpenGroup::of(s, objective, first + rows.start, rows.len());
     for (lane, i) in rows.clone().enumerate() {
         if let Some(class) = group.class(lane) {
-            let mut row = io.row(i, &mut []);
-            if !map.is_identity() {
+            let mut row = io.short_row(i);
+            if is_mapped {
                 map.row(s, 0, &mut row.map_to_kept(0..classes), part(slopes, lane, classes));
                 row = row.mapped();
             }
@@ -207,9 +212,11 @@ fn keep<T: Real, S: Simd<T>, L: RowLoss<T>>(
     let (pivots, mut sums) = (group.maxima.pivots(s), GroupSums::none(s));
     for (lane, i) in rows.enumerate() {
         if group.class(lane).is_some() {
-            let row = io.row(i, &mut []);
-            let mut row = if map.is_identity() { row } else { row.mapped() };
-            group.measure(s, loss, lane, row.source(), &pivots);
+            let row = io.short_row(i);
+            let mut row = if is_mapped { row.mapped() } else { row };
+            if needs_margins {
+                group.measure(s, lane, row.source(), &pivots);
+            }
             sums.keep(s, lane, &pivots, &mut row);
         }
     }
@@ -239,7 +246,7 @@ impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
         let mut classes = [-1; MAX_LANES];
         let counted = lanes_of(s, S::V::select(weight.eq(zero), s.splat(-T::ONE), class));
         for (class, counted) in classes.iter_mut().zip(counted.as_ref()) {
-            *class = counted.to_f64() as i32;
+            *class = counted.to_i32();
         }
         let none = S::Array::default();
         OpenGroup { rows, class, weight, classes, maxima: GroupMaxima::none(s), logit: none, margins: none }
@@ -258,13 +265,11 @@ impl<T: Real, S: Simd<T>> OpenGroup<T, S> {
         self.logit.as_mut()[lane] = row[class];
     }
 
-    /// Reads what the loss needs besides, once the maxima are known.
+    /// Reads the margins of a row, once the maxima are known.
     #[inline(always)]
-    fn measure(&mut self, s: S, loss: &impl ClassLanes<T>, lane: usize, row: &[T], pivots: &GroupPivots<T, S>) {
-        if loss.needs_margins() {
-            let max = pivots.max.as_ref()[lane];
-            self.margins.as_mut()[lane] = s.call(inlined!(|s| margins(s, row, max)));
-        }
+    fn measure(&mut self, s: S, lane: usize, row: &[T], pivots: &GroupPivots<T, S>) {
+        let max = pivots.max.as_ref()[lane];
+        self.margins.as_mut()[lane] = s.call(inlined!(|s| margins(s, row, max)));
     }
 
     #[inline(always)]
@@ -305,9 +310,9 @@ impl<T: Real, S: Simd<T>> GradsInMemory<T, S> {
 
     /// Writes the gradient of a row, whose exponentials are kept.
     #[inline(always)]
-    fn write(&self, s: S, lane: usize, row: &mut RowIo<'_, T>, class: usize) {
+    fn write(&self, s: S, lane: usize, grad: &mut [T], class: usize) {
         if self.weight.as_ref()[lane] == T::ZERO {
-            row.output().fill(T::ZERO);
+            grad.fill(T::ZERO);
             return;
         }
         let grads = ClassGrads::<T, S> {
@@ -325,8 +330,8 @@ impl<T: Real, S: Simd<T>> GradsInMemory<T, S> {
                 }),
             },
         };
-        row.finish(s, inlined!(|_, e| grads.others(s, e)));
-        row.output()[class] = self.label.as_ref()[lane];
+        RowIo::in_place(grad).finish(s, inlined!(|_, e| grads.others(s, e)));
+        grad[class] = self.label.as_ref()[lane];
     }
 }
 
