@@ -5,7 +5,7 @@ use super::draw::{Draw, Number, Stored, doubles, wide, widened};
 use super::points;
 use super::rows;
 use super::rows::{Known, Map, Softmax};
-use super::truth::{Near, Truth, flushed};
+use super::truth::{Near, Total, Truth, flushed};
 use std::num::NonZero;
 use xentrs::{
     Classes, Decay, Epoch, Function, Groups, Labels, LinearGrads, LinearObjective, Link, Momentum, Neighbours,
@@ -326,7 +326,7 @@ fn pairs<S: Stored>(draw: &mut Draw<'_>, n: usize, features: usize) {
         (false, true) => (lse(&|j| z(i, j)) + lse(&|j| z(j, i))) / 2.0 - z(i, i),
     };
     let losses = (0..n).map(|i| Near::of(loss(i), rtol * (1.0 + loss(i).abs()))).collect();
-    Truth { losses, divisor: n as f64, ..Truth::default() }.judge_losses(&result.unwrap().loss, reduction);
+    Truth { losses, divisor: Total::from(n as f64), ..Truth::default() }.judge_losses(&result.unwrap().loss, reduction);
 }
 
 /// Statistics of rows, and exact sums of them.
@@ -460,7 +460,7 @@ pub fn penalties<S: Stored>(draw: &mut Draw<'_>) {
     let mut truth = Truth::default();
     for row in (0..known.len()).filter(|row| row % length != 0) {
         let are_neighbours = segments.as_ref().is_none_or(|segments| segments[row - 1] == segments[row]);
-        truth.divisor += f64::from(u8::from(are_neighbours));
+        truth.divisor.add(f64::from(u8::from(are_neighbours)));
         truth.losses.push(match (&known[row - 1], &known[row]) {
             _ if !are_neighbours => Near::ZERO,
             (Known::Softmax(p), Known::Softmax(q)) if p.cost.iter().chain(&q.cost).all(|cost| cost.is_finite()) => {

@@ -128,7 +128,7 @@ impl<S: Stored> Family<S> {
         for (i, (&x, &t)) in numbers.iter().zip(&self.real).enumerate() {
             let s = self.sample_weight.as_ref().map_or(1.0, |weights| weights[i].double());
             let s = if Some(t) == self.ignored { 0.0 } else { s };
-            truth.divisor += s;
+            truth.divisor.add(s);
             let beta = self.pos_weight.as_ref().filter(|weights| !weights.is_empty());
             let beta = beta.map_or(1.0, |weights| weights[i % weights.len()].double());
             let [loss, grad, hess] = match s == 0.0 {
@@ -259,7 +259,7 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
                 ((m - t) / v, (m - t).abs() / v),
                 ((1.0 - square) / unit, (1.0 + square) / unit),
             ];
-            truth.divisor += s;
+            truth.divisor.add(s);
             sum += s * parts[2].0;
             size += s * parts[2].1;
             let is_known = m.abs() < 1e6 && t.abs() < 1e6;

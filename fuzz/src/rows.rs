@@ -2,7 +2,7 @@
 
 use super::check::{self, Form};
 use super::draw::{Draw, Number, Stored, doubles, wide, widened};
-use super::truth::{Near, Truth, flushed};
+use super::truth::{Near, Total, Truth, flushed, sum};
 use xentrs::{
     CategoricalCrossEntropy, Classes, Labels, Result, RowObjective, Rows, SoftmaxCrossEntropy, SoftmaxFocalLoss,
     Sparse, Targets,
@@ -104,7 +104,7 @@ impl Known {
         // 3. the sum without its largest term
         let max = z[top];
         let e: Vec<f64> = z.iter().map(|z| (z - max).exp()).collect();
-        let rest = e.iter().enumerate().filter(|(k, _)| *k != top).fold(0.0, |sum, (_, e)| sum + e);
+        let rest = sum(e.iter().enumerate().filter(|(k, _)| *k != top).map(|(_, &e)| e));
         let (all, log_partition) = (1.0 + rest, rest.ln_1p());
         let margin: Vec<f64> = z.iter().map(|z| max - z).collect();
         // The sum of a logit and its prior may be far smaller than both.
@@ -304,12 +304,12 @@ impl<S: Stored> Family<S> {
                 None => none,
                 Some((t, reads)) => {
                     let w: Vec<f64> = (0..self.classes).map(|k| self.class_weight(k)).collect();
-                    let mass: f64 = t.iter().sum();
-                    truth.divisor += s * t.iter().zip(&w).map(|(t, w)| t * w).sum::<f64>();
+                    let mass = sum(t.iter().copied());
+                    truth.divisor.add(s * sum(t.iter().zip(&w).map(|(t, w)| t * w)));
                     let share = |t: f64| (1.0 - self.smoothing) * t + self.smoothing * mass / self.classes as f64;
                     let u: Vec<f64> = t.iter().zip(&w).map(|(&t, w)| s * w * share(t)).collect();
                     match self.kind {
-                        _ if u.iter().sum::<f64>() == 0.0 => none,
+                        _ if sum(u.iter().copied()) == 0.0 => none,
                         Kind::CrossEntropy => self.of_logits(z, &u, s, 0.0),
                         Kind::Focal { gamma } => self.of_logits(z, &u, s, gamma),
                         Kind::Categorical { eps } => self.of_probabilities(z, &u, &reads, eps),
@@ -339,26 +339,26 @@ impl<S: Stored> Family<S> {
             Known::Softmax(softmax) => softmax,
         };
         let Softmax { p, q, cost, slope, steep, lse, off, .. } = &softmax;
-        let (eps, total) = (S::Real::EPS, u.iter().sum::<f64>());
+        let (eps, total) = (S::Real::EPS, sum(u.iter().copied()));
         // 1. the loss, and the weights v of its gradient
         let focus = |k: usize| if gamma == 0.0 { 1.0 } else { q[k].powf(gamma) };
         let terms = (0..z.len()).map(|k| if u[k] > 0.0 { u[k] * focus(k) * cost[k] } else { 0.0 });
-        let loss = terms.sum::<f64>() + s * self.z_loss * lse * lse;
+        let loss = sum(terms) + s * self.z_loss * lse * lse;
         let turn = |k: usize| match gamma > 0.0 && p[k] > 0.0 && q[k] > 0.0 {
             true => gamma * focus(k) / q[k] * p[k] * cost[k],
             false => 0.0,
         };
         let v: Vec<f64> = (0..z.len()).map(|k| if u[k] > 0.0 { u[k] * (focus(k) + turn(k)) } else { 0.0 }).collect();
         // 2. p_k sum_(j != k) v_j - v_k (1 - p_k), and the size of its terms
-        let (mut before, mut others) = (0.0, vec![0.0; z.len()]);
+        let (mut before, mut others) = (Total::default(), vec![0.0; z.len()]);
         for k in 0..z.len() {
-            others[k] = before;
-            before += v[k];
+            others[k] = before.value();
+            before.add(v[k]);
         }
-        let mut after = 0.0;
+        let mut after = Total::default();
         for k in (0..z.len()).rev() {
-            others[k] += after;
-            after += v[k];
+            others[k] += after.value();
+            after.add(v[k]);
         }
         let (mut grads, mut doubt) = (vec![], 0.0);
         let rtol = S::Real::either(1e-5, 1e-12);

@@ -1,6 +1,7 @@
 //! What is true of a loss, in float64, and how far a result may be from it.
 
 use super::draw::Number;
+use std::iter::Sum;
 use xentrs::{Loss, Reduction};
 
 /// A number, and how far from it is near enough; infinitely far where nothing is known.
@@ -48,6 +49,45 @@ impl Near {
     }
 }
 
+/// A sum and what rounding has lost of it, by Neumaier's algorithm of 1974: of a hundred thousand terms a plain sum errs by
+/// more than results may.
+#[derive(Clone, Copy, Default)]
+pub struct Total {
+    sum: f64,
+    lost: f64,
+}
+
+impl Total {
+    pub fn add(&mut self, x: f64) {
+        let sum = self.sum + x;
+        self.lost += if self.sum.abs() >= x.abs() { self.sum - sum + x } else { x - sum + self.sum };
+        self.sum = sum;
+    }
+
+    pub fn value(self) -> f64 {
+        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
+    }
+}
+
+impl From<f64> for Total {
+    fn from(sum: f64) -> Self {
+        Total { sum, lost: 0.0 }
+    }
+}
+
+impl Sum<f64> for Total {
+    fn sum<I: Iterator<Item = f64>>(terms: I) -> Self {
+        let mut total = Total::default();
+        terms.for_each(|x| total.add(x));
+        total
+    }
+}
+
+/// The sum of many numbers.
+pub fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+    terms.sum::<Total>().value()
+}
+
 /// What may be lost where exponentials below the smallest normal number are flushed to zero, several in a row.
 pub fn flushed<T: Number>() -> f64 {
     4096.0 * T::TINY
@@ -62,20 +102,25 @@ pub struct Truth {
     /// The diagonal of its Hessian; none where nothing is known.
     pub hess: Vec<Near>,
     /// What a mean divides by.
-    pub divisor: f64,
+    pub divisor: Total,
 }
 
 impl Truth {
     /// Of so many losses and logits, of which nothing is known.
     pub fn unknown(losses: usize, logits: usize) -> Self {
-        Truth { losses: vec![Near::ANY; losses], grads: vec![Near::ANY; logits], hess: vec![], divisor: f64::NAN }
+        Truth {
+            losses: vec![Near::ANY; losses],
+            grads: vec![Near::ANY; logits],
+            hess: vec![],
+            divisor: Total::from(f64::NAN),
+        }
     }
 
     /// What multiplies the gradients.
     pub fn scale(&self, reduction: Reduction) -> f64 {
         match reduction {
-            Reduction::Mean if self.divisor == 0.0 => 0.0,
-            Reduction::Mean => 1.0 / self.divisor,
+            Reduction::Mean if self.divisor.value() == 0.0 => 0.0,
+            Reduction::Mean => 1.0 / self.divisor.value(),
             Reduction::Sum | Reduction::None => 1.0,
         }
     }
