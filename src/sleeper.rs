@@ -2,7 +2,8 @@
 //!
 //! Linux may put a thread that is woken behind the one that wakes it, and leave it there for milliseconds, although another
 //! processor is idle: on a virtual machine one that halts does not count as idle. So the sleeper is kept off the processor
-//! of the other thread for the moment in which it is woken. What processors it may use is the same before and after.
+//! of the other thread for the moment in which it is woken. What processors it may use is the same before and after. (Miri has no
+//! processors to choose from.)
 
 use std::thread::{Thread, current};
 
@@ -10,7 +11,7 @@ use std::thread::{Thread, current};
 #[derive(Clone)]
 pub(crate) struct Sleeper {
     pub(crate) thread: Thread,
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     id: rustix::thread::Pid,
 }
 
@@ -19,19 +20,19 @@ impl Sleeper {
     pub(crate) fn this() -> Self {
         Sleeper {
             thread: current(),
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(miri)))]
             id: rustix::thread::gettid(),
         }
     }
 
     pub(crate) fn wake(&self) {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _kept_off = linux::KeptOff::this_processor(self.id);
         self.thread.unpark();
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
     use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
@@ -61,7 +62,7 @@ mod linux {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
     use rustix::thread::{CpuSet, sched_getaffinity};

@@ -128,12 +128,12 @@ impl Truth {
     pub fn judge_losses<T: Number>(&self, loss: &Loss<T>, reduction: Reduction) {
         match loss {
             Loss::Scalar(ours) => {
-                // Nor is this sum exact.
+                // Ours is not exact.
                 let rounding = (8.0 + (self.losses.len() as f64).sqrt()) * f64::EPSILON;
-                let sum = self.losses.iter().fold(Near::ZERO, |sum, near| Near {
-                    value: sum.value + near.value,
-                    within: sum.within + near.within + rounding * near.value.abs(),
-                });
+                let sum = Near {
+                    value: sum(self.losses.iter().map(|near| near.value)),
+                    within: self.losses.iter().map(|near| near.within + rounding * near.value.abs()).sum(),
+                };
                 let sum = sum.times::<T>(self.scale(reduction));
                 assert!(sum.is(*ours), "{reduction:?}: {ours:e} instead of {sum:?}");
             }
