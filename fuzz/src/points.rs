@@ -2,7 +2,7 @@
 
 use super::check::{self, FILL, Form, are_untouched, numbers, refused, same};
 use super::draw::{Draw, Number, Stored, doubles, wide, widened};
-use super::truth::{Near, Truth};
+use super::truth::{Near, Total, Truth};
 use xentrs::{
     BinaryCrossEntropy, Dispersion, GaussianNll, GaussianObjective, HingeLoss, PointObjective, PointTargets, Result,
     Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, gaussian_value_and_grads,
@@ -247,7 +247,7 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
     if draw.valid && draw.tame {
         (truth, spread_grads) = (Truth::default(), vec![]);
         let (rtol, constant) = (16.0 * S::Real::EPS, if loss.full { std::f64::consts::TAU.ln() / 2.0 } else { 0.0 });
-        let (mut sum, mut size) = (0.0, 0.0);
+        let (mut sum, mut size) = (Total::default(), 0.0);
         for (i, (m, t)) in wide(&mean).into_iter().zip(doubles(&target)).enumerate() {
             let (s, v) =
                 (weights.map_or(1.0, |weights| weights[i].double()), spread[if is_shared { 0 } else { i }].double());
@@ -260,7 +260,7 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
                 ((1.0 - square) / unit, (1.0 + square) / unit),
             ];
             truth.divisor.add(s);
-            sum += s * parts[2].0;
+            sum.add(s * parts[2].0);
             size += s * parts[2].1;
             let is_known = m.abs() < 1e6 && t.abs() < 1e6;
             let [loss, mean, spread] = parts.map(|(value, size)| match is_known {
@@ -274,8 +274,11 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
             spread_grads.push(spread);
         }
         if is_shared {
-            spread_grads =
-                vec![if size.is_finite() { Near::of(sum, S::Real::either(1e-6, rtol) * size) } else { Near::ANY }];
+            spread_grads = vec![if size.is_finite() {
+                Near::of(sum.value(), S::Real::either(1e-6, rtol) * size)
+            } else {
+                Near::ANY
+            }];
         }
     }
     // 2. as a loss, and with the gradient to the variances
