@@ -358,7 +358,7 @@ fn across_each(s: Avx2, registers: &[[f32; 8]; MAX_LANES], f: impl Fn(F32x8, F32
 /// # Safety
 /// The processor has AVX2, and there is space for them.
 #[inline(always)]
-unsafe fn store_few_ps(v: __m256, mut at: *mut f32, len: usize) {
+pub(super) unsafe fn store_few_ps(v: __m256, mut at: *mut f32, len: usize) {
     unsafe {
         let mut lanes = _mm256_castps256_ps128(v);
         if len & 4 != 0 {
@@ -380,7 +380,7 @@ unsafe fn store_few_ps(v: __m256, mut at: *mut f32, len: usize) {
 /// # Safety
 /// The processor has AVX2, and there is space for them.
 #[inline(always)]
-unsafe fn store_few_pd(v: __m256d, mut at: *mut f64, len: usize) {
+pub(super) unsafe fn store_few_pd(v: __m256d, mut at: *mut f64, len: usize) {
     unsafe {
         let mut lanes = _mm256_castpd256_pd128(v);
         if len & 2 != 0 {

@@ -9,7 +9,7 @@
 use super::vectors::{
     across_128_pd, across_128_ps, across_256_pd, across_256_ps, across_512_pd, across_512_ps, vectors,
 };
-use super::{Half, Lanes, MAX_LANES, Mask, Simd, columns};
+use super::{Half, Lanes, MAX_LANES, Mask, Simd, avx2, columns};
 use core::arch::x86_64::*;
 
 /// Proof that this processor has AVX-512 F, BW, DQ and VL.
@@ -39,6 +39,36 @@ pub(super) fn enter<R>(token: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
     }
     // SAFETY: `Avx512::detect` is the only place that makes a token, and it checked these features.
     unsafe { inner(token, f) }
+}
+
+/// Stores the first `len` lanes, fewer than sixteen, in parts: what is loaded from the numbers after a masked store waits for it.
+///
+/// # Safety
+/// The processor has AVX-512, and there is space for them.
+#[inline(always)]
+unsafe fn store_few_ps(v: __m512, at: *mut f32, len: usize) {
+    unsafe {
+        if len & 8 == 0 {
+            return avx2::store_few_ps(_mm512_castps512_ps256(v), at, len);
+        }
+        _mm256_storeu_ps(at, _mm512_castps512_ps256(v));
+        avx2::store_few_ps(_mm512_extractf32x8_ps::<1>(v), at.add(8), len & 7);
+    }
+}
+
+/// Stores the first `len` lanes, fewer than eight, likewise.
+///
+/// # Safety
+/// The processor has AVX-512, and there is space for them.
+#[inline(always)]
+unsafe fn store_few_pd(v: __m512d, at: *mut f64, len: usize) {
+    unsafe {
+        if len & 4 == 0 {
+            return avx2::store_few_pd(_mm512_castpd512_pd256(v), at, len);
+        }
+        _mm256_storeu_pd(at, _mm512_castpd512_pd256(v));
+        avx2::store_few_pd(_mm512_extractf64x4_pd::<1>(v), at.add(4), len & 3);
+    }
 }
 
 macro_rules! lanes {
@@ -74,9 +104,8 @@ macro_rules! lanes {
             #[inline(always)]
             fn store_tail(self, v: $V, out: &mut [$T]) {
                 assert!(out.len() < $lanes);
-                let mask: $mask = ((1u32 << out.len()) - 1) as $mask;
-                // SAFETY: as above; a masked store touches only the lanes of its mask.
-                unsafe { $store_tail(out.as_mut_ptr(), mask, v.0) }
+                // SAFETY: as above; exactly `out.len()` numbers are written.
+                unsafe { $store_tail(v.0, out.as_mut_ptr(), out.len()) }
             }
 
             $($columns)*
@@ -146,7 +175,7 @@ macro_rules! lanes {
 
 lanes!(
     F32x16, M16, f32, 16, __m512, __mmask16, i32,
-    _mm512_fmadd_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_mask_loadu_ps _mm512_mask_storeu_ps,
+    _mm512_fmadd_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_maskz_mov_ps _mm512_mask_loadu_ps store_few_ps,
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_max_ps _mm512_min_ps _mm512_andnot_ps,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_stream_ps,
     across_512_ps (_mm_add_ps _mm256_add_ps) (_mm_max_ps _mm256_max_ps),
@@ -269,7 +298,7 @@ lanes!(
 
 lanes!(
     F64x8, M8, f64, 8, __m512d, __mmask8, i64,
-    _mm512_fmadd_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_mask_loadu_pd _mm512_mask_storeu_pd,
+    _mm512_fmadd_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_maskz_mov_pd _mm512_mask_loadu_pd store_few_pd,
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_max_pd _mm512_min_pd _mm512_andnot_pd,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_stream_pd,
     across_512_pd (_mm_add_pd _mm256_add_pd) (_mm_max_pd _mm256_max_pd),
