@@ -21,7 +21,7 @@ ROWS = {
     "sigmoid 10000000 float32": "sigmoid cross-entropy\n10 000 000",
     "softmax function 16384x100 float32": "the function softmax\n16384 × 100",
 }
-"""What is drawn, from the top: rows of the table, the losses with their gradients, and one that others do faster."""
+"""What is drawn, from the top: rows of the table, the losses with their gradients, and one function."""
 
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 
