@@ -24,7 +24,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized fuzz test-rust test-python test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
+.PHONY: help demo test test-isa test-hard test-least check-crates test-sanitized test-miri fuzz test-rust test-python test-rest test-models test-bridges teeth check check-rust check-python check-workflows bench sweep wheel docs clean tools
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -134,6 +134,13 @@ test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each 
 	for isa in $(ISAS); do \
 	    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 XENTRS_ISA=$$isa \
 	        cargo test --target $(HOST) --target-dir target/sanitized --lib --tests || exit 1; done
+
+# Miri over what is `unsafe` and has no instructions of its own: on a target without vectors, the tests of views, rows, storage and
+# threads. It interprets a million times as slowly as a processor, and leaves out what tries numbers by the thousand.
+MIRI := error:: exact:: lookout:: memory:: parallel:: scope:: scratch:: simd:: sparse:: storage:: tile:: view::
+test-miri:  ## those of cargo's tests that reach unsafe code under Miri, without vector instructions (minutes)
+	@$(call need,cargo +nightly miri --version,Miri: rustup component add --toolchain nightly miri rust-src)
+	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-deterministic-floats' cargo +nightly miri test --target riscv64gc-unknown-linux-gnu --lib -- $(MIRI) --skip api::
 
 # Any bytes, made into calls of the Rust API: a minute of them, so many SECONDS, or so many RUNS; with AddressSanitizer,
 # debug assertions too. What is found is written to fuzz/artifacts; new inputs go to build/fuzz, the corpus stays as it is. An

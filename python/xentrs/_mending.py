@@ -143,8 +143,9 @@ def _in_double(compiled: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     hess = arguments.get("hess")
     places = arguments["out"] if isinstance(arguments["out"], tuple) else (arguments["out"], hess and hess[0])
     operands = {name: read(arguments[name], name) for name in _OPERANDS if arguments.get(name) is not None}
-    dtype = next(iter(operands.values())).dtype
-    wide = {name: array.astype(np.float64) for name, array in operands.items()}
+    dtype = next(iter(operands.values())).dtype.newbyteorder("=")
+    with np.errstate(invalid="ignore"):  # NumPy warns of signalling NaN
+        wide = {name: array.astype(np.float64) for name, array in operands.items()}
     without = {"out": None} | ({"hess": (None, *hess[1:])} if hess else {})
     results = again(compiled, arguments | wide | without)
     with np.errstate(over="ignore", under="ignore"):

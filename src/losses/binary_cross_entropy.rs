@@ -68,15 +68,18 @@ impl<T: Real> BinaryCrossEntropy<T> {
         let (zero, Terms { p, q, yes, no, is_sure }) = (s.splat(T::ZERO), at);
         // 1 - p = q + lost
         let lost = (s.splat(T::ONE) - q) - p;
-        if is_sure {
+        let loss = if is_sure {
             // In every lane one of the terms is 0, so one logarithm is enough: of p or of 1 - p.
             let says_no = yes.eq(zero);
             let (u, lost) = (S::V::select(says_no, q, p), lost.zero_unless(says_no));
             let weight = S::V::select(says_no, no, yes);
-            return (weight * self.cost(s, u, lost)).zero_where(weight.eq(zero));
-        }
-        let yes_term = (yes * self.cost(s, p, zero)).zero_where(yes.eq(zero));
-        yes_term + (no * self.cost(s, q, lost)).zero_where(no.eq(zero))
+            (weight * self.cost(s, u, lost)).zero_where(weight.eq(zero))
+        } else {
+            let yes_term = (yes * self.cost(s, p, zero)).zero_where(yes.eq(zero));
+            yes_term + (no * self.cost(s, q, lost)).zero_where(no.eq(zero))
+        };
+        // NaN stays, though both weights be 0.
+        loss + (p - p)
     }
 }
 
@@ -125,7 +128,7 @@ impl<T: Real> PointLoss<T> for BinaryCrossEntropy<T> {
             (no / q).zero_where(no.eq(zero)) - (yes / p).zero_where(yes.eq(zero))
         };
         let grad = slope.zero_where(q.lt(eps)).zero_where(p.lt(eps));
-        (self.loss(s, at), grad)
+        (self.loss(s, at), grad + (p - p))
     }
 }
 

@@ -601,3 +601,13 @@ def test_labels_of_points_of_every_width(case: Case) -> None:
             np.testing.assert_allclose(ours.grad, expected.grad, rtol=1e-6)
             with pytest.raises(ValueError, match=rf"got {ignored} at index 4"):
                 case.loss(z, some, ignore_index=ignored - 1)
+
+
+def test_weights_beyond_float32_and_logits_of_the_other_byte_order() -> None:
+    z = np.array([[0.5], [np.nan], [-2.0]], np.float32)
+    z.view(np.uint32)[1] = 0x7F80_0001  # signalling NaN, of which NumPy warns where it is converted
+    target = np.array([[True], [False], [True]])
+    for logits in (z, z.astype(z.dtype.newbyteorder())):
+        loss, grad = xe.hinge_loss_with_grad(logits, target, sample_weight=1e300, reduction="none")
+        np.testing.assert_array_equal(grad, [[-inf], [nan], [-inf]])
+        assert loss.dtype == grad.dtype == np.float32
