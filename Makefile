@@ -137,10 +137,10 @@ test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each 
 
 # Miri over what is `unsafe` and has no instructions of its own: on a target without vectors, the tests of views, rows, storage and
 # threads. It interprets a million times as slowly as a processor, and leaves out what tries numbers by the thousand.
-MIRI := error:: exact:: lookout:: memory:: parallel:: scope:: scratch:: simd:: sparse:: storage:: tile:: view::
+UNSAFE := error:: exact:: lookout:: memory:: parallel:: scope:: scratch:: simd:: sparse:: storage:: tile:: view::
 test-miri:  ## those of cargo's tests that reach unsafe code under Miri, without vector instructions (minutes)
 	@$(call need,cargo +nightly miri --version,Miri: rustup component add --toolchain nightly miri rust-src)
-	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-deterministic-floats' cargo +nightly miri test --target riscv64gc-unknown-linux-gnu --lib -- $(MIRI) --skip api::
+	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-deterministic-floats' cargo +nightly miri test --target riscv64gc-unknown-linux-gnu --lib -- $(UNSAFE) --skip api::
 
 # Any bytes, made into calls of the Rust API: a minute of them, so many SECONDS, or so many RUNS; with AddressSanitizer,
 # debug assertions too. What is found is written to fuzz/artifacts; new inputs go to build/fuzz, the corpus stays as it is. An

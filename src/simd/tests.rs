@@ -253,6 +253,7 @@ fn a_product_in_two_parts_is_exact() {
 
 /// Tests the plain arrays of other architectures, which are never dispatched to on x86-64.
 #[test]
+#[cfg_attr(miri, ignore = "numbers by the thousand")]
 fn plain_arrays_give_the_bits_of_the_baseline() {
     fn same<T: Float, K: Kernel<T> + Clone>(kernel: K) -> bool
     where

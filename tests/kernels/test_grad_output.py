@@ -364,3 +364,15 @@ def test_weights_by_place_are_folded_with_it() -> None:
     for factor in (each, each[:, :1, :1], -2.0):
         result = xe.sigmoid_cross_entropy_with_grad(logits, target, pos_weight=weight, grad_output=factor)
         assert_close(result.grad, plain.grad * factor, 1e-14)
+
+
+@pytest.mark.parametrize("shape", [(2, 70_000), (4, 70_000), (4, 2000), (3, 100), (3, 10)])
+def test_a_row_of_weight_0_has_gradient_0_whatever_it_is_multiplied_by(shape: tuple[int, int]) -> None:
+    logits = np.random.default_rng(70).standard_normal(shape).astype(np.float32)
+    class_weight, target = np.ones(shape[1]), np.full(shape[0], 1)
+    class_weight[3], target[0] = 0, 3
+    factors = np.array([np.inf, *[1.0] * (shape[0] - 1)])
+    for loss_with_grad in (xe.softmax_cross_entropy_with_grad, xe.softmax_focal_loss_with_grad):
+        grad = loss_with_grad(logits, target, class_weight=class_weight, reduction="none", grad_output=factors).grad
+        np.testing.assert_array_equal(grad[0], 0)
+        assert np.isfinite(grad).all()

@@ -50,14 +50,15 @@ impl<T: Real, L: RowLoss<T>> RowObjective<'_, T, L> {
                 grad.fill(T::ZERO);
                 continue;
             };
-            let (logit, factor) = (source.unwrap_or(grad)[class], scale.of(first + i, weight));
+            let logit = source.unwrap_or(grad)[class];
             let (sum, parts) = long_rows::keep(isa, source, grad);
             let row = loss.of_sum(sum, class, logit);
-            if factor * row.others == 0.0 {
+            let [others, label] = [row.others, row.label].map(|gradient| scale.of(first + i, weight * gradient));
+            if others == 0.0 {
                 grad.fill(T::ZERO);
             } else {
-                long_rows::finish(isa, grad, &parts, sum, factor * row.others);
-                grad[class] = T::from_f64(factor * row.label);
+                long_rows::finish(isa, grad, &parts, sum, others);
+                grad[class] = T::from_f64(label);
             }
             if let Some(each) = &mut each {
                 each[i] = T::from_f64(weight * row.loss);
