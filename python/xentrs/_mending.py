@@ -129,8 +129,9 @@ def _converted(compiled: Callable[..., Any], fault: NeedsConversion, arguments: 
 def _to_unit(array: Array) -> Array | None:
     """Move what rounding put outside [0, 1] to its bounds; None where nothing is there, or only what is further off."""
     tolerance = 8 * _EPS.get(array.dtype.name, 2.0**-23)
-    unit = np.clip(array, 0, 1)
-    moved = (array != unit) & (np.abs(array - unit) <= tolerance)
+    with np.errstate(invalid="ignore"):  # NumPy warns of signalling NaN
+        unit = np.clip(array, 0, 1)
+        moved = (array != unit) & (np.abs(array - unit) <= tolerance)
     return np.where(moved, unit, array) if moved.any() else None
 
 

@@ -611,3 +611,10 @@ def test_weights_beyond_float32_and_logits_of_the_other_byte_order() -> None:
         loss, grad = xe.hinge_loss_with_grad(logits, target, sample_weight=1e300, reduction="none")
         np.testing.assert_array_equal(grad, [[-inf], [nan], [-inf]])
         assert loss.dtype == grad.dtype == np.float32
+
+
+def test_probabilities_beyond_1_beside_a_signalling_nan() -> None:
+    p = np.array([1 + 2.0**-23, 0.5, 0.0], np.float32)
+    p.view(np.uint32)[2] = 0x7F80_0001
+    loss = xe.binary_cross_entropy(p, [1, 0, 1], eps=0.125, reduction="none")
+    np.testing.assert_allclose(loss, [-np.log(0.875), np.log(2), nan], rtol=1e-6)
