@@ -135,9 +135,9 @@ test-sanitized: tools $(CORE)  ## cargo's tests under AddressSanitizer, on each 
 	    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 XENTRS_ISA=$$isa \
 	        cargo test --target $(HOST) --target-dir target/sanitized --lib --tests || exit 1; done
 
-# Miri over what is `unsafe` and has no instructions of its own: on a target without vectors, the tests of views, rows, storage and
+# Miri over what is `unsafe` and has no instructions of its own: on a target without vectors, the tests of registers, storage and
 # threads. It interprets a million times as slowly as a processor, and leaves out what tries numbers by the thousand.
-UNSAFE := error:: exact:: lookout:: memory:: parallel:: scope:: scratch:: simd:: sparse:: storage:: tile:: view::
+UNSAFE := error:: exact:: lookout:: memory:: parallel:: scope:: scratch:: simd:: sparse:: storage::
 test-miri:  ## those of cargo's tests that reach unsafe code under Miri, without vector instructions (minutes)
 	@$(call need,cargo +nightly miri --version,Miri: rustup component add --toolchain nightly miri rust-src)
 	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-deterministic-floats' cargo +nightly miri test --target riscv64gc-unknown-linux-gnu --lib -- $(UNSAFE) --skip api::

@@ -33,6 +33,10 @@ impl Near {
     /// Times a factor. Nothing is known of a product that the type may not hold.
     fn times<T: Number>(self, factor: f64) -> Self {
         let Near { value, within } = self;
+        // Weights whose product is beyond the type.
+        if factor == 0.0 && value.is_infinite() {
+            return Near::ANY;
+        }
         if factor == 0.0 || value == 0.0 && within == 0.0 {
             return Near::ZERO;
         }

@@ -79,7 +79,7 @@ impl<T: Real> BinaryCrossEntropy<T> {
             yes_term + (no * self.cost(s, q, lost)).zero_where(no.eq(zero))
         };
         // NaN stays, though both weights be 0.
-        loss + (p - p)
+        p.mul_add(zero, loss)
     }
 }
 
@@ -128,7 +128,7 @@ impl<T: Real> PointLoss<T> for BinaryCrossEntropy<T> {
             (no / q).zero_where(no.eq(zero)) - (yes / p).zero_where(yes.eq(zero))
         };
         let grad = slope.zero_where(q.lt(eps)).zero_where(p.lt(eps));
-        (self.loss(s, at), grad + (p - p))
+        (self.loss(s, at), p.mul_add(zero, grad))
     }
 }
 

@@ -114,6 +114,7 @@ impl<T: Float> Kernel<T> for Shapes<'_, T> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "numbers by the thousand")]
 fn sums_maxima_and_exponents() {
     for n in 1..300 {
         let xs: Vec<f64> = (0..n).map(|i| (1.0 + ((i * 37) % 101) as f64) * 2f64.powi((i % 60) - 30)).collect();
