@@ -253,11 +253,11 @@ impl<T: Float> RowsIo<'_, T> {
     /// intermediate results there.
     #[inline(always)]
     pub(crate) fn row<'r>(&'r mut self, i: usize, scratch: &'r mut [T]) -> RowIo<'r, T> {
-        let target = &mut self.target[i * self.columns..][..self.columns];
-        match &self.source {
-            Some(source) if self.streams => RowIo::streaming(source.row(i), target, scratch),
-            Some(source) => RowIo::new(source.row(i), target),
-            None => RowIo::in_place(target),
+        match self.source {
+            Some(source) if self.streams => {
+                RowIo::streaming(source.row(i), &mut self.target[i * self.columns..][..self.columns], scratch)
+            }
+            _ => self.short_row(i),
         }
     }
 

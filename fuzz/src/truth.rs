@@ -1,7 +1,6 @@
 //! What is true of a loss, in float64, and how far a result may be from it.
 
 use super::draw::Number;
-use std::iter::Sum;
 use xentrs::{Loss, Reduction};
 
 /// A number, and how far from it is near enough; infinitely far where nothing is known.
@@ -79,17 +78,11 @@ impl From<f64> for Total {
     }
 }
 
-impl Sum<f64> for Total {
-    fn sum<I: Iterator<Item = f64>>(terms: I) -> Self {
-        let mut total = Total::default();
-        terms.for_each(|x| total.add(x));
-        total
-    }
-}
-
 /// The sum of many numbers.
 pub fn sum(terms: impl Iterator<Item = f64>) -> f64 {
-    terms.sum::<Total>().value()
+    let mut total = Total::default();
+    terms.for_each(|x| total.add(x));
+    total.value()
 }
 
 /// What may be lost where exponentials below the smallest normal number are flushed to zero, several in a row.

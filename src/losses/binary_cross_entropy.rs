@@ -78,7 +78,7 @@ impl<T: Real> BinaryCrossEntropy<T> {
             let yes_term = (yes * self.cost(s, p, zero)).zero_where(yes.eq(zero));
             yes_term + (no * self.cost(s, q, lost)).zero_where(no.eq(zero))
         };
-        // NaN stays, though both weights be 0.
+        // NaN stays NaN where both weights are 0.
         p.mul_add(zero, loss)
     }
 }

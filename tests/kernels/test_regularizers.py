@@ -41,7 +41,7 @@ class Penalty:
 
 
 SEQUENCES = [(2, 1), (5, 3), (40, 17), (3, 7, 10), (2, 3, 4, 5), (3_000, 60), (3, 40_000), (70, 5_000)]
-POINTS = [(1,), (7,), (33,), (1_000,), (100_000,)]
+POINTS = [(1,), (7,), (33,), (1_000,), (140_000,)]
 
 PENALTIES = {
     "smoothness": Penalty("js_smoothness", SEQUENCES, lambda rng, shape: {}),

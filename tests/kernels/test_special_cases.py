@@ -204,7 +204,7 @@ def test_impossible_probabilities(dtype: type) -> None:
     np.testing.assert_array_equal(grad, [0.5, -0.5, 0, 0, 0, 0, 0, 0])
     for loss_with_grad in (xe.binary_cross_entropy_with_grad, xe.sigmoid_cross_entropy_with_grad):
         loss, grad = loss_with_grad(np.array([nan, 0.5], dtype), np.ones(2, dtype), pos_weight=[0], reduction="none")
-        np.testing.assert_array_equal([loss, grad], [[nan, 0], [nan, 0]])  # NaN stays, though no label counts
+        np.testing.assert_array_equal([loss, grad], [[nan, 0], [nan, 0]])  # NaN stays NaN where no label counts
     loss, grad = xe.binary_cross_entropy_with_grad(p[:6], t[:6], eps=1e-9, reduction="none")
     far = -np.log(1e-9)
     assert_close(loss, [1e-9, 1e-9, far, far, far / 2, far / 2], 1e-6)

@@ -92,8 +92,7 @@ impl<T: Real, L: RowLoss<T>> Kernel<T> for GroupGrads<'_, '_, T, L> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let GroupGrads { objective, loss, first, rows, scratch: slopes, scale, mut each } = self;
-        let mut io = rows;
+        let GroupGrads { objective, loss, first, rows: mut io, scratch: slopes, scale, mut each } = self;
         let (count, classes, map) = (io.rows(), io.columns(), objective.loss.logit_map());
         let (size, divisor) = (group_rows(s, classes), T::from_f64(scale.divisor() * map.temperature()));
         let has_softcap = map.has_softcap();
