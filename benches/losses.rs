@@ -9,7 +9,7 @@ use std::time::Duration;
 use xentrs::{
     BinaryCrossEntropy, CategoricalCrossEntropy, Classes, Dispersion, Function, GaussianNll, GaussianObjective,
     GradOutput, Groups, HingeLoss, Labels, LinearGrads, LinearObjective, Link, Loss, Measure, MeasureInput,
-    MeasureKind, Neighbours, Objective, PairGrads, PairedRows, Place, PointLoss, PointObjective, PointTargets, Real,
+    MeasureKind, Neighbours, Objective, PairGrads, PairedRows, Place, PointLoss, PointNumbers, PointObjective, Real,
     Reduction, RowLoss, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy,
     SoftmaxFocalLoss, Storage, Targets, TokenObjective, Variable, apply, info_nce, js_smoothness,
     js_smoothness_with_grad, linear_value, linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads,
@@ -126,7 +126,7 @@ fn points<T: Real + Storage<Real = T> + Place<T>>(
     let is_positive = |i: usize| i.is_multiple_of(3);
     let target: Vec<T> = (0..logits.len()).map(|i| if is_positive(i) { T::ONE } else { T::ZERO }).collect();
     let truth = logits.iter().enumerate().map(|(i, x)| formula(x.to_f64(), is_positive(i))).sum::<f64>();
-    let objective = PointObjective { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
+    let objective = PointObjective { loss, target: PointNumbers::Real(&target), sample_weight: None, ignored: None };
     let truth = truth / logits.len() as f64;
     time(c, &Bench { rows: logits.len(), classes: 1, ..*bench }, logits, &objective, truth);
 }
@@ -179,7 +179,12 @@ fn gaussian(c: &mut Criterion, bench: &Bench<'_>) {
     let (target, var) = (vec![0.5; points], vec![1.0; points]);
     let truth = mean.iter().map(|m| 0.5 * (std::f64::consts::TAU.ln() + (f64::from(*m) - 0.5).powi(2))).sum::<f64>();
     let loss = GaussianNll { dispersion: Dispersion::Variance, full: true };
-    let objective = GaussianObjective { loss, target: &target, dispersion: &var, sample_weight: None };
+    let objective = GaussianObjective {
+        loss,
+        target: PointNumbers::Real(&target),
+        dispersion: PointNumbers::Real(&var),
+        sample_weight: None,
+    };
     time(c, &Bench { rows: points, classes: 1, ..*bench }, &mean, &objective, truth / points as f64);
 }
 

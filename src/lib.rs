@@ -86,7 +86,7 @@ pub use api::{
     BlockPlaces, CheckedEpoch, ColumnBlock, ColumnPlaces, Columns, Curvature, CurvedObjective, Epoch, Function,
     GaussianObjective, GradOutput, GradScale, Groups, HessOptions, HessScale, LinearGrads, LinearObjective, Loss,
     Measure, MeasureInput, MeasureKind, Neighbours, Objective, PairGrads, PairLoss, PairedRows, Parameters,
-    PointObjective, PointTargets, Reduction, RowObjective, SoftmaxStats, Tally, Targets, TokenObjective, Variable,
+    PointNumbers, PointObjective, Reduction, RowObjective, SoftmaxStats, Tally, Targets, TokenObjective, Variable,
     apply, gaussian_value_and_grads, info_nce, js_smoothness, js_smoothness_with_grad, linear_value,
     linear_value_and_grads, logsumexp, measure_value, measure_value_and_grads, parity_penalty,
     parity_penalty_with_grad, siglip_loss, softmax_stats, value, value_and_grad, value_by_column, value_grad_hess,

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use xentrs::{
     BinaryCrossEntropy, CategoricalCrossEntropy, Classes, ColumnPlaces, Columns, Decay, Dispersion, Epoch, Error,
     Fault, Function, GaussianNll, GaussianObjective, GradOutput, Groups, HessOptions, Labels, LinearGrads,
-    LinearObjective, Link, Loss, Measure, MeasureInput, MeasureKind, Momentum, Objective, Parameters, PointObjective,
-    PointTargets, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss,
+    LinearObjective, Link, Loss, Measure, MeasureInput, MeasureKind, Momentum, Objective, Parameters, PointNumbers,
+    PointObjective, Reduction, RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SoftmaxCrossEntropy, SoftmaxFocalLoss,
     Sparse, Storage, Targets, TokenObjective, Variable, apply, gaussian_value_and_grads, linear_value_and_grads,
     logsumexp, measure_value, measure_value_and_grads, parity_penalty, parity_penalty_with_grad, softmax_stats, value,
     value_and_grad, value_by_column, value_grad_hess,
@@ -99,7 +99,7 @@ fn a_bad_target_is_found_before_a_place_that_is_kept_is_written() {
     let (logits, target) = ([0.5; 40], [0.0, 1.0, 2.0, 1.0].repeat(10));
     let rows = Rows::new("logits", &logits, 40, 1).unwrap();
     let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
-    let objective = PointObjective { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: None };
+    let objective = PointObjective { loss, target: PointNumbers::Real(&target), sample_weight: None, ignored: None };
     let bad = Error::Value { name: "target", expected: "in [0, 1]", got: 2.0, index: 2 };
     assert_eq!(value(&objective, rows, Reduction::Sum), Err(bad.clone()));
     let (mut grad, mut hess) = ([7.0; 40], [7.0; 40]);
@@ -142,7 +142,7 @@ fn sigmoid_cross_entropy_is_softmax_cross_entropy_of_two_classes() {
     let labels: Vec<i64> = (0..999).map(|i| i % 2).collect();
     let points = PointObjective {
         loss: SigmoidCrossEntropy::new(None, 0.0).unwrap(),
-        target: PointTargets::Real(&t),
+        target: PointNumbers::Real(&t),
         sample_weight: None,
         ignored: None,
     };
@@ -160,7 +160,7 @@ fn a_weight_a_label_repeats_from_row_to_row() {
         let beta: Vec<f64> = (0..labels).map(|k| 1.0 + k as f64).collect();
         let loss = SigmoidCrossEntropy::new(Some(&beta), 0.0).unwrap();
         let points =
-            PointObjective { loss, target: PointTargets::Real(&vec![1.0; n]), sample_weight: None, ignored: None };
+            PointObjective { loss, target: PointNumbers::Real(&vec![1.0; n]), sample_weight: None, ignored: None };
         let rows = Rows::new("logits", &x, 23, labels).unwrap();
         let Loss::Each(each) = value(&points, rows, Reduction::None).unwrap() else { panic!("one loss a point") };
         for (i, loss) in each.into_iter().enumerate() {
@@ -273,7 +273,8 @@ fn the_first_row_that_is_no_distribution_is_named() {
 fn a_gaussian_has_two_gradients() {
     let (mean, target, var) = ([0.0, 1.0, 2.0], [0.0, 3.0, 1.0], [1.0, 2.0, 4.0]);
     let loss = GaussianNll { dispersion: Dispersion::Variance, full: false };
-    let objective = GaussianObjective { loss, target: &target, dispersion: &var, sample_weight: None };
+    let (target, dispersion) = (PointNumbers::Real(&target), PointNumbers::Real(&var));
+    let objective = GaussianObjective { loss, target, dispersion, sample_weight: None };
     let (mut grad, mut var_grad) = ([7.0; 3], [7.0; 3]);
     let io = RowsIo::new(Rows::new("mean", &mean, 3, 1).unwrap(), &mut grad).unwrap();
     let sum = scalar(gaussian_value_and_grads(&objective, io, &mut var_grad, Reduction::Sum, GradOutput::ONE).unwrap());
@@ -281,7 +282,7 @@ fn a_gaussian_has_two_gradients() {
     assert!((sum - truth).abs() < 1e-15, "{sum} {truth}");
     assert_eq!(grad, [0.0, -1.0, 0.25]);
     assert_eq!(var_grad, [0.5, 0.5 * (1.0 - 2.0) / 2.0, 0.5 * (1.0 - 0.25) / 4.0]);
-    let refused = GaussianObjective { dispersion: &[1.0, 0.0, 1.0], ..objective };
+    let refused = GaussianObjective { dispersion: PointNumbers::Real(&[1.0, 0.0, 1.0]), ..objective };
     let refused = value(&refused, Rows::new("mean", &mean, 3, 1).unwrap(), Reduction::Sum);
     assert!(matches!(refused, Err(Error::Value { name: "var", index: 1, .. })));
 }
@@ -375,20 +376,21 @@ fn points_may_stand_apart_in_rows() {
         let (ignored, sample_weight): (Option<f64>, Option<&[f64]>) = (None, None);
         let loss = SigmoidCrossEntropy::new(None, 0.0).unwrap();
         both(
-            &PointObjective { loss, target: PointTargets::Real(&target), sample_weight, ignored },
+            &PointObjective { loss, target: PointNumbers::Real(&target), sample_weight, ignored },
             &mut one,
             &mut other,
         );
         let (spread, loss) = (&wide[..17], BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap());
-        let targets = PointTargets::Stored(f64::rows(Rows::with_stride("target", spread, 9, 1, 2).unwrap()));
+        let targets = PointNumbers::Stored(f64::rows(Rows::with_stride("target", spread, 9, 1, 2).unwrap()));
         both(&PointObjective { loss, target: targets, sample_weight, ignored }, &mut one, &mut other);
         let (targets, loss) =
-            (PointTargets::Stored(f64::rows(apart)), BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap());
+            (PointNumbers::Stored(f64::rows(apart)), BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap());
         let objective = PointObjective { loss, target: targets, sample_weight, ignored };
         let expected = Error::Shape { name: "target", expected: vec![9, 1], got: vec![3, 3] };
         assert_eq!(value(&objective, apart, Reduction::Mean), Err(expected));
         let loss = GaussianNll { dispersion: Dispersion::Variance, full: true };
-        both(&GaussianObjective { loss, target: &target, dispersion: &[2.0], sample_weight }, &mut one, &mut other);
+        let (target, dispersion) = (PointNumbers::Real(&target), PointNumbers::Real(&[2.0]));
+        both(&GaussianObjective { loss, target, dispersion, sample_weight }, &mut one, &mut other);
         for (rows, place) in [(apart, &mut one), (tight, &mut other)] {
             apply(Function::Softplus, RowsIo::new(rows, place).unwrap()).unwrap();
         }
@@ -410,7 +412,7 @@ fn points_may_stand_apart_in_rows() {
     let bad = Rows::with_stride("p", &[0.5, 9.0, 1.5], 2, 1, 2).unwrap();
     let loss = BinaryCrossEntropy::<f64>::new(None, 0.0).unwrap();
     let objective =
-        PointObjective { loss, target: PointTargets::Real(&[1.0, 0.0]), sample_weight: None, ignored: None };
+        PointObjective { loss, target: PointNumbers::Real(&[1.0, 0.0]), sample_weight: None, ignored: None };
     let expected = Error::Value { name: "p", expected: "in [0, 1]", got: 1.5, index: 1 };
     assert_eq!(value(&objective, bad, Reduction::Sum), Err(expected));
 }

@@ -125,3 +125,22 @@ def test_the_peak_of_gaussians_is_below_three_arrays_beside_the_results(function
         print((peak - sum(result.nbytes for result in results)) / x.nbytes)
     """
     assert float(run(program)) < 3
+
+
+@linux
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("spread", ["x", "x[:1]", "x[:, :1]"])
+def test_the_peak_of_a_gaussian_loss_is_three_arrays_beside_the_results(spread: str, dtype: str) -> None:
+    """Of float16 the gradient to broadcast variances is summed in single precision: two arrays, and one of variances."""
+    program = f"""if True:
+        import tracemalloc
+        import numpy as np, xentrs as xe
+
+        x = np.full((2000, 1000), 0.5, "{dtype}")
+        xe.gaussian_nll_with_grad(x[:100], x[:100], x[:100])
+        tracemalloc.start()
+        results = xe.gaussian_nll_with_grad(x, x, {spread})
+        peak = tracemalloc.get_traced_memory()[1]
+        print((peak - sum(np.asarray(result).nbytes for result in results)) / x.nbytes)
+    """
+    assert float(run(program)) < (0.05 if spread == "x" else 3.05)

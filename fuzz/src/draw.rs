@@ -47,7 +47,7 @@ impl Number for f64 {
 }
 
 /// A type that numbers are stored in.
-pub trait Stored: Storage<Real: Number> + Place<Self> {
+pub trait Stored: Storage<Real: Number + Place<Self>> + Place<Self> {
     /// The nearest number.
     fn of(x: f64) -> Self;
     /// The same number.

@@ -4,7 +4,7 @@ use super::check::{self, FILL, Form, are_untouched, numbers, refused, same};
 use super::draw::{Draw, Number, Stored, doubles, wide, widened};
 use super::truth::{Near, Total, Truth};
 use xentrs::{
-    BinaryCrossEntropy, Dispersion, GaussianNll, GaussianObjective, HingeLoss, PointObjective, PointTargets, Result,
+    BinaryCrossEntropy, Dispersion, GaussianNll, GaussianObjective, HingeLoss, PointNumbers, PointObjective, Result,
     Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, gaussian_value_and_grads,
 };
 
@@ -101,8 +101,8 @@ impl<S: Stored> Family<S> {
     /// The loss, if its options are valid.
     pub fn form(&self) -> Result<Form<'_, S::Real>> {
         let target = match size_of::<S>() {
-            2 => PointTargets::Stored(S::rows(Rows::new("target", &self.target, self.target.len(), 1)?)),
-            _ => PointTargets::Real(&self.real),
+            2 => PointNumbers::Stored(S::rows(Rows::new("target", &self.target, self.target.len(), 1)?)),
+            _ => PointNumbers::Real(&self.real),
         };
         let (ignored, sample_weight) = (self.ignored, self.sample_weight.as_deref());
         let pos_weight = self.pos_weight.as_deref();
@@ -226,19 +226,21 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
     let is_shared = draw.one_in(3);
     let mean = draw.logits::<S>(n);
     let targets = draw.length(n);
-    let target = widened(&draw.logits::<S>(targets));
+    let stored_target = draw.logits::<S>(targets);
+    let target = widened(&stored_target);
     let log_variance =
         |draw: &mut Draw<'_>| if is_variance { draw.between(-9.0, 9.0).exp() } else { draw.between(-9.0, 9.0) };
     let count = if is_shared { 1 } else { draw.length(n) };
     // As many as there are points, or one.
     draw.valid |= !is_shared && count == 1 && target.len() == n;
-    let mut spread: Vec<S::Real> = (0..count).map(|_| S::Real::new(log_variance(draw))).collect();
+    let mut stored_spread: Vec<S> = (0..count).map(|_| S::of(log_variance(draw))).collect();
     if count > 0 && n > 0 && draw.one_in(24) {
         let at = draw.below(count);
-        spread[at] = widened(&draw.logits::<S>(1))[0];
-        draw.valid &= !is_variance || !(spread[at].double() <= 0.0);
+        stored_spread[at] = draw.logits::<S>(1)[0];
+        draw.valid &= !is_variance || !(widened(&stored_spread)[at].double() <= 0.0);
         draw.tame = false;
     }
+    let spread = widened(&stored_spread);
     let sample_weight: Option<Vec<S::Real>> = draw.some_weights(n);
     let weights = sample_weight.as_deref();
     // 1. what is true
@@ -282,7 +284,12 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
         }
     }
     // 2. as a loss, and with the gradient to the variances
-    let objective = || GaussianObjective { loss, target: &target, dispersion: &spread, sample_weight: weights };
+    let [aim, dispersion] =
+        [(&stored_target, &target), (&stored_spread, &spread)].map(|(stored, real)| match size_of::<S>() {
+            2 => PointNumbers::Stored(S::rows(Rows::new("target", stored, stored.len(), 1).unwrap())),
+            _ => PointNumbers::Real(real),
+        });
+    let objective = || GaussianObjective { loss, target: aim, dispersion, sample_weight: weights };
     let Some(answer) = check::loss(draw, &mean, shape, Ok(Form::Plain(Box::new(objective()))), &truth, true) else {
         return;
     };
@@ -297,6 +304,11 @@ pub fn gaussian<S: Stored>(draw: &mut Draw<'_>) {
     same(&numbers(&result.unwrap()), &numbers(&answer.loss), "loss with two gradients");
     let narrow: Vec<S> = answer.grad.iter().map(|x| S::of(x.double())).collect();
     same(&wide(&grad), &wide(&narrow), "gradient of two");
+    let mut spread_stored = vec![S::of(FILL); spread_grad.len()];
+    let io = RowsIo::new(Rows::new("mean", &mean, shape[0], shape[1]).unwrap(), &mut grad).unwrap();
+    gaussian_value_and_grads(&objective(), io, &mut spread_stored, answer.reduction, given).unwrap();
+    let narrow: Vec<S> = spread_grad.iter().map(|x| S::of(x.double())).collect();
+    same(&wide(&spread_stored), &wide(&narrow), "gradient to the variances, where they are stored");
     if !is_shared || matches!(answer.upstream, check::Upstream::Number(_)) {
         truth.grads = spread_grads;
         truth.judge_grads(&spread_grad, answer.reduction, |point| answer.upstream.at(point), 1);

@@ -294,8 +294,10 @@ def without_leading_ones(array: Array) -> Array:
     return array.reshape(array.shape[first:])
 
 
-def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
-    """Make numbers of a shape, repeating what has fewer or shorter axes."""
+def as_beside(
+    given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int], stored: np.dtype[Any] | None = None
+) -> Array:
+    """Make numbers of a shape, repeating what has fewer or shorter axes; those of the dtype `stored` keep it."""
     array = read(given, name)
     if kind_of(array) not in "biuf":
         raise TypeError(f"{name} must be floating, got {_what(array)}")
@@ -304,13 +306,15 @@ def as_beside(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence
         array = np.broadcast_to(array, shape)
     except ValueError:
         raise ValueError(f"{name} must have shape {shape} or broadcast to it, got {array.shape}") from None
-    return _native(array.astype(dtype))
+    return _native(array.astype(stored if array.dtype == stored else dtype))
 
 
-def as_beside_or_single(given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
+def as_beside_or_single(
+    given: ArrayLike, name: str, dtype: np.dtype[Any], shape: Sequence[int], stored: np.dtype[Any] | None = None
+) -> Array:
     """Do the same, but leave a single number what it is."""
     array = read(given, name)
-    return as_beside(array, name, dtype, shape if array.ndim else ())
+    return as_beside(array, name, dtype, shape if array.ndim else (), stored)
 
 
 def as_samples(given: ArrayLike, name: str) -> Array:
@@ -333,16 +337,16 @@ def in_order(given: ArrayLike, name: str, order: Array) -> Array:
     return array[order]
 
 
-def sum_to(grad: Array, given: ArrayLike) -> Array:
+def sum_to(grad: Array, given: ArrayLike, dtype: np.dtype[Any]) -> Array:
     """Sum a gradient over the axes along which what was given has been repeated; in float64, rounded once."""
     shape = np.shape(given)
-    if grad.shape == shape:
-        return grad
-    added = tuple(range(grad.ndim - len(shape)))
-    stretched = tuple(len(added) + i for i, n in enumerate(shape) if n == 1 and grad.shape[len(added) + i] != 1)
-    total: Array = grad.astype(np.float64).sum(axis=added + stretched, keepdims=True)
-    summed: Array = total.reshape(shape).astype(grad.dtype)[()]
-    return summed
+    if grad.shape != shape:
+        added = tuple(range(grad.ndim - len(shape)))
+        stretched = tuple(len(added) + i for i, n in enumerate(shape) if n == 1 and grad.shape[len(added) + i] != 1)
+        grad = grad.sum(axis=added + stretched, keepdims=True, dtype=np.float64).reshape(shape)
+    with np.errstate(over="ignore"):  # too large for the dtype is an infinity
+        summed: Array = grad.astype(dtype, copy=False)
+    return summed if shape else summed[()]
 
 
 def as_weights(given: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:

@@ -2,7 +2,7 @@
 //! weight is `y`, so [`linear_cross_entropy`](super::linear_cross_entropy) has the tiles, the threads and the products.
 
 use super::{
-    GradOutput, GradScale, LinearGrads, LinearObjective, Loss, Objective, PointObjective, PointTargets, Reduction,
+    GradOutput, GradScale, LinearGrads, LinearObjective, Loss, Objective, PointNumbers, PointObjective, Reduction,
     RowObjective, Targets, linear_value, linear_value_and_grads,
 };
 use crate::error::{Error, Result, check_number};
@@ -250,7 +250,7 @@ impl<T: Real> Diagonal<T> {
                     *to = z * inverse;
                 }
                 let loss = with_target(zeros, first + i, |target| {
-                    let (target, loss) = (PointTargets::Real(target), self.loss.clone());
+                    let (target, loss) = (PointNumbers::Real(target), self.loss.clone());
                     f(i, PointObjective { loss, target, sample_weight: None, ignored: None }, scaled)
                 });
                 if let Some(each) = &mut each {

@@ -2,7 +2,9 @@
 
 use super::grad_output::PointScale;
 use super::points::Total;
-use super::{GradOutput, GradScale, Loss, Objective, Reduction, divisor, first_error, reduce, with_losses};
+use super::{
+    GradOutput, GradScale, Loss, Objective, PointNumbers, Reduction, divisor, first_error, reduce, with_losses,
+};
 use crate::error::{Error, Result};
 use crate::losses::{Dispersion, GaussianNll};
 use crate::math::Real;
@@ -10,7 +12,7 @@ use crate::memory;
 use crate::parallel;
 use crate::rows::BLOCK;
 use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, short, sum_of_first, sum_registers};
-use crate::storage::{Place, Storage, StoredIo};
+use crate::storage::{Place, Places, Storage, StoredIo};
 use crate::view::{Rows, RowsIo, check_weights};
 
 /// Gaussian negative log-likelihood, with its targets and weights. All have the shape of the means, row after row.
@@ -19,80 +21,63 @@ pub struct GaussianObjective<'a, T> {
     /// The loss of a point.
     pub loss: GaussianNll,
     /// One target a point.
-    pub target: &'a [T],
+    pub target: PointNumbers<'a, T>,
     /// One variance a point, or its logarithm; or a single one for all points.
-    pub dispersion: &'a [T],
+    pub dispersion: PointNumbers<'a, T>,
     /// One weight a point; 1 where absent.
     pub sample_weight: Option<&'a [T]>,
 }
 
-impl<'a, T: Real> GaussianObjective<'a, T> {
+impl<T: Real> GaussianObjective<'_, T> {
     /// Whether all points have one variance.
     fn is_shared(&self) -> bool {
         self.dispersion.len() == 1
     }
 
-    /// The variances of a register of points, or their logarithms.
+    /// Calls `f` with the variances of `len` points from point `first` on, or with the one of all points.
     #[inline(always)]
-    fn dispersion<S: Simd<T>>(&self, s: S, at: Offset) -> S::V {
-        match self.dispersion {
-            [one] => s.splat(*one),
-            each => at.read(s, each, T::ONE),
-        }
+    fn dispersion<R>(&self, isa: Isa, first: usize, len: usize, f: impl FnOnce(&[T]) -> R) -> R {
+        let (first, len) = if self.is_shared() { (0, 1) } else { (first, len) };
+        self.dispersion.part(isa, first, len, f)
     }
 
-    /// A register of weighted losses: NaN where a variance is not positive, so that the sum shows it.
+    /// Calls `f` with the numbers of `len` points from point `first` on.
     #[inline(always)]
-    fn losses<S: Simd<T>>(&self, s: S, at: Offset, dispersion: S::V, losses: S::V) -> S::V {
-        let (zero, nan, losses) = (s.splat(T::ZERO), s.splat(T::NAN), weighted(s, self.sample_weight, at, losses));
-        if self.loss.dispersion == Dispersion::LogVariance {
-            return losses;
-        }
-        S::V::select(dispersion.lt(zero), nan, S::V::select(dispersion.eq(zero), nan, losses))
-    }
-
-    /// The objective of some of the points.
-    fn part(&self, first: usize, len: usize) -> Self {
-        let part = |xs: &'a [T]| &xs[first..first + len];
-        GaussianObjective {
-            loss: self.loss,
-            target: part(self.target),
-            dispersion: if self.is_shared() { self.dispersion } else { part(self.dispersion) },
-            sample_weight: self.sample_weight.map(part),
-        }
+    fn part<R>(&self, isa: Isa, first: usize, len: usize, f: impl FnOnce(Part<'_, T>) -> R) -> R {
+        self.target.part(isa, first, len, |target| {
+            self.dispersion(isa, first, len, |dispersion| {
+                let sample_weight = self.sample_weight.map(|weights| &weights[first..first + len]);
+                f(Part { loss: self.loss, target, dispersion, sample_weight })
+            })
+        })
     }
 }
 
 impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
-        let points = rows * classes;
-        let wrong = |len| len != points;
-        for (name, len, is_wrong) in [
-            ("target", self.target.len(), wrong(self.target.len())),
-            ("var", self.dispersion.len(), wrong(self.dispersion.len()) && !self.is_shared()),
-        ] {
-            if is_wrong {
-                return Err(Error::Shape { name, expected: vec![rows, classes], got: vec![len] });
-            }
+        self.target.check("target", rows, classes)?;
+        if !self.is_shared() {
+            self.dispersion.check("var", rows, classes)?;
         }
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))
     }
 
-    fn check_targets(&self, _: Isa) -> Result<()> {
+    fn check_targets(&self, isa: Isa) -> Result<()> {
         if self.loss.dispersion == Dispersion::LogVariance {
             return Ok(());
         }
         let len = self.dispersion.len();
         first_error(len, parallel::block_rows(1), len, |first, points| {
-            let dispersion = &self.dispersion[first..first + points];
-            // A loop without an early exit has no branches. NaN is allowed.
-            if dispersion.iter().fold(false, |any, &v| any | (v <= T::ZERO))
-                && let Some(i) = dispersion.iter().position(|&v| v <= T::ZERO)
-            {
-                let (got, index) = (dispersion[i].to_f64(), first + i);
-                return Err(Error::Value { name: "var", expected: "positive", got, index });
-            }
-            Ok(())
+            self.dispersion(isa, first, points, |dispersion| {
+                // A loop without an early exit has no branches. NaN is allowed.
+                if dispersion.iter().fold(false, |any, &v| any | (v <= T::ZERO))
+                    && let Some(i) = dispersion.iter().position(|&v| v <= T::ZERO)
+                {
+                    let (got, index) = (dispersion[i].to_f64(), first + i);
+                    return Err(Error::Value { name: "var", expected: "positive", got, index });
+                }
+                Ok(())
+            })
         })
     }
 
@@ -109,9 +94,10 @@ impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
     }
 
     fn value(&self, isa: Isa, first: usize, logits: Rows<'_, T>, each: Option<&mut [T]>) -> f64 {
-        let points = logits.rows() * logits.columns();
-        let objective = self.part(first * logits.columns(), points);
-        logits.with_flat(|mean| T::dispatch(isa, Values { objective, mean, each }))
+        let classes = logits.columns();
+        self.part(isa, first * classes, logits.rows() * classes, |part| {
+            logits.with_flat(|mean| T::dispatch(isa, Values { part, mean, each }))
+        })
     }
 
     fn value_and_grad(
@@ -123,8 +109,10 @@ impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
         each: Option<&mut [T]>,
     ) -> f64 {
         let (first, len) = (first * rows.columns(), rows.rows() * rows.columns());
-        let (objective, scale, dispersion_grad) = (self.part(first, len), scale.part(first, len), DispersionGrad::None);
-        T::dispatch(isa, Grads { objective, mean: rows.flat(), dispersion_grad, scale, each })
+        let (scale, dispersion_grad) = (scale.part(first, len), DispersionGrad::None);
+        self.part(isa, first, len, |part| {
+            T::dispatch(isa, Grads { part, mean: rows.flat(), dispersion_grad, scale, each })
+        })
     }
 }
 
@@ -135,37 +123,35 @@ impl<T: Real> Objective<T> for GaussianObjective<'_, T> {
 /// # Errors
 /// What [`Objective::check`] and [`Objective::check_targets`] find, [`Error::Shape`] unless there is one place a variance,
 /// and an unknown `XENTRS_ISA`. Then nothing is written, except to a [fresh](RowsIo::fresh) place.
-pub fn gaussian_value_and_grads<S: Storage, O: Place<S>>(
+pub fn gaussian_value_and_grads<S: Storage, O: Place<S>, D: Place<S>>(
     objective: &GaussianObjective<'_, S::Real>,
     mean: RowsIo<'_, S, O>,
-    dispersion_grad: &mut [S::Real],
+    dispersion_grad: &mut [D],
     reduction: Reduction,
     grad_output: GradOutput<'_, S::Real>,
 ) -> Result<Loss<S::Real>> {
-    gaussian_value_and_grads_of(objective, O::rows_io(mean), dispersion_grad, reduction, grad_output)
+    gaussian_value_and_grads_of(objective, O::rows_io(mean), D::places(dispersion_grad), reduction, grad_output)
 }
 
 pub(crate) fn gaussian_value_and_grads_of<T: Real>(
     objective: &GaussianObjective<'_, T>,
     mut mean: StoredIo<'_, T>,
-    dispersion_grad: &mut [T],
+    mut dispersion_grad: Places<'_, T>,
     reduction: Reduction,
     grad_output: GradOutput<'_, T>,
 ) -> Result<Loss<T>> {
     let (isa, rows, classes) = (Isa::active()?, mean.rows(), mean.columns());
+    let (is_shared, variances) = (objective.is_shared(), objective.dispersion.len());
     objective.check(rows, classes)?;
-    if dispersion_grad.len() != objective.dispersion.len() {
-        return Err(Error::Shape {
-            name: "grad",
-            expected: vec![objective.dispersion.len()],
-            got: vec![dispersion_grad.len()],
-        });
+    if dispersion_grad.len() != variances {
+        let (expected, got) = (vec![variances], vec![dispersion_grad.len()]);
+        return Err(Error::Shape { name: "grad", expected, got });
     }
     grad_output.check(rows * classes)?;
     if grad_output.is_zero() {
         let loss = super::value_of(objective, mean.source(), reduction)?;
         mean.target().clear();
-        dispersion_grad.fill(T::default());
+        dispersion_grad.clear();
         return Ok(loss);
     }
     let divisor = divisor(objective, isa, reduction, rows, classes);
@@ -175,38 +161,40 @@ pub(crate) fn gaussian_value_and_grads_of<T: Real>(
     }
     if divisor == 0.0 {
         mean.target().clear();
-        dispersion_grad.fill(T::default());
+        dispersion_grad.clear();
         return Ok(Loss::Scalar(0.0));
     }
     let (size, scale) = (parallel::block_rows(classes), grad_output.over(divisor));
-    let mut sums = memory::zeros(if objective.is_shared() { rows.div_ceil(size) } else { 0 });
+    let mut sums = memory::zeros(if is_shared { rows.div_ceil(size) } else { 0 });
+    let mut rest = dispersion_grad.part(0..variances);
     let loss = reduce(objective, reduction, rows, classes, divisor, |each| {
-        let (mut rest, mut sums) = (&mut *dispersion_grad, sums.iter_mut());
+        let mut sums = sums.iter_mut();
         let blocks = with_losses(mean.blocks(size), each, size * classes).map(|(b, mean, each)| {
-            let dispersion_grad = match sums.next() {
-                Some(sum) => DispersionGrad::Sum(sum),
-                None => {
-                    let (grad, after) = std::mem::take(&mut rest).split_at_mut(mean.rows() * classes);
-                    rest = after;
-                    DispersionGrad::Each(grad)
-                }
-            };
-            (b, mean, dispersion_grad, each)
+            let grads = rest.take(if is_shared { 0 } else { mean.rows() * classes });
+            (b * size * classes, mean, (sums.next(), grads), each)
         });
-        let total = parallel::sum(blocks, rows * classes, |(b, mean, dispersion_grad, each)| {
-            let (first, len) = (b * size * classes, mean.rows() * classes);
-            let (objective, scale) = (objective.part(first, len), scale.part(first, len));
-            mean.filled(isa, |mut mean| {
-                T::dispatch(isa, Grads { objective, mean: mean.flat(), dispersion_grad, scale, each })
-            })
+        let total = parallel::sum(blocks, rows * classes, |(first, mean, (sum, grads), each)| {
+            let len = mean.rows() * classes;
+            let scale = scale.part(first, len);
+            let evaluate = |dispersion_grad: DispersionGrad<'_, T>| {
+                objective.part(isa, first, len, |part| {
+                    mean.filled(isa, |mut mean| {
+                        T::dispatch(isa, Grads { part, mean: mean.flat(), dispersion_grad, scale, each })
+                    })
+                })
+            };
+            match sum {
+                Some(sum) => evaluate(DispersionGrad::Sum(sum)),
+                None => grads.results(isa, |grads| evaluate(DispersionGrad::Each(grads))),
+            }
         });
         if total.is_nan() && !is_checked {
             objective.check_targets(isa)?;
         }
         Ok(total)
     })?;
-    if objective.is_shared() {
-        dispersion_grad.fill(T::from_f64(sums.iter().fold(0.0, |total, sum| total + sum)));
+    if is_shared {
+        dispersion_grad.write(isa, &[T::from_f64(sums.iter().fold(0.0, |total, sum| total + sum))]);
     }
     Ok(loss)
 }
@@ -235,9 +223,39 @@ fn scaled<T: Real, S: Simd<T>>(s: S, weights: Option<&[T]>, scale: &PointScale<'
     weighted(s, weights, at, scale.first(s, inlined!(|each| at.read(s, each, T::ZERO)), v))
 }
 
+/// Loss, targets, variances and weights of a block of points.
+struct Part<'k, T> {
+    loss: GaussianNll,
+    target: &'k [T],
+    /// One a point, or one for all.
+    dispersion: &'k [T],
+    sample_weight: Option<&'k [T]>,
+}
+
+impl<T: Real> Part<'_, T> {
+    /// The variances of a register of points, or their logarithms.
+    #[inline(always)]
+    fn dispersion<S: Simd<T>>(&self, s: S, at: Offset) -> S::V {
+        match self.dispersion {
+            [one] => s.splat(*one),
+            each => at.read(s, each, T::ONE),
+        }
+    }
+
+    /// A register of weighted losses: NaN where a variance is not positive, so that the sum shows it.
+    #[inline(always)]
+    fn losses<S: Simd<T>>(&self, s: S, at: Offset, dispersion: S::V, losses: S::V) -> S::V {
+        let (zero, nan, losses) = (s.splat(T::ZERO), s.splat(T::NAN), weighted(s, self.sample_weight, at, losses));
+        if self.loss.dispersion == Dispersion::LogVariance {
+            return losses;
+        }
+        S::V::select(dispersion.lt(zero), nan, S::V::select(dispersion.eq(zero), nan, losses))
+    }
+}
+
 /// The losses of a block of points.
 struct Values<'k, T> {
-    objective: GaussianObjective<'k, T>,
+    part: Part<'k, T>,
     mean: &'k [T],
     each: Option<&'k mut [T]>,
 }
@@ -246,15 +264,15 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Values { objective, mean, mut each } = self;
+        let Values { part, mean, mut each } = self;
         sum_registers(
             s,
             mean.len(),
             short(s, BLOCK),
             inlined!(|at| {
-                let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
-                let (loss, _, _) = objective.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, dispersion);
-                let loss = objective.losses(s, at, dispersion, loss);
+                let (target, dispersion) = (at.read(s, part.target, T::ZERO), part.dispersion(s, at));
+                let (loss, _, _) = part.loss.value_and_grads(s, at.read(s, mean, T::ZERO), target, dispersion);
+                let loss = part.losses(s, at, dispersion, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }
@@ -266,7 +284,7 @@ impl<T: Real> Kernel<T> for Values<'_, T> {
 
 /// The losses and gradients of a block of points.
 struct Grads<'k, T> {
-    objective: GaussianObjective<'k, T>,
+    part: Part<'k, T>,
     mean: RowIo<'k, T>,
     dispersion_grad: DispersionGrad<'k, T>,
     scale: GradScale<'k, T>,
@@ -277,17 +295,17 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) -> f64 {
-        let Grads { objective, mut mean, mut dispersion_grad, scale, mut each } = self;
-        let (all, weights, points) = (scale.of_points(s), objective.sample_weight, mean.source().len());
+        let Grads { part, mut mean, mut dispersion_grad, scale, mut each } = self;
+        let (all, weights, points) = (scale.of_points(s), part.sample_weight, mean.source().len());
         let (mut dispersion_sum, mut block) = (0.0, s.splat(T::ZERO));
         let total = sum_registers(
             s,
             points,
             short(s, BLOCK),
             inlined!(|at| {
-                let (target, dispersion) = (at.read(s, objective.target, T::ZERO), objective.dispersion(s, at));
+                let (target, dispersion) = (at.read(s, part.target, T::ZERO), part.dispersion(s, at));
                 let m = at.read(s, mean.source(), T::ZERO);
-                let (loss, grad, of_dispersion) = objective.loss.value_and_grads(s, m, target, dispersion);
+                let (loss, grad, of_dispersion) = part.loss.value_and_grads(s, m, target, dispersion);
                 at.write(s, scaled(s, weights, &all, at, grad) * all.last, mean.output());
                 let of_dispersion = scaled(s, weights, &all, at, of_dispersion);
                 match &mut dispersion_grad {
@@ -302,7 +320,7 @@ impl<T: Real> Kernel<T> for Grads<'_, T> {
                     }
                     DispersionGrad::Sum(_) => dispersion_sum += sum_of_first(s, of_dispersion, points - at.first(s)),
                 }
-                let loss = objective.losses(s, at, dispersion, loss);
+                let loss = part.losses(s, at, dispersion, loss);
                 if let Some(each) = &mut each {
                     at.write(s, loss, each);
                 }

@@ -34,7 +34,7 @@ pub use linear_cross_entropy::{LinearGrads, LinearObjective, linear_value, linea
 pub use penalties::{
     Groups, Neighbours, js_smoothness, js_smoothness_with_grad, parity_penalty, parity_penalty_with_grad,
 };
-pub use points::{PointObjective, PointTargets};
+pub use points::{PointNumbers, PointObjective};
 pub use rows::{RowObjective, Targets};
 pub use token_logprobs::TokenObjective;
 

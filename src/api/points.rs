@@ -10,20 +10,43 @@ use crate::simd::{Isa, Kernel, Lanes, Offset, RowIo, Simd, inlined, read, short,
 use crate::storage::StoredRows;
 use crate::view::{Rows, RowsIo, check_weights};
 
-/// The targets of points, one per point.
+/// Numbers of points, one per point: targets or variances.
 #[derive(Clone, Copy, Debug)]
-pub enum PointTargets<'a, T> {
-    /// Targets in the type of the computation.
+pub enum PointNumbers<'a, T> {
+    /// Numbers in the type of the computation.
     Real(&'a [T]),
-    /// Targets in half precision, as rows of one.
+    /// Numbers in half precision, as rows of one.
     Stored(StoredRows<'a, T>),
 }
 
-impl<T: Real> PointTargets<'_, T> {
-    fn len(&self) -> usize {
+impl<T: Real> PointNumbers<'_, T> {
+    pub(super) fn len(&self) -> usize {
         match self {
-            PointTargets::Real(target) => target.len(),
-            PointTargets::Stored(target) => target.rows() * target.columns(),
+            PointNumbers::Real(numbers) => numbers.len(),
+            PointNumbers::Stored(numbers) => numbers.rows() * numbers.columns(),
+        }
+    }
+
+    /// Refuses numbers that are not one per point.
+    pub(super) fn check(&self, name: &'static str, rows: usize, classes: usize) -> Result<()> {
+        if let PointNumbers::Stored(stored) = self
+            && stored.columns() != 1
+        {
+            let got = vec![stored.rows(), stored.columns()];
+            return Err(Error::Shape { name, expected: vec![rows * classes, 1], got });
+        }
+        if self.len() != rows * classes {
+            return Err(Error::Shape { name, expected: vec![rows, classes], got: vec![self.len()] });
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with the numbers of `len` points from point `first` on.
+    #[inline(always)]
+    pub(super) fn part<R>(self, isa: Isa, first: usize, len: usize, f: impl FnOnce(&[T]) -> R) -> R {
+        match self {
+            PointNumbers::Real(numbers) => f(&numbers[first..first + len]),
+            PointNumbers::Stored(stored) => stored.part(first, len).widened(isa, |numbers| numbers.with_flat(f)),
         }
     }
 }
@@ -34,7 +57,7 @@ pub struct PointObjective<'a, T, L> {
     /// The loss of a point.
     pub loss: L,
     /// One target per point, in the domain of the loss or equal to the ignored one.
-    pub target: PointTargets<'a, T>,
+    pub target: PointNumbers<'a, T>,
     /// One weight per point; all 1 if absent.
     pub sample_weight: Option<&'a [T]>,
     /// A point with this target has loss 0, weight 0 and gradient 0, whatever its logit.
@@ -45,13 +68,7 @@ impl<T: Real, L: PointLoss<T>> PointObjective<'_, T, L> {
     /// Calls `f` with the targets and weights of `len` points from point `first` on.
     #[inline(always)]
     fn part<R>(&self, isa: Isa, first: usize, len: usize, f: impl FnOnce(Part<'_, T, L>) -> R) -> R {
-        match self.target {
-            PointTargets::Real(target) => f(Part::of(self, first, &target[first..first + len])),
-            PointTargets::Stored(stored) => {
-                let part = |target: &[T]| f(Part::of(self, first, target));
-                stored.part(first, len).widened(isa, |target| target.with_flat(part))
-            }
-        }
+        self.target.part(isa, first, len, |target| f(Part::of(self, first, target)))
     }
 }
 
@@ -61,15 +78,7 @@ impl<T: Real, L: PointLoss<T>> Objective<T> for PointObjective<'_, T, L> {
     }
 
     fn check(&self, rows: usize, classes: usize) -> Result<()> {
-        if let PointTargets::Stored(stored) = self.target
-            && stored.columns() != 1
-        {
-            let got = vec![stored.rows(), stored.columns()];
-            return Err(Error::Shape { name: "target", expected: vec![rows * classes, 1], got });
-        }
-        if self.target.len() != rows * classes {
-            return Err(Error::Shape { name: "target", expected: vec![rows, classes], got: vec![self.target.len()] });
-        }
+        self.target.check("target", rows, classes)?;
         self.sample_weight.map_or(Ok(()), |weights| check_weights("sample_weight", weights, &[rows, classes]))
     }
 

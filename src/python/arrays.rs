@@ -379,6 +379,11 @@ impl<'py, T: Stored> Array<'py, T> {
         start..start + self.span_len() * size_of::<T>()
     }
 
+    /// Whether `xentrs._arrays` has made the array.
+    pub(super) fn is_copied(&self) -> bool {
+        self.copied
+    }
+
     pub(super) fn span(&self) -> Option<Span> {
         Some(Span { addresses: self.addresses(), copied: self.copied })
     }

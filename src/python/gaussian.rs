@@ -4,7 +4,8 @@ use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
 use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
 use super::options;
-use super::outputs::{Output, Want, evaluate, in_type_of, wrap};
+use super::outputs::{Output, Want, evaluate, wrap};
+use super::targets::Floats;
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::Use;
 use crate::{Dispersion, GaussianNll, GaussianObjective, api};
@@ -43,22 +44,27 @@ impl<'py> Arguments<'_, 'py> {
         mean.check_fit()?;
         let shape = mean.array.shape();
         let loss = GaussianNll { dispersion, full: self.full };
-        let (target, sample_weight) = (target.data(), data(&sample_weight));
-        let objective = GaussianObjective { loss, target, dispersion: widths.data(), sample_weight };
+        let (target, dispersion, sample_weight) = (target.points()?, widths.points()?, data(&sample_weight));
+        let objective = GaussianObjective { loss, target, dispersion, sample_weight };
         let Some(mut output) = output else {
             return evaluate(&mean, &objective, reduction, shape, None);
         };
         let (py, points) = (mean.py(), mean.array.len());
-        let mut spread_grad = Array::<S::Real>::empty(mean.real_dtype(), widths.shape())?;
-        let places = spread_grad.data_mut();
+        // A copy may be a broadcast one. Its gradient is the sum over the elements to which a number was, which is rounded to
+        // half precision last.
+        let mut spread_grad = if widths.is_copied() {
+            Floats::<S>::Real(Array::empty(mean.real_dtype(), widths.shape())?)
+        } else {
+            Floats::Stored(Array::empty(mean.dtype(), widths.shape())?)
+        };
+        let places = spread_grad.places();
         let upstream = std::mem::replace(&mut output.upstream, Upstream::Number(1.0));
         let grad_output = upstream.get();
         let rows = output.io(&mean)?;
         let evaluate = || api::gaussian_value_and_grads_of(&objective, rows, places, reduction, grad_output);
         let loss = detached(py, points, evaluate)?;
         let loss = wrap(py, loss, shape)?;
-        // The gradient of a broadcast argument is the sum over the elements to which it was broadcast.
-        let spread_grad = via_numpy(py, Numpy::SumTo, (in_type_of(&mean, spread_grad)?, given))?;
+        let spread_grad = via_numpy(py, Numpy::SumTo, (spread_grad.object(), given, mean.dtype()))?;
         Ok((loss, output.finish(py)?, spread_grad).into_pyobject(py)?.into_any())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, Span, Stored, check_shape};
 use super::errors::needs_double;
+use super::targets::Floats;
 use super::via_numpy::{Numpy, via_numpy};
 use super::weights::{self, Use};
 use crate::GradOutput;
@@ -234,21 +235,25 @@ impl<'py, S: Number> Input<'py, S> {
     }
 
     /// Another array, broadcast to the shape of the logits.
-    pub(super) fn broadcast(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
+    pub(super) fn broadcast(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Floats<'py, S>> {
         self.of_this_shape(arg, Numpy::AsBeside, name)
     }
 
     /// Like [`broadcast`](Self::broadcast), but a single number, which has no axes, is left as it is.
-    pub(super) fn broadcast_or_single(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, S::Real>> {
+    pub(super) fn broadcast_or_single(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Floats<'py, S>> {
         self.of_this_shape(arg, Numpy::AsBesideOrSingle, name)
     }
 
-    fn of_this_shape(&self, arg: Arg<'_, 'py>, function: Numpy, name: &str) -> PyResult<Array<'py, S::Real>> {
+    fn of_this_shape(&self, arg: Arg<'_, 'py>, function: Numpy, name: &str) -> PyResult<Floats<'py, S>> {
         let shape = self.shape();
-        match Array::in_place(arg).filter(|array| array.is_flat() && array.shape() == &*shape) {
-            Some(array) => Ok(array),
-            None => Array::copy(&via_numpy(self.py(), function, (arg, name, self.real_dtype(), shape.to_vec()))?),
-        }
+        let numbers = match Floats::in_place(arg).filter(|numbers| numbers.is_flat() && numbers.shape() == &*shape) {
+            Some(numbers) => numbers,
+            None => {
+                let arguments = (arg, name, self.real_dtype(), shape.to_vec(), self.dtype());
+                Floats::copy(&via_numpy(self.py(), function, arguments)?)?
+            }
+        };
+        Ok(numbers.into_points())
     }
 
     /// Weights of a shape; see [`as_weights`](Self::as_weights).

@@ -6,7 +6,7 @@ use super::options::{choice, part};
 use super::via_numpy::{Numpy, via_numpy};
 use crate::storage::{Place as _, Places, StoredIo};
 use crate::{Curvature, CurvedObjective, HessOptions, Isa, Loss, Objective, Reduction, RowsIo, api};
-use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{Element, IntoPyArray, PyArrayDescr, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -344,18 +344,6 @@ pub(super) fn rounded<'py, S: Number>(
     let mut array = Array::<S>::empty(logits.dtype(), shape)?;
     S::places(array.data_mut()).write(Isa::active()?, numbers);
     or_scalar(array.object().clone().into_any(), shape)
-}
-
-/// Results converted to the type of the logits; unchanged if that is the type of the computation.
-pub(super) fn in_type_of<'py, S: Number>(
-    logits: &Input<'py, S>,
-    results: Array<'py, S::Real>,
-) -> PyResult<Bound<'py, PyAny>> {
-    if logits.dtype().is_equiv_to(&logits.real_dtype()) {
-        or_scalar(results.object().clone().into_any(), results.shape())
-    } else {
-        rounded(logits, results.data(), results.shape())
-    }
 }
 
 fn or_scalar<'py>(array: Bound<'py, PyAny>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {

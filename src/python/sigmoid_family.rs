@@ -8,7 +8,7 @@ use super::targets::Floats;
 use super::weights::Use;
 use crate::simd::Float;
 use crate::{
-    BinaryCrossEntropy, Domain, HingeLoss, Objective, PointHess, PointLoss, PointObjective, PointTargets, Reduction,
+    BinaryCrossEntropy, Domain, HingeLoss, Objective, PointHess, PointLoss, PointObjective, Reduction,
     SigmoidCrossEntropy, SigmoidFocalLoss,
 };
 use pyo3::prelude::*;
@@ -48,10 +48,7 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
         loss: L,
         f: impl FnOnce(&PointObjective<'_, S::Real, L>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let target = match &self.target {
-            Floats::Real(points) => PointTargets::Real(points.data()),
-            Floats::Stored(points) => PointTargets::Stored(S::rows(points.rows()?)),
-        };
+        let target = self.target.points()?;
         f(&PointObjective { loss, target, sample_weight: data(&self.sample_weight), ignored: self.ignored })
     }
 }

@@ -4,12 +4,13 @@ use super::arrays::{Arg, Array, Number, Span, check_shape};
 use super::inputs::Input;
 use super::via_numpy::{Numpy, via_numpy};
 use crate::losses::Domain;
-use crate::{Classes, Labels};
+use crate::storage::{Place, Places};
+use crate::{Classes, Labels, PointNumbers};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// Floating-point targets, in the type of the computation or, if different, in the type of the logits.
+/// Floating-point numbers beside the logits, in the type of the computation or, if different, in the type of the logits.
 pub(super) enum Floats<'py, S: Number> {
     Real(Array<'py, S::Real>),
     Stored(Array<'py, S>),
@@ -117,31 +118,68 @@ impl<'py, S: Number> Input<'py, S> {
 }
 
 impl<'py, S: Number> Floats<'py, S> {
-    fn in_place(arg: Arg<'_, 'py>) -> Option<Self> {
+    pub(super) fn in_place(arg: Arg<'_, 'py>) -> Option<Self> {
         Array::in_place(arg).map(Floats::Real).or_else(|| Array::in_place(arg).map(Floats::Stored))
     }
 
-    fn is_flat(&self) -> bool {
+    /// Numbers that `xentrs._arrays` has made, in either type.
+    pub(super) fn copy(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Array::copy(object).map(Floats::Real).or_else(|_| Array::copy(object).map(Floats::Stored))
+    }
+
+    pub(super) fn is_flat(&self) -> bool {
         match self {
             Floats::Real(array) => array.is_flat(),
             Floats::Stored(array) => array.is_flat(),
         }
     }
 
-    fn shape(&self) -> &[usize] {
+    pub(super) fn shape(&self) -> &[usize] {
         match self {
             Floats::Real(array) => array.shape(),
             Floats::Stored(array) => array.shape(),
         }
     }
 
-    /// The same targets as rows of one.
-    fn into_points(mut self) -> Self {
+    /// The numbers of points.
+    #[inline(always)]
+    pub(super) fn points(&self) -> crate::Result<PointNumbers<'_, S::Real>> {
+        Ok(match self {
+            Floats::Real(points) => PointNumbers::Real(points.data()),
+            Floats::Stored(points) => PointNumbers::Stored(S::rows(points.rows()?)),
+        })
+    }
+
+    /// The same numbers as rows of one.
+    pub(super) fn into_points(mut self) -> Self {
         match &mut self {
             Floats::Real(array) => array.fold(1),
             Floats::Stored(array) => array.fold(1),
         }
         self
+    }
+
+    /// See [`Array::is_copied`].
+    pub(super) fn is_copied(&self) -> bool {
+        match self {
+            Floats::Real(array) => array.is_copied(),
+            Floats::Stored(array) => array.is_copied(),
+        }
+    }
+
+    /// The same array, to write results to.
+    pub(super) fn places(&mut self) -> Places<'_, S::Real> {
+        match self {
+            Floats::Real(array) => <S::Real as Place<S>>::places(array.data_mut()),
+            Floats::Stored(array) => S::places(array.data_mut()),
+        }
+    }
+
+    pub(super) fn object(&self) -> Bound<'py, PyAny> {
+        match self {
+            Floats::Real(array) => array.object().clone().into_any(),
+            Floats::Stored(array) => array.object().clone().into_any(),
+        }
     }
 
     pub(super) fn span(&self) -> Option<Span> {

@@ -78,6 +78,31 @@ def test_values_against_sixty_digits(quantity: Quantity, form: str, dtype: type)
             assert_close(value, truth, 10 * eps, floor=floor, note=f"c={c} {options} near={near is not None}")
 
 
+@each_dtype
+@each_form
+@each_quantity
+@pytest.mark.parametrize("c", [2, 3, 10, 70])
+def test_nearly_sure_rows_keep_their_digits(quantity: Quantity, form: str, dtype: type, c: int) -> None:
+    """The information in a row that is nearly sure is in the small numbers beside the large one."""
+    rng, eps = np.random.default_rng(81), float(np.finfo(dtype).eps)
+    rest = 10.0 ** -np.linspace(1, 18, 35)[:, None] / c
+    given = []
+    for _ in range(quantity.arguments):
+        z = np.log(rest * rng.uniform(0.5, 2, (35, c)))
+        z[:, 0] = 0
+        if form == "probabilities":  # what is left of 1, in the type
+            p = np.exp(z).astype(dtype)
+            p[:, 0] = 1 - p[:, 1:].sum(-1, dtype=np.float64)
+            given.append(p)
+        else:
+            given.append((np.exp(z) * 7 if form == "normalize" else z).astype(dtype))
+    for options in quantity.grid():
+        truth = oracles.rows(quantity.oracle, form, *given, **options)
+        value = quantity.function(*given, **options, **options_of(form))
+        assert_close(value, truth, 12 * eps, floor=TINY[dtype] + (1e-19 if form == "normalize" else 0), note=f"{options}")
+        assert_same_bits(quantity.with_grad(*given, **options, **options_of(form))[0], value)
+
+
 LANES = 16
 """Of the widest register."""
 

@@ -271,10 +271,12 @@ def test_losses(name: str, data: st.DataObject) -> None:
     assert_tame_part(case, back, truth, good, dtype)
     if upstream is not None and reduction == "none":
         with np.errstate(all="ignore"):
-            scaled = np.where(each.grad == 0, 0, each.grad * upstream) if upstream else np.zeros_like(each.grad)
-        tiny = FLUSHED[dtype] * 64
-        some = np.isfinite(scaled) & np.isfinite(np.asarray(result.grad))
-        assert_close(np.asarray(result.grad)[some], scaled[some], 1e-5 if dtype is np.float32 else 1e-13, floor=tiny)
+            scaled = np.where(back.grad == 0, 0, back.grad * upstream) if upstream else np.zeros_like(back.grad)
+            size = np.where(good if good.ndim == scaled.ndim else good[..., None], truth.size * abs(upstream), np.abs(scaled))
+        grad = np.moveaxis(np.asarray(result.grad), axis, -1) if case.has_class_axis else np.asarray(result.grad)
+        some = np.isfinite(scaled) & np.isfinite(grad)
+        rtol = 1e-5 if dtype is np.float32 else 1e-13
+        assert_close(grad[some], scaled[some], rtol, size[some], 64 * FLUSHED[dtype], "upstream")
     if good.all() and reduction != "none":
         loss, floor = truth.reduced(reduction)[0], FLUSHED[dtype] * (64 + good.size) + truth.doubts(reduction)[0]
         assert_close(result.loss, loss, case.loss_rtol[dtype], floor=floor, note="reduced")

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import xentrs as xe
 from checks import assert_close, assert_same_bits
+from halves import narrow
+from halves import wide as wide_of
 from layouts import LAYOUTS
 from registry import DTYPES, GAUSSIANS, HALVES, REDUCTIONS
 
@@ -20,6 +22,7 @@ Array = np.ndarray[Any, Any]
 inf, nan = np.inf, np.nan
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+ROUNDING = dict(zip(HALVES, (2.0**-11, 2.0**-8), strict=True))
 each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 each_spread = pytest.mark.parametrize("spread", ["var", "log_var"])
 
@@ -135,15 +138,45 @@ def test_every_layout_and_out(layout: Any, spread: str, dtype: type) -> None:
 def test_half_precision_is_storage(spread: str, half: type) -> None:
     rng = np.random.default_rng(103)
     mean, target, given = drawn(rng, np.float32, (40, 1000), spread)
-    if spread == "var":  # within the range of float16
-        given = np.clip(given, 0.1, 100)
+    # With gradients within the range of float16.
+    given = np.clip(given, 0.1, 100) if spread == "var" else np.clip(given, -2, 4)
     arrays = [x.astype(half) for x in (mean, target, given)]
-    wide = [x.astype(np.float32) for x in arrays]
-    loss, *gradients = xe.gaussian_nll_with_grad(*arrays[:2], **{spread: arrays[2]})
-    expected, *expected_gradients = xe.gaussian_nll_with_grad(*wide[:2], **{spread: wide[2]})
-    assert loss == expected
-    for ours, theirs in zip(gradients, expected_gradients, strict=True):
-        assert_same_bits(ours, theirs.astype(half))
+    # Read in place, strided, of another type, and broadcast.
+    for form in ("as they are", "strided", "one wide", "broadcast", "single"):
+        halves = list(arrays)
+        if form == "strided":
+            halves = [np.repeat(x, 2, axis=1)[:, ::2] for x in arrays]
+        elif form == "one wide":
+            halves[1] = arrays[1].astype(np.float64)
+        elif form == "broadcast":
+            halves[1:] = arrays[1][:1], arrays[2][:, :1]
+        elif form == "single":
+            halves[2] = arrays[2][0, 0]
+        wide = [x.astype(np.float32) for x in halves]
+        for reduction in ("mean", "none"):
+            keep = {"reduction": reduction}
+            loss, *gradients = xe.gaussian_nll_with_grad(*halves[:2], **{spread: halves[2]}, **keep)
+            expected, *expected_gradients = xe.gaussian_nll_with_grad(*wide[:2], **{spread: wide[2]}, **keep)
+            assert_same_bits(loss, np.asarray(expected, np.asarray(loss).dtype))
+            assert_same_bits(xe.gaussian_nll(*halves[:2], **{spread: halves[2]}, **keep), loss)
+            for ours, theirs in zip(gradients, expected_gradients, strict=True):
+                if form == "broadcast":  # theirs are rounded twice
+                    assert ours.dtype == half
+                    assert_close(ours, wide_of(narrow(theirs, half)), 2 * ROUNDING[half], floor=2.0**-24)
+                else:
+                    assert_same_bits(ours, narrow(theirs, half))
+
+
+@each_spread
+@pytest.mark.once
+def test_the_gradient_of_one_spread_for_many_points_is_summed_before_it_is_rounded(spread: str) -> None:
+    """Each point's part of a mean over 400 000 is below the smallest float16."""
+    mean, target, given = drawn(np.random.default_rng(110), np.float32, (400_000, 2), spread)
+    mean, target, given = mean.astype(np.float16), target.astype(np.float16), np.ones((1, 2), np.float16)
+    grad = xe.gaussian_nll_with_grad(mean, target, **{spread: given}).grad_var
+    truth = xe.gaussian_nll_with_grad(mean.astype(float), target.astype(float), **{spread: given.astype(float)}).grad_var
+    assert grad.dtype == np.float16 and grad.shape == (1, 2) and (truth != 0).all()
+    assert_close(grad, truth, 2.0**-11)
 
 
 @each_spread

@@ -466,7 +466,7 @@ def _pair(
                 gradient[block] = grad
             else:
                 place = gradient[_within(block, gradient.shape, len(shape))]
-                place += sum_to(grad, place)
+                place += sum_to(grad, place, place.dtype)
     return value[()], *(gradient.astype(dtype, copy=False)[()] for gradient in gradients)
 
 

@@ -1,7 +1,7 @@
 //! All paths, with tiles of several sizes, against the loss of stored logits.
 
 use super::*;
-use crate::api::{PointObjective, PointTargets, RowObjective, Targets};
+use crate::api::{PointNumbers, PointObjective, RowObjective, Targets};
 use crate::losses::{SigmoidCrossEntropy, SoftmaxCrossEntropy};
 use crate::parallel::with_num_threads;
 use crate::view::{Classes, Labels};
@@ -151,7 +151,7 @@ fn independent_labels_are_left_out_by_rows() {
     let target: Vec<_> =
         (0..n * c).map(|at| if counts(at / c) && at % 11 != 0 { f64::from(at as u8 % 2) } else { -1.0 }).collect();
     let loss = SigmoidCrossEntropy::new(Some(&numbers(c, 9).iter().map(|w| w.abs()).collect::<Vec<_>>()), 0.0).unwrap();
-    let exact = PointObjective { loss, target: PointTargets::Real(&target), sample_weight: None, ignored: Some(-1.0) };
+    let exact = PointObjective { loss, target: PointNumbers::Real(&target), sample_weight: None, ignored: Some(-1.0) };
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         let truth = stored(&exact, &x, &weight, &bias, reduction);
         for path in ROADS {

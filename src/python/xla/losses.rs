@@ -10,7 +10,7 @@ use crate::python::weights::{self, Use};
 use crate::simd::Float;
 use crate::view::check_weights;
 use crate::{
-    Classes, GradOutput, Labels, Loss, Objective, PointLoss, PointObjective, PointTargets, Reduction, RowLoss,
+    Classes, GradOutput, Labels, Loss, Objective, PointLoss, PointNumbers, PointObjective, Reduction, RowLoss,
     RowObjective, Rows, RowsIo, SigmoidCrossEntropy, SigmoidFocalLoss, SoftmaxCrossEntropy, SoftmaxFocalLoss, Sparse,
     Targets,
 };
@@ -310,10 +310,10 @@ where
         let logits = Rows::new("logits", logits, logits.len().checked_div(columns).unwrap_or(0), columns)?;
         let target = self.operands.target;
         let target = if target.dtype == <S::Real as Dtype>::CODE {
-            PointTargets::Real(self.part("target", target)?)
+            PointNumbers::Real(self.part("target", target)?)
         } else {
             let numbers = self.part::<S>("target", target)?;
-            PointTargets::Stored(S::rows(Rows::new("target", numbers, numbers.len(), 1)?))
+            PointNumbers::Stored(S::rows(Rows::new("target", numbers, numbers.len(), 1)?))
         };
         let ignored = self.options.ignore_index.map(|ignored| S::Real::from_f64(ignored as f64));
         let sample_weight = sample_weight.as_deref();
