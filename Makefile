@@ -49,7 +49,7 @@ HARD := tests/hard tests/kernels/test_fuzz.py tests/kernels/test_guard_pages.py 
     tests/test_float_modes.py \
     tests/models/test_interrupts.py tests/models/test_saving.py
 
-test-hard: tools $(CORE) $(VENV)/.dev  ## every attack of docs/reliability.md, whole: every allocation refused once
+test-hard: tools $(CORE) $(VENV)/.dev  ## every attack of docs/reliability.md, whole
 	XENTRS_HARD=1 $(RUN) pytest $(HARD)
 
 test-least: tools  ## the tests with the least NumPy, SciPy, scikit-learn and matplotlib (in .venv-least; PYTHON=python3.11)

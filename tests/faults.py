@@ -9,7 +9,7 @@ import itertools
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 from typing import Any
 
@@ -169,10 +169,18 @@ def bits(result: Any) -> bytes:
     return pickle.dumps(result)
 
 
-def try_call(call: Call, refuse: Callable[[int], None], tries: int) -> tuple[int, int]:
+def spread(most: int) -> Iterator[int]:
+    """0 to 50, and ever fewer of the numbers after: a layer of 160 000 classes has thousands of allocations, all alike."""
+    number = 0
+    while number < most:
+        yield number
+        number += 1 + number // 50
+
+
+def try_call(call: Call, refuse: Callable[[int], None], tries: Iterable[int]) -> tuple[int, int]:
     """How many calls were made without memory, and how many of them could do without."""
     expected, made, answered = bits(call()), 0, 0
-    for attempt in range(tries):
+    for attempt in tries:
         result, refusals = outcome(call, lambda attempt=attempt: refuse(attempt))
         if not isinstance(result, MemoryError):
             assert bits(result) == expected, "memory was refused, and the answer is another one"
@@ -191,9 +199,9 @@ def main(way: str, unit: int, step: int) -> None:
     for name, call in itertools.islice(calls(dtype), 0, None, step):
         print(np.dtype(dtype).name, name, file=sys.stderr, flush=True)
         if way == "one":
-            made, answered = try_call(call, lambda attempt: malloc.refuse_one(attempt, LEAST), 10_000)
+            made, answered = try_call(call, lambda attempt: malloc.refuse_one(attempt, LEAST), spread(10_000))
         else:
-            made, answered = try_call(call, lambda attempt: malloc.refuse_beyond(int(1000 * 1.6**attempt), LEAST), 60)
+            made, answered = try_call(call, lambda attempt: malloc.refuse_beyond(int(1000 * 1.6**attempt), LEAST), range(60))
         total, answers = total + made, answers + answered
     print(total, answers)
 
