@@ -144,3 +144,46 @@ def test_the_peak_of_a_gaussian_loss_is_three_arrays_beside_the_results(spread: 
         print((peak - sum(np.asarray(result).nbytes for result in results)) / x.nbytes)
     """
     assert float(run(program)) < (0.05 if spread == "x" else 3.05)
+
+
+OF_EVERY_CALL = """if True:
+    import ctypes, gc, sys, warnings
+    import numpy as np
+    import faults
+
+    warnings.simplefilter("ignore")
+    faults.SHAPES = [(2000, 500)]
+    trim = ctypes.CDLL(None).malloc_trim
+
+    def kib(field):
+        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field))
+
+    def size(given):
+        if isinstance(given, dict):
+            given = list(given.values())
+        return sum(map(size, given)) if isinstance(given, (tuple, list)) else getattr(given, "nbytes", 0)
+
+    dtype, _ = faults.UNITS[3 * {number}]
+    for name, call in (*faults.losses(dtype), *faults.functions(dtype)):
+        call()  # brings in the code and the pool
+        gc.collect()
+        trim(0)
+        open("/proc/self/clear_refs", "w").write("5")
+        before = kib("VmRSS")
+        results = call()
+        beside = (kib("VmHWM") - before) * 1024 - size(results)
+        del results
+        print(f"{{(beside - 2**20) / size(call.__defaults__):.2f}} {{name}}")
+"""
+
+
+@linux
+@pytest.mark.parametrize(
+    "number",
+    [0, pytest.param(1, marks=pytest.mark.thorough), 2, pytest.param(3, marks=pytest.mark.thorough)],
+    ids=["float32", "float64", "float16", "bfloat16"],
+)
+def test_a_call_takes_less_than_one_and_a_half_times_the_memory_of_its_arguments_beside_its_results(number: int) -> None:
+    lines = run(OF_EVERY_CALL.format(number=number), XENTRS_NUM_THREADS="2").splitlines()
+    assert len(lines) > 100
+    assert [line for line in lines if float(line.split()[0]) >= 1.5] == []
