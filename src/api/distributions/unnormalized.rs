@@ -56,8 +56,8 @@ fn sum(numbers: &[f64]) -> f64 {
 /// Numbers that are summed one by one, before their sums are.
 const BLOCK: usize = 64;
 
-/// What the rounding of the largest quotients adds to a value: their errors times the slopes there. That of a divergence
-/// is small where its value is.
+/// What the rounding of the largest quotients adds to a value: their errors times the slopes there. Those of a divergence
+/// are as small as its value, and a perplexity is at least 1.
 fn error(measure: &Measure, [p, q]: [&Divided; 2], [p_wide, q_wide]: [&[f64]; 2]) -> f64 {
     let nats = match measure.kind {
         MeasureKind::Entropy => -(1.0 + p_wide[p.largest].ln()) * p.error,
