@@ -170,7 +170,7 @@ def bits(result: Any) -> bytes:
 
 
 def spread(most: int) -> Iterator[int]:
-    """0 to 50, and ever fewer of the numbers after: a layer of 160 000 classes has thousands of allocations, all alike."""
+    """0 to 50, and ever fewer after: a layer of 160 000 classes has thousands of allocations, all alike."""
     number = 0
     while number < most:
         yield number
@@ -201,7 +201,9 @@ def main(way: str, unit: int, step: int) -> None:
         if way == "one":
             made, answered = try_call(call, lambda attempt: malloc.refuse_one(attempt, LEAST), spread(10_000))
         else:
-            made, answered = try_call(call, lambda attempt: malloc.refuse_beyond(int(1000 * 1.6**attempt), LEAST), range(60))
+            made, answered = try_call(
+                call, lambda attempt: malloc.refuse_beyond(int(1000 * 1.6**attempt), LEAST), range(60)
+            )
         total, answers = total + made, answers + answered
     print(total, answers)
 

@@ -131,7 +131,7 @@ def test_the_peak_of_gaussians_is_below_three_arrays_beside_the_results(function
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("spread", ["x", "x[:1]", "x[:, :1]"])
 def test_the_peak_of_a_gaussian_loss_is_three_arrays_beside_the_results(spread: str, dtype: str) -> None:
-    """Of float16 the gradient to broadcast variances is summed in single precision: two arrays, and one of variances."""
+    """Of float16 the gradient to repeated variances is summed in single precision: two arrays, and one of variances."""
     program = f"""if True:
         import tracemalloc
         import numpy as np, xentrs as xe
@@ -183,7 +183,9 @@ OF_EVERY_CALL = """if True:
     [0, pytest.param(1, marks=pytest.mark.thorough), 2, pytest.param(3, marks=pytest.mark.thorough)],
     ids=["float32", "float64", "float16", "bfloat16"],
 )
-def test_a_call_takes_less_than_one_and_a_half_times_the_memory_of_its_arguments_beside_its_results(number: int) -> None:
+def test_a_call_takes_less_than_one_and_a_half_times_the_memory_of_its_arguments_beside_its_results(
+    number: int,
+) -> None:
     lines = run(OF_EVERY_CALL.format(number=number), XENTRS_NUM_THREADS="2").splitlines()
     assert len(lines) > 100
     assert [line for line in lines if float(line.split()[0]) >= 1.5] == []

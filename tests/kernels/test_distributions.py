@@ -99,7 +99,9 @@ def test_nearly_sure_rows_keep_their_digits(quantity: Quantity, form: str, dtype
     for options in quantity.grid():
         truth = oracles.rows(quantity.oracle, form, *given, **options)
         value = quantity.function(*given, **options, **options_of(form))
-        assert_close(value, truth, 12 * eps, floor=TINY[dtype] + (1e-19 if form == "normalize" else 0), note=f"{options}")
+        assert_close(
+            value, truth, 12 * eps, floor=TINY[dtype] + (1e-19 if form == "normalize" else 0), note=f"{options}"
+        )
         assert_same_bits(quantity.with_grad(*given, **options, **options_of(form))[0], value)
 
 

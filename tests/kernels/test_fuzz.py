@@ -274,7 +274,9 @@ def test_losses(name: str, data: st.DataObject) -> None:
     if upstream is not None and reduction == "none":
         with np.errstate(all="ignore"):
             scaled = np.where(back.grad == 0, 0, back.grad * upstream) if upstream else np.zeros_like(back.grad)
-            size = np.where(good if good.ndim == scaled.ndim else good[..., None], truth.size * abs(upstream), np.abs(scaled))
+            size = np.where(
+                good if good.ndim == scaled.ndim else good[..., None], truth.size * abs(upstream), np.abs(scaled)
+            )
         grad = np.moveaxis(np.asarray(result.grad), axis, -1) if case.has_class_axis else np.asarray(result.grad)
         some = np.isfinite(scaled) & np.isfinite(grad)
         rtol = 1e-5 if dtype is np.float32 else 1e-13

@@ -174,7 +174,9 @@ def test_the_gradient_of_one_spread_for_many_points_is_summed_before_it_is_round
     mean, target, given = drawn(np.random.default_rng(110), np.float32, (400_000, 2), spread)
     mean, target, given = mean.astype(np.float16), target.astype(np.float16), np.ones((1, 2), np.float16)
     grad = xe.gaussian_nll_with_grad(mean, target, **{spread: given}).grad_var
-    truth = xe.gaussian_nll_with_grad(mean.astype(float), target.astype(float), **{spread: given.astype(float)}).grad_var
+    truth = xe.gaussian_nll_with_grad(
+        mean.astype(float), target.astype(float), **{spread: given.astype(float)}
+    ).grad_var
     assert grad.dtype == np.float16 and grad.shape == (1, 2) and (truth != 0).all()
     assert_close(grad, truth, 2.0**-11)
 
