@@ -273,9 +273,9 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointValues<'_, T, L> {
         let PointValues { part, logits, mut each } = self;
         sum_registers_in_two(
             s,
-            logits.len(),
-            short(s, BLOCK),
+            [logits.len(), short(s, BLOCK)],
             &mut each,
+            L::BEGINS,
             inlined!(|_, at| L::begin(s, at.read(s, logits, T::ZERO))),
             inlined!(|each, at, begun| {
                 let points = part.points(s, at, logits, begun);
@@ -305,9 +305,9 @@ impl<T: Real, L: PointLoss<T>> Kernel<T> for PointGrads<'_, T, L> {
         let scale = scale.of_points(s);
         sum_registers_in_two(
             s,
-            points.source().len(),
-            short(s, BLOCK),
+            [points.source().len(), short(s, BLOCK)],
             &mut (points, each),
+            L::BEGINS,
             inlined!(|(io, _), at| L::begin(s, at.read(s, io.source(), T::ZERO))),
             inlined!(|(io, each), at, begun| {
                 let points = part.points(s, at, io.source(), begun);
@@ -341,9 +341,9 @@ impl<T: Real, L: PointHess<T>> Kernel<T> for PointHessians<'_, T, L> {
         let (scale, hess_scale) = (scale.of_points(s), s.splat(T::from_f64(1.0 / divisor)));
         sum_registers_in_two(
             s,
-            points.source().len(),
-            short(s, BLOCK),
+            [points.source().len(), short(s, BLOCK)],
             &mut (points, hess, each),
+            L::BEGINS,
             inlined!(|(io, ..), at| L::begin(s, at.read(s, io.source(), T::ZERO))),
             inlined!(|(io, hess, each), at, begun| {
                 let points = part.points(s, at, io.source(), begun);

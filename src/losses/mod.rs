@@ -175,10 +175,13 @@ pub trait PointLoss<T: Real>: Sync {
     /// The domain of the target.
     const TARGETS: Domain = Domain::Unit;
 
-    /// The first part of the work, which needs `x` alone.
+    /// Whether there is a first part of the work, which needs `x` alone.
     ///
     /// Loops over points do it for some registers before they do the rest for the first of them: a processor has more of
     /// two short chains of operations in flight than of a long one.
+    const BEGINS: bool = false;
+
+    /// That part.
     #[inline(always)]
     fn begin<S: Simd<T>>(_: S, x: S::V) -> S::V {
         x

@@ -66,6 +66,8 @@ impl<T: Real> SigmoidCrossEntropy<T> {
 }
 
 impl<T: Real> PointLoss<T> for SigmoidCrossEntropy<T> {
+    const BEGINS: bool = true;
+
     #[inline(always)]
     fn begin<S: Simd<T>>(s: S, x: S::V) -> S::V {
         Logistic::exponential(s, x)

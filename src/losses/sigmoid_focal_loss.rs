@@ -319,6 +319,8 @@ impl<V: Copy> Terms<V> {
 }
 
 impl<T: Real> PointLoss<T> for SigmoidFocalLoss<T> {
+    const BEGINS: bool = true;
+
     #[inline(always)]
     fn begin<S: Simd<T>>(s: S, x: S::V) -> S::V {
         SigmoidCrossEntropy::begin(s, x)

@@ -131,16 +131,27 @@ pub(crate) fn sum_registers<T: Float, S: Simd<T>>(
 /// The registers for which the first part of their work is done before the rest for the first of them.
 const TOGETHER: usize = 32;
 
-/// [`sum_registers`] of `f(work, at, begin(work, at))`.
+/// [`sum_registers`] of `f(work, at, begin(work, at))`. If it `begins`, what comes first is a step of its own.
 #[inline(always)]
 pub(crate) fn sum_registers_in_two<T: Float, S: Simd<T>, W>(
     s: S,
-    len: usize,
-    block: usize,
+    [len, block]: [usize; 2],
     work: &mut W,
+    begins: bool,
     begin: impl Fn(&W, Offset) -> S::V,
     f: impl Fn(&mut W, Offset, S::V) -> S::V,
 ) -> f64 {
+    if !begins {
+        return sum_registers(
+            s,
+            len,
+            block,
+            inlined!(|at| {
+                let begun = begin(work, at);
+                f(work, at, begun)
+            }),
+        );
+    }
     let (mut total, whole, step) = (0.0, len / S::LANES, block / S::LANES);
     let mut begun = [S::Array::default(); TOGETHER];
     for start in (0..whole).step_by(step) {
