@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import sklearn.neural_network
+from estimator_checks import with_checks
 from matplotlib.figure import Figure
 from scipy.optimize import approx_fprime
 from scipy.sparse import csr_array
@@ -14,7 +15,6 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
 from checks import never_rises
@@ -29,7 +29,7 @@ UNTRAINED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWa
 
 
 @UNTRAINED
-@parametrize_with_checks(
+@with_checks(
     [
         MLPClassifier(),
         # Ten iterations: two checks ask for the same seven digits of two fits that round otherwise, by weights and
@@ -43,7 +43,7 @@ def test_scikit_learns_checks(estimator, check):
 
 @UNTRAINED
 @pytest.mark.thorough
-@parametrize_with_checks([MLPClassifier((5, 3), solver="sgd", activation="gelu", gamma=1.0)])
+@with_checks([MLPClassifier((5, 3), solver="sgd", activation="gelu", gamma=1.0)])
 def test_scikit_learns_checks_of_other_options(estimator, check):
     check(estimator)
 

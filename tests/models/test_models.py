@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse
+from estimator_checks import with_checks
 from scipy.optimize import approx_fprime
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_digits, load_iris, load_wine
@@ -13,7 +14,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
 from refusals import refused, with_nan
@@ -62,10 +62,9 @@ def short(estimator):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of data that is not standardised
-@parametrize_with_checks(
+@with_checks(
     [estimator for estimator in ESTIMATORS if estimator not in OF_OTHER_SOLVERS],
     expected_failed_checks=lambda estimator: UNBOUNDED if isinstance(estimator, GaussianRegressor) else {},
-    xfail_strict=False,  # rounding errors decide
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -73,7 +72,7 @@ def test_scikit_learns_checks(estimator, check):
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # as above
-@parametrize_with_checks(OF_OTHER_SOLVERS)
+@with_checks(OF_OTHER_SOLVERS)
 def test_scikit_learns_checks_of_other_solvers(estimator, check):
     check(estimator)
 

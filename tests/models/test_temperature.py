@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn.base
 import sklearn.linear_model
+from estimator_checks import with_checks
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
@@ -20,7 +21,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xentrs as xe
 from xentrs.models import LogisticRegression, MLPClassifier, MultiLabelClassifier, TemperatureScaler
@@ -145,7 +145,7 @@ class Around(TemperatureScaler):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of data that are no logits
-@parametrize_with_checks(
+@with_checks(
     [TemperatureScaler(), Around()],
     expected_failed_checks=lambda estimator: EXPECTED_AROUND if isinstance(estimator, Around) else EXPECTED,
 )

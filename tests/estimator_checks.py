@@ -1,0 +1,23 @@
+"""scikit-learn's checks of estimators, in each version of it."""
+
+import inspect
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+
+def with_checks(estimators, **options):
+    """`parametrize_with_checks`; a check that is expected to fail may pass, as rounding errors decide.
+
+    Before 1.8 it cannot be told so, and gives pytest a generator, which pytest 9 warns of.
+    """
+    if "xfail_strict" in inspect.signature(parametrize_with_checks).parameters:
+        return parametrize_with_checks(estimators, xfail_strict=False, **options)
+    mark = parametrize_with_checks(estimators, **options).mark
+    names, cases = mark.args
+    may_fail = pytest.mark.xfail(strict=False, reason="see expected_failed_checks")
+    return pytest.mark.parametrize(
+        names,
+        [pytest.param(*case.values, marks=may_fail) if getattr(case, "marks", ()) else case for case in cases],
+        **mark.kwargs,
+    )
