@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 import sklearn.neural_network
-from estimator_checks import with_checks
 from matplotlib.figure import Figure
 from scipy.optimize import approx_fprime
 from scipy.sparse import csr_array
@@ -19,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 import xentrs as xe
 from checks import never_rises
 from datasets import standardised
+from estimator_checks import with_checks
 from refusals import refused, state, with_nan
 from xentrs.models import MLPClassifier
 

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse
-from estimator_checks import with_checks
 from scipy.optimize import approx_fprime
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_digits, load_iris, load_wine
@@ -16,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 import xentrs as xe
+from estimator_checks import with_checks
 from refusals import refused, with_nan
 from xentrs.models import GaussianRegressor, LogisticRegression, MLPClassifier, MultiLabelClassifier
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import sklearn.base
 import sklearn.linear_model
-from estimator_checks import with_checks
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
@@ -23,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 import xentrs as xe
+from estimator_checks import with_checks
 from xentrs.models import LogisticRegression, MLPClassifier, MultiLabelClassifier, TemperatureScaler
 from xentrs.models import temperature as temperature_module
 
