@@ -15,25 +15,21 @@ def peak_of(call: str) -> int:
     The arrays have been written before, so that all their pages are there, and a call on a few rows has started the
     pool and has brought in the code, which is the file's memory and no array's; code that comes in later, as on a busy
     machine, is taken off. What the call itself needs counts from there: lists of blocks, scratch rows, stacks, whatever
-    the allocator keeps. Linux tells the peak as VmHWM, which is set back to the present by writing 5 to clear_refs.
+    the allocator keeps.
     """
     program = f"""if True:
         import gc
         import numpy as np, xentrs as xe
-
-        def kib(field):
-            lines = open("/proc/self/status").read().splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith(field))
+        from resident import now, peak_above
 
         logits = np.random.default_rng(0).random((512, 32000), np.float32)
         target = np.arange(512)
         grad = np.ones_like(logits)
         xe.softmax_cross_entropy_with_grad(logits[:64], target[:64], out=grad[:64])
         gc.collect()
-        open("/proc/self/clear_refs", "w").write("5")
-        before, code = kib("VmRSS"), kib("RssFile")
+        before = now()
         {call}
-        print(kib("VmHWM") - before - max(kib("RssFile") - code, 0))
+        print(peak_above(before))
     """
     return int(run(program, XENTRS_NUM_THREADS="2"))
 
@@ -66,10 +62,7 @@ def test_the_peak_of_an_array_more_is_seen() -> None:
 OF_A_LAYER = """if True:
     import gc
     import numpy as np, xentrs as xe
-
-    def kib(field):
-        lines = open("/proc/self/status").read().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+    from resident import now, peak_above
 
     rng = np.random.default_rng(0)
     n, d, c = {shape}
@@ -78,10 +71,9 @@ OF_A_LAYER = """if True:
     out = (np.ones_like(x), np.ones_like(weight), np.ones_like(bias))
     xe.linear_cross_entropy_with_grad(x[:40], weight[:40], target[:40] % 40, bias=bias[:40])
     gc.collect()
-    open("/proc/self/clear_refs", "w").write("5")
-    before, code = kib("VmRSS"), kib("RssFile")
+    before = now()
     xe.linear_cross_entropy_with_grad(x, weight, target, bias=bias, out=out)
-    print(kib("VmHWM") - before - max(kib("RssFile") - code, 0))
+    print(peak_above(before))
 """
 
 
@@ -147,16 +139,14 @@ def test_the_peak_of_a_gaussian_loss_is_three_arrays_beside_the_results(spread: 
 
 
 OF_EVERY_CALL = """if True:
-    import ctypes, gc, sys, warnings
+    import ctypes, gc, warnings
     import numpy as np
     import faults
+    from resident import now, peak_above
 
     warnings.simplefilter("ignore")
     faults.SHAPES = [(2000, 500)]
-    trim = ctypes.CDLL(None).malloc_trim
-
-    def kib(field):
-        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field))
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda kept: None)  # of glibc
 
     def size(given):
         if isinstance(given, dict):
@@ -168,10 +158,9 @@ OF_EVERY_CALL = """if True:
         call()  # brings in the code and the pool
         gc.collect()
         trim(0)
-        open("/proc/self/clear_refs", "w").write("5")
-        before = kib("VmRSS")
+        before = now()
         results = call()
-        beside = (kib("VmHWM") - before) * 1024 - size(results)
+        beside = peak_above(before) * 1024 - size(results)
         del results
         print(f"{{(beside - 2**20) / size(call.__defaults__):.2f}} {{name}}")
 """
