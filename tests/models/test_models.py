@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse
+import sklearn
 from scipy.optimize import approx_fprime
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_digits, load_iris, load_wine
@@ -37,10 +38,20 @@ STEP_BY_STEP = [estimator for estimator in CLASSIFIERS if estimator.solver == "s
 
 # Both fit 15 samples of 30 features, through all of which a line goes. There a Gaussian likelihood has no maximum,
 # and what is predicted depends on the rounding errors that stop the search for one.
-UNBOUNDED = dict.fromkeys(
-    ["check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"],
-    "a line goes through all samples, so the likelihood has no maximum",
-)
+WEIGHTS = ["check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"]
+UNBOUNDED = dict.fromkeys(WEIGHTS, "a line goes through all samples, so the likelihood has no maximum")
+
+# scikit-learn 1.6 makes three labels two by setting the first sample's against the others. One fit is given the samples
+# in another order than the other fit, so it is asked for another label.
+OTHER_LABELS = dict.fromkeys(WEIGHTS, "scikit-learn 1.6 gives the two fits that it compares different labels")
+
+
+def expected_failures(estimator):
+    if isinstance(estimator, GaussianRegressor):
+        return UNBOUNDED
+    if isinstance(estimator, MultiLabelClassifier) and sklearn.__version__.startswith("1.6."):
+        return OTHER_LABELS
+    return {}
 
 
 def data(estimator, load=load_iris):
@@ -64,7 +75,7 @@ def short(estimator):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of data that is not standardised
 @with_checks(
     [estimator for estimator in ESTIMATORS if estimator not in OF_OTHER_SOLVERS],
-    expected_failed_checks=lambda estimator: UNBOUNDED if isinstance(estimator, GaussianRegressor) else {},
+    expected_failed_checks=expected_failures,
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -72,7 +83,7 @@ def test_scikit_learns_checks(estimator, check):
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # as above
-@with_checks(OF_OTHER_SOLVERS)
+@with_checks(OF_OTHER_SOLVERS, expected_failed_checks=expected_failures)
 def test_scikit_learns_checks_of_other_solvers(estimator, check):
     check(estimator)
 
