@@ -52,7 +52,7 @@ def draw(record: Path, picture: Path) -> None:
             xscale="log", xticks=TICKS, xticklabels=map(str, TICKS), xlabel="time of one call, that of xentrs being 1"
         )
         ax.set_yticks([-place for place in range(len(ROWS))], ROWS.values())
-        ax.xaxis.minorticks_off()
+        ax.set_xticks([], minor=True)
         ax.set_title("Loss and gradient in float32: further right is slower", fontsize=12)
         sheet.legend(loc="outside lower center", ncols=5, fontsize=10, handletextpad=0.2, columnspacing=1)
         machine = f"{about['cpu']}, {about['threads']}, {about['date']}"

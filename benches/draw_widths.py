@@ -63,7 +63,7 @@ def draw(record: Path, picture: Path) -> None:
                 if line := lines.get((row, work, name)):
                     ax.plot(*zip(*sorted(line.items()), strict=True), label=name, **look(number))
             ax.set(title=title, xscale="log", yscale="log", xticks=TICKS, xticklabels=map(str, TICKS))
-            ax.xaxis.minorticks_off()
+            ax.set_xticks([], minor=True)
             ax.yaxis.set_major_formatter("{x:g}")
         for ax in axes[:, 0]:
             ax.set_ylabel("ns a number")

@@ -75,7 +75,8 @@ def zarr(place: Path, arrays: Arrays, **options: Any) -> Path:
     for name, array in arrays.items():
         chunks = (40, *array.shape[1:])
         shards = {"shards": (80, *array.shape[1:])} if options else {}
-        group.create_array(name, data=array, chunks=chunks, **shards)
+        made = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=chunks, **shards)
+        made[...] = array
     return place / "a.zarr"
 
 
@@ -131,6 +132,8 @@ def test_a_file_gives_the_bits_of_the_memory(write: Any, tmp_path: Path, small_b
 def test_types(write: Any, dtype: Any, tmp_path: Path) -> None:
     if (write is safetensors and dtype == ">f4") or (write is parquet and dtype in (np.float16, ">f4")):
         dtype = np.float32  # the format has no other byte order, and Parquet's of half precision is recent
+    if write is zarr and dtype == ">f4" and package("zarr").__version__.startswith("3.0."):
+        pytest.skip("zarr 3.0 has no other byte order")
     arrays = some(60, dtype)
     arrays["label"] = arrays["label"].astype(np.int16)
     logits, labels, _ = files(write(tmp_path, arrays))

@@ -98,7 +98,7 @@ class Adam(Optimizer):
         self.eps = in_range("eps", eps)
         self.weight_decay = in_range("weight_decay", weight_decay)
         self.mean, self.mean_square = (
-            [np.zeros_like(param, np.result_type(param, np.float32), subok=False) for param in self.params]
+            [np.zeros_like(param, np.promote_types(param.dtype, np.float32), subok=False) for param in self.params]
             for _ in range(2)
         )
 
