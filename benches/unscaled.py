@@ -94,7 +94,8 @@ def data() -> Iterator[Data]:
     yield table("wine", load_wine)
     yield table("breast cancer", load_breast_cancer)
     yield table("diabetes", load_diabetes, 3)
-    counts = scipy.sparse.random_array((n, 60), density=0.1, rng=rng, data_sampler=lambda size: rng.poisson(20, size))
+    poisson = {"data_sampler": lambda size: rng.poisson(20, size), "random_state": rng}
+    counts = scipy.sparse.random_array((n, 60), density=0.1, **poisson)
     yield drawn("sparse counts", scipy.sparse.csr_array(counts.astype(float)), 8, 3)
     columns = [scipy.sparse.csr_array(column[:, np.newaxis]) for column in (seconds, price)]
     yield drawn(

@@ -1,9 +1,16 @@
-"""scikit-learn's checks of estimators, in each version of it."""
+"""scikit-learn's checks of estimators, and what its older versions lack."""
 
 import inspect
 
 import pytest
+import sklearn
+from packaging.version import Version
 from sklearn.utils.estimator_checks import parametrize_with_checks
+
+
+def is_older_than(version):
+    """Whether this scikit-learn is."""
+    return Version(sklearn.__version__) < Version(version)
 
 
 def with_checks(estimators, **options):

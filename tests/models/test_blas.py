@@ -54,6 +54,7 @@ def test_small_products_get_one_thread_and_large_ones_all(libraries):
     assert threads_of(libraries) == [8, 1, 2]
 
 
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_an_interrupt_leaves_nobody_inside(libraries):
     """At any line: there is no lock to be left locked."""
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 import xentrs as xe
-from estimator_checks import with_checks
+from estimator_checks import is_older_than, with_checks
 from xentrs.models import LogisticRegression, MLPClassifier, MultiLabelClassifier, TemperatureScaler
 from xentrs.models import temperature as temperature_module
 
@@ -487,8 +487,9 @@ def test_a_classifier_keeps_its_answers_and_gets_the_right_confidence(model, fro
     assert chances.shape == (300, len(model.classes_))
     np.testing.assert_allclose(chances.sum(axis=1), 1.0, rtol=1e-6)
     assert scaler.decision_function(X_test).shape == (chances.shape if len(model.classes_) > 2 else (300,))
-    peer = CalibratedClassifierCV(FrozenEstimator(model), method="temperature", ensemble=False).fit(*held_out)
-    np.testing.assert_allclose(chances, peer.predict_proba(X_test), atol=1e-5)
+    if not is_older_than("1.8"):  # which had no temperature
+        peer = CalibratedClassifierCV(FrozenEstimator(model), method="temperature", ensemble=False).fit(*held_out)
+        np.testing.assert_allclose(chances, peer.predict_proba(X_test), atol=1e-5)
 
 
 def test_the_classifier_is_left_alone_and_is_asked_for_logits(samples):
