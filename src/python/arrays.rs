@@ -142,8 +142,8 @@ pub(super) struct Array<'py, T> {
     rows: usize,
     columns: usize,
     stride: usize,
-    /// The distance of the numbers of a row: 1, but for an array that stands a class at a time.
-    step: usize,
+    /// Whether it stands a class at a time: then the numbers of a row are as far from each other as there are rows.
+    by_column: bool,
     /// Whether it is a copy of the argument.
     copied: bool,
 }
@@ -155,24 +155,24 @@ pub(super) struct Span {
     pub(super) copied: bool,
 }
 
-/// A copy of a shape.
+/// A copy of a shape. It is small, as arrays are passed on by value: that is the slowest part of a small call.
 enum Shape {
-    Short([usize; 4], usize),
+    Short([usize; 3], u8),
     Long(Box<[usize]>),
 }
 
 impl Shape {
+    /// The shape, the number of rows, and their length. A short one stays in registers: what is written as single numbers
+    /// and read as a vector at once makes a processor wait.
     #[inline]
-    fn of(dims: &[usize]) -> Self {
-        let mut short = [0; 4];
-        if dims.len() > short.len() {
-            return Shape::Long(dims.into());
+    fn of(dims: &[usize]) -> (Self, usize, usize) {
+        match *dims {
+            [] => (Shape::Short([0; 3], 0), 1, 1),
+            [c] => (Shape::Short([c, 0, 0], 1), 1, c),
+            [n, c] => (Shape::Short([n, c, 0], 2), n, c),
+            [m, n, c] => (Shape::Short([m, n, c], 3), m * n, c),
+            [ref leading @ .., c] => (Shape::Long(dims.into()), leading.iter().product(), c),
         }
-        // A loop of its own costs a small call less than the functions that copy and compare slices.
-        for (to, &n) in short.iter_mut().zip(dims) {
-            *to = n;
-        }
-        Shape::Short(short, dims.len())
     }
 }
 
@@ -183,7 +183,7 @@ impl Deref for Shape {
     fn deref(&self) -> &[usize] {
         match self {
             #[expect(clippy::indexing_slicing, reason = "`of` has compared the lengths")]
-            Shape::Short(dims, len) => &dims[..*len],
+            Shape::Short(dims, len) => &dims[..usize::from(*len)],
             Shape::Long(dims) => dims,
         }
     }
@@ -201,18 +201,14 @@ impl<'py, T: Stored> Array<'py, T> {
         if !data.is_aligned() {
             return None;
         }
-        let shape = Shape::of(array.shape());
-        let (columns, rows) = match &*shape {
-            [] => (1, 1),
-            [leading @ .., last] => (*last, leading.iter().product()),
-        };
+        let (shape, rows, columns) = Shape::of(array.shape());
         let size = size_of::<T>() as isize;
         let stride = match array.strides() {
             _ if array.is_c_contiguous() => columns,
             &[stride, inner] if inner == size && stride >= 0 && stride % size == 0 => (stride / size) as usize,
             _ => return None,
         };
-        Some(Array { array: array.clone(), data, shape, rows, columns, stride, step: 1, copied: false })
+        Some(Array { array: array.clone(), data, shape, rows, columns, stride, by_column: false, copied: false })
     }
 
     /// An array whose last axis is the slowest in memory, and whose others are in C order: a class at a time. Its
@@ -221,23 +217,23 @@ impl<'py, T: Stored> Array<'py, T> {
         let array = as_array(object).filter(|array| T::is(&array.dtype()))?;
         // SAFETY: the object is an array of this type; both have just been checked.
         let data = unsafe { array.cast_unchecked::<PyArrayDyn<T>>() }.data();
-        let ([leading @ .., columns], [strides @ .., last]) = (array.shape(), array.strides()) else { return None };
-        let (columns, mut expected) = (*columns, size_of::<T>() as isize);
+        let ([leading @ .., _], [strides @ .., last]) = (array.shape(), array.strides()) else { return None };
+        let mut expected = size_of::<T>() as isize;
         for (&n, &stride) in leading.iter().zip(strides).rev() {
             if stride != expected {
                 return None;
             }
             expected *= n as isize;
         }
-        let rows = leading.iter().product();
+        let (shape, rows, columns) = Shape::of(array.shape());
         (data.is_aligned() && *last == expected && rows > 0 && columns > 0).then(|| Array {
             array: array.clone(),
             data,
-            shape: Shape::of(array.shape()),
+            shape,
             rows,
             columns,
             stride: columns,
-            step: rows,
+            by_column: true,
             copied: false,
         })
     }
@@ -331,7 +327,7 @@ impl<'py, T: Stored> Array<'py, T> {
     /// The numbers of the first row.
     pub(super) fn first_row(&self) -> impl Iterator<Item = T> {
         let len = if self.rows == 0 { 0 } else { self.columns };
-        self.data().iter().step_by(self.step).take(len).copied()
+        self.data().iter().step_by(if self.by_column { self.rows.max(1) } else { 1 }).take(len).copied()
     }
 
     pub(super) fn is_writeable(&self) -> bool {

@@ -64,7 +64,7 @@ impl<'py> Plan<'_, 'py> {
         };
         let mut model = Places::<S>::of(&self.params)?;
         let mut velocity = if self.velocity.is_empty() { None } else { Some(Places::<S>::of(&self.velocity)?) };
-        let order = self.order.map(|order| private(order, "order")).transpose()?;
+        let order = self.order.map(|order| private(order, "order").map(Box::new)).transpose()?;
         let rates = Array::<f64>::copy(self.rates)?;
         let decays = self.decays.map(Array::<S>::copy).transpose()?;
         let mut steps = private(self.steps, "steps")?;

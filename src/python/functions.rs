@@ -15,15 +15,15 @@ fn map<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     fn run<'py, S: Number>(
         function: Function,
-        x: Input<'py, S>,
+        x: &Input<'py, S>,
         out: Option<Arg<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut output = Output::of(&x, &[], Want { order: 1, out, grad_output: None, hess: None }, [], [])?;
-        let rows = output.io(&x)?;
+        let mut output = Output::of(x, &[], Want { order: 1, out, grad_output: None, hess: None }, [], [])?;
+        let rows = output.io(x)?;
         detached(x.py(), x.array.len(), || api::apply_to(function, rows))?;
-        output.finish(x.py())
+        output.finish(x)
     }
-    match_dtype!(Logits::of(x, "x", axis)?, x => run(function, x, out))
+    match_dtype!(&Logits::of(x, "x", axis)?, x => run(function, x, out))
 }
 
 #[pyfunction]

@@ -65,7 +65,7 @@ impl<'py> Arguments<'_, 'py> {
         let loss = detached(py, points, evaluate)?;
         let loss = wrap(py, loss, shape)?;
         let spread_grad = via_numpy(py, Numpy::SumTo, (spread_grad.object(), given, mean.dtype()))?;
-        Ok((loss, output.finish(py)?, spread_grad).into_pyobject(py)?.into_any())
+        Ok((loss, output.finish(&mean)?, spread_grad).into_pyobject(py)?.into_any())
     }
 }
 

@@ -31,12 +31,15 @@ macro_rules! match_dtype {
 
 pub(super) use match_dtype;
 
-pub(super) fn data<'a, T: Stored>(array: &'a Option<Array<'_, T>>) -> Option<&'a [T]> {
-    array.as_ref().map(Array::data)
+/// An array that most calls do without.
+pub(super) type Extra<'py, T> = Option<Box<Array<'py, T>>>;
+
+pub(super) fn data<'a, T: Stored>(array: &'a Extra<'_, T>) -> Option<&'a [T]> {
+    array.as_deref().map(Array::data)
 }
 
-pub(super) fn span<T: Stored>(array: &Option<Array<'_, T>>) -> Option<Span> {
-    array.as_ref().and_then(Array::span)
+pub(super) fn span<T: Stored>(array: &Extra<'_, T>) -> Option<Span> {
+    array.as_deref().and_then(Array::span)
 }
 
 /// Logits of any dtype, the class axis last.
@@ -263,8 +266,8 @@ impl<'py, S: Number> Input<'py, S> {
         name: &'static str,
         shape: &[usize],
         use_of: Use,
-    ) -> PyResult<Option<Array<'py, S::Real>>> {
-        arg.map(|arg| self.as_weights(arg, name, use_of)?.of_shape(name, shape)).transpose()
+    ) -> PyResult<Extra<'py, S::Real>> {
+        arg.map(|arg| self.as_weights(arg, name, use_of)?.of_shape(name, shape).map(Box::new)).transpose()
     }
 
     /// Weights of a shape in double precision.
@@ -273,8 +276,8 @@ impl<'py, S: Number> Input<'py, S> {
         arg: Option<Arg<'_, 'py>>,
         name: &'static str,
         shape: &[usize],
-    ) -> PyResult<Option<Array<'py, f64>>> {
-        arg.map(|arg| self.in_double(arg, name)?.of_shape(name, shape)).transpose()
+    ) -> PyResult<Extra<'py, f64>> {
+        arg.map(|arg| self.in_double(arg, name)?.of_shape(name, shape).map(Box::new)).transpose()
     }
 
     /// Weights of points, in the shape of the logits, or without its last axis: then one per row.
@@ -283,25 +286,25 @@ impl<'py, S: Number> Input<'py, S> {
         arg: Option<Arg<'_, 'py>>,
         name: &'static str,
         use_of: Use,
-    ) -> PyResult<Option<Array<'py, S::Real>>> {
+    ) -> PyResult<Extra<'py, S::Real>> {
         let Some(arg) = arg else { return Ok(None) };
         let (array, shape) = (self.as_weights(arg, name, use_of)?, self.shape());
         if array.shape() != &*shape && !shape.is_empty() && array.shape() == self.leading() {
             check_weights(name, array.data(), array.shape())?;
             let whole = via_numpy(self.py(), Numpy::OneARow, (array.object(), shape.to_vec()))?;
-            return Ok(Some(Array::copy(&whole)?));
+            return Ok(Some(Array::copy(&whole)?.into()));
         }
-        array.of_shape(name, &shape).map(Some)
+        Ok(Some(array.of_shape(name, &shape)?.into()))
     }
 
     /// `pos_weight`: one number for all labels, or one per label along the last axis.
-    pub(super) fn pos_weight(&self, arg: Option<Arg<'_, 'py>>) -> PyResult<Option<Array<'py, S::Real>>> {
+    pub(super) fn pos_weight(&self, arg: Option<Arg<'_, 'py>>) -> PyResult<Extra<'py, S::Real>> {
         let Some(arg) = arg else { return Ok(None) };
         let array = self.as_weights(arg, "pos_weight", Use::AsTheyAre)?;
         if !array.shape().is_empty() {
             check_shape("pos_weight", &[self.shape().last().copied().unwrap_or(1)], array.shape())?;
         }
-        Ok(Some(array))
+        Ok(Some(array.into()))
     }
 
     /// Weights in the type of the computation. Those of which only the ratios matter may be multiplied by a power of
@@ -334,17 +337,17 @@ impl<'py, S: Number> Input<'py, S> {
 
     /// One number a class, in the type of the computation, at most as large as the inverse of its smallest normal number.
     #[cold]
-    pub(super) fn log_prior(&self, arg: Arg<'_, 'py>) -> PyResult<Array<'py, S::Real>> {
+    pub(super) fn log_prior(&self, arg: Arg<'_, 'py>) -> PyResult<Box<Array<'py, S::Real>>> {
         let (name, shape) = ("log_prior", [self.class_count()]);
         if let Some(array) = Array::in_place(arg).filter(Array::is_flat) {
-            return array.of_shape(name, &shape);
+            return Ok(array.of_shape(name, &shape)?.into());
         }
         let wide = self.in_double(arg, name)?.of_shape(name, &shape)?;
         let (mut narrow, most) = (Array::empty(self.real_dtype(), &shape)?, (-S::Real::MIN_EXPONENT).to_f64().exp2());
         for (to, &x) in narrow.data_mut().iter_mut().zip(wide.data()) {
             *to = S::Real::from_f64(if x < f64::INFINITY { x.min(most) } else { x });
         }
-        Ok(narrow)
+        Ok(narrow.into())
     }
 
     fn in_double(&self, arg: Arg<'_, 'py>, name: &str) -> PyResult<Array<'py, f64>> {
@@ -414,12 +417,12 @@ impl<'py, S: Number> Input<'py, S> {
         arg: Option<Arg<'_, 'py>>,
         name: &'static str,
         shape: &[usize],
-    ) -> PyResult<Option<Array<'py, i64>>> {
+    ) -> PyResult<Extra<'py, i64>> {
         let Some(arg) = arg else { return Ok(None) };
         let array = match Array::in_place(arg).filter(Array::is_flat) {
             Some(array) => array,
             None => Array::copy(&via_numpy(self.py(), Numpy::AsIntegers, (arg, name))?)?,
         };
-        array.of_shape(name, shape).map(Some)
+        Ok(Some(array.of_shape(name, shape)?.into()))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number, detached};
 use super::errors::refuse;
-use super::inputs::{Input, Logits, Upstream, data, match_dtype};
+use super::inputs::{Extra, Input, Logits, Upstream, data, match_dtype};
 use super::options::{self, SigmoidOptions, SoftmaxOptions, choice, function, softmax_options};
 use super::outputs::{rounded, wrap};
 use super::token_logprobs::{Tokens, both};
@@ -183,13 +183,13 @@ impl<'a, 'py> Layer<'a, 'py> {
     }
 
     /// The bias: one number per class, in the type of the inputs or of the computation.
-    fn bias<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Option<Array<'py, S::Real>>> {
+    fn bias<S: Number>(&self, x: &Input<'py, S>) -> PyResult<Extra<'py, S::Real>> {
         let Some(arg) = self.bias else { return Ok(None) };
         let bias = match Array::in_place(arg).filter(Array::is_flat) {
             Some(bias) => bias,
             None => Array::copy(&via_numpy(x.py(), Numpy::AsOperand, (arg, "bias", x.dtype(), x.real_dtype()))?)?,
         };
-        bias.of_shape("bias", &[x.class_count()]).map(Some)
+        Ok(Some(bias.of_shape("bias", &[x.class_count()])?.into()))
     }
 
     /// Places for the required gradients; there is none for an absent bias.

@@ -20,12 +20,11 @@ pub(super) struct Output<'py, S: Number> {
     /// Whether the array is discarded if the call fails.
     fresh: bool,
     /// The diagonal of the Hessian, if it is required too.
-    hess: Option<WantHess<'py>>,
+    hess: Option<Box<WantHess<'py>>>,
     /// What the gradient is multiplied by.
     pub(super) upstream: Upstream<'py, S>,
     /// The caller's `out` if it cannot be written directly; the result is copied to it.
     copy_to: Option<Bound<'py, PyAny>>,
-    axis: Option<usize>,
 }
 
 /// An array in the type of the logits or in single precision.
@@ -79,11 +78,11 @@ impl<'py, S: Number> Output<'py, S> {
         given: [Option<Arg<'_, 'py>>; N],
         spans: [Option<Span>; N],
     ) -> PyResult<Self> {
-        let (py, shape, axis) = (logits.py(), logits.array.shape(), logits.axis);
+        let (py, shape) = (logits.py(), logits.array.shape());
         let (hess, upstream) = (WantHess::of(want)?, logits.grad_output(want.grad_output, losses)?);
         let Some(out) = want.out else {
             let array = Place::Stored(Array::empty(logits.dtype(), shape)?);
-            let output = Output { array, over_logits: false, fresh: true, hess, upstream, copy_to: None, axis };
+            let output = Output { array, over_logits: false, fresh: true, hess, upstream, copy_to: None };
             return output.with_place_for_hess(logits, &given);
         };
         // A number was copied.
@@ -93,7 +92,7 @@ impl<'py, S: Number> Output<'py, S> {
             let others: Vec<_> = all_given.clone().copied().flatten().collect();
             via_numpy(py, Numpy::CheckOut, (out, &logits.given, others, logits.dtype(), logits.single_dtype()))
         };
-        if axis.is_none()
+        if logits.axis.is_none()
             && let Some(Span { addresses: source, copied: false }) = logits.array.span()
             && let Some(array) = Place::in_place(out, shape)
         {
@@ -110,7 +109,7 @@ impl<'py, S: Number> Output<'py, S> {
                 if have_copies {
                     check()?;
                 }
-                let output = Output { array, over_logits, fresh: false, hess, upstream, copy_to: None, axis };
+                let output = Output { array, over_logits, fresh: false, hess, upstream, copy_to: None };
                 return output.with_place_for_hess(logits, &given);
             }
         }
@@ -120,14 +119,14 @@ impl<'py, S: Number> Output<'py, S> {
             Place::Single(Array::empty(logits.single_dtype(), shape)?)
         };
         let copy_to = Some(out.clone());
-        let output = Output { array, over_logits: false, fresh: true, hess, upstream, copy_to, axis };
+        let output = Output { array, over_logits: false, fresh: true, hess, upstream, copy_to };
         output.with_place_for_hess(logits, &given)
     }
 
     /// The same, if the caller's place for the Hessian, if there is one, can take it.
     #[inline(always)]
     fn with_place_for_hess(self, logits: &Input<'py, S>, given: &[Option<Arg<'_, 'py>>]) -> PyResult<Self> {
-        if let Some(WantHess { out: Some(place), .. }) = &self.hess {
+        if let Some(WantHess { out: Some(place), .. }) = self.hess.as_deref() {
             let inputs: Vec<_> = given.iter().copied().flatten().collect();
             let arguments = (place, &logits.given, self.object(), inputs, self.dtype());
             via_numpy(logits.py(), Numpy::CheckHessOut, arguments)?;
@@ -162,8 +161,9 @@ impl<'py, S: Number> Output<'py, S> {
     }
 
     /// The result as a Python object.
-    pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let array = restored(py, self.array.object(), self.axis)?;
+    pub(super) fn finish(self, logits: &Input<'py, S>) -> PyResult<Bound<'py, PyAny>> {
+        let py = logits.py();
+        let array = restored(py, self.array.object(), logits.axis)?;
         match self.copy_to {
             Some(out) => via_numpy(py, Numpy::CopyTo, (out, array)),
             None => Ok(array),
@@ -204,8 +204,8 @@ pub(super) struct WantHess<'py> {
 
 impl<'py> WantHess<'py> {
     #[inline(always)]
-    fn of(want: Want<'_, 'py>) -> PyResult<Option<Self>> {
-        if want.order == 2 { Self::given(want).map(Some) } else { Ok(None) }
+    fn of(want: Want<'_, 'py>) -> PyResult<Option<Box<Self>>> {
+        if want.order == 2 { Ok(Some(Box::new(Self::given(want)?))) } else { Ok(None) }
     }
 
     #[cold]
@@ -249,7 +249,7 @@ pub(super) fn evaluate<'py, S: Number>(
     let rows = output.io(logits)?;
     let loss = detached(py, elements, || api::value_and_grad_of(objective, rows, reduction, grad_output))?;
     let loss = wrap(py, loss, shape)?;
-    loss_grad(py, [loss, output.finish(py)?])
+    loss_grad(py, [loss, output.finish(logits)?])
 }
 
 /// Like [`evaluate`], or the triple of loss, gradient and diagonal of the Hessian.
@@ -295,7 +295,7 @@ fn evaluate_hess<'py, S: Number>(
         Some(place) if is_copied => via_numpy(py, Numpy::CopyTo, (place, hess))?,
         _ => hess,
     };
-    loss_grad(py, [wrap(py, loss, shape)?, output.finish(py)?, hess])
+    loss_grad(py, [wrap(py, loss, shape)?, output.finish(logits)?, hess])
 }
 
 /// `LossGrad` of two items, `LossGradHess` of three: as their classes make them of a tuple, without the tuple and the call.

@@ -37,7 +37,7 @@ fn smoothness<'py, S: Number>(
     let rows = output.io(logits)?;
     let evaluate = || api::js_smoothness_with_grad_of(rows, neighbours, reduction, grad_output);
     let loss = detached(py, elements, evaluate)?;
-    loss_grad(py, [wrap(py, loss, &pairs)?, output.finish(py)?])
+    loss_grad(py, [wrap(py, loss, &pairs)?, output.finish(logits)?])
 }
 
 #[pyfunction]
@@ -67,7 +67,7 @@ fn parity<'py, S: Number>(
     }
     let (codes, count): (Bound<'py, PyAny>, usize) = via_numpy(py, Numpy::AsGroups, (group,))?.extract()?;
     let codes = Array::<i64>::copy(&codes)?.of_shape("group", shape)?;
-    let labels = target.map(|target| logits.binary_labels(target, "target")).transpose()?;
+    let labels = target.map(|target| logits.binary_labels(target, "target").map(Box::new)).transpose()?;
     let links = [("sigmoid", Link::Sigmoid), ("identity", Link::Identity)];
     let link = choice(link, "link", "\"sigmoid\" or \"identity\"", &links)?;
     let spans = [codes.span(), span(&labels)];
@@ -83,7 +83,7 @@ fn parity<'py, S: Number>(
     let Upstream::Number(factor) = output.upstream else { unreachable!("a penalty without axes has one number") };
     let rows = output.io(logits)?;
     let penalty = detached(py, elements, || api::parity_penalty_with_grad_of(rows, groups, link, factor))?;
-    loss_grad(py, [penalty.into_pyobject(py)?.into_any(), output.finish(py)?])
+    loss_grad(py, [penalty.into_pyobject(py)?.into_any(), output.finish(logits)?])
 }
 
 #[pyfunction]

@@ -1,7 +1,7 @@
 //! Losses of points: sigmoid cross-entropy, its focal loss, hinge loss, binary cross-entropy.
 
-use super::arrays::{Arg, Array, Number};
-use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::arrays::{Arg, Number};
+use super::inputs::{Extra, Input, Logits, data, match_dtype, span};
 use super::options::{SigmoidOptions, function, reduction, sigmoid_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::Floats;
@@ -17,8 +17,8 @@ use pyo3::prelude::*;
 struct Arguments<'a, 'py, S: Number> {
     given: [Option<Arg<'a, 'py>>; 3],
     target: Floats<'py, S>,
-    pos_weight: Option<Array<'py, S::Real>>,
-    sample_weight: Option<Array<'py, S::Real>>,
+    pos_weight: Extra<'py, S::Real>,
+    sample_weight: Extra<'py, S::Real>,
     ignored: Option<S::Real>,
 }
 
@@ -65,7 +65,7 @@ impl<'py> Call<'_, 'py> {
     /// Evaluates the loss that `make` creates from `pos_weight`.
     fn evaluate<S: Number, L: PointLoss<S::Real>>(
         self,
-        logits: Input<'py, S>,
+        logits: &mut Input<'py, S>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.evaluate_by(logits, make, |logits, objective, reduction, output| {
@@ -76,7 +76,7 @@ impl<'py> Call<'_, 'py> {
     /// Like [`evaluate`](Self::evaluate), for a loss that has a Hessian.
     fn evaluate_curved<S: Number, L: PointHess<S::Real>>(
         self,
-        logits: Input<'py, S>,
+        logits: &mut Input<'py, S>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.evaluate_by(logits, make, |logits, objective, reduction, output| {
@@ -87,7 +87,7 @@ impl<'py> Call<'_, 'py> {
     #[inline(always)]
     fn evaluate_by<S: Number, L: PointLoss<S::Real>, R>(
         self,
-        mut logits: Input<'py, S>,
+        logits: &mut Input<'py, S>,
         make: impl FnOnce(Option<&[S::Real]>) -> crate::Result<L>,
         evaluate: impl FnOnce(
             &Input<'py, S>,
@@ -97,18 +97,18 @@ impl<'py> Call<'_, 'py> {
         ) -> PyResult<R>,
     ) -> PyResult<R> {
         let reduction = reduction(self.reduction)?;
-        let arguments = Arguments::read(&logits, self.target, self.options, L::TARGETS, Use::under(reduction))?;
+        let arguments = Arguments::read(logits, self.target, self.options, L::TARGETS, Use::under(reduction))?;
         // The weights of positive labels repeat from row to row.
         if let Some(pos_weight) = &arguments.pos_weight {
             logits.array.fold(pos_weight.len());
         }
         let output = self.want.output(|want| {
             let spans = [arguments.target.span(), span(&arguments.pos_weight), span(&arguments.sample_weight)];
-            Output::of(&logits, logits.array.shape(), want, arguments.given, spans)
+            Output::of(logits, logits.array.shape(), want, arguments.given, spans)
         })?;
         logits.check_fit()?;
         let loss = make(data(&arguments.pos_weight))?;
-        arguments.with_objective(loss, |objective| evaluate(&logits, objective, reduction, output))
+        arguments.with_objective(loss, |objective| evaluate(logits, objective, reduction, output))
     }
 }
 
@@ -144,7 +144,7 @@ sigmoid_options! { function!
         hess: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess } };
-        match_dtype!(Logits::of(logits, "logits", None)?, logits => {
+        match_dtype!(&mut Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| SigmoidCrossEntropy::new(pos_weight, options.label_smoothing))
         })
     }
@@ -166,7 +166,7 @@ sigmoid_options! { function!
         hess: Option<Arg<'a, 'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess } };
-        match_dtype!(Logits::of(logits, "logits", None)?, logits => {
+        match_dtype!(&mut Logits::of(logits, "logits", None)?, logits => {
             call.evaluate_curved(logits, |pos_weight| {
                 SigmoidFocalLoss::new(gamma, alpha, pos_weight, options.label_smoothing)?.asymmetric(gamma_neg, clip)
             })
@@ -188,7 +188,7 @@ pub(super) fn hinge_loss<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = SigmoidOptions::of_weights(None, sample_weight);
     let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess: None } };
-    match_dtype!(Logits::of(scores, "scores", None)?, scores => call.evaluate(scores, |_| Ok(HingeLoss { squared })))
+    match_dtype!(&mut Logits::of(scores, "scores", None)?, scores => call.evaluate(scores, |_| Ok(HingeLoss { squared })))
 }
 
 #[pyfunction]
@@ -206,7 +206,7 @@ pub(super) fn binary_cross_entropy<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = SigmoidOptions::of_weights(pos_weight, sample_weight);
     let call = Call { target, options, reduction, want: Want { order, out, grad_output, hess: None } };
-    match_dtype!(Logits::of(p, "p", None)?, p => {
+    match_dtype!(&mut Logits::of(p, "p", None)?, p => {
         call.evaluate(p, |pos_weight| BinaryCrossEntropy::new(pos_weight, eps))
     })
 }

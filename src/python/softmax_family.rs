@@ -2,7 +2,7 @@
 
 use super::arrays::{Arg, Array, Number};
 use super::columns::{ColumnOutput, evaluate_by_column};
-use super::inputs::{Input, Logits, data, match_dtype, span};
+use super::inputs::{Extra, Input, Logits, data, match_dtype, span};
 use super::options::{self, SoftmaxOptions, function, softmax_options};
 use super::outputs::{Output, Want, evaluate, evaluate_curved};
 use super::targets::{Floats, Target};
@@ -23,9 +23,9 @@ use pyo3::prelude::*;
 struct Arguments<'a, 'py, S: Number> {
     given: [Option<Arg<'a, 'py>>; 3],
     target: Target<'py, S>,
-    class_weight: Option<Array<'py, S::Real>>,
-    sample_weight: Option<Array<'py, S::Real>>,
-    log_prior: Option<(Arg<'a, 'py>, Array<'py, S::Real>)>,
+    class_weight: Extra<'py, S::Real>,
+    sample_weight: Extra<'py, S::Real>,
+    log_prior: Option<(Arg<'a, 'py>, Box<Array<'py, S::Real>>)>,
     ignore_index: Option<i64>,
 }
 
@@ -52,13 +52,14 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
     /// Refuses what is no part of a distribution: a target must be pairs whose weights sum to at most 1. Rounding in the
     /// coarsest type that they may have come from is accepted.
     fn check_topk(&self, logits: &Input<'py, S>) -> PyResult<()> {
-        let Target::Sparse(classes, weights) = &self.target else {
+        let Target::Sparse(sparse) = &self.target else {
             let got = via_numpy(logits.py(), Numpy::DtypeOf, (self.given[0],))?;
             return Err(PyTypeError::new_err(format!(
                 "target must be a tuple (classes, probabilities) of the most probable classes, got {got}"
             )));
         };
-        let (pairs, ignored) = (weights.columns().max(1), self.ignore_index);
+        let ((classes, weights), ignored) = (&**sparse, self.ignore_index);
+        let pairs = weights.columns().max(1);
         let most = 1.0 + half::bf16::sum_tolerance(pairs);
         for (row, (classes, weights)) in classes.data().chunks(pairs).zip(weights.data().chunks(pairs)).enumerate() {
             let counted = classes.iter().zip(weights).filter(|(class, _)| Some(**class) != ignored);
@@ -100,7 +101,8 @@ impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
             Target::Classes(labels) => Targets::Classes(labels.checked(classes, ignore_index)?),
             Target::Distributions(Floats::Real(rows)) => Targets::Distributions(rows.rows()?),
             Target::Distributions(Floats::Stored(rows)) => Targets::Stored(S::rows(rows.rows()?)),
-            Target::Sparse(labels, weights) => {
+            Target::Sparse(pairs) => {
+                let (labels, weights) = &**pairs;
                 let weights = Rows::new("target", weights.data(), logits.array.row_count(), weights.columns())?;
                 Targets::Sparse(Sparse::new(Labels::I64(labels.data()), weights, classes, ignore_index)?)
             }
@@ -120,10 +122,12 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
         // The weights of the classes are no factor of the z-loss.
         let of_class = if self.z_loss == 0.0 { of_sample } else { Use::AsTheyAre };
         let uses = [of_class, of_sample];
-        let arguments =
+        let mut arguments =
             Arguments::read(logits, target, self.class_weight, self.sample_weight, self.ignore_index, uses)?;
-        let Some(given) = self.log_prior else { return Ok(arguments) };
-        Ok(Arguments { log_prior: Some((given, logits.log_prior(given)?)), ..arguments })
+        if let Some(given) = self.log_prior {
+            arguments.log_prior = Some((given, logits.log_prior(given)?));
+        }
+        Ok(arguments)
     }
 
     #[inline(always)]
@@ -193,7 +197,7 @@ impl<'a, 'py> SoftmaxOptions<'a, 'py> {
             return Ok(result);
         }
         let logits = Logits::of(logits, "logits", Some(axis))?;
-        match_dtype!(logits, logits => self.evaluate(&logits, target, gamma, reduction, want))
+        match_dtype!(&logits, logits => self.evaluate(logits, target, gamma, reduction, want))
     }
 
     fn evaluate<S: Number>(

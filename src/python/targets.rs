@@ -21,7 +21,7 @@ pub(super) enum Target<'py, S: Number> {
     Classes(ClassArray<'py>),
     Distributions(Floats<'py, S>),
     /// Classes and their weights.
-    Sparse(Array<'py, i64>, Array<'py, S::Real>),
+    Sparse(Box<(Array<'py, i64>, Array<'py, S::Real>)>),
 }
 
 /// Classes, one per row.
@@ -91,7 +91,7 @@ impl<'py, S: Number> Input<'py, S> {
         check_shape("target classes", &expected, &self.as_given(classes.shape()))?;
         check_shape("target weights", &expected, &self.as_given(weights.shape()))?;
         weights.fold(pairs);
-        Ok(Some(Target::Sparse(classes, weights)))
+        Ok(Some(Target::Sparse(Box::new((classes, weights)))))
     }
 
     /// Labels in a domain or equal to the ignored one, one per point.
@@ -210,7 +210,7 @@ impl<'py, S: Number> Target<'py, S> {
         match self {
             Target::Classes(classes) => [classes.span(), None],
             Target::Distributions(floats) => [floats.span(), None],
-            Target::Sparse(classes, weights) => [classes.span(), weights.span()],
+            Target::Sparse(pairs) => [pairs.0.span(), pairs.1.span()],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Log-probabilities of tokens and entropies.
 
-use super::arrays::{Arg, Array, Number, detached};
-use super::inputs::{Input, Logits, Upstream, data, match_dtype, span};
+use super::arrays::{Arg, Number, detached};
+use super::inputs::{Extra, Input, Logits, Upstream, data, match_dtype, span};
 use super::outputs::{Output, Want, numbers};
 use super::targets::ClassArray;
 use crate::memory;
@@ -26,7 +26,7 @@ pub(super) struct Tokens<'a, 'py> {
 struct Read<'py, S: Number> {
     classes: ClassArray<'py>,
     upstream: [Upstream<'py, S>; 2],
-    log_prior: Option<Array<'py, S::Real>>,
+    log_prior: Extra<'py, S::Real>,
 }
 
 impl<'a, 'py> Tokens<'a, 'py> {
@@ -89,7 +89,7 @@ impl<'a, 'py> Tokens<'a, 'py> {
         let evaluate = || api::value_and_grad_of(&objective, rows, Reduction::None, GradOutput::ONE);
         let loss = detached(py, elements, evaluate)?;
         let (logprob, entropy) = both(py, loss, shape)?;
-        Ok((logprob, entropy, output.finish(py)?).into_pyobject(py)?.into_any())
+        Ok((logprob, entropy, output.finish(&logits)?).into_pyobject(py)?.into_any())
     }
 }
 

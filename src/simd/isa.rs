@@ -41,11 +41,15 @@ impl Isa {
     ///
     /// # Errors
     /// [`Error::Isa`] if `XENTRS_ISA` names an instruction set that does not exist or that this processor lacks.
-    #[inline]
+    #[inline(always)]
     pub fn active() -> Result<Isa> {
         static ACTIVE: OnceLock<Result<Isa>> = OnceLock::new();
-        let wanted = || Some(std::env::var_os("XENTRS_ISA")?.to_string_lossy().into_owned());
-        ACTIVE.get_or_init(|| Isa::choose(wanted().as_deref())).clone()
+        #[cold]
+        fn first() -> Result<Isa> {
+            let wanted = || Some(std::env::var_os("XENTRS_ISA")?.to_string_lossy().into_owned());
+            ACTIVE.get_or_init(|| Isa::choose(wanted().as_deref())).clone()
+        }
+        if let Some(Ok(isa)) = ACTIVE.get() { Ok(*isa) } else { first() }
     }
 
     fn choose(wanted: Option<&str>) -> Result<Isa> {
