@@ -149,6 +149,21 @@ mod tests {
         assert_eq!(runs.load(Relaxed), 2);
     }
 
+    /// A thread begins with the modes of the one that starts it.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_helper_that_has_begun_in_other_modes_sets_the_standard_ones() {
+        use float_mode::tests::{half_of_tiny, others};
+
+        let (halves, both) = (Mutex::new(Vec::new()), std::sync::Barrier::new(2));
+        let work = || {
+            both.wait();
+            halves.lock().unwrap().push(half_of_tiny());
+        };
+        with_helpers(&work, 1, |helper| drop(thread::spawn(|| others(|| helper.run()))));
+        assert_eq!(halves.into_inner().unwrap(), [f64::MIN_POSITIVE / 2.0; 2]);
+    }
+
     #[test]
     fn a_panic_of_either_side_arrives_when_all_are_done() {
         for caller_panics in [false, true] {

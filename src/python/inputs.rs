@@ -249,14 +249,16 @@ impl<'py, S: Number> Input<'py, S> {
 
     fn of_this_shape(&self, arg: Arg<'_, 'py>, function: Numpy, name: &str) -> PyResult<Floats<'py, S>> {
         let shape = self.shape();
-        let numbers = match Floats::in_place(arg).filter(|numbers| numbers.is_flat() && numbers.shape() == &*shape) {
+        let mut numbers = match Floats::in_place(arg).filter(|numbers| numbers.is_flat() && numbers.shape() == &*shape)
+        {
             Some(numbers) => numbers,
             None => {
                 let arguments = (arg, name, self.real_dtype(), shape.to_vec(), self.dtype());
                 Floats::copy(&via_numpy(self.py(), function, arguments)?)?
             }
         };
-        Ok(numbers.into_points())
+        numbers.fold(1);
+        Ok(numbers)
     }
 
     /// Weights of a shape; see [`as_weights`](Self::as_weights).

@@ -13,27 +13,25 @@ use crate::{
 };
 use pyo3::prelude::*;
 
-/// Targets and weights of points: as passed, and as arrays that fit the logits.
-struct Arguments<'a, 'py, S: Number> {
-    given: [Option<Arg<'a, 'py>>; 3],
+/// Targets and weights of points, as arrays that fit the logits.
+struct Arguments<'py, S: Number> {
     target: Floats<'py, S>,
     pos_weight: Extra<'py, S::Real>,
     sample_weight: Extra<'py, S::Real>,
     ignored: Option<S::Real>,
 }
 
-impl<'a, 'py, S: Number> Arguments<'a, 'py, S> {
+impl<'py, S: Number> Arguments<'py, S> {
     #[inline(always)]
     fn read(
         logits: &Input<'py, S>,
-        target: Arg<'a, 'py>,
-        options: SigmoidOptions<'a, 'py>,
+        target: Arg<'_, 'py>,
+        options: SigmoidOptions<'_, 'py>,
         domain: Domain,
         of_sample: Use,
     ) -> PyResult<Self> {
         let SigmoidOptions { pos_weight, sample_weight, .. } = options;
         Ok(Arguments {
-            given: [Some(target), pos_weight, sample_weight],
             target: logits.labels(target, domain, options.ignore_index)?,
             pos_weight: logits.pos_weight(pos_weight)?,
             sample_weight: logits.point_weights(sample_weight, "sample_weight", of_sample)?,
@@ -103,8 +101,9 @@ impl<'py> Call<'_, 'py> {
             logits.array.fold(pos_weight.len());
         }
         let output = self.want.output(|want| {
+            let given = [Some(self.target), self.options.pos_weight, self.options.sample_weight];
             let spans = [arguments.target.span(), span(&arguments.pos_weight), span(&arguments.sample_weight)];
-            Output::of(logits, logits.array.shape(), want, arguments.given, spans)
+            Output::of(logits, logits.array.shape(), want, given, spans)
         })?;
         logits.check_fit()?;
         let loss = make(data(&arguments.pos_weight))?;

@@ -97,7 +97,7 @@ impl<'py, S: Number> Input<'py, S> {
     /// Labels in a domain or equal to the ignored one, one per point.
     #[inline(always)]
     pub(super) fn labels(&self, arg: Arg<'_, 'py>, domain: Domain, ignored: Option<i64>) -> PyResult<Floats<'py, S>> {
-        let labels = match Floats::in_place(arg).filter(Floats::is_flat) {
+        let mut labels = match Floats::in_place(arg).filter(Floats::is_flat) {
             Some(labels) => labels,
             None => {
                 let lowest = if domain == Domain::Signs { -1 } else { 0 };
@@ -107,7 +107,8 @@ impl<'py, S: Number> Input<'py, S> {
             }
         };
         check_shape("target", &self.shape(), labels.shape())?;
-        Ok(labels.into_points())
+        labels.fold(1);
+        Ok(labels)
     }
 
     /// Labels that are 0 or 1, one per point.
@@ -150,13 +151,12 @@ impl<'py, S: Number> Floats<'py, S> {
         })
     }
 
-    /// The same numbers as rows of one.
-    pub(super) fn into_points(mut self) -> Self {
-        match &mut self {
-            Floats::Real(array) => array.fold(1),
-            Floats::Stored(array) => array.fold(1),
+    /// See [`Array::fold`].
+    pub(super) fn fold(&mut self, columns: usize) {
+        match self {
+            Floats::Real(array) => array.fold(columns),
+            Floats::Stored(array) => array.fold(columns),
         }
-        self
     }
 
     /// See [`Array::is_copied`].

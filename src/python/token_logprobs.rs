@@ -89,7 +89,7 @@ impl<'a, 'py> Tokens<'a, 'py> {
         let evaluate = || api::value_and_grad_of(&objective, rows, Reduction::None, GradOutput::ONE);
         let loss = detached(py, elements, evaluate)?;
         let (logprob, entropy) = both(py, loss, shape)?;
-        Ok((logprob, entropy, output.finish(&logits)?).into_pyobject(py)?.into_any())
+        Ok((logprob, entropy, output.finish(logits)?).into_pyobject(py)?.into_any())
     }
 }
 
