@@ -80,10 +80,8 @@ pub(crate) fn parity_penalty_with_grad_of<T: Real>(
 ) -> Result<f64> {
     let (isa, columns, rows) = (Isa::active()?, logits.columns(), logits.rows() * logits.columns());
     let chosen = groups.chosen(rows)?;
-    let (penalty, mut slopes) = penalty(&groups.sums(isa, link, &chosen, logits.source()));
-    if grad_output != 1.0 {
-        slopes.iter_mut().for_each(|slope| *slope *= grad_output);
-    }
+    let (penalty, slopes) = penalty(&groups.sums(isa, link, &chosen, logits.source()));
+    let slopes = memory::list(slopes.into_iter().map(|slope| T::from_f64(slope * grad_output)));
     let size = parallel::block_rows(columns);
     parallel::for_each(logits.blocks(size).enumerate(), rows, |(b, x)| {
         let first = b * size * columns;
@@ -113,7 +111,7 @@ struct Slopes<'k, 'a, T> {
     x: RowsIo<'k, T>,
     first: usize,
     chosen: &'k Chosen<'a, T>,
-    slopes: &'k [f64],
+    slopes: &'k [T],
 }
 
 impl<T: Real> Kernel<T> for Slopes<'_, '_, T> {

@@ -109,13 +109,13 @@ impl Link {
         mut x: RowIo<'_, T>,
         first: usize,
         chosen: &Chosen<'_, T>,
-        slopes: &[f64],
+        slopes: &[T],
     ) {
         let (zero, len) = (s.splat(T::ZERO), x.source().len());
         for i in (0..len).step_by(S::LANES) {
             let mut slope = S::Array::default();
             for (k, slope) in slope.as_mut().iter_mut().take(len - i).enumerate() {
-                *slope = chosen.group(first + i + k).map_or(T::ZERO, |group| T::from_f64(slopes[group]));
+                *slope = chosen.group(first + i + k).map_or(T::ZERO, |group| slopes[group]);
             }
             let slope = s.load(&slope);
             let grad = match self {
@@ -169,6 +169,7 @@ mod tests {
             let mut sums = vec![GroupSum::default(); groups];
             link.add(s, x, 0, &chosen, &mut sums);
             let (penalty, slopes) = penalty(&sums);
+            let slopes: Vec<T> = slopes.into_iter().map(T::from_f64).collect();
             let mut grad = vec![T::NAN; x.len()];
             link.gradient(s, RowIo::new(x, &mut grad), 0, &chosen, &slopes);
             (penalty, grad)
