@@ -52,7 +52,7 @@ HARD := tests/hard tests/kernels/test_fuzz.py tests/kernels/test_guard_pages.py 
 test-hard: tools $(CORE) $(VENV)/.dev  ## every attack of docs/reliability.md, whole
 	XENTRS_HARD=1 $(RUN) pytest $(HARD)
 
-test-least: tools  ## the tests with the least NumPy, SciPy, scikit-learn and matplotlib (in .venv-least; PYTHON=python3.11)
+test-least: tools  ## the tests with the least NumPy, and the least of what the extras models, plot and evaluate need (in .venv-least)
 	@mkdir -p build && $(PYTHON) .ci/least >build/least.txt
 	PIP_CONSTRAINT=$(CURDIR)/build/least.txt $(MAKE) --no-print-directory VENV=.venv-least PROFILE=$(PROFILE) test-rest test-models
 

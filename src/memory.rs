@@ -29,7 +29,7 @@ pub fn or_error<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
 
 #[cold]
 #[inline(never)]
-fn fail(bytes: usize) -> ! {
+pub(crate) fn fail(bytes: usize) -> ! {
     resume_unwind(Box::new(OutOfMemory { bytes }))
 }
 

@@ -7,9 +7,10 @@
 use crate::memory;
 use crate::simd::Float;
 use crate::view::Rows;
+use dyn_stack::{MemBuffer, StackReq};
 use gemm_common::Parallelism;
 use gemm_common::cache::CACHE_INFO;
-use gemm_common::gemm::L2_SLAB;
+use gemm_common::gemm::{CACHELINE_ALIGN, L2_SLAB};
 use std::any::Any;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -237,13 +238,17 @@ const PACKED: usize = 1 << 10;
 /// The least number of blocks of a matrix.
 const MIN_BLOCKS: usize = 4;
 
-/// Unwinds unless there is memory for the copies of a product; at a thread's first one also for what the crate keeps for each
-/// thread, as many bytes as the second-level cache has, which it gets here.
+/// Unwinds unless there is memory for the copies of a product. A thread's first product also gets what the crate keeps for each
+/// thread, as many bytes as the second-level cache has; by itself the crate aborts where they are refused.
 fn expect_memory(copies: usize) {
     thread_local! { static IS_FIRST: Cell<bool> = const { Cell::new(true) } }
     if IS_FIRST.get() {
-        memory::expect(copies + CACHE_INFO[1].cache_bytes);
-        L2_SLAB.with(|_| IS_FIRST.set(false));
+        let bytes = CACHE_INFO[1].cache_bytes;
+        match MemBuffer::try_new(StackReq::new_aligned::<u8>(bytes, CACHELINE_ALIGN)) {
+            Ok(slab) => L2_SLAB.set(slab),
+            Err(_) => memory::fail(bytes),
+        }
+        IS_FIRST.set(false);
     }
     memory::expect(copies);
 }
