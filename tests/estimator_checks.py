@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 
 def is_older_than(version):
-    """Whether this scikit-learn is."""
+    """Whether the scikit-learn that is installed is older than this version."""
     return Version(sklearn.__version__) < Version(version)
 
 

@@ -187,7 +187,7 @@ def test_rust_imports_point_down(file: str) -> None:
         (r"\b(bytemuck|try_reserve)\b", r"memory\.rs|scratch\.rs"),
         (r"\b(core|std)::arch\b", r"simd/"),
         (r"\bunsafe\b", r"simd/|python/|scope\.rs|linear/gemm\.rs"),
-        (r"\bgemm_\w+", r"linear/gemm\.rs"),
+        (r"\b(gemm_\w+|dyn_stack)\b", r"linear/gemm\.rs"),
     ],
 )
 def test_each_thing_has_one_home(pattern: str, home: str) -> None:

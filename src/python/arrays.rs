@@ -155,7 +155,7 @@ pub(super) struct Span {
     pub(super) copied: bool,
 }
 
-/// A copy of a shape. It is small, as arrays are passed on by value: that is the slowest part of a small call.
+/// A copy of a shape. It is small, as arrays are moved from function to function, and a small call takes longer for each number.
 enum Shape {
     Short([usize; 3], u8),
     Long(Box<[usize]>),

@@ -31,7 +31,7 @@ macro_rules! match_dtype {
 
 pub(super) use match_dtype;
 
-/// An array that most calls do without.
+/// An array that most calls do without. It is in a box, so that they move a pointer in its place.
 pub(super) type Extra<'py, T> = Option<Box<Array<'py, T>>>;
 
 pub(super) fn data<'a, T: Stored>(array: &'a Extra<'_, T>) -> Option<&'a [T]> {

@@ -19,7 +19,7 @@ pub(super) struct Output<'py, S: Number> {
     over_logits: bool,
     /// Whether the array is discarded if the call fails.
     fresh: bool,
-    /// The diagonal of the Hessian, if it is required too.
+    /// The diagonal of the Hessian, if it is required too; in a box, as most calls do without.
     hess: Option<Box<WantHess<'py>>>,
     /// What the gradient is multiplied by.
     pub(super) upstream: Upstream<'py, S>,

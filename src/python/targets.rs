@@ -20,7 +20,7 @@ pub(super) enum Floats<'py, S: Number> {
 pub(super) enum Target<'py, S: Number> {
     Classes(ClassArray<'py>),
     Distributions(Floats<'py, S>),
-    /// Classes and their weights.
+    /// Classes and their weights, in a box, so that the other targets are smaller.
     Sparse(Box<(Array<'py, i64>, Array<'py, S::Real>)>),
 }
 
